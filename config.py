@@ -1,0 +1,148 @@
+"""Settings, each declared once: the type, the default and the help text make the flag, the JSON and the documentation.
+
+A settings class is a frozen dataclass whose fields are made with :func:`setting`. From it follow
+
+* command-line flags (:func:`add_flags`, :func:`settings_from_flags`), spelled with underscores,
+* JSON to store beside the results (:func:`to_json`, :func:`from_json`), where a misspelt name is an error,
+* the difference between two sets of settings in words (:func:`differences`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from utils import UserError, parse_bool
+
+Settings = TypeVar("Settings")
+
+
+def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, minimum: float | None = None,
+            maximum: float | None = None) -> Any:
+    """Declares one setting: a dataclass field that also knows its help text, its choices and its range (inclusive)."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "min": minimum,
+                                                        "max": maximum})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The settings of each stage
+
+
+@dataclass(frozen=True)
+class CsvSettings:
+    """How a corpus becomes one CSV file (``create_csv.py``)."""
+
+    binary: bool = setting(True, "two classes (True) or every rating a class (False)")
+    valid_share: float = setting(0.1, "share of the training split set aside for validation", minimum=0, maximum=0.9)
+    split_seed: int = setting(1, "seed of the validation share")
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How text becomes ids and initial word vectors (``serialize_data.py``)."""
+
+    min_count: int = setting(6, "keep words seen at least this often in the training split (the paper: more than 5 "
+                                "times)", minimum=1)
+    max_words_per_sentence: int = setting(60, "a longer sentence goes on in the next one; nothing is lost", minimum=2)
+    max_sentences_per_document: int = setting(400, "sentences after this many are cut off", minimum=1)
+    splitter_documents: int = setting(3000, "training documents that Punkt learns abbreviations from", minimum=0)
+    embeddings: str = setting("word2vec", "initial word vectors: word2vec trained on the training and unlabelled text, "
+                                          "or random", choices=("word2vec", "random"))
+    embedding_dim: int = setting(200, "size of a word vector", minimum=1)
+    word2vec_epochs: int = setting(5, "passes of word2vec over the text", minimum=1)
+    seed: int = setting(1, "seed of word vectors and of everything else drawn at random in this stage")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The shape of the network (``han.py``); the defaults are the paper's."""
+
+    cell: str = setting("gru", "recurrent cell at both levels", choices=("gru", "lstm"))
+    word_units: int = setting(50, "units per direction of the word encoder", minimum=1)
+    sentence_units: int = setting(50, "units per direction of the sentence encoder", minimum=1)
+    attention_dim: int = setting(100, "size of the attention's hidden layer and context vectors", minimum=1)
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How the network is trained (``han_trainer.py``)."""
+
+    batch_size: int = setting(64, "documents in a batch", minimum=1)
+    num_epochs: int = setting(6, "passes over the training split at most", minimum=1)
+    learning_rate: float = setting(0.001, "peak learning rate of Adam", minimum=0)
+    warmup_steps: int = setting(100, "steps in which the learning rate rises linearly from zero", minimum=0)
+    decay: str = setting("cosine", "how the learning rate falls after warm-up", choices=("cosine", "linear", "none"))
+    max_grad_norm: float = setting(5.0, "clip the gradient's global norm to this", minimum=0)
+    dropout_keep_proba: float = setting(0.5, "share of units kept by dropout on words, sentences and document",
+                                        minimum=0.01, maximum=1)
+    word_dropout: float = setting(0.0, "share of words replaced by <unk> in training", minimum=0, maximum=0.99)
+    l2: float = setting(0.0, "weight of the sum of squared weight matrices (embedding left out) in the loss", minimum=0)
+    evaluate_every: int = setting(0, "steps between validations; 0: twice an epoch", minimum=0)
+    patience: int = setting(6, "stop after this many validations without a better one; 0: never", minimum=0)
+    mixed_precision: bool = setting(False, "bfloat16 arithmetic, float32 weights")
+    seed: int = setting(1, "seed of initial weights, order of documents and dropout")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Flags
+
+
+def add_flags(parser: argparse.ArgumentParser, settings_class: type, **defaults: Any) -> None:
+    """Adds one flag per setting of ``settings_class``; ``defaults`` replaces declared defaults."""
+    group = parser.add_argument_group(settings_class.__name__)
+    types = get_type_hints(settings_class)
+    for field in dataclasses.fields(settings_class):
+        default = defaults.get(field.name, field.default)
+        group.add_argument(f"--{field.name}", type=parse_bool if types[field.name] is bool else types[field.name],
+                           default=default, choices=field.metadata["choices"], help=flag_help(field, default),
+                           **({"nargs": "?", "const": True} if types[field.name] is bool else {}))
+
+
+def flag_help(field: dataclasses.Field[Any], default: Any) -> str:
+    """The help text of a flag, its default at the end."""
+    return f"{field.metadata['help']} (default: {default})".replace("%", "%%")
+
+
+def settings_from_flags(settings_class: type[Settings], arguments: argparse.Namespace) -> Settings:
+    """Picks the settings of one class out of parsed flags and checks their ranges."""
+    names = [field.name for field in dataclasses.fields(settings_class)]  # type: ignore[arg-type]
+    return checked(settings_class(**{name: getattr(arguments, name) for name in names}))
+
+
+def checked(settings: Settings) -> Settings:
+    """Returns ``settings`` unchanged, or raises :class:`UserError` naming the first value outside its range."""
+    for field in dataclasses.fields(settings):  # type: ignore[arg-type]
+        value, low, high = getattr(settings, field.name), field.metadata["min"], field.metadata["max"]
+        if (low is not None and not value >= low) or (high is not None and not value <= high):
+            bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+            raise UserError(f"--{field.name} {value} is out of range; give a value {bounds}")
+        if field.metadata["choices"] and value not in field.metadata["choices"]:
+            raise UserError(f"--{field.name} {value!r} is unknown; choose from {', '.join(field.metadata['choices'])}")
+    return settings
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# JSON
+
+
+def to_json(settings: Any) -> dict[str, Any]:
+    """A settings object as a plain dictionary, in the order of declaration."""
+    return dataclasses.asdict(settings)
+
+
+def from_json(settings_class: type[Settings], value: dict[str, Any], source: str) -> Settings:
+    """Rebuilds settings; an unknown or a missing name is an error that names it and ``source``, the file it stood in."""
+    known = {field.name for field in dataclasses.fields(settings_class)}  # type: ignore[arg-type]
+    for problem, names in (("unknown", value.keys() - known), ("missing", known - value.keys())):
+        if names:
+            raise UserError(f"{source}: {problem} setting {', '.join(sorted(names))} in {settings_class.__name__}; "
+                            "was it written by another version of this project?")
+    return checked(settings_class(**value))
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Names what differs between two JSON dictionaries, one phrase each: ``batch_size: 64 -> 32``."""
+    names = [*old, *(name for name in new if name not in old)]
+    return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]

@@ -1,0 +1,298 @@
+"""What every stage shares: where artefacts live, whole-or-nothing writes, hashes, JSON, logging, errors for users.
+
+Layer 0 of the house: imports nothing of this project and no TensorFlow, so that ``--help`` of any script is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from tqdm import tqdm
+
+# Raised whenever a reader of yesterday could misread a file of today: records, run folders and checkpoints carry it.
+FORMAT_VERSION = 1
+USER_ERROR_EXIT_CODE = 2
+INTERRUPTED_EXIT_CODE = 130
+
+Item = TypeVar("Item")
+log = logging.getLogger("han")
+
+
+class UserError(ValueError):
+    """A mistake that the person at the keyboard can mend: one line that names the thing, the value, the next command.
+
+    Libraries raise it as the ``ValueError`` that it is; :func:`run_script` prints it and exits with code 2.
+    """
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where things live
+
+
+@dataclass(frozen=True)
+class DataPaths:
+    """The artefacts of one data set under ``data_dir``; nothing is created by naming a path.
+
+    Attributes:
+        dataset: Name of the data set, for example ``imdb``.
+        data_dir: Folder that holds all data sets, ``data`` unless a flag says otherwise.
+    """
+
+    dataset: str
+    data_dir: Path = Path("data")
+
+    @property
+    def folder(self) -> Path:
+        return self.data_dir / self.dataset
+
+    @property
+    def raw(self) -> Path:
+        return self.folder / "raw"
+
+    @property
+    def csv(self) -> Path:
+        return self.folder / f"{self.dataset}.csv"
+
+    @property
+    def labels(self) -> Path:
+        return self.folder / "labels.txt"
+
+    @property
+    def csv_manifest(self) -> Path:
+        return self.folder / "csv_manifest.json"
+
+    @property
+    def evidence(self) -> Path:
+        """Character spans of the deciding sentences, for data sets that know them (``sample``)."""
+        return self.folder / "evidence.jsonl"
+
+    @property
+    def records(self) -> Path:
+        return self.folder / "records"
+
+    @property
+    def manifest(self) -> Path:
+        return self.records / "manifest.json"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files appear whole or not at all
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "w", **open_arguments: Any) -> Iterator[IO[Any]]:
+    """Opens a temporary file beside ``path``; on leaving it is flushed to disk and renamed over ``path``.
+
+    If the block raises (a full disk, Ctrl-C) the temporary file is removed and what stood at ``path`` is untouched.
+
+    Args:
+        path: The file that appears; its folder is created.
+        mode: ``"w"`` (UTF-8 unless told otherwise) or ``"wb"``.
+        **open_arguments: Passed on to :func:`open`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if "b" not in mode:
+        open_arguments.setdefault("encoding", "utf-8")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with open(descriptor, mode, **open_arguments) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~current_umask())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def current_umask() -> int:
+    """The process's file-mode mask; ``mkstemp`` ignores it, so :func:`atomic_write` applies it by hand."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes a folder's entry list, without which a rename may be lost in a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes ``value`` as indented JSON, whole or not at all."""
+    with atomic_write(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file; a damaged one is a :class:`UserError` that names it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and run the stage that makes it again") from error
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """Writes one JSON value per line, whole or not at all."""
+    with atomic_write(path) as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    """Reads a JSON-lines file; a last line that a crash cut short is left out, a missing file is an empty list."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}, line {number} is damaged ({error}); delete that line") from error
+    return rows
+
+
+def append_jsonl(path: Path, row: Any) -> None:
+    """Appends one line and flushes it to disk; a crash can only ever lose or cut the last line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sha256_of_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Hexadecimal SHA-256 of a JSON value, the same for equal values whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def exclusive_lock(path: Path, refusal: str) -> Iterator[None]:
+    """Holds an advisory lock on ``path`` for the block; the kernel drops it when the process dies, however it dies.
+
+    Args:
+        path: The lock file; it stays behind, empty of meaning when nobody holds it.
+        refusal: The whole message of the :class:`UserError` raised when another process holds the lock.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(refusal) from error
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds :func:`exclusive_lock` on ``path`` right now."""
+    if not path.exists():
+        return False
+    with path.open("r") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Talking to the person at the terminal
+
+
+def parse_bool(text: str) -> bool:
+    """``true/yes/y/1/on`` and ``false/no/n/0/off``, in any case. (``bool("False")`` is ``True``: the classic trap.)"""
+    lowered = text.strip().lower()
+    if lowered in {"true", "t", "yes", "y", "1", "on"}:
+        return True
+    if lowered in {"false", "f", "no", "n", "0", "off"}:
+        return False
+    raise argparse.ArgumentTypeError(f"expected True or False, not {text!r}")
+
+
+def set_up_logging() -> None:
+    """Plain timestamped lines on standard error, which ``nohup`` collects and ``grep`` reads."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.captureWarnings(True)
+
+
+def progress(items: Iterable[Item], total: int | None, description: str, unit: str = "it") -> Iterator[Item]:
+    """A progress bar on a terminal; nothing at all elsewhere, where stages log plain lines of their own."""
+    yield from tqdm(items, total=total, desc=description, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+
+
+def human_size(count: float) -> str:
+    """``1536`` -> ``"1.5 KB"``; powers of 1,024, as ``ls -h`` prints them."""
+    for unit in ("B", "KB", "MB", "GB"):
+        if abs(count) < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TB"
+
+
+def explain_os_error(error: OSError) -> str:
+    """An operating-system error as one line with a way out."""
+    where = error.filename or "the file"
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full while writing {where}; free some space and run the same command again"
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return f"no permission to write or read {where}; check its owner, or name another folder (see --help)"
+    return f"{where}: {error.strerror or error}"
+
+
+def run_script(main: Callable[[argparse.Namespace], int | None], parser: argparse.ArgumentParser) -> None:
+    """Parses the command line, runs ``main`` and ends the process: the one place where errors become exit codes.
+
+    A user's error is one line on standard error and exit code 2; Ctrl-C is exit code 130; a bug keeps its traceback.
+    """
+    arguments = parser.parse_args()
+    set_up_logging()
+    try:
+        code = main(arguments) or 0
+    except UserError as error:
+        code = fail(parser.prog, str(error))
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
+        code = INTERRUPTED_EXIT_CODE
+    except BrokenPipeError:  # `... | head` closed our output: not worth a word
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        if error.errno is None:
+            raise
+        code = fail(parser.prog, explain_os_error(error))
+    sys.exit(code)
+
+
+def fail(program: str, message: str) -> int:
+    """Prints ``program: error: message`` on one line and returns the exit code of a user's error."""
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    return USER_ERROR_EXIT_CODE
