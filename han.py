@@ -139,6 +139,18 @@ class HAN(keras.Model):
         self.classifier.build((None, sentences))
         self.built = True
 
+    def named_weights(self) -> dict[str, Any]:
+        """Every weight by a stable name, for checkpoints and for whoever reads them with NumPy alone."""
+        weights = {"embeddings": self.embeddings}
+        for level, encoder, attention in (("word", self.word_encoder, self.word_attention),
+                                          ("sentence", self.sentence_encoder, self.sentence_attention)):
+            for direction in (encoder.left_to_right, encoder.right_to_left):
+                for weight in ("kernel", "recurrent_kernel", "bias"):
+                    weights[f"{level}_encoder/{direction.name}/{weight}"] = getattr(direction.cell, weight)
+            for weight in ("kernel", "bias", "context"):
+                weights[f"{level}_attention/{weight}"] = getattr(attention, weight)
+        return weights | {"classifier/kernel": self.classifier.kernel, "classifier/bias": self.classifier.bias}
+
     def call(self, documents: Documents, training: bool = False, seed: Tensor | None = None) -> Tensor:
         """Classifies a batch.
 

@@ -1,0 +1,109 @@
+# Everything there is to do here, by name. `make` alone lists it. Works with GNU make 3.81 (macOS) and later.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+
+# The interpreter that .venv is made with. Not given: the first of these that is Python 3.11, 3.12 or 3.13.
+PYTHON ?=
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+# GPU=1 installs TensorFlow with CUDA in place of the CPU build; .venv remembers the choice until `make clean`.
+GPU ?= $(if $(wildcard $(VENV)/.installed-gpu),1,0)
+VARIANT := $(if $(filter 1,$(GPU)),gpu,cpu)
+OTHER := $(if $(filter 1,$(GPU)),cpu,gpu)
+REQUIREMENTS := $(if $(filter 1,$(GPU)),requirements-gpu.txt,requirements.txt)
+INSTALLED := $(VENV)/.installed-$(VARIANT)
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+# Test processes side by side; each holds a TensorFlow of its own.
+JOBS ?= 2
+
+# In a terminal pip shows its progress; in a log one line is enough.
+PIP_INSTALL = $(PY) -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-version-check --require-hashes
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo imdb test test-slow lint format bench lock clean
+
+help: ## List what can be made.
+	@echo "Usage: make TARGET [NAME=value ...]"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  SOURCE=FILE    imdb: take the archive from a file or another address instead of the publisher's"
+	@echo "  ARGS='...'     imdb, test, test-slow, bench: further arguments, for example ARGS='-k resume'"
+	@echo "  JOBS=2         test, test-slow: number of test processes"
+	@echo "  UPGRADE=1      lock: take the newest versions that fit"
+	@echo "  GPU=1          install TensorFlow with CUDA (Linux on x86-64; about 3.4 GB)"
+	@echo "  PYTHON=NAME    interpreter for .venv: Python 3.11, 3.12 or 3.13"
+
+demo: $(INSTALLED) ## Run the whole pipeline on the built-in data set (two minutes, no network after installation).
+	$(PY) run_all.py sample
+
+imdb: $(INSTALLED) ## Run the whole pipeline on the 100,000 IMDB reviews, two classes.
+	$(PY) run_all.py imdb True $(if $(SOURCE),--source "$(SOURCE)") $(ARGS)
+
+test: $(INSTALLED_DEV) ## Run the tests, except those marked slow.
+	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+
+# pytest exits with 5 when no test carries the mark.
+test-slow: $(INSTALLED_DEV) ## Run the tests marked slow.
+	$(PY) -m pytest -n $(JOBS) --dist worksteal -m slow $(ARGS) || [ $$? -eq 5 ]
+
+lint: $(INSTALLED_DEV) ## Check style, formatting and types; change nothing.
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(INSTALLED_DEV) ## Format the code and mend what ruff can mend.
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+
+bench: $(INSTALLED) ## Run the benchmarks.
+	@if [ -f benchmarks/run.py ]; then set -x; $(PY) benchmarks/run.py $(ARGS); \
+	else echo "There are no benchmarks here yet: benchmarks/run.py is missing."; fi
+
+# requirements.txt first: the other two are held to its versions.
+lock: $(INSTALLED_DEV) ## Write requirements*.txt anew from requirements*.in, every file with its hash.
+	@for name in requirements requirements-gpu requirements-dev; do \
+	  echo "$$name.in -> $$name.txt"; \
+	  $(PY) -m uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+	    $(if $(UPGRADE),--upgrade) --output-file $$name.txt $$name.in || exit 1; \
+	done
+
+clean: ## Remove .venv and caches; data/ and runs/ stay.
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	find . \( -path ./data -o -path ./runs -o -path ./.git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+	@echo "Removed .venv and caches. data/ and runs/ were not touched."
+
+# An existing .venv is kept when it is whole and of the wanted kind; tensorflow and tensorflow-cpu cannot share one.
+$(INSTALLED): $(REQUIREMENTS)
+	@if [ -e $(VENV)/.installed-$(OTHER) ] || ! $(PY) -c '$(IN_RANGE)' 2>/dev/null || ! $(PY) -m pip --version >/dev/null 2>&1; then \
+	  chosen=; \
+	  for candidate in $(CANDIDATES); do \
+	    if "$$candidate" -c '$(IN_RANGE)' 2>/dev/null; then chosen=$$candidate; break; fi; \
+	  done; \
+	  if [ -z "$$chosen" ]; then \
+	    first=$(firstword $(CANDIDATES)); \
+	    found=$$("$$first" --version 2>&1) || found="not there"; \
+	    echo "error: $$first is $$found, and Python 3.11, 3.12 or 3.13 is needed; install one, then type: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	    exit 2; \
+	  fi; \
+	  if ! "$$chosen" -c 'import ensurepip, venv' 2>/dev/null; then \
+	    version=$$("$$chosen" -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	    echo "error: $$chosen cannot make virtual environments; on Debian or Ubuntu type: sudo apt install python$$version-venv" >&2; \
+	    exit 2; \
+	  fi; \
+	  echo "Making $(VENV) with $$("$$chosen" --version)."; \
+	  "$$chosen" -m venv --clear $(VENV); \
+	fi
+	@echo "Installing $(REQUIREMENTS) into $(VENV); the first time this downloads $(if $(filter gpu,$(VARIANT)),about 3.4 GB,about 430 MB)."
+	@$(PIP_INSTALL) -r $(REQUIREMENTS)
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED) requirements-dev.txt
+	@echo "Installing requirements-dev.txt into $(VENV)."
+	@$(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,373 @@
+"""Turns a downloaded data set into one CSV file with splits and labels, and reports what is in it.
+
+    python create_csv.py imdb True      two classes
+    python create_csv.py imdb False     every star rating a class
+
+Writes, under ``data/<dataset>/``:
+
+* ``<dataset>.csv``: UTF-8, RFC 4180, header ``id,split,label,rating,text``; ``split`` is train, valid, test or
+  unlabelled; ``label`` is the class name, empty for an unlabelled document.
+* ``labels.txt``: one class name per line; the line number, from 0, is the class's id.
+* ``evidence.jsonl``: for data sets that know them, the character spans of the sentences that decide.
+* ``csv_manifest.json``: settings, counts and hashes. Written last: where it stands, the rest is complete.
+
+The documents are streamed twice: once to count and to choose the validation split, once to write. Between the two, 19
+bytes per document are kept, never a text.
+
+Validation is a seeded share of the publisher's training split, class by class. Texts are compared by a keyed hash (the
+key is the seed), white space aside; the hash is also the rank by which texts are drawn. So the choice depends neither
+on the order of the rows nor on what else is in the file, and equal texts stay on one side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import time
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config import CsvSettings, add_flags, settings_from_flags, to_json
+from corpora import CSV_COLUMNS, SPLITS, Corpus, Row, command_line, find_corpus
+from utils import (
+    FORMAT_VERSION,
+    DataPaths,
+    UserError,
+    atomic_write,
+    human_size,
+    log,
+    parse_bool,
+    progress,
+    run_script,
+    sha256_of_file,
+    write_json,
+    write_jsonl,
+)
+
+# Codes of the splits in the survey's arrays; a document that is left out has a code of its own.
+TRAIN, VALID, TEST, UNLABELLED = range(len(SPLITS))
+LEFT_OUT = len(SPLITS)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Turn a downloaded data set into one CSV file with splits and labels.")
+    parser.add_argument("dataset", help="name of the data set, for example imdb")
+    parser.add_argument(
+        "two_classes",
+        nargs="?",
+        type=parse_bool,
+        metavar="True|False",
+        help="two classes (True) or every rating a class (False); the same as --binary",
+    )
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of all data sets (default: data)")
+    add_flags(parser, CsvSettings)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Surveys the documents, chooses the splits, refuses what cannot be learned from, writes, reports."""
+    started = time.monotonic()
+    corpus, settings = find_corpus(arguments.dataset), settings_from_flags(CsvSettings, arguments)
+    if arguments.two_classes is not None:
+        settings = replace(settings, binary=arguments.two_classes)
+    paths = DataPaths(corpus.name, arguments.data_dir)
+    source_sha256 = corpus.source_sha256(paths.raw)
+    log.info("%s: %s (%s)", corpus.name, corpus.title, corpus.citation)
+
+    survey = choose_splits(take_survey(corpus, paths.raw, settings), settings.valid_share)
+    refuse_unusable(survey, corpus, settings, corpus.source_file(paths.raw))
+    statistics = count(survey)
+    report(statistics, survey, corpus)
+
+    write_stage(paths, corpus, settings, survey, {**statistics, "source_sha256": source_sha256})
+    size, seconds = human_size(paths.csv.stat().st_size), time.monotonic() - started
+    log.info("wrote %s (%s) in %.1f s", paths.csv, size, seconds)
+    log.info("next: %s", command_line("serialize_data.py", corpus.name, paths.raw))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# First reading: what is there
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is remembered of each document, in the order of the reader.
+
+    Attributes:
+        labels: The class names; a class's id is its place here.
+        texts: uint64 [documents], keyed hash of the text.
+        splits: uint8 [documents], place in ``SPLITS``, or ``LEFT_OUT``.
+        classes: int16 [documents], class id, -1 where there is none.
+        without_text: Number of documents left out because nothing stands in them.
+    """
+
+    labels: list[str]
+    texts: NDArray[np.uint64]
+    splits: NDArray[np.uint8]
+    classes: NDArray[np.int16]
+    without_text: int = 0
+
+
+def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
+    """Reads all documents once; training documents are all in ``train`` still."""
+    labels = corpus.class_names(settings.binary)
+    ids = {label: number for number, label in enumerate(labels)}
+    key = str(settings.split_seed).encode()
+    names, texts, splits, classes, without_text = bytearray(), bytearray(), bytearray(), array("h"), 0
+    for row in progress(corpus.read(raw), corpus.documents, "reading", "documents"):
+        refuse_nul(row)
+        label = corpus.label(row, settings.binary)
+        empty = not row.text or row.text.isspace()
+        without_text += empty
+        names += blake2b(row.id.encode(), digest_size=8).digest()
+        texts += blake2b(" ".join(row.text.split()).encode(), digest_size=8, key=key).digest()
+        splits.append(LEFT_OUT if empty or label is None else SPLITS.index(row.split))
+        classes.append(ids.get(label or "", -1))
+    refuse_repeated_ids(hashes(names), corpus, raw)
+    return Survey(labels, hashes(texts), np.array(splits, np.uint8), np.array(classes, np.int16), without_text)
+
+
+def hashes(digests: bytearray) -> NDArray[np.uint64]:
+    """Digests of 8 bytes, one after the other, as numbers that are the same on every machine."""
+    return np.frombuffer(bytes(digests), dtype=">u8").astype(np.uint64)
+
+
+def refuse_nul(row: Row) -> None:
+    """A text with NUL characters is not text, and no CSV reader would take it back."""
+    if "\0" in row.text:
+        raise UserError(f"document {row.id} holds NUL characters, so it is not text; is it the right archive?")
+
+
+def refuse_repeated_ids(names: NDArray[np.uint64], corpus: Corpus, raw: Path) -> None:
+    """Two documents of one name could not be told apart in the results."""
+    _, first = np.unique(names, return_index=True)
+    if len(first) < len(names):
+        repeated = int(np.setdiff1d(np.arange(len(names)), first)[0])
+        row = next(islice(corpus.read(raw), repeated, None))
+        raise UserError(f"{corpus.source_file(raw)}: document {row.id} stands in it twice; is it the right archive?")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Validation
+
+
+def choose_splits(survey: Survey, valid_share: float) -> Survey:
+    """Moves a share of the training documents to ``valid``."""
+    splits = survey.splits.copy()
+    train = np.flatnonzero(splits == TRAIN)
+    chosen = choose_valid(survey.texts[train], survey.classes[train], valid_share)
+    splits[train[chosen]] = VALID
+    return replace(survey, splits=splits)
+
+
+def choose_valid(texts: NDArray[np.uint64], classes: NDArray[np.int16], share: float) -> NDArray[np.bool_]:
+    """Marks the documents of the validation split.
+
+    Args:
+        texts: uint64 [documents], keyed hash of the text: equal for equal texts.
+        classes: int16 [documents], class id.
+        share: Share of each class that is marked, 0 to 0.9; 0 marks none.
+
+    Returns:
+        bool [documents].
+    """
+    groups, group_of, sizes = np.unique(texts, return_inverse=True, return_counts=True)
+    # A text that occurs with several labels is counted with the first class: not with the one that stands first.
+    group_class = np.full(len(groups), np.iinfo(np.int16).max, np.int16)
+    np.minimum.at(group_class, group_of, classes)
+    chosen = np.zeros(len(groups), bool)
+    for class_id in np.unique(group_class):
+        ranked = np.flatnonzero(group_class == class_id)  # np.unique sorts by hash: an order drawn by the seed
+        chosen[ranked[fill(sizes[ranked].tolist(), share)]] = True
+    return chosen[group_of]
+
+
+def fill(sizes: list[int], share: float) -> list[int]:
+    """Takes groups in order, passing by those that no longer fit, until ``share`` of the documents is reached.
+
+    Of a class with two groups or more at least one document is taken and one is left, if a group is small enough.
+    """
+    total = sum(sizes)
+    room = min(max(round(share * total), 1), total - 1) if share > 0 else 0
+    taken = []
+    for place, size in enumerate(sizes):
+        if room == 0:
+            break
+        if size <= room:
+            taken.append(place)
+            room -= size
+    return taken
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Refusals
+
+
+def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, source: Path) -> None:
+    """Raises :class:`UserError` for splits that nothing could be learned from or measured on."""
+    way_out = f"is {source} the right archive?"
+    if not (survey.splits != LEFT_OUT).any():
+        raise UserError(f"{corpus.name} holds no documents; {way_out}")
+    present = {split: set(survey.classes[survey.splits == split].tolist()) for split in (TRAIN, VALID, TEST)}
+    for split, classes in present.items():
+        if len(classes) > 1 or (split == VALID and settings.valid_share == 0):
+            continue
+        if split == VALID and len(present[TRAIN]) > 1:
+            way_out = f"raise --valid_share, which is {settings.valid_share}"
+        found = f"holds one class only ({survey.labels[classes.pop()]})" if classes else "holds no labelled document"
+        raise UserError(f"the {SPLITS[split]} split of {corpus.name} {found}; {way_out}")
+    for class_id in sorted(present[TEST] - present[TRAIN]):
+        name = survey.labels[class_id]
+        raise UserError(f"class {name} of {corpus.name} occurs in the test split and not in the train split; {way_out}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Report
+
+
+def count(survey: Survey) -> dict[str, Any]:
+    """Counts for the manifest and the report: per split the documents, the distinct texts and the classes."""
+    texts = {split: survey.texts[survey.splits == split] for split in range(len(SPLITS))}
+    training = np.concatenate([texts[TRAIN], texts[VALID]])
+    per_split = {
+        SPLITS[split]: {
+            "documents": len(texts[split]),
+            "distinct_texts": len(np.unique(texts[split])),
+            "classes": count_classes(survey, split),
+        }
+        for split in texts
+        if len(texts[split])
+    }
+    return {
+        "splits": per_split,
+        "distinct_texts_in_train_and_valid": len(np.unique(training)),
+        "texts_with_several_labels_in_train_and_valid": count_contradictions(survey),
+        "test_documents_in_train_or_valid": int(np.isin(texts[TEST], training).sum()),
+        "test_documents_in_unlabelled": int(np.isin(texts[TEST], texts[UNLABELLED]).sum()),
+        "unlabelled_documents_in_train_or_valid": int(np.isin(texts[UNLABELLED], training).sum()),
+        "left_out": int((survey.splits == LEFT_OUT).sum()),
+    }
+
+
+def count_classes(survey: Survey, split: int) -> dict[str, int]:
+    """Documents of each class in a split; empty for the unlabelled ones."""
+    if split == UNLABELLED:
+        return {}
+    counts = np.bincount(survey.classes[survey.splits == split], minlength=len(survey.labels))
+    return dict(zip(survey.labels, counts.tolist(), strict=True))
+
+
+def count_contradictions(survey: Survey) -> int:
+    """Distinct training texts that occur with more than one label."""
+    training = (survey.splits == TRAIN) | (survey.splits == VALID)
+    pairs = np.unique(np.stack([survey.texts[training], survey.classes[training].astype(np.uint64)]), axis=1)
+    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+
+
+def report(statistics: dict[str, Any], survey: Survey, corpus: Corpus) -> None:
+    """Logs the counts as a table, one column per split, and what a careful reader would want to know beside them."""
+    documents = len(survey.splits)
+    if documents != corpus.documents:
+        log.warning("%s documents; the publisher states %s", f"{documents:,}", f"{corpus.documents:,}")
+    for line in table(statistics["splits"], survey.labels):
+        log.info("%s", line)
+    log.info("texts are compared with every run of white space taken as one space:")
+    for number, sentence in remarks(statistics, survey):
+        log.info("%9s %s", f"{number:,}", sentence)
+
+
+def table(splits: dict[str, Any], labels: list[str]) -> Iterator[str]:
+    """The lines of the table; the class rows tell number and share."""
+    names = [f"class {label}" for label in labels]
+    width = max(map(len, [*names, "distinct texts"]))
+    yield " " * width + "".join(f"{split:>18}" for split in splits)
+    for title, key in (("documents", "documents"), ("distinct texts", "distinct_texts")):
+        yield f"{title:<{width}}" + "".join(f"{row[key]:>11,}" + " " * 7 for row in splits.values())
+    for name, label in zip(names, labels, strict=True):
+        yield f"{name:<{width}}" + "".join(class_cell(row, label) for row in splits.values())
+
+
+def class_cell(row: dict[str, Any], label: str) -> str:
+    """One cell of a class row: ``11,250  50.0%``."""
+    if not row["classes"]:
+        return f"{'-':>11}" + " " * 7
+    number = row["classes"][label]
+    return f"{number:>11,} {number / row['documents']:>6.1%}"
+
+
+def remarks(statistics: dict[str, Any], survey: Survey) -> Iterator[tuple[int, str]]:
+    """Number and sentence for each thing that deserves a line."""
+    yield statistics["distinct_texts_in_train_and_valid"], "distinct texts in train and valid together; none is in both"
+    yield (
+        statistics["test_documents_in_train_or_valid"],
+        "test documents have a text that also stands in train or valid",
+    )
+    if statistics["texts_with_several_labels_in_train_and_valid"]:
+        yield statistics["texts_with_several_labels_in_train_and_valid"], "texts in train or valid have several labels"
+    if "unlabelled" in statistics["splits"]:
+        yield statistics["test_documents_in_unlabelled"], "test documents have a text that also stands in unlabelled"
+        yield (
+            statistics["unlabelled_documents_in_train_or_valid"],
+            "unlabelled documents repeat a text of train or valid",
+        )
+    if survey.without_text:
+        yield survey.without_text, "documents are left out: nothing stands in them"
+    if statistics["left_out"] > survey.without_text:
+        yield statistics["left_out"] - survey.without_text, "documents are left out: their rating belongs to no class"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Second reading: write
+
+
+def write_stage(paths: DataPaths, corpus: Corpus, settings: CsvSettings, survey: Survey, facts: dict[str, Any]) -> None:
+    """Writes all files of the stage. The old manifest goes when the new CSV file is on the disk, not before."""
+    with atomic_write(paths.csv, newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(CSV_COLUMNS)
+        writer.writerows(csv_rows(paths.raw, corpus, settings, survey))
+        file.flush()
+        os.fsync(file.fileno())
+        paths.csv_manifest.unlink(missing_ok=True)
+    with atomic_write(paths.labels) as file:
+        file.writelines(f"{label}\n" for label in survey.labels)
+    if corpus.has_evidence:
+        write_jsonl(paths.evidence, ({"id": row.id, "evidence": row.evidence} for row in corpus.read(paths.raw)))
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "dataset": corpus.name,
+        "settings": to_json(settings),
+        "labels": survey.labels,
+        **facts,
+        "csv_sha256": sha256_of_file(paths.csv),
+    }
+    write_json(paths.csv_manifest, manifest)
+
+
+def csv_rows(raw: Path, corpus: Corpus, settings: CsvSettings, survey: Survey) -> Iterator[tuple[str | int, ...]]:
+    """The rows of the CSV file, streamed."""
+    documents = progress(corpus.read(raw), len(survey.splits), "writing", "documents")
+    try:
+        for row, split in zip(documents, survey.splits.tolist(), strict=True):
+            if split != LEFT_OUT:
+                yield row.id, SPLITS[split], corpus.label(row, settings.binary) or "", row.rating, row.text
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(
+            f"{corpus.source_file(raw)} was changed while it was read; run the same command again"
+        ) from error
+
+
+if __name__ == "__main__":
+    run_script(main, build_parser())

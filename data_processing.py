@@ -1,0 +1,668 @@
+"""Text becomes sentences, sentences become words, words become ids: the one function that every consumer calls.
+
+Serialising, testing, explaining and the web page all go through :class:`TextProcessor`, so a word means the same
+everywhere. Every word carries ``(start, end)`` into the *original* text: markup is blanked with as many characters as it
+had, and nothing is ever inserted, removed or lower-cased before the words are found.
+
+* Sentences: Punkt (Kiss and Strunk, *Unsupervised Multilingual Sentence Boundary Detection*, Computational Linguistics
+  32, 2006). NLTK trains it; :class:`SentenceSplitter` applies what was learnt, with NLTK's results and about ten times
+  its speed, so that reading a run folder needs no NLTK. Paragraphs always end a sentence.
+* Words: one compiled regular expression (:func:`word_pattern`).
+* Ids: :class:`Vocabulary`, looked up by the lower-cased word.
+
+What was learnt and the limits are stored together in ``sentence_splitter.json``; with ``vocab.txt`` beside it,
+:func:`load_text_processing` rebuilds the same processing from a records folder or a run folder alone.
+
+Layer 1 of the house: no TensorFlow; NLTK is imported only to train.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import regex  # NLTK's engine: its idea of a letter (combining marks included) is part of Punkt's results
+
+from utils import FORMAT_VERSION, UserError, atomic_write, read_json
+
+VOCABULARY_FILE = "vocab.txt"
+SPLITTER_FILE = "sentence_splitter.json"
+
+PAD, UNKNOWN = "<pad>", "<unk>"
+PAD_ID, UNKNOWN_ID = 0, 1
+
+Item = TypeVar("Item")
+Span = tuple[int, int]
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Markup: blanked in place, so that every offset still points into the original text
+
+PARAGRAPH_TAGS = (
+    "address article aside blockquote body br center dd div dl dt figure footer form h1 h2 h3 h4 h5 h6 head header hr html "
+    "li main nav ol p pre section table tbody td tfoot th thead title tr ul"
+)
+OTHER_TAGS = (
+    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q s samp small span strike strong "
+    "sub sup tt u var wbr"
+)
+# Only names that HTML knows: people also write <sigh> and <3.
+MARKUP = re.compile(
+    rf"<(?:/?(?:(?P<paragraph>{'|'.join(PARAGRAPH_TAGS.split())})|{'|'.join(OTHER_TAGS.split())})"
+    r"(?=[\s/>])[^<>]*|!--[^<>]*--)>",
+    re.IGNORECASE,
+)
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def blank_markup(text: str) -> str:
+    """Replaces HTML tags and control characters by white space of the same length.
+
+    Tags that start a new block (``<br />``, ``</p>``, ...) become line feeds, which :func:`segments` takes for the end
+    of a paragraph; other tags become spaces.
+
+    Returns:
+        A text of the same length, in which everything that is left stands where it stood.
+    """
+    if not text.isprintable():  # false for any line feed, too: a quick look that spares most texts the search
+        text = CONTROL.sub(" ", text)
+    if "<" in text:
+        text = MARKUP.sub(same_length_blank, text.replace("<br />", "\n" * len("<br />")))
+    return text
+
+
+def same_length_blank(tag: re.Match[str]) -> str:
+    """Line feeds for a tag that starts a new block, spaces for another."""
+    return ("\n" if tag["paragraph"] else " ") * len(tag[0])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Paragraphs, and full stops that leave no doubt
+
+SEGMENT_END = re.compile(r"""\n[^\S\n]*\n\s*|\u2029\s*|[。！？｡।॥؟۔]+["'”’」』）》)\]]*\s*""")
+
+
+def segments(text: str) -> Iterator[Span]:
+    """Cuts a text after each paragraph and after each full stop of scripts that Punkt does not know (``。 । ؟``).
+
+    Yields:
+        Consecutive (start, end) that cover the whole text.
+    """
+    start = 0
+    if "\n" in text or not text.isascii():
+        for end in SEGMENT_END.finditer(text):
+            yield start, end.end()
+            start = end.end()
+    if start < len(text):
+        yield start, len(text)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sentences: Punkt
+
+# In which positions, and in which case, training has seen a word: the bits of Punkt's orthographic contexts.
+INITIAL_UPPER, INTERNAL_UPPER, UNKNOWN_UPPER, INITIAL_LOWER, INTERNAL_LOWER, UNKNOWN_LOWER = (1 << n for n in range(1, 7))
+ANY_UPPER = INITIAL_UPPER | INTERNAL_UPPER | UNKNOWN_UPPER
+ANY_LOWER = INITIAL_LOWER | INTERNAL_LOWER | UNKNOWN_LOWER
+
+COMMON_ABBREVIATIONS = frozenset(
+    "mr mrs ms messrs mme dr drs prof rev fr hon st mt ft sgt lt col gen capt cpl pvt maj cmdr adm sen rep gov pres supt "
+    "jr sr bros inc ltd corp co vs dept univ assn approx est vol vols pp ed eds fig jan feb apr aug sept oct nov dec "
+    "e.g i.e a.k.a a.m p.m u.s u.s.a u.k u.n d.c l.a n.y ph.d b.a m.a m.d b.c a.d etc".split()
+)
+
+_CLOSING = "\u2018\u2019\u201c\u201d\xab\xbb"  # curly quotes and guillemets
+_NO_WORD = rf"""[)";}}\]*:@'({{\[{_CLOSING}?!]"""  # cannot stand within a word
+_SEVERAL_SIGNS = r"(?:-{2,}|\.{2,}|(?:\.\s){2,}\.)"
+_SPACE = r"[^\S\x1c-\x1f]"  # white space as NLTK's engine has it
+
+# A place where a sentence may end; group 1 is the first character of the next word where white space lies between.
+CANDIDATE = re.compile(rf"[.?!](?={_NO_WORD}|{_SPACE}+([\S\x1c-\x1f]))")
+NEXT_WORD = re.compile(r"[\S\x1c-\x1f]+")
+ASCII_SPACE = re.compile(r"[\t\n\r\x0b\x0c]")
+# Closing signs after a full stop belong to the sentence that they close.
+CLOSING_SIGNS = regex.compile(rf"""["')\]}}{_CLOSING}]+?(?:\s+|(?=--)|$)""", regex.MULTILINE)
+CLOSING_FIRST = frozenset("\"')]}" + _CLOSING)
+# The words that the decision looks at: punctuation split off, full stops kept.
+PUNKT_WORD = regex.compile(
+    rf"""({_SEVERAL_SIGNS}|(?=[^("`{{\[:;&#*@)}}\]\-,])\S+?(?=\s|$|{_NO_WORD}|{_SEVERAL_SIGNS}"""
+    rf"""|,(?=$|\s|{_NO_WORD}|{_SEVERAL_SIGNS}))|\S)"""
+)
+ELLIPSIS = regex.compile(r"\.\.+$")
+NUMBER = regex.compile(r"^-?[\.,]?\d[\d,\.-]*\.?$")
+INITIAL = regex.compile(r"[^\W\d]\.$")
+NUMBER_TYPE = "##number##"
+REMEMBERED_DECISIONS = 50_000
+
+
+@dataclass(frozen=True)
+class SentenceSplitter:
+    """Punkt's decisions with given parameters: the spans of NLTK's ``PunktSentenceTokenizer``, about ten times as fast.
+
+    NLTK takes every candidate (a full stop, question or exclamation mark before white space or a closing sign) through
+    the whole machinery. Here a question or exclamation mark, and a full stop after a plain word that cannot be an
+    abbreviation, are decided on sight; the rest goes through the same steps as in NLTK and is remembered.
+
+    Attributes:
+        abbreviations: Lower-cased, without the final full stop.
+        collocations: Pairs of words that a full stop between them does not part (``("j", "bach")``).
+        sentence_starters: Words that often begin a sentence.
+        contexts: For each word, bits of where and in which case it was seen.
+    """
+
+    abbreviations: frozenset[str] = COMMON_ABBREVIATIONS
+    collocations: frozenset[tuple[str, str]] = frozenset()
+    sentence_starters: frozenset[str] = frozenset()
+    contexts: Mapping[str, int] = field(default_factory=dict)
+    _doubtful: frozenset[str] = field(init=False, repr=False, compare=False)
+    _decisions: dict[str, bool] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        doubtful = self.abbreviations | {first for first, _ in self.collocations}
+        object.__setattr__(self, "_doubtful", doubtful)  # the way to set a field of a frozen class
+
+    def spans(self, text: str, start: int = 0, stop: int | None = None) -> list[Span]:
+        """The sentences of ``text[start:stop]`` as (start, end) into ``text``; white space between them is left out."""
+        stop = len(text) if stop is None else stop
+        sentences = []
+        begin = start
+        for match, word_start in last_candidates(text, start, stop):
+            if self._ends_sentence(text, match, word_start, stop):
+                sentences.append((begin, match.end()))
+                begin = match.end() if match.start(1) < 0 else match.start(1)
+        sentences.append((begin, start + len(text[start:stop].rstrip())))
+        if any(text[first : first + 1] in CLOSING_FIRST for first, _ in sentences):
+            return list(give_closing_signs_back(text, sentences))
+        return [(first, end) for first, end in sentences if first < end]
+
+    def _ends_sentence(self, text: str, match: re.Match[str], word_start: int, stop: int) -> bool:
+        """Whether a sentence ends at a candidate; ``word_start`` is where the word before it starts."""
+        at = match.start()
+        if text[at] != ".":
+            return True
+        word = text[word_start:at].lower()
+        # Two letters or more are neither an initial nor a number, so only a known abbreviation or collocation could
+        # make the full stop anything but an end. (isalpha: lower-casing a dotted capital I leaves a mark behind.)
+        if len(word) > 1 and word.isalpha() and word not in self._doubtful:
+            return True
+        after = match.start(1)
+        context_end = at + 2 if after < 0 else NEXT_WORD.match(text, after, stop).end()  # type: ignore[union-attr]
+        context = text[word_start:context_end]
+        decision = self._decisions.get(context)
+        if decision is None:
+            if len(self._decisions) >= REMEMBERED_DECISIONS:
+                self._decisions.clear()
+            decision = self._decisions[context] = self._contains_end(context)
+        return decision
+
+    def _contains_end(self, context: str) -> bool:
+        """Whether any word of the context but the last ends a sentence (Kiss and Strunk 2006, sections 3 and 4)."""
+        lines = [line for line in context.split("\n") if line.strip()]
+        tokens = [self._classify(word) for line in lines for word in PUNKT_WORD.findall(line)]
+        return any(self._reconsider(this, following) for this, following in itertools.pairwise(tokens))
+
+    def _classify(self, word: str) -> PunktToken:
+        """The first pass, by the kind of the word alone: end of a sentence, abbreviation, ellipsis or none of them."""
+        kind = NUMBER.sub(NUMBER_TYPE, word.lower())
+        if word in (".", "?", "!"):
+            return PunktToken(word, kind, ends=True)
+        if ELLIPSIS.match(word):
+            return PunktToken(word, kind, ellipsis=True)
+        if word.endswith(".") and not word.endswith(".."):
+            base = word[:-1].lower()
+            known = base in self.abbreviations or base.split("-")[-1] in self.abbreviations
+            return PunktToken(word, kind, ends=not known, abbreviation=known)
+        return PunktToken(word, kind)
+
+    def _reconsider(self, this: PunktToken, following: PunktToken) -> bool:
+        """The second pass, by the word that follows: whether ``this`` ends a sentence after all."""
+        if not this.word.endswith("."):
+            return this.ends
+        kind = without_full_stop(this.kind)
+        next_kind = without_full_stop(following.kind) if following.ends else following.kind
+        if (kind, next_kind) in self.collocations:
+            return False
+        initial = bool(INITIAL.match(this.word))
+        starts = self._starts_sentence(following, next_kind)
+        upper = following.word[0].isupper()
+        if (this.abbreviation or this.ellipsis) and not initial:
+            if starts:
+                return True
+            if upper and next_kind in self.sentence_starters:
+                return True
+        if initial or kind == NUMBER_TYPE:
+            if starts is False:
+                return False
+            if starts is None and initial and upper and not self.contexts.get(next_kind, 0) & ANY_LOWER:
+                return False
+        return this.ends
+
+    def _starts_sentence(self, token: PunktToken, kind: str) -> bool | None:
+        """The orthographic heuristic (section 4.1.1): yes, no, or None where the case of the word tells nothing."""
+        if token.word in (";", ":", ",", ".", "!", "?"):
+            return False
+        seen, first = self.contexts.get(kind, 0), token.word[0]
+        if first.isupper() and seen & ANY_LOWER and not seen & INTERNAL_UPPER:
+            return True
+        if first.islower() and (seen & ANY_UPPER or not seen & INITIAL_LOWER):
+            return False
+        return None
+
+    def to_json(self) -> dict[str, Any]:
+        """The parameters as plain JSON, in a fixed order."""
+        by_bits: dict[str, list[str]] = {}
+        for word, bits in sorted(self.contexts.items()):
+            by_bits.setdefault(str(bits), []).append(word)
+        return {
+            "abbreviations": sorted(self.abbreviations),
+            "collocations": sorted(map(list, self.collocations)),
+            "sentence_starters": sorted(self.sentence_starters),
+            "contexts": dict(sorted(by_bits.items())),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> SentenceSplitter:
+        """Reads what :meth:`to_json` wrote."""
+        return cls(
+            frozenset(value["abbreviations"]),
+            frozenset((first, second) for first, second in value["collocations"]),
+            frozenset(value["sentence_starters"]),
+            {word: int(bits) for bits, words in value["contexts"].items() for word in words},
+        )
+
+
+@dataclass(slots=True)
+class PunktToken:
+    """A word of a candidate's surroundings: as written, its kind (lower-cased, numbers alike) and the first verdict."""
+
+    word: str
+    kind: str
+    ends: bool = False
+    abbreviation: bool = False
+    ellipsis: bool = False
+
+
+def without_full_stop(kind: str) -> str:
+    """A kind without its final full stop; a full stop alone stays."""
+    return kind[:-1] if len(kind) > 1 and kind[-1] == "." else kind
+
+
+def last_candidates(text: str, start: int, stop: int) -> Iterator[tuple[re.Match[str], int]]:
+    """Of the candidates that no white space parts (``what?!``) the last, with the start of the word before it."""
+    word_start, at, previous = start, start, None
+    for match in CANDIDATE.finditer(text, start, stop):
+        space = last_ascii_space(text, at, match.start())
+        # At the very place of the last candidate, white space counts for none: NLTK's rule, kept for equal results.
+        next_start = space + 1 if space > at else word_start
+        if previous is not None and at <= next_start:
+            yield previous, word_start
+        previous, word_start, at = match, next_start, match.start()
+    if previous is not None:
+        yield previous, word_start
+
+
+def last_ascii_space(text: str, start: int, stop: int) -> int:
+    """Position of the last ASCII white space in ``text[start:stop]``, -1 if there is none."""
+    space = text.rfind(" ", start, stop)
+    word = text[max(space, start) : stop]
+    if not word.isprintable():  # a line feed or a tab may come after the last space
+        for other in ASCII_SPACE.finditer(text, max(space, start), stop):
+            space = other.start()
+    return space
+
+
+def give_closing_signs_back(text: str, sentences: Sequence[Span]) -> Iterator[Span]:
+    """Moves quotes and brackets that follow a full stop into the sentence which they close."""
+    moved = 0
+    for (start, end), following in itertools.zip_longest(sentences, sentences[1:]):
+        start += moved
+        closing = CLOSING_SIGNS.match(text, *following) if following else None
+        moved = closing.end() - following[0] if closing else 0
+        if closing:
+            yield start, following[0] + len(closing[0].rstrip())
+        elif start < end:
+            yield start, end
+
+
+# A sample of this size teaches all that Punkt needs; more would cost memory and no longer change a split.
+MOST_TRAINING_CHARACTERS = 8_000_000
+
+
+def train_splitter(texts: Iterable[str]) -> SentenceSplitter:
+    """Learns abbreviations, collocations and sentence starters from raw text, without any annotation.
+
+    The result depends on the texts and their order alone. Texts beyond 8 million characters are not looked at.
+
+    Args:
+        texts: Whole documents, markup included.
+    """
+    from nltk.tokenize.punkt import PunktTrainer
+
+    paragraphs, room = [], MOST_TRAINING_CHARACTERS
+    for text in texts:
+        if len(text) > room:
+            break
+        room -= len(text)
+        paragraphs.append(blank_markup(text))
+    if not paragraphs:
+        return SentenceSplitter()
+    trainer = PunktTrainer(token_cls=quick_token_class())
+    # In the trainer's own (hash) order a rare type with two full stops could be judged before or after its sibling.
+    trainer._unique_types = lambda tokens: sorted({token.type for token in tokens})
+    trainer.train("\n\n".join(paragraphs), finalize=True)
+    learnt = trainer.get_params()
+    return SentenceSplitter(
+        COMMON_ABBREVIATIONS | learnt.abbrev_types,
+        frozenset(learnt.collocations),
+        frozenset(learnt.sent_starters),
+        {kind: bits for kind, bits in learnt.ortho_context.items() if bits},
+    )
+
+
+@functools.cache
+def quick_token_class() -> type:
+    """A token for NLTK's trainer with the results of NLTK's own, but each word is looked at once and not each time.
+
+    Training takes about a third of the time; a test compares what is learnt.
+    """
+    from nltk.tokenize.punkt import PunktToken as NltkToken
+
+    class QuickToken(NltkToken):  # type: ignore[misc]
+        __slots__ = ("first_case", "is_alpha", "is_ellipsis", "is_initial", "is_non_punct", "is_number")
+
+        def __init__(self, word: str, parastart: bool | None = None, linestart: bool | None = None) -> None:
+            self.tok = word
+            self.parastart, self.linestart = parastart, linestart
+            self.sentbreak = self.abbr = self.ellipsis = None
+            (self.type, self.period_final, self.first_case, self.is_alpha, self.is_ellipsis, self.is_initial,
+             self.is_non_punct, self.is_number) = facts(word)  # fmt: skip
+
+    @functools.cache
+    def facts(word: str) -> tuple[Any, ...]:
+        token = NltkToken(word)
+        return (token.type, token.period_final, token.first_case, bool(token.is_alpha), bool(token.is_ellipsis),
+                bool(token.is_initial), bool(token.is_non_punct), token.is_number)  # fmt: skip
+
+    return QuickToken
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Words
+
+# Scripts written without spaces between words: each character, with its marks, is a word. Thai, Lao, Myanmar, Khmer,
+# Han, Hiragana, Katakana.
+UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3021-\u3029\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf"
+    r"\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+PICTURE = r"[\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\U0001f000-\U0001f1e5\U0001f200-\U0001faff]"
+PICTURE_CHANGES = r"[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]"  # shown in colour, on a key, with a tone of skin
+INVISIBLE = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ud800-\udfff"
+
+
+@functools.cache
+def word_pattern() -> re.Pattern[str]:
+    """The regular expression whose matches are the words and signs of a text, in any script.
+
+    * ``well-made``, ``don't``, ``AT&T`` and ``U.S`` are one word each; so are ``10/10``, ``7.5/10``, ``1,000`` and ``3:45``.
+    * ``!``, ``?!``, ``...``, ``***`` and ``--`` are runs, cut after three signs (five stars) so that they stay few;
+      emoticons and emoji with all their modifiers are words; any other sign stands alone.
+    * In scripts without spaces each character is a word, with its combining marks.
+
+    The letters of the Basic Multilingual Plane are listed one by one: compiled, they are one table look-up per
+    character, about a quarter faster on English text than ``\\w`` and right for combining marks, which are not ``\\w``.
+    """
+    letter = f"[{''.join(character_ranges(is_word_character))}\U00010000-\U0001cfff\U0001d400-\U0001d7ff\U0001e000-\U0001efff]"
+    mark = f"[{''.join(character_ranges(is_mark))}]"
+    joiner = (
+        rf"['’\-.,:/&](?:(?<=['’\-&])|(?<=\d.)(?=\d)|(?<=[A-Za-z]\.)(?<!{letter}{letter}\.)(?=[A-Za-z](?!{letter})))"
+    )
+    return re.compile(
+        rf"{letter}++(?:{joiner}{letter}++)*+"
+        r"|(?=[!?.:;=*\-&<^_~(])(?:"  # most signs are none of these, and then the list is not gone through
+        r"[!?]{1,3}+|\.{1,3}+|\*{1,5}+|-{1,3}+|={1,3}+|_{1,3}+|~{1,3}+|<3(?!\d)|\^[_.]?\^|\(-?[:;](?=\s|$)"
+        rf"|[:;=]['’]?[\-o^]?[()\[\]/\\|*DPpOo3Ss](?!{letter}|/)"
+        r"|&(?:\#[0-9]{1,6}|[A-Za-z][A-Za-z0-9]{1,7});)"
+        rf"|[{UNSPACED}]{mark}*+"
+        rf"|{PICTURE}{PICTURE_CHANGES}*+(?:\u200d{PICTURE}{PICTURE_CHANGES}*+)*+|[\U0001f1e6-\U0001f1ff]{{2}}"
+        rf"|[^\s{INVISIBLE}]"
+    )
+
+
+def character_ranges(wanted: Callable[[str], bool]) -> Iterator[str]:
+    """The characters of the Basic Multilingual Plane that are ``wanted``, as ranges of a character class."""
+    for chosen, run in itertools.groupby(range(0x10000), lambda code: wanted(chr(code))):
+        if chosen:
+            codes = list(run)
+            yield f"\\u{codes[0]:04x}-\\u{codes[-1]:04x}"
+
+
+def is_mark(character: str) -> bool:
+    """Combining marks, which belong to the letter before them; not the variation selectors of emoji."""
+    return unicodedata.category(character)[0] == "M" and not "\ufe00" <= character <= "\ufe0f"
+
+
+def is_word_character(character: str) -> bool:
+    """Letters, digits and marks of scripts that put spaces between words, and the two invisible signs within words."""
+    within = character.isalnum() or is_mark(character) or character in "\u00ad\u200c"
+    return within and not UNSPACED_CHARACTER.match(character)
+
+
+UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The whole way from a text to its words
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """The sentences of one text; words and their places are found when they are asked for.
+
+    Sentences without a word are left out, a sentence longer than the limit goes on in the next one, and sentences after
+    the limit are cut off. A text without any word has no sentence.
+
+    Attributes:
+        text: The text with its markup blanked, character for character as long as the original.
+        bounds: (start, end) of each sentence as the splitter found it.
+        max_words: Limit of words in a sentence.
+        max_sentences: Limit of sentences.
+    """
+
+    text: str
+    bounds: list[Span]
+    max_words: int
+    max_sentences: int
+
+    @functools.cached_property
+    def _all_tokens(self) -> list[list[str]]:
+        find = word_pattern().findall
+        return list(self._pieces(find(self.text, start, end) for start, end in self.bounds))
+
+    @property
+    def tokens(self) -> list[list[str]]:
+        """The words of each sentence as they are written."""
+        return self._all_tokens[: self.max_sentences]
+
+    @property
+    def words(self) -> list[list[str]]:
+        """The words of each sentence, lower-cased: what the vocabulary is asked for."""
+        return [[token.lower() for token in tokens] for tokens in self.tokens]
+
+    @property
+    def spans(self) -> list[list[Span]]:
+        """(start, end) of each word in the original text, in step with :attr:`words`."""
+        find = word_pattern().finditer
+        found = ([match.span() for match in find(self.text, start, end)] for start, end in self.bounds)
+        return list(itertools.islice(self._pieces(found), self.max_sentences))
+
+    @property
+    def cut_words(self) -> int:
+        """Number of words in the sentences that were cut off."""
+        return sum(map(len, self._all_tokens[self.max_sentences :]))
+
+    def _pieces(self, sentences: Iterable[list[Item]]) -> Iterator[list[Item]]:
+        """Leaves empty sentences out and cuts long ones into pieces."""
+        for words in sentences:
+            if 0 < len(words) <= self.max_words:
+                yield words
+            else:
+                yield from (words[first : first + self.max_words] for first in range(0, len(words), self.max_words))
+
+
+@dataclass(frozen=True)
+class TextProcessor:
+    """Cuts texts into sentences and words, always in the same way; stored as ``sentence_splitter.json``.
+
+    Attributes:
+        splitter: Finds the ends of sentences.
+        max_words_per_sentence: A longer sentence goes on in the next one.
+        max_sentences_per_document: Later sentences are cut off.
+    """
+
+    splitter: SentenceSplitter = field(default_factory=SentenceSplitter)
+    max_words_per_sentence: int = 60
+    max_sentences_per_document: int = 400
+
+    def process(self, text: str) -> Sentences:
+        """Finds the sentences of a text, and on demand their words (see :class:`Sentences`)."""
+        text = blank_markup(text)
+        bounds = [span for start, end in segments(text) for span in self.splitter.spans(text, start, end)]
+        return Sentences(text, bounds, self.max_words_per_sentence, self.max_sentences_per_document)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that the processing depends on, as plain JSON."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "max_words_per_sentence": self.max_words_per_sentence,
+            "max_sentences_per_document": self.max_sentences_per_document,
+            "punkt": self.splitter.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any], source: str) -> TextProcessor:
+        """Reads what :meth:`to_json` wrote; anything else is a :class:`UserError` that names ``source``, the file."""
+        try:
+            version = value["format_version"]
+            if version != FORMAT_VERSION:
+                raise UserError(f"{source} has format version {version}, this program reads {FORMAT_VERSION}; {REMAKE}")
+            return cls(
+                SentenceSplitter.from_json(value["punkt"]),
+                int(value["max_words_per_sentence"]),
+                int(value["max_sentences_per_document"]),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{source} is damaged ({type(error).__name__}: {error}); {REMAKE}") from error
+
+    def save(self, path: Path) -> None:
+        """Writes :meth:`to_json` on one line, whole or not at all."""
+        with atomic_write(path) as file:
+            json.dump(self.to_json(), file, ensure_ascii=False, separators=(",", ":"))
+
+    @classmethod
+    def load(cls, path: Path) -> TextProcessor:
+        """Reads what :meth:`save` wrote; a missing or damaged file is a :class:`UserError`."""
+        return cls.from_json(read_json(existing(path)), str(path))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The vocabulary
+
+REMAKE = "run serialize_data.py again (and for a run folder train again)"
+
+
+class Vocabulary:
+    """The words that have an id of their own; the rest are ``<unk>``.
+
+    The id is the line number in ``vocab.txt``: 0 ``<pad>``, 1 ``<unk>``, then by falling count, words of equal count in
+    the order of their code points. No text contains the two special words: ``<`` is always a word by itself.
+
+    Attributes:
+        words: All words, in the order of their ids.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        """Checks and indexes the words.
+
+        Raises:
+            ValueError: The special words are not where they belong, or a word is empty, holds white space or comes twice.
+        """
+        self.words = list(words)
+        if self.words[:2] != [PAD, UNKNOWN]:
+            raise ValueError(f"the first two words are {self.words[:2]}, not {PAD} and {UNKNOWN}")
+        self._ids = {word: number for number, word in enumerate(self.words)}
+        if len(self._ids) < len(self.words):
+            twice = next(word for number, word in enumerate(self.words) if self._ids[word] != number)
+            raise ValueError(f"the word {twice!r} comes twice")
+        if bad := next((word for word in self.words if len(word.split()) != 1), None):
+            raise ValueError(f"{bad!r} is not one word")
+
+    @classmethod
+    def from_counts(cls, counts: Iterable[tuple[str, int]], min_count: int) -> Vocabulary:
+        """Keeps the words with at least ``min_count`` occurrences, in the order given above."""
+        kept = sorted((-count, word) for word, count in counts if count >= min_count)
+        return cls([PAD, UNKNOWN, *(word for _, word in kept)])
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def id(self, word: str) -> int:
+        """The id of one lower-cased word."""
+        return self._ids.get(word, UNKNOWN_ID)
+
+    def ids(self, words: Iterable[str]) -> list[int]:
+        """The ids of lower-cased words."""
+        return [self._ids.get(word, UNKNOWN_ID) for word in words]
+
+    def encode(self, sentences: Sequence[Sequence[str]]) -> tuple[list[int], list[int]]:
+        """The two vectors of a document's record; a document without a word is one sentence of one ``<unk>``.
+
+        Args:
+            sentences: :attr:`Sentences.words`.
+
+        Returns:
+            token_ids [words] of all words in a row, and words_per_sentence [sentences]; neither is ever empty.
+        """
+        if not sentences:
+            return [UNKNOWN_ID], [1]
+        return self.ids(itertools.chain.from_iterable(sentences)), [len(words) for words in sentences]
+
+    def save(self, path: Path) -> None:
+        """Writes one word per line, whole or not at all."""
+        with atomic_write(path, newline="\n") as file:
+            file.writelines(f"{word}\n" for word in self.words)
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        """Reads ``vocab.txt``; a missing or damaged one is a :class:`UserError`."""
+        try:
+            lines = existing(path).read_bytes().decode("utf-8").split("\n")  # not splitlines: it knows other ends, too
+            if lines.pop():
+                raise ValueError("its last line is cut short")
+            return cls(lines)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"{path} is no vocabulary ({error}); {REMAKE}") from error
+
+
+def existing(path: Path) -> Path:
+    """``path``, if there is such a file."""
+    if not path.is_file():
+        raise UserError(f"{path} is not there; {REMAKE}")
+    return path
+
+
+def load_text_processing(folder: Path) -> tuple[TextProcessor, Vocabulary]:
+    """Rebuilds the text processing from a records folder or a run folder, with its limits and its vocabulary.
+
+    Raises:
+        UserError: A file is missing, damaged or of another format version.
+    """
+    return TextProcessor.load(folder / SPLITTER_FILE), Vocabulary.load(folder / VOCABULARY_FILE)

@@ -1,0 +1,84 @@
+"""Choosing a CPU or a GPU, and saying in plain words when memory runs out. TensorFlow is imported inside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+
+from utils import UserError, log
+
+
+def hush_tensorflow() -> None:
+    """Keeps TensorFlow's start-up notes off the terminal; call before it is imported. A set variable is respected."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def choose_device(wanted: str, memory_fraction: float = 0.0) -> str:
+    """Makes TensorFlow use the CPU or the GPU; call before the first tensor.
+
+    Args:
+        wanted: ``auto``, ``cpu`` or ``gpu``.
+        memory_fraction: Share of the GPU's memory to take at most, in (0, 1]; 0 lets it grow as needed.
+
+    Returns:
+        ``"cpu"`` or ``"gpu"``.
+
+    Raises:
+        UserError: A GPU was asked for and TensorFlow sees none.
+    """
+    if not 0 <= memory_fraction <= 1:
+        raise UserError(f"--per_process_gpu_memory_fraction {memory_fraction} is out of range; give a value from 0 "
+                        "to 1")
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if wanted == "gpu" and not gpus:
+        raise UserError("--device gpu: TensorFlow sees no GPU here; install requirements-gpu.txt and check nvidia-smi "
+                        "(docs/machine.md), or use --device cpu")
+    if wanted == "cpu" or not gpus:
+        with contextlib.suppress(RuntimeError):  # devices are already set up: nothing was using a GPU then
+            tf.config.set_visible_devices([], "GPU")
+        return "cpu"
+    limit_gpu_memory(gpus[0], memory_fraction)
+    return "gpu"
+
+
+def limit_gpu_memory(gpu: object, fraction: float) -> None:
+    """Takes a share of one GPU's memory, or as much as is needed when ``fraction`` is 0."""
+    import tensorflow as tf
+
+    total = gpu_memory_megabytes() if fraction else None
+    if total:
+        limit = tf.config.LogicalDeviceConfiguration(memory_limit=int(total * fraction))
+        tf.config.set_logical_device_configuration(gpu, [limit])
+    else:
+        if fraction:
+            log.warning("nvidia-smi does not tell the GPU's memory; --per_process_gpu_memory_fraction is ignored")
+        tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def gpu_memory_megabytes() -> int | None:
+    """Total memory of the first visible GPU in MB, or ``None`` where ``nvidia-smi`` does not say."""
+    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    if visible:
+        command.append(f"--id={visible}")
+    try:
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+        return int(output.splitlines()[0])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
+
+
+@contextlib.contextmanager
+def explain_memory(way_out: str) -> Iterator[None]:
+    """Turns running out of memory in the block into a :class:`UserError` that ends in ``way_out``."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise UserError(f"out of memory; {way_out}") from error

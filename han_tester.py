@@ -1,0 +1,327 @@
+"""Tests a trained network: beside a running trainer on validation, or once, at the end, on the test split.
+
+    nohup python3 han_tester.py --run_type "val" >> val.out &        follows the trainer's checkpoints, each once
+    python han_tester.py --run_type test                             the best checkpoint, when training has ended
+
+The weights it tests are the trained ones: their hash is checked against the one the trainer saved them with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from devices import choose_device, explain_memory, hush_tensorflow
+from utils import DataPaths, UserError, atomic_write, log, read_jsonl, run_script, write_jsonl
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from evaluation import Evaluation
+    from input_pipeline import Split
+    from run_folder import Checkpoint, RunConfig, RunFolder
+
+SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
+WAIT_FOR_RUN_SECONDS = 120.0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="han_tester.py", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="imdb", help="name of the data set (default: imdb)")
+    parser.add_argument("--run_type", default="test", choices=tuple(SPLIT_OF_RUN_TYPE),
+                        help="val follows a trainer on the validation split; test evaluates the best checkpoint on the "
+                             "test split when training has ended (default: test)")
+    parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
+    parser.add_argument("--checkpoint", type=Path, help="evaluate this checkpoint now, whether or not training has "
+                                                        "ended")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument("--show_documents", type=int, default=0, metavar="N",
+                        help="show the N most telling documents with their words and sentences shaded (default: 0)")
+    parser.add_argument("--evaluation_batch_words", type=int, default=40_000,
+                        help="most words in a batch: the ceiling of its memory (default: 40000)")
+    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "gpu"),
+                        help="the CPU leaves a GPU to the trainer (default: cpu)")
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Evaluates one checkpoint, or each as it comes; returns the exit code."""
+    if arguments.evaluation_batch_words < 1:
+        raise UserError(f"--evaluation_batch_words {arguments.evaluation_batch_words} is out of range; give a value at "
+                        "least 1")
+    hush_tensorflow()
+    from run_folder import RunFolder, follow_checkpoints
+
+    run = RunFolder(arguments.runs_dir / (arguments.run or f"{arguments.dataset}-han"))
+    wait_for(run.exists, f"no run in {run.path} yet; waiting {WAIT_FOR_RUN_SECONDS:.0f} s for a trainer to begin it",
+             WAIT_FOR_RUN_SECONDS)
+    with explain_memory("lower --evaluation_batch_words and run the same command again"):
+        tester = Tester(run, SPLIT_OF_RUN_TYPE[arguments.run_type], arguments)
+        if arguments.checkpoint or arguments.run_type == "test":
+            tester.report(tester.evaluate(chosen_checkpoint(run, arguments.checkpoint)))
+            return 0
+        for checkpoint in follow_checkpoints(run):
+            if not tester.has_result(checkpoint):
+                tester.tell(tester.evaluate(checkpoint))
+    log.info("training of %s has ended and every checkpoint is evaluated", run.path)
+    return 0
+
+
+def wait_for(condition: Callable[[], bool], message: str, seconds: float = float("inf"), pause: float = 1.0) -> None:
+    """Waits, saying so once, until ``condition()`` holds or ``seconds`` have passed."""
+    started, told = time.monotonic(), False
+    while not condition() and time.monotonic() - started < seconds:
+        if not told:
+            log.info("%s", message)
+            told = True
+        time.sleep(pause)
+
+
+def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
+    """The checkpoint a person named, or the best one once training has ended.
+
+    Raises:
+        UserError: The named file is not there, or training was broken off and nobody is at it.
+    """
+    from run_folder import read_checkpoint
+
+    if named:
+        if not named.is_file():
+            raise UserError(f"--checkpoint {named}: no such file; there are: "
+                            f"{', '.join(str(path) for path in [*run.checkpoint_files(), run.best]) or 'none'}")
+        return read_checkpoint(named)
+    wait_for(lambda: run.finished.exists() or not run.is_training(),
+             f"{run.path} is still training; waiting for its end (--checkpoint FILE tests one now)")
+    if not run.finished.exists():
+        raise UserError(f"the training of {run.path} was broken off; go on with it: {trainer_command(run)}; or test "
+                        f"what there is: --checkpoint {run.best}")
+    return read_checkpoint(run.best)
+
+
+def trainer_command(run: RunFolder) -> str:
+    """The command line that began a run."""
+    from utils import read_json
+
+    return str(read_json(run.config_file)["origin"]["command"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The tester
+
+
+@dataclass(frozen=True)
+class Result:
+    """One checkpoint on one split.
+
+    Attributes:
+        checkpoint: What was tested.
+        evaluation: The metrics.
+        probabilities: float32 [documents, C].
+        labels: int32 [documents].
+        sentence_focus: float32 [documents], largest sentence weight of each document.
+        unknown_words: Share of words that are ``<unk>``.
+        cut_words: Share of words cut off when the records were made.
+        evidence: What :func:`attention_check.check_attention` found, where the data set knows its evidence.
+    """
+
+    checkpoint: Checkpoint
+    evaluation: Evaluation
+    probabilities: np.ndarray
+    labels: np.ndarray
+    sentence_focus: np.ndarray
+    unknown_words: float
+    cut_words: float
+    evidence: dict[str, float] | None
+
+
+class Tester:
+    """A model rebuilt from its run folder, and the split it is tested on.
+
+    Args:
+        run: The run folder.
+        split_name: ``valid`` or ``test``.
+        arguments: Device, batch size, folders.
+    """
+
+    def __init__(self, run: RunFolder, split_name: str, arguments: argparse.Namespace) -> None:
+        from input_pipeline import Split
+        from records import verify_records
+        from run_folder import build_model
+
+        self.run, self.arguments = run, arguments
+        self.config: RunConfig = run.config()
+        self.data = DataPaths(self.config.dataset, arguments.data_dir)
+        self.manifest = verify_records(self.data.records)
+        self.check_vocabulary()
+        self.split: Split = Split(self.data.records, split_name)
+        if not len(self.split):
+            raise UserError(f"{self.data.records} has no documents in its {split_name} split")
+        device = choose_device(arguments.device)
+        self.model = build_model(self.config, padded=device == "gpu")
+
+    def check_vocabulary(self) -> None:
+        """Raises :class:`UserError` unless the records speak the run's vocabulary."""
+        for name in ("vocab.txt", "labels.txt"):
+            if (self.run.path / name).read_bytes() != (self.data.records / name).read_bytes():
+                raise UserError(f"{name} of {self.run.path} and of {self.data.records} differ: the records were made "
+                                f"anew since this run; train again with --restart or choose the run's own --data_dir")
+
+    def has_result(self, checkpoint: Checkpoint) -> bool:
+        """Whether these weights were evaluated on this split before."""
+        return any(self.same_result(row, checkpoint) for row in read_jsonl(self.run.results))
+
+    def same_result(self, row: dict[str, Any], checkpoint: Checkpoint) -> bool:
+        return row["split"] == self.split.name and row["weights_sha256"] == checkpoint.weights_sha256
+
+    def evaluate(self, checkpoint: Checkpoint) -> Result:
+        """Scores the split with a checkpoint's weights and writes every result file."""
+        import numpy as np
+
+        from evaluation import evaluate
+        from han import UNKNOWN_ID
+        from run_folder import restore
+        from scoring import score_batches
+
+        restore(checkpoint, self.model)
+        size, classes = len(self.split), len(self.config.class_names)
+        probabilities = np.zeros((size, classes), np.float32)
+        focus = np.zeros(size, np.float32)
+        unknown = words = 0
+        for scored in score_batches(self.model, self.split, self.arguments.evaluation_batch_words):
+            numbers, (tokens, _, sentences) = scored.batch.numbers, scored.batch.documents
+            probabilities[numbers] = scored.probabilities
+            first = np.cumsum(sentences.numpy()) - sentences.numpy()
+            focus[numbers] = np.maximum.reduceat(scored.sentence_weights, first)
+            unknown += int((tokens.numpy() == UNKNOWN_ID).sum())
+            words += int(tokens.shape[0])
+        labels = self.split.index["label"].astype(np.int32)
+        counts = self.manifest["splits"][self.split.name]
+        result = Result(checkpoint, evaluate(probabilities, labels, self.config.class_names), probabilities, labels,
+                        focus, unknown / words, counts["cut_words"] / (counts["words"] + counts["cut_words"]),
+                        self.check_evidence())
+        self.write(result)
+        return result
+
+    def check_evidence(self) -> dict[str, float] | None:
+        """How often attention's top sentence is one that decided, for data sets that know (``evidence.jsonl``)."""
+        if not self.data.evidence.exists():
+            return None
+        from attention_check import check_attention
+
+        return check_attention(self.model, self.split, self.data, self.run.path, self.arguments.evaluation_batch_words)
+
+    # -- what is written ----------------------------------------------------------------------------------------------
+
+    def write(self, result: Result) -> None:
+        """Writes predictions, a line of ``results.jsonl`` and the TensorBoard summaries."""
+        self.write_predictions(result)
+        self.write_summaries(result)
+        rows = [row for row in read_jsonl(self.run.results) if not self.same_result(row, result.checkpoint)]
+        write_jsonl(self.run.results, [*rows, self.result_row(result)])
+
+    def result_row(self, result: Result) -> dict[str, Any]:
+        """One line of ``results.jsonl``: what was tested, how it was made, what came out."""
+        from run_folder import origin
+        from utils import read_json
+
+        made = read_json(self.run.config_file)["origin"]
+        progress = result.checkpoint.progress
+        return {"run": self.run.path.name, "dataset": self.config.dataset, "split": self.split.name,
+                "architecture": self.config.architecture, "cell": self.config.model.cell,
+                "seed": self.config.training.seed, "step": progress.step, "checkpoint": result.checkpoint.path.name,
+                "weights_sha256": result.checkpoint.weights_sha256, "valid_accuracy": progress.best_accuracy,
+                **result.evaluation.to_json(), "unknown_words": result.unknown_words, "cut_words": result.cut_words,
+                "evidence": result.evidence, "trained": made, "tested": origin()}
+
+    def write_predictions(self, result: Result) -> None:
+        """``predictions-<split>.csv``: id, label, prediction and the probability of every class."""
+        import numpy as np
+
+        names = self.config.class_names
+        ids = self.split.ids(np.arange(len(self.split)))
+        with atomic_write(self.run.path / f"predictions-{self.split.name}.csv", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "label", "prediction", *(f"probability_{name}" for name in names)])
+            for name, label, row in zip(ids, result.labels, result.probabilities, strict=True):
+                writer.writerow([name, names[label], names[int(row.argmax())], *(f"{value:.6f}" for value in row)])
+
+    def write_summaries(self, result: Result) -> None:
+        """Scalars, precision-recall curves and the confusion matrix for TensorBoard."""
+        from evaluation import confusion_matrix_figure
+        from summaries import SummaryWriter
+
+        step, measured = result.checkpoint.progress.step, result.evaluation
+        scalars = {"accuracy": measured.accuracy, "loss": measured.loss, "macro_f1": measured.macro_f1,
+                   "calibration_error": measured.calibration_error, "auc": measured.auc, "mae": measured.mae}
+        with SummaryWriter(self.run.tensorboard / f"tester-{self.split.name}") as writer:
+            writer.scalars(step, {name: value for name, value in scalars.items() if value is not None})
+            writer.image(step, "confusion_matrix", confusion_matrix_figure(measured))
+            for number, name in enumerate(self.config.class_names):
+                writer.pr_curve(step, f"pr_curve/{name}", result.labels == number, result.probabilities[:, number])
+
+    # -- what is told -------------------------------------------------------------------------------------------------
+
+    def tell(self, result: Result) -> None:
+        """One line for a checkpoint on the way."""
+        measured, (low, high) = result.evaluation, result.evaluation.accuracy_interval
+        log.info("step %5d  %s loss %.4f  accuracy %.2f%% (95%% interval %.2f to %.2f)", result.checkpoint.progress.step,
+                 self.split.name, measured.loss, 100 * measured.accuracy, 100 * low, 100 * high)
+
+    def report(self, result: Result) -> None:
+        """The whole report on standard output, with the most telling documents if they were asked for."""
+        from evaluation import format_report
+
+        heading = f"{self.run.path} on {self.split.name}, weights of step {result.checkpoint.progress.step}"
+        print("\n" + format_report(result.evaluation, heading, result.unknown_words, result.cut_words))
+        if result.evidence:
+            print(f"\nAttention's top sentence is one that decided in {result.evidence['precision']:.1%} of documents; "
+                  f"by chance: {result.evidence['chance']:.1%}.")
+        if self.arguments.show_documents:
+            self.show(result)
+        print(f"\nWritten: {self.run.path / f'predictions-{self.split.name}.csv'}, {self.run.results}")
+        print(f"Look:    tensorboard --logdir {self.run.path.parent} --host 127.0.0.1", flush=True)
+
+    def show(self, result: Result) -> None:
+        """Prints the most telling documents, shaded."""
+        from attention_check import attended_texts
+        from shading import render, shade, supports_colour
+
+        names = self.config.class_names
+        numbers = most_telling(result, self.split, self.arguments.show_documents)
+        for number, shown in zip(numbers, attended_texts(self.model, self.split, self.data, self.run.path, numbers),
+                                 strict=True):
+            probability = result.probabilities[number].max()
+            print(f"\n{shown.id}: predicted {names[int(result.probabilities[number].argmax())]} "
+                  f"({probability:.1%}), labelled {names[result.labels[number]]}")
+            print(render(shade(shown.text, shown.spans, shown.word_weights, shown.words_per_sentence,
+                               shown.sentence_weights), supports_colour(sys.stdout)))
+
+
+def most_telling(result: Result, split: Split, count: int) -> list[int]:
+    """Documents in which few sentences decided surely: right, confident, attention focused, of ordinary length.
+
+    Classes take turns, so that more than one is seen.
+    """
+    import numpy as np
+
+    predicted = result.probabilities.argmax(axis=1)
+    sentences = split.index["sentences"]
+    score = result.probabilities.max(axis=1) * result.sentence_focus
+    score = score * (predicted == result.labels) * ((sentences >= 4) & (sentences <= 12))
+    best = np.argsort(-score, kind="stable")
+    queues = [best[result.labels[best] == label].tolist() for label in np.unique(result.labels)]
+    turns = [number for turn in zip(*(queue[:count] for queue in queues), strict=False) for number in turn]
+    return turns[:count]
+
+
+if __name__ == "__main__":
+    run_script(main, build_parser())

@@ -1,0 +1,426 @@
+"""Trains a Hierarchical Attention Network on serialised records, with validation, checkpoints and exact resume.
+
+    python han_trainer.py --run_type train
+    nohup python3 han_trainer.py --run_type "train" >> train.out &
+
+Killed at any instant, the same command goes on from the last checkpoint and, on a CPU, ends with the same weights, bit
+for bit: the order of documents is a pure function of (seed, epoch), dropout of (seed, step).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config import ModelSettings, TrainingSettings, add_flags, settings_from_flags
+from devices import choose_device, explain_memory, hush_tensorflow
+from utils import DataPaths, UserError, append_jsonl, exclusive_lock, log, read_jsonl, run_script, write_json, write_jsonl
+
+if TYPE_CHECKING:
+    from input_pipeline import Batch, Split
+    from run_folder import Progress, RunConfig, RunFolder
+    from summaries import SummaryWriter
+
+EVALUATIONS_PER_EPOCH = 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; every setting of the model and of training is a flag."""
+    parser = argparse.ArgumentParser(prog="han_trainer.py", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="imdb", help="name of the data set (default: imdb)")
+    parser.add_argument("--run_type", default="train", choices=("train",), help="what to do (default: train)")
+    parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
+    parser.add_argument("--restart", action="store_true", help="put an existing run aside and begin anew")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument("--embedding_dim", type=int, help="size of a word vector, if it must be checked: it is that "
+                                                          "of the records (default: as serialised)")
+    parser.add_argument("--log_summaries_every", type=int, default=50, help="steps between summaries (default: 50)")
+    parser.add_argument("--checkpoint_every", type=int, default=200, help="steps between checkpoints (default: 200)")
+    parser.add_argument("--num_checkpoints", type=int, default=3, help="checkpoints to keep (default: 3)")
+    parser.add_argument("--evaluation_batch_words", type=int, default=40_000,
+                        help="most words in a validation batch: the ceiling of its memory (default: 40000)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"),
+                        help="auto takes a GPU where TensorFlow sees one (default: auto)")
+    parser.add_argument("--per_process_gpu_memory_fraction", type=float, default=0.0,
+                        help="share of the GPU's memory to take at most; 0 grows as needed (default: 0)")
+    add_flags(parser, ModelSettings)
+    add_flags(parser, TrainingSettings)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Trains until the last epoch or early stopping; returns the exit code."""
+    check_intervals(arguments)
+    model_settings = settings_from_flags(ModelSettings, arguments)
+    training_settings = settings_from_flags(TrainingSettings, arguments)
+    hush_tensorflow()
+    from records import verify_records
+    from run_folder import RunFolder
+
+    records = DataPaths(arguments.dataset, arguments.data_dir).records
+    manifest = verify_records(records)
+    run = RunFolder(arguments.runs_dir / (arguments.run or f"{arguments.dataset}-han"))
+    config = run_config(arguments, model_settings, training_settings, records, manifest)
+    if run.exists() and arguments.restart:
+        log.info("the run that was in %s is now in %s", run.path, run.put_aside())
+    refusal = f"another trainer is at work on {run.path}; wait for it, stop it, or choose another --run NAME"
+    with exclusive_lock(run.lock, refusal):
+        if run.exists():
+            run.refuse_other_settings(config)
+            if run.finished.exists():
+                log.info("the run in %s is finished; test it: python han_tester.py --dataset %s --run %s --run_type "
+                         "test", run.path, arguments.dataset, run.path.name)
+                return 0
+        else:
+            run.create(config, records)
+        with explain_memory("lower --batch_size or --evaluation_batch_words and run the same command again"):
+            return Trainer(run, config, records, arguments).train()
+
+
+def check_intervals(arguments: argparse.Namespace) -> None:
+    """Refuses counts that make no sense."""
+    for name in ("log_summaries_every", "checkpoint_every", "num_checkpoints", "evaluation_batch_words"):
+        if getattr(arguments, name) < 1:
+            raise UserError(f"--{name} {getattr(arguments, name)} is out of range; give a value at least 1")
+
+
+def run_config(arguments: argparse.Namespace, model: ModelSettings, training: TrainingSettings, records: Path,
+               manifest: dict[str, Any]) -> RunConfig:
+    """The run that the flags and the records ask for."""
+    import numpy as np
+
+    from run_folder import RunConfig
+    from utils import sha256_of_json
+
+    embeddings = np.load(records / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+    if arguments.embedding_dim not in {None, embeddings.shape[1]}:
+        raise UserError(f"--embedding_dim {arguments.embedding_dim} does not fit the word vectors in {records} "
+                        f"({embeddings.shape[1]}); make them anew: python serialize_data.py {arguments.dataset} "
+                        f"--embedding_dim {arguments.embedding_dim}")
+    names = (records / "labels.txt").read_text(encoding="utf-8").splitlines()
+    return RunConfig(arguments.dataset, "han", model, training, tuple(names), *map(int, embeddings.shape),
+                     records_sha256=sha256_of_json(manifest))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One step
+
+
+@dataclass
+class StepTotals:
+    """Sums since the last summary line, all weighted by documents."""
+
+    documents: int = 0
+    words: int = 0
+    started: float = field(default_factory=time.perf_counter)
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, documents: int, words: int, report: dict[str, float]) -> None:
+        self.documents += documents
+        self.words += words
+        for name, value in report.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * documents
+
+    def means(self) -> dict[str, float]:
+        """Mean of each reported value and the rates per second."""
+        seconds = max(time.perf_counter() - self.started, 1e-9)
+        return {**{name: value / self.documents for name, value in self.sums.items()},
+                "words_per_second": self.words / seconds, "documents_per_second": self.documents / seconds}
+
+
+def train_step(model: Any, optimizer: Any, documents: Any, labels: Any, seed: Any, settings: TrainingSettings) -> Any:
+    """One optimiser step on one batch: forward, backward, clipping, update.
+
+    Args:
+        model: With ``attend(documents, training, seed)`` and ``trainable_variables``.
+        optimizer: A Keras optimiser, built.
+        documents: The batch.
+        labels: int32 [B].
+        seed: int32 [2], of dropout.
+        settings: Clipping norm and L2.
+
+    Returns:
+        Dictionary of float32 scalars: loss, accuracy, gradient_norm and the two attention entropies.
+    """
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        attended = model.attend(documents, training=True, seed=seed)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, attended.logits))
+        total = loss
+        if settings.l2:
+            matrices = [w for name, w in model.named_weights().items() if "kernel" in name]
+            total += settings.l2 * tf.add_n([tf.reduce_sum(tf.square(w.value)) for w in matrices])
+    variables = [variable.value for variable in model.trainable_variables]
+    gradients = tape.gradient(total, variables)
+    norm = tf.linalg.global_norm(gradients)
+    if settings.max_grad_norm:
+        gradients, _ = tf.clip_by_global_norm(gradients, settings.max_grad_norm, use_norm=norm)
+    optimizer.apply(gradients, model.trainable_variables)
+    right = tf.equal(tf.argmax(attended.logits, axis=1, output_type=tf.int32), labels)
+    return {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32)), "gradient_norm": norm,
+            "word_attention_entropy": entropy(attended.word_weights, documents.words_per_sentence),
+            "sentence_attention_entropy": entropy(attended.sentence_weights, documents.sentences_per_document)}
+
+
+def entropy(weights: Any, lengths: Any) -> Any:
+    """Mean entropy of attention in nats. ``weights``: float32 [N], adding up to 1 per segment; ``lengths``: int32 [R]."""
+    import tensorflow as tf
+
+    return -tf.reduce_sum(tf.math.xlogy(weights, weights)) / tf.cast(tf.size(lengths), tf.float32)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The whole run
+
+
+class Interrupted(Exception):
+    """A signal asked for an end; the run is saved."""
+
+
+class Trainer:
+    """A run in progress: the model, its optimiser, the data and where it stands.
+
+    Args:
+        run: The run folder, already begun.
+        config: Of the run.
+        records: Folder of the records.
+        arguments: The operational flags (intervals, device).
+    """
+
+    def __init__(self, run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace) -> None:
+        import numpy as np
+
+        from input_pipeline import Split
+        from run_folder import build_model, newest_checkpoint, restore
+
+        self.run, self.config, self.arguments = run, config, arguments
+        self.device = choose_device(arguments.device, arguments.per_process_gpu_memory_fraction)
+        self.train_split, self.valid_split = Split(records, "train"), Split(records, "valid")
+        if not len(self.valid_split):
+            raise UserError(f"{records} has no validation documents; make some: python create_csv.py "
+                            f"{config.dataset} --valid_share 0.1")
+        self.steps_per_epoch = math.ceil(len(self.train_split) / config.training.batch_size)
+        embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
+        self.model = build_model(config, embeddings, padded=self.device == "gpu")
+        self.optimizer = self.build_optimizer()
+        checkpoint = newest_checkpoint(run)
+        self.progress = restore(checkpoint, self.model, self.optimizer) if checkpoint else self.first_progress()
+        self.step_function = self.compile_step()
+        self.stop_signal = 0
+
+    def first_progress(self) -> Progress:
+        from run_folder import Progress
+
+        return Progress()
+
+    def build_optimizer(self) -> Any:
+        """Adam on the run's learning-rate schedule, its state allocated."""
+        from optimizers import RowwiseAdam
+        from schedules import WarmupDecay
+
+        settings = self.config.training
+        schedule = WarmupDecay(settings.learning_rate, settings.warmup_steps,
+                               settings.num_epochs * self.steps_per_epoch, settings.decay)
+        optimizer = RowwiseAdam(schedule)
+        optimizer.build(self.model.trainable_variables)
+        return optimizer
+
+    def compile_step(self) -> Any:
+        """:func:`train_step` of this model and optimiser as one graph for batches of any size."""
+        import tensorflow as tf
+
+        from han import Documents
+
+        vector = tf.TensorSpec([None], tf.int32)
+        signature = (Documents(vector, vector, vector), vector, tf.TensorSpec([2], tf.int32))
+
+        @tf.function(input_signature=signature, autograph=False)
+        def step(documents: Any, labels: Any, seed: Any) -> Any:
+            return train_step(self.model, self.optimizer, documents, labels, seed, self.config.training)
+
+        return step
+
+    def train(self) -> int:
+        """Trains to the end of the run, or to a signal; returns the exit code."""
+        from summaries import SummaryWriter
+
+        self.announce()
+        forget_later_history(self.run, self.progress.step)
+        previous = {number: signal.signal(number, self.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        resumed = self.progress.step or None
+        try:
+            with (SummaryWriter(self.run.tensorboard / "train", resume_step=resumed) as self.train_summaries,
+                  SummaryWriter(self.run.tensorboard / "valid", resume_step=resumed) as self.valid_summaries):
+                reason = self.train_epochs()
+        except Interrupted:
+            self.save()
+            log.info("stopped by a signal at step %d, saved; the same command goes on from here", self.progress.step)
+            return 128 + self.stop_signal
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        self.finish(reason)
+        return 0
+
+    def on_signal(self, number: int, frame: Any) -> None:
+        """Remembers that a signal came; the step in progress is finished first."""
+        self.stop_signal = number
+
+    def announce(self) -> None:
+        """Says what is about to be trained, and from where."""
+        weights = sum(math.prod(weight.shape) for weight in self.model.trainable_variables)
+        settings = self.config.training
+        log.info("run %s: HAN (%s), %s weights, of them %s in word vectors; %s training and %s validation documents; "
+                 "%d epochs of %d steps on the %s", self.run.path, self.config.model.cell.upper(), f"{weights:,}",
+                 f"{self.config.vocabulary_size * self.config.embedding_dim:,}", f"{len(self.train_split):,}",
+                 f"{len(self.valid_split):,}", settings.num_epochs, self.steps_per_epoch, self.device.upper())
+        if self.progress.step:
+            log.info("going on from step %d of epoch %d", self.progress.step, self.progress.epoch + 1)
+
+    def train_epochs(self) -> str:
+        """Runs the remaining epochs; returns why training ended."""
+        settings = self.config.training
+        self.totals = StepTotals()
+        with self.progress_bar() as self.bar:
+            while self.progress.epoch < settings.num_epochs:
+                for batch in self.remaining_batches():
+                    self.take_step(batch)
+                    if self.at_evaluation() and self.evaluate_and_remember():
+                        return "early stopping"
+                    self.save_or_stop()
+                self.progress.epoch += 1
+        return "all epochs done"
+
+    def progress_bar(self) -> Any:
+        """A bar over all steps of the run; invisible unless standard error is a terminal."""
+        from tqdm import tqdm
+
+        return tqdm(total=self.config.training.num_epochs * self.steps_per_epoch, initial=self.progress.step,
+                    unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+
+    def remaining_batches(self) -> Iterator[Batch]:
+        """The batches of the current epoch that have not been trained on yet, read ahead."""
+        from input_pipeline import read_ahead, training_batches
+
+        batches = training_batches(self.train_split.index, self.config.training.batch_size, self.config.training.seed,
+                                   self.progress.epoch)
+        done = self.progress.step - self.progress.epoch * self.steps_per_epoch
+        return read_ahead(self.train_split.read, batches[done:])
+
+    def take_step(self, batch: Batch) -> None:
+        """Trains on one batch, counts it, and writes summaries when they are due."""
+        seed = [self.config.training.seed, self.progress.step]
+        report = {name: float(value) for name, value in self.step_function(batch.documents, batch.labels, seed).items()}
+        if not math.isfinite(report["loss"]):
+            raise UserError(f"the loss became {report['loss']} at step {self.progress.step + 1}; try a lower "
+                            f"--learning_rate (now {self.config.training.learning_rate}) or --max_grad_norm with "
+                            "--restart; the last good checkpoint is kept")
+        self.progress.step += 1
+        self.totals.add(len(batch.numbers), int(batch.documents.token_ids.shape[0]), report)
+        self.bar.update()
+        if self.progress.step % self.arguments.log_summaries_every == 0:
+            self.summarise()
+
+    def summarise(self) -> None:
+        """Writes the means since the last time to TensorBoard and, as one line, to the log."""
+        means = self.totals.means()
+        means["learning_rate"] = float(self.optimizer.learning_rate)
+        self.totals = StepTotals()
+        step = self.progress.step
+        self.train_summaries.scalars(step, means)
+        self.say("step %5d  epoch %.2f  loss %.4f  accuracy %.2f%%  gradient %.2f  rate %.6f  %.0f documents/s", step,
+                 step / self.steps_per_epoch, means["loss"], 100 * means["accuracy"], means["gradient_norm"],
+                 means["learning_rate"], means["documents_per_second"])
+
+    def say(self, message: str, *values: Any) -> None:
+        """Logs a line without breaking the progress bar."""
+        self.bar.clear()
+        log.info(message, *values)
+
+    def at_evaluation(self) -> bool:
+        """Whether validation is due after this step: at the chosen interval and at the end of every epoch's work."""
+        every = self.config.training.evaluate_every or math.ceil(self.steps_per_epoch / EVALUATIONS_PER_EPOCH)
+        step, last = self.progress.step, self.config.training.num_epochs * self.steps_per_epoch
+        within_epoch = step - self.progress.epoch * self.steps_per_epoch
+        due = step % every == 0 if self.config.training.evaluate_every else within_epoch % every == 0
+        return due or step == last or (not self.config.training.evaluate_every and within_epoch == self.steps_per_epoch)
+
+    def evaluate_and_remember(self) -> bool:
+        """Validates, keeps the weights if they are the best so far; returns whether to stop early."""
+        from run_folder import save_weights
+
+        started = time.perf_counter()
+        loss, accuracy = self.validate()
+        progress, patience = self.progress, self.config.training.patience
+        better = (accuracy, -loss) > (progress.best_accuracy, -progress.best_loss)
+        if better:
+            progress.best_step, progress.best_loss, progress.best_accuracy = progress.step, loss, accuracy
+        progress.fruitless = 0 if better else progress.fruitless + 1
+        if better:
+            save_weights(self.run.best, self.model, progress)
+        self.say("step %5d  validation loss %.4f  accuracy %.2f%%%s", progress.step, loss, 100 * accuracy,
+                 "  best so far" if better else f"  best {100 * progress.best_accuracy:.2f}% at {progress.best_step}")
+        append_jsonl(self.run.history, {"step": progress.step, "epoch": progress.step / self.steps_per_epoch,
+                                        "valid_loss": loss, "valid_accuracy": accuracy, "best": better})
+        self.valid_summaries.scalars(progress.step, {"loss": loss, "accuracy": accuracy})
+        for name, weight in self.model.named_weights().items():
+            self.valid_summaries.histogram(progress.step, f"weights/{name}", weight.numpy())
+        self.valid_summaries.flush()
+        self.totals.started += time.perf_counter() - started  # rates speak of training alone
+        return bool(patience) and progress.fruitless >= patience
+
+    def validate(self) -> tuple[float, float]:
+        """Loss and accuracy of the weights in memory on the validation split."""
+        from scoring import score_split
+
+        probabilities, labels = score_split(self.model, self.valid_split, self.arguments.evaluation_batch_words)
+        import numpy as np
+
+        chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)
+        return float(-np.log(chosen).mean()), float((probabilities.argmax(axis=1) == labels).mean())
+
+    def save_or_stop(self) -> None:
+        """Saves a checkpoint when one is due; ends the run if a signal came."""
+        if self.stop_signal:
+            raise Interrupted
+        if self.progress.step % self.arguments.checkpoint_every == 0:
+            self.save()
+
+    def save(self) -> None:
+        """Writes a checkpoint and deletes the oldest beyond ``--num_checkpoints``."""
+        from run_folder import save_weights
+
+        path = self.run.checkpoints / f"step-{self.progress.step:08d}.safetensors"
+        save_weights(path, self.model, self.progress, self.optimizer)
+        for old in self.run.checkpoint_files()[: -self.arguments.num_checkpoints]:
+            old.unlink(missing_ok=True)
+
+    def finish(self, reason: str) -> None:
+        """Saves, and marks the run as finished."""
+        self.save()
+        progress = asdict(self.progress)
+        write_json(self.run.finished, {"reason": reason, **progress})
+        log.info("finished (%s) after %d steps; best validation accuracy %.2f%% at step %d; test it: python "
+                 "han_tester.py --dataset %s --run %s --run_type test", reason, self.progress.step,
+                 100 * self.progress.best_accuracy, self.progress.best_step, self.config.dataset, self.run.path.name)
+
+
+def forget_later_history(run: RunFolder, step: int) -> None:
+    """Drops history lines after ``step``: they were written by a process that was killed before its next checkpoint."""
+    rows = read_jsonl(run.history)
+    if any(row["step"] > step for row in rows):
+        write_jsonl(run.history, [row for row in rows if row["step"] <= step])
+
+
+if __name__ == "__main__":
+    run_script(main, build_parser())

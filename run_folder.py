@@ -1,0 +1,372 @@
+"""The run folder: everything about one training run, self-contained and movable.
+
+    runs/imdb-han/
+        config.json             settings, class names, versions, command line, what data it was made from
+        vocab.txt  labels.txt  sentence_splitter.json  text_settings.json     to process text as in training
+        checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
+        best.safetensors        weights of the best validation
+        history.jsonl           one line per validation
+        finished.json           appears when training has ended, and why
+        results.jsonl  predictions-test.csv  tensorboard/       written by trainer and tester
+
+A checkpoint is one safetensors file that appears whole or not at all (arrays and a JSON header: nothing is ever
+unpickled), and carries the hash of its weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from config import ModelSettings, TrainingSettings, differences, from_json, to_json
+from utils import FORMAT_VERSION, UserError, atomic_write, is_locked, log, read_json, write_json
+
+TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json", "text_settings.json")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is: another value of any of these is another run.
+
+    Attributes:
+        dataset: Name of the data set.
+        architecture: ``han``.
+        model: Shape of the network.
+        training: How it is trained.
+        class_names: In order of the labels.
+        vocabulary_size: V, with ``<pad>`` and ``<unk>``.
+        embedding_dim: E.
+        records_sha256: Of the manifest of the records it is trained on.
+    """
+
+    dataset: str
+    architecture: str
+    model: ModelSettings
+    training: TrainingSettings
+    class_names: tuple[str, ...]
+    vocabulary_size: int
+    embedding_dim: int
+    records_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A nested dictionary."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any], source: str) -> RunConfig:
+        """Rebuilds the configuration; a name that does not belong is an error naming it and ``source``."""
+        try:
+            return cls(**{**value, "model": from_json(ModelSettings, value["model"], source),
+                          "training": from_json(TrainingSettings, value["training"], source),
+                          "class_names": tuple(value["class_names"])})
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{source} is not a run configuration of this version ({error})") from error
+
+    def flat(self) -> dict[str, Any]:
+        """All settings side by side, for :func:`config.differences`."""
+        value = self.to_json()
+        return {**value, **to_json(self.model), **to_json(self.training), "model": None, "training": None}
+
+
+@dataclass
+class Progress:
+    """Where a run stands; with the weights and the optimiser's state, all that resuming takes.
+
+    Attributes:
+        epoch: Counted from 0.
+        step: Optimiser steps taken.
+        best_step: Step of the best validation so far; -1 before the first.
+        best_loss: Its validation loss.
+        best_accuracy: Its validation accuracy.
+        fruitless: Validations since the best one.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best_step: int = -1
+    best_loss: float = float("inf")
+    best_accuracy: float = 0.0
+    fruitless: int = 0
+
+
+class RunFolder:
+    """Paths and contents of one run.
+
+    Args:
+        path: The folder, for example ``runs/imdb-han``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.json"
+        self.history = path / "history.jsonl"
+        self.results = path / "results.jsonl"
+        self.finished = path / "finished.json"
+        self.lock = path / "trainer.lock"
+        self.checkpoints = path / "checkpoints"
+        self.best = path / "best.safetensors"
+        self.tensorboard = path / "tensorboard"
+
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config_file.exists()
+
+    def create(self, config: RunConfig, records: Path) -> None:
+        """Begins a run: copies what text processing needs, then writes ``config.json``, whose presence means begun."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name in TEXT_FILES:
+            shutil.copyfile(records / name, self.path / name)
+        write_json(self.config_file, {"format_version": FORMAT_VERSION, "settings": config.to_json(),
+                                      "origin": origin()})
+
+    def config(self) -> RunConfig:
+        """Reads ``config.json``.
+
+        Raises:
+            UserError: No run here, or one of another format version.
+        """
+        if not self.exists():
+            raise UserError(f"there is no run in {self.path}; train one: python han_trainer.py --run {self.path.name}")
+        value = read_json(self.config_file)
+        if value.get("format_version") != FORMAT_VERSION:
+            raise UserError(f"{self.config_file} has format version {value.get('format_version')}, this program reads "
+                            f"{FORMAT_VERSION}; train a new run: python han_trainer.py --run NAME")
+        return RunConfig.from_json(value["settings"], str(self.config_file))
+
+    def refuse_other_settings(self, config: RunConfig) -> None:
+        """Raises :class:`UserError` with the differences if the run here was begun with other settings."""
+        changed = differences(self.config().flat(), config.flat())
+        if changed:
+            raise UserError(f"the run in {self.path} was begun with other settings ({'; '.join(changed)}); "
+                            "choose another --run NAME, or put the old run aside with --restart")
+
+    def put_aside(self) -> Path:
+        """Renames the folder so that a new run can begin in its place; returns where it went."""
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.old{number}")).exists():
+            number += 1
+        self.path.rename(aside)
+        return aside
+
+    def checkpoint_files(self) -> list[Path]:
+        """Checkpoints, oldest first."""
+        return sorted(self.checkpoints.glob("step-*.safetensors"))
+
+    def is_training(self) -> bool:
+        """Whether a trainer holds the run right now."""
+        return is_locked(self.lock)
+
+
+def origin() -> dict[str, Any]:
+    """Where a run comes from: command line, commit, versions, machine; told to people, compared by nobody."""
+    from importlib.metadata import version
+
+    packages = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "nltk", "gensim")
+    return {"command": " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]), "commit": commit(),
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "python": platform.python_version(),
+            "machine": platform.machine(), "versions": {name: version(name) for name in packages if installed(name)}}
+
+
+def installed(package: str) -> bool:
+    """Whether a distribution is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def commit() -> str:
+    """The commit of this program, with ``+`` if files were changed since; ``unknown`` outside a git checkout."""
+    folder = Path(__file__).parent
+    try:
+        described = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=12"], cwd=folder, check=True,
+                                   capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checkpoints
+
+
+def weights_of(model: Any) -> dict[str, np.ndarray]:
+    """The model's weights by name."""
+    return {name: weight.numpy() for name, weight in model.named_weights().items()}
+
+
+def hash_of_weights(weights: dict[str, np.ndarray]) -> str:
+    """SHA-256 over names, shapes and bytes, independent of order."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(f"{name} {weights[name].dtype} {weights[name].shape}\n".encode())
+        digest.update(np.ascontiguousarray(weights[name]).data)
+    return digest.hexdigest()
+
+
+def save_weights(path: Path, model: Any, progress: Progress, optimizer: Any = None) -> None:
+    """Writes a checkpoint, whole or not at all.
+
+    Args:
+        path: ``….safetensors``.
+        model: Has ``named_weights()``.
+        progress: Stored in the header.
+        optimizer: Keras optimiser whose variables go along, for a checkpoint that can be resumed.
+    """
+    weights = weights_of(model)
+    arrays = {f"model/{name}": value for name, value in weights.items()}
+    if optimizer is not None:
+        arrays |= {f"optimizer/{i:03d}": np.asarray(v.numpy()) for i, v in enumerate(optimizer.variables)}
+    header = {"format_version": str(FORMAT_VERSION), "weights_sha256": hash_of_weights(weights),
+              "progress": json.dumps(asdict(progress))}
+    with atomic_write(path, "wb") as file:
+        file.write(save(arrays, metadata=header))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read into memory and checked.
+
+    Attributes:
+        path: Where it came from.
+        weights: By name.
+        optimizer: The optimiser's variables in order; empty in ``best.safetensors``.
+        progress: Where the run stood.
+        weights_sha256: Hash of the weights, verified.
+    """
+
+    path: Path
+    weights: dict[str, np.ndarray]
+    optimizer: list[np.ndarray]
+    progress: Progress
+    weights_sha256: str
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint as arrays and checks its hash.
+
+    Raises:
+        UserError: It is not a checkpoint, of another version, or damaged.
+        FileNotFoundError: It is gone (a trainer keeps only the last few).
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a checkpoint or is damaged ({error}); delete it and run the same command "
+                        "again") from error
+    if header.get("format_version") != str(FORMAT_VERSION):
+        raise UserError(f"{path} has format version {header.get('format_version')}, this program reads "
+                        f"{FORMAT_VERSION}; train a new run: python han_trainer.py --run NAME")
+    weights = {name.removeprefix("model/"): value for name, value in arrays.items() if name.startswith("model/")}
+    if hash_of_weights(weights) != header["weights_sha256"]:
+        raise UserError(f"{path} is damaged: its weights do not have the hash they were saved with; delete it and run "
+                        "the same command again")
+    state = [arrays[name] for name in sorted(arrays) if name.startswith("optimizer/")]
+    return Checkpoint(path, weights, state, Progress(**json.loads(header["progress"])), header["weights_sha256"])
+
+
+def restore(checkpoint: Checkpoint, model: Any, optimizer: Any = None) -> Progress:
+    """Puts a checkpoint's arrays into a model and, if given, its optimiser (already built).
+
+    Raises:
+        UserError: The shapes do not fit, for example those of another vocabulary.
+    """
+    variables = model.named_weights()
+    shapes = {name: tuple(value.shape) for name, value in variables.items()}
+    saved = {name: value.shape for name, value in checkpoint.weights.items()}
+    if saved != shapes:
+        raise UserError(f"{checkpoint.path} does not fit the model ({'; '.join(differences(saved, shapes))}); the run "
+                        "folder's vocab.txt or config.json is not the one it was trained with")
+    for name, variable in variables.items():
+        variable.assign(checkpoint.weights[name])
+    if hash_of_weights(weights_of(model)) != checkpoint.weights_sha256:
+        raise UserError(f"the weights in memory are not those of {checkpoint.path}")
+    if optimizer is not None:
+        if len(optimizer.variables) != len(checkpoint.optimizer):
+            raise UserError(f"{checkpoint.path} holds no optimiser state for this run; continue from another one")
+        for variable, value in zip(optimizer.variables, checkpoint.optimizer, strict=True):
+            variable.assign(value)
+    return checkpoint.progress
+
+
+def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
+    """The newest readable checkpoint; damaged ones are told and passed over. ``None`` where there is none."""
+    for path in reversed(run.checkpoint_files()):
+        try:
+            return read_checkpoint(path)
+        except UserError as error:
+            log.warning("passing over a checkpoint: %s", error)
+    return None
+
+
+def follow_checkpoints(run: RunFolder, pause: float = 1.0) -> Iterator[Checkpoint]:
+    """Yields each checkpoint of a run once, oldest first, as a trainer writes them; ends when training has ended.
+
+    A checkpoint that the trainer deletes before it could be read is passed over.
+
+    Args:
+        run: The run; it may not have begun yet.
+        pause: Seconds between looks.
+    """
+    seen = -1
+    told = False
+    while True:
+        ended = run.finished.exists()  # looked at before the files, so that the last checkpoint is not missed
+        for path in run.checkpoint_files():
+            if (step := step_of(path)) > seen:
+                seen, told = step, False
+                try:
+                    yield read_checkpoint(path)
+                except FileNotFoundError:
+                    continue
+        if ended:
+            return
+        if not told and not run.is_training():
+            told = True
+            log.info("waiting: no trainer is at work on %s; its next checkpoint will be evaluated when it comes",
+                     run.path)
+        time.sleep(pause)
+
+
+def step_of(checkpoint: Path) -> int:
+    """``step-00000400.safetensors`` -> 400."""
+    return int(checkpoint.stem.removeprefix("step-"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The model
+
+
+def build_model(config: RunConfig, embeddings: np.ndarray | None = None, padded: bool = False) -> Any:
+    """Builds the network that a configuration describes; TensorFlow is imported here.
+
+    Args:
+        config: Of the run.
+        embeddings: float32 [V, E] to start from.
+        padded: Use the padded (cuDNN) path: on a GPU.
+    """
+    from han import HAN
+
+    training = config.training
+    return HAN(config.vocabulary_size, config.embedding_dim, len(config.class_names), config.model,
+               dropout=1 - training.dropout_keep_proba, word_dropout=training.word_dropout, seed=training.seed,
+               embeddings=embeddings, padded=padded,
+               dtype="mixed_bfloat16" if training.mixed_precision else "float32")

@@ -1,0 +1,59 @@
+"""Runs a model over a whole split in batches of bounded size. Used by the trainer's validation and by the tester."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from han import Documents
+from input_pipeline import Batch, Split, evaluation_batches, read_ahead
+
+VECTOR = tf.TensorSpec([None], tf.int32)
+
+
+class Scored(NamedTuple):
+    """One batch with what the model made of it.
+
+    Attributes:
+        batch: The documents.
+        probabilities: float32 [B, C].
+        word_weights: float32 [N].
+        sentence_weights: float32 [S].
+    """
+
+    batch: Batch
+    probabilities: np.ndarray
+    word_weights: np.ndarray
+    sentence_weights: np.ndarray
+
+
+def scoring_function(model: Any) -> Any:
+    """The model's inference as one graph for batches of any size; made once per model."""
+    if not hasattr(model, "_scoring_function"):
+
+        @tf.function(input_signature=[Documents(VECTOR, VECTOR, VECTOR)], autograph=False)
+        def score(documents: Documents) -> Any:
+            attended = model.attend(documents)
+            return tf.nn.softmax(attended.logits), attended.word_weights, attended.sentence_weights
+
+        model._scoring_function = score
+    return model._scoring_function
+
+
+def score_batches(model: Any, split: Split, max_words: int) -> Iterator[Scored]:
+    """Scores a split, each document once, in batches of at most ``max_words`` words (one document at least)."""
+    score = scoring_function(model)
+    for batch in read_ahead(split.read, evaluation_batches(split.index, max_words)):
+        yield Scored(batch, *(tensor.numpy() for tensor in score(batch.documents)))
+
+
+def score_split(model: Any, split: Split, max_words: int) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities float32 [documents, C] and labels int32 [documents], in the split's order."""
+    parts = [(scored.batch.numbers, scored.probabilities) for scored in score_batches(model, split, max_words)]
+    probabilities = np.zeros((len(split), parts[0][1].shape[1]), np.float32)
+    for numbers, values in parts:
+        probabilities[numbers] = values
+    return probabilities, split.index["label"].astype(np.int32)
