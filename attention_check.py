@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from corpora import read_csv
-from data_processing import load_processor
+from data_processing import load_text_processing
 from input_pipeline import Split
 from scoring import Scored, score_batches, scoring_function
 from utils import DataPaths, UserError, read_jsonl
@@ -52,7 +52,7 @@ def attended_texts(model: Any, split: Split, data: DataPaths, run: Path, numbers
     scored = Scored(batch, *(tensor.numpy() for tensor in scoring_function(model)(batch.documents)))
     names = split.ids(chosen)
     texts = texts_by_id(data, set(names))
-    processor = load_processor(run)
+    processor, _ = load_text_processing(run)
     return [AttendedText(name, texts[name], processor.process(texts[name]).spans, *weights)
             for name, weights in zip(names, weights_by_document(scored), strict=True)]
 
@@ -92,7 +92,7 @@ def check_attention(model: Any, split: Split, data: DataPaths, run: Path, max_wo
     evidence = {row["id"]: [tuple(span) for span in row["evidence"]] for row in read_jsonl(data.evidence)}
     names = split.ids(np.arange(len(split)))
     texts = texts_by_id(data, set(names))
-    processor = load_processor(run)
+    processor, _ = load_text_processing(run)
     hits = chance = documents = 0.0
     for scored in score_batches(model, split, max_words):
         for number, (_, _, weights) in zip(scored.batch.numbers, weights_by_document(scored), strict=True):

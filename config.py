@@ -89,20 +89,30 @@ class TrainingSettings:
 # Flags
 
 
-def add_flags(parser: argparse.ArgumentParser, settings_class: type, **defaults: Any) -> None:
-    """Adds one flag per setting of ``settings_class``; ``defaults`` replaces declared defaults."""
+def add_flags(parser: argparse.ArgumentParser, settings_class: type, unset: bool = False,
+              leave_out: frozenset[str] = frozenset()) -> None:
+    """Adds one flag per setting of ``settings_class``.
+
+    Args:
+        parser: Gets the flags, in a group of their own.
+        settings_class: Whose settings.
+        unset: Leave a flag that is not given out of the parsed arguments, for a script that only hands flags on.
+        leave_out: Settings that get no flag.
+    """
     group = parser.add_argument_group(settings_class.__name__)
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
-        default = defaults.get(field.name, field.default)
-        group.add_argument(f"--{field.name}", type=parse_bool if types[field.name] is bool else types[field.name],
-                           default=default, choices=field.metadata["choices"], help=flag_help(field, default),
-                           **({"nargs": "?", "const": True} if types[field.name] is bool else {}))
+        if field.name in leave_out:
+            continue
+        is_bool = types[field.name] is bool
+        group.add_argument(f"--{field.name}", type=parse_bool if is_bool else types[field.name],
+                           default=argparse.SUPPRESS if unset else field.default, choices=field.metadata["choices"],
+                           help=flag_help(field), **({"nargs": "?", "const": True} if is_bool else {}))
 
 
-def flag_help(field: dataclasses.Field[Any], default: Any) -> str:
+def flag_help(field: dataclasses.Field[Any]) -> str:
     """The help text of a flag, its default at the end."""
-    return f"{field.metadata['help']} (default: {default})".replace("%", "%%")
+    return f"{field.metadata['help']} (default: {field.default})".replace("%", "%%")
 
 
 def settings_from_flags(settings_class: type[Settings], arguments: argparse.Namespace) -> Settings:

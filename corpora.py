@@ -8,11 +8,13 @@ Nothing is ever extracted from an archive, so no member's name can reach the fil
 
 from __future__ import annotations
 
+import codecs
 import csv
 import functools
 import gzip
 import importlib.util
 import re
+import shlex
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -113,7 +115,9 @@ class DamagedArchive(UserError):
 def command_line(script: str, dataset: str, raw: Path) -> str:
     """The command that runs ``script`` on the data set whose raw folder is ``raw``, to be pasted into a shell."""
     data_dir = raw.parent.parent
-    return f"python {script} {dataset}" + ("" if data_dir == Path("data") else f" --data_dir {data_dir}")
+    return f"python {script} {dataset}" + (
+        "" if data_dir == Path("data") else f" --data_dir {shlex.quote(str(data_dir))}"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -306,13 +310,15 @@ def read_csv(path: Path) -> Iterator[CsvRow]:
 
 def csv_lines(file: IO[bytes]) -> Iterator[str]:
     """Decodes a file line by line, so that an error is found on its own line; a line that never ends is not read."""
+    if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:  # spreadsheets put it before the header
+        file.seek(0)
     while line := file.readline(MAX_TEXT_BYTES):
         if len(line) == MAX_TEXT_BYTES:
             raise ValueError(TOO_LONG)
         if b"\0" in line:
             raise ValueError("it holds NUL bytes, so it is not UTF-8 text (UTF-16? save it as UTF-8)")
         try:
-            yield line.decode("utf-8").removeprefix("\ufeff")
+            yield line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise ValueError(f"it is not UTF-8 ({error.reason}; save the file as UTF-8)") from error
 

@@ -58,9 +58,16 @@ TRAIN, VALID, TEST, UNLABELLED = range(len(SPLITS))
 LEFT_OUT = len(SPLITS)
 
 
+class Parser(argparse.ArgumentParser):
+    """Finds the word True or False after a flag too: ``create_csv.py imdb --split_seed 2 False``."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        return self.parse_intermixed_args(args, namespace)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Turn a downloaded data set into one CSV file with splits and labels.")
+    parser = Parser(description="Turn a downloaded data set into one CSV file with splits and labels.")
     parser.add_argument("dataset", help="name of the data set, for example imdb")
     parser.add_argument(
         "two_classes",
@@ -280,7 +287,7 @@ def report(statistics: dict[str, Any], survey: Survey, corpus: Corpus) -> None:
     if documents != corpus.documents:
         log.warning("%s documents; the publisher states %s", f"{documents:,}", f"{corpus.documents:,}")
     for line in table(statistics["splits"], survey.labels):
-        log.info("%s", line)
+        log.info("%s", line.rstrip())
     log.info("texts are compared with every run of white space taken as one space:")
     for number, sentence in remarks(statistics, survey):
         log.info("%9s %s", f"{number:,}", sentence)

@@ -105,13 +105,12 @@ def main(arguments: argparse.Namespace, patience: Patience | None = None) -> Non
         log.info("%s needs no download: it is made by create_csv.py; next: %s", corpus.name, next_command)
         return
     order = Order(corpus, raw, arguments.source, checked_sha256(arguments.sha256), patience or Patience())
-    with exclusive_lock(raw / ".download.lock", f"another download.py is at work in {raw}; wait until it has ended"):
-        if is_present(order):
-            log.info("%s is there already; nothing to do", order.target)
-        elif order.local_file:
-            take_file(order, order.local_file)
-        else:
-            take_url(order, order.source or corpus.url)
+    file = order.local_file
+    if not is_present(order):  # nothing is locked or written to find out: the folder may be read-only
+        with exclusive_lock(
+            raw / ".download.lock", f"another download.py is at work in {raw}; wait until it has ended"
+        ):
+            take_file(order, file) if file else take_url(order, order.source or corpus.url)
     log.info("next: %s", next_command)
 
 
@@ -155,7 +154,8 @@ class Order:
         """The file that ``--source`` names; None if it is an address."""
         if not self.source or re.match("https?://", self.source, re.IGNORECASE):
             return None
-        file = Path(unquote(urlsplit(self.source).path) if self.source.startswith("file://") else self.source)
+        path = unquote(urlsplit(self.source).path) if self.source.startswith("file://") else self.source
+        file = Path(path).expanduser()
         if not file.is_file():
             kind = "is a folder, not a file" if file.is_dir() else "is not there"
             raise UserError(
@@ -178,7 +178,7 @@ def checked_sha256(text: str | None) -> str | None:
 
 
 def is_present(order: Order) -> bool:
-    """Whether the archive that was asked for is in place already; completes its record if that is missing."""
+    """Whether the archive that was asked for is in place already; completes its record if that is missing or older."""
     if not order.target.is_file():
         return False
     found = sha256_of_file(order.target)
@@ -193,13 +193,21 @@ def is_present(order: Order) -> bool:
         right = found in (order.corpus.sha256, record.get("sha256"))
         if not right:
             log.warning("%s is neither the published archive nor the recorded one; fetching it anew", order.target)
+    if right:
+        tell_present(order, found)
     if right and found != record.get("sha256"):
-        write_record(order, order.source or "was there", found)
-    if right and found == order.corpus.sha256:
-        log.info("the archive has the published sha256")
-    elif right:
-        log.warning("the archive has not the published sha256, but %s: %s tells its source", found, order.record)
+        with contextlib.suppress(PermissionError):
+            write_record(order, order.source or "was there", found)
     return right
+
+
+def tell_present(order: Order, found: str) -> None:
+    """Says that nothing is done, and how far the archive can be trusted."""
+    log.info("%s is there already; nothing to do", order.target)
+    if found == order.corpus.sha256:
+        log.info("its sha256 is the published one")
+    else:
+        log.warning("its sha256 is not the published one, but %s (see %s)", found, order.record)
 
 
 def write_record(order: Order, source: str, sha256: str) -> None:
@@ -282,12 +290,12 @@ def put_in_place(order: Order, file: Path, source: str, sha256: str) -> None:
         log.info("wrote %s (%s)", order.target, human_size(order.target.stat().st_size))
     write_record(order, source, sha256)
     if sha256 == order.corpus.sha256:
-        log.info("it has the published sha256")
+        log.info("its sha256 is the published one")
     elif sha256 == order.sha256:
-        log.info("it has the sha256 that was asked for")
+        log.info("its sha256 is the one that was asked for")
     else:
-        log.warning("it has not the published sha256 %s", order.corpus.sha256)
-        log.warning("but %s, as %s records; to accept no other: --sha256 %s", sha256, order.record, sha256)
+        log.warning("its sha256 is not the published one; %s records it", order.record)
+        log.warning("to accept this archive and no other: --sha256 %s", sha256)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -497,7 +505,8 @@ def receive(
         raise refusal(order, part.url, reason)
     need_space(order.raw, (total or 0) - have)
     if not have:
-        part.begin(version)
+        with naming(part.note):
+            part.begin(version)
     with naming(part.path), part.path.open("ab") as file, Meter(order.corpus.archive, have, total) as meter:
         for chunk in itertools.chain([first], chunks):
             file.write(chunk)

@@ -281,10 +281,13 @@ class Tester:
         from evaluation import format_report
 
         heading = f"{self.run.path} on {self.split.name}, weights of step {result.checkpoint.progress.step}"
-        print("\n" + format_report(result.evaluation, heading, result.unknown_words, result.cut_words))
+        text = "\n" + format_report(result.evaluation, heading, result.unknown_words, result.cut_words) + "\n"
         if result.evidence:
-            print(f"\nAttention's top sentence is one that decided in {result.evidence['precision']:.1%} of documents; "
-                  f"by chance: {result.evidence['chance']:.1%}.")
+            text += (f"\nAttention's top sentence is one that decided in {result.evidence['precision']:.1%} of "
+                     f"documents; by chance: {result.evidence['chance']:.1%}.\n")
+        print(text, end="")
+        with atomic_write(self.run.path / f"report-{self.split.name}.txt") as file:
+            file.write(text)
         if self.arguments.show_documents:
             self.show(result)
         print(f"\nWritten: {self.run.path / f'predictions-{self.split.name}.csv'}, {self.run.results}")

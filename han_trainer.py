@@ -21,12 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 from config import ModelSettings, TrainingSettings, add_flags, settings_from_flags
 from devices import choose_device, explain_memory, hush_tensorflow
-from utils import DataPaths, UserError, append_jsonl, exclusive_lock, log, read_jsonl, run_script, write_json, write_jsonl
+from utils import (
+    DataPaths,
+    UserError,
+    append_jsonl,
+    exclusive_lock,
+    log,
+    read_jsonl,
+    run_script,
+    write_json,
+    write_jsonl,
+)
 
 if TYPE_CHECKING:
-    from input_pipeline import Batch, Split
+    from input_pipeline import Batch
     from run_folder import Progress, RunConfig, RunFolder
-    from summaries import SummaryWriter
 
 EVALUATIONS_PER_EPOCH = 2
 

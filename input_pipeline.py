@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from han import Documents
-from records import read_index, read_payloads
+from records import RecordReader
 
 Item = TypeVar("Item")
 
@@ -52,21 +52,26 @@ class Split:
     """
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
-        self.index = read_index(folder, name)
+        self.name = name
+        self.reader = RecordReader(folder, name)
+        self.index = self.reader.index
 
     def __len__(self) -> int:
         return len(self.index)
 
     def read(self, numbers: np.ndarray) -> Batch:
         """Reads documents by their position in the split (int64 [B])."""
-        parsed = parse_records(tf.constant(read_payloads(self.folder, self.name, self.index[numbers])))
+        parsed = parse_records(tf.constant(self.reader.read_payloads(numbers)))
         return Batch(Documents(*parsed), tf.constant(self.index["label"][numbers], tf.int32), numbers)
+
+    def close(self) -> None:
+        """Closes the shards."""
+        self.reader.close()
 
     def ids(self, numbers: np.ndarray) -> list[str]:
         """Names of documents by their position in the split."""
-        payloads = tf.constant(read_payloads(self.folder, self.name, self.index[numbers]))
-        parsed = tf.io.parse_example(payloads, {"id": tf.io.FixedLenFeature([], tf.string)})
+        payloads = self.reader.read_payloads(numbers)
+        parsed = tf.io.parse_example(tf.constant(payloads), {"id": tf.io.FixedLenFeature([], tf.string)})
         return [name.decode() for name in parsed["id"].numpy()]
 
 

@@ -276,7 +276,7 @@ def walk(step: Any, active: Tensor, units: int, dtype: Any, widths: tuple[int, .
         written = [array.write(t, value) for array, value in zip(loop[carried:], emitted, strict=True)]
         return (count + 1, *new_states, *written)
 
-    invariants = [tf.TensorShape([]), *[tf.TensorShape([None, units])] * carried, *[None] * len(widths)]
+    invariants = (tf.TensorShape([]), *[tf.TensorShape([None, units])] * carried, *[None] * len(widths))
     result = tf.while_loop(lambda count, *_: count < steps, body, (0, *states, *arrays), invariants)
     return [array.concat() for array in result[1 + carried :]]
 

@@ -2,7 +2,7 @@
 
     runs/imdb-han/
         config.json             settings, class names, versions, command line, what data it was made from
-        vocab.txt  labels.txt  sentence_splitter.json  text_settings.json     to process text as in training
+        vocab.txt  labels.txt  sentence_splitter.json        to process text as in training
         checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
         best.safetensors        weights of the best validation
         history.jsonl           one line per validation
@@ -34,7 +34,7 @@ from safetensors.numpy import save
 from config import ModelSettings, TrainingSettings, differences, from_json, to_json
 from utils import FORMAT_VERSION, UserError, atomic_write, is_locked, log, read_json, write_json
 
-TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json", "text_settings.json")
+TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json")
 
 
 @dataclass(frozen=True)
@@ -233,10 +233,11 @@ def save_weights(path: Path, model: Any, progress: Progress, optimizer: Any = No
     arrays = {f"model/{name}": value for name, value in weights.items()}
     if optimizer is not None:
         arrays |= {f"optimizer/{i:03d}": np.asarray(v.numpy()) for i, v in enumerate(optimizer.variables)}
-    header = {"format_version": str(FORMAT_VERSION), "weights_sha256": hash_of_weights(weights),
-              "progress": json.dumps(asdict(progress))}
+    header = {"format_version": FORMAT_VERSION, "weights_sha256": hash_of_weights(weights),
+              "progress": asdict(progress)}
     with atomic_write(path, "wb") as file:
-        file.write(save(arrays, metadata=header))
+        # One entry: safetensors writes several in a random order, and equal runs should leave equal files.
+        file.write(save(arrays, metadata={"checkpoint": json.dumps(header)}))
 
 
 @dataclass(frozen=True)
@@ -267,12 +268,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except SafetensorError as error:
         raise UserError(f"{path} is not a checkpoint or is damaged ({error}); delete it and run the same command "
                         "again") from error
-    if header.get("format_version") != str(FORMAT_VERSION):
+    if header.get("format_version") != FORMAT_VERSION:
         raise UserError(f"{path} has format version {header.get('format_version')}, this program reads "
                         f"{FORMAT_VERSION}; train a new run: python han_trainer.py --run NAME")
     weights = {name.removeprefix("model/"): value for name, value in arrays.items() if name.startswith("model/")}
@@ -280,7 +281,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path} is damaged: its weights do not have the hash they were saved with; delete it and run "
                         "the same command again")
     state = [arrays[name] for name in sorted(arrays) if name.startswith("optimizer/")]
-    return Checkpoint(path, weights, state, Progress(**json.loads(header["progress"])), header["weights_sha256"])
+    return Checkpoint(path, weights, state, Progress(**header["progress"]), header["weights_sha256"])
 
 
 def restore(checkpoint: Checkpoint, model: Any, optimizer: Any = None) -> Progress:

@@ -5,14 +5,16 @@ Nothing is downloaded, and the truth is known: a review is positive or negative 
 
     neutral     plot, cast, setting, production: the bulk of a review
     reported    what others say about this film             "My aunt would not call this film dull."
-    elsewhere   what the writer says about another film     "If you ask me, the sequel fell flat."
+    elsewhere   what anyone says about another work        "If you ask me, the sequel fell flat."
     expected    what was expected, promised or announced    "I had expected something superb."
     plot        judgements inside the story                 "In one scene Marta sits through a dreadful concert."
 
 The same words of praise and blame stand in all of them, and their polarity there is drawn by a coin that does not know
 the label; the writer's own sentences often turn a word round ("There is nothing dull about this film.") or give way
 before they judge ("Although the music is superb, the film as a whole falls flat."). Counting words therefore says
-little, reading sentences says all.
+little, reading sentences says all. With the default sizes (seeds 1 to 3) a review has 9.5 sentences and 100 words on
+average, 17 to 18% of its sentences decide, and a logistic regression on TF-IDF is right in 67 to 70% of the test
+reviews with single words, in 70 to 72% with word pairs as well.
 
 Review number k of a split depends on (seed, split, k) alone, not on how many others are written, and only on
 `random.Random.random`, the one method whose values Python promises to keep from version to version.
@@ -261,7 +263,7 @@ STAGES: dict[str, Options] = {
         "{lead} plays {hero}, and {support} appears as {friend}", "{lead} trained as a dancer before turning to acting",
         "most of the smaller parts are played by local people", "{lead} is on screen in nearly every scene",
         "{support} learned to ride a horse for the part", "the children were found at a school in {city}",
-        "{lead} and {support} have worked together before, on a television series",
+        "{lead} and {support} have appeared together before, on a television series",
         "the narrator is an actor known from the radio", "{support} has two scenes and a song",
         "the man who plays the judge wrote part of the music", "{lead} speaks with the accent of the region",
     ),
@@ -570,25 +572,25 @@ def choose_sizes(writer: Writer) -> tuple[int, int, int]:
     return own, distracting, total - own - distracting
 
 
-def tell(writer: Writer, count: int, judged: list[Sentence]) -> list[Sentence]:
-    """Write `count` sentences that judge nothing and order them, and those `judged` in the story, as one tells it."""
-    templates = [("premise", writer.pick(STAGES["premise"]))]
-    templates += [(stage, writer.pick(STAGES[stage])) for stage in ("viewing", "ending") if writer.chance(0.5)]
-    listed = [(stage, template) for stage in LISTED_STAGES for template in STAGES[stage]]
-    templates += [listed[index] for index in writer.sample(range(len(listed)), count)]
-    told = [(stage, neutral(writer, stage, template)) for stage, template in templates[:count]]
-    told += [("plot", sentence) for sentence in judged]
-    order = STAGE_ORDERS[writer.whole(0, len(STAGE_ORDERS) - 1)]
-    return [sentence for _, sentence in sorted(told, key=lambda staged: order.index(staged[0]))]
-
-
-def neutral(writer: Writer, stage: str, template: str) -> Sentence:
+def neutral_sentence(writer: Writer, stage: str, template: str) -> Sentence:
     """Write a sentence that judges nothing, now and then with a remark in front or behind."""
     words = writer.fill(template, {})
     if stage != "premise" and writer.chance(REMARK_SHARE) and not words.endswith("?"):
         remark = writer.pick(STORY_REMARKS if stage == "plot" else OTHER_REMARKS)
         words = f"{remark}, {words}" if writer.chance(0.4) else f"{words}, {remark}"
     return Sentence(finish(words), "neutral")
+
+
+def tell(writer: Writer, count: int, judged: list[Sentence]) -> list[Sentence]:
+    """Write `count` sentences that judge nothing and order them, and those `judged` in the story, as one tells it."""
+    templates = [("premise", writer.pick(STAGES["premise"]))]
+    templates += [(stage, writer.pick(STAGES[stage])) for stage in ("viewing", "ending") if writer.chance(0.5)]
+    listed = [(stage, template) for stage in LISTED_STAGES for template in STAGES[stage]]
+    templates += [listed[index] for index in writer.sample(range(len(listed)), count)]
+    told = [(stage, neutral_sentence(writer, stage, template)) for stage, template in templates[:count]]
+    told += [("plot", sentence) for sentence in judged]
+    order = STAGE_ORDERS[writer.whole(0, len(STAGE_ORDERS) - 1)]
+    return [sentence for _, sentence in sorted(told, key=lambda staged: order.index(staged[0]))]
 
 
 def scatter(writer: Writer, told: list[Sentence], opinions: list[Sentence]) -> list[Sentence]:

@@ -219,7 +219,7 @@ def printable(text: str) -> str:
 def printable_character(character: str) -> str:
     """See :func:`printable`."""
     code, category = ord(character), unicodedata.category(character)
-    if character in "\t\n\v\f\r" or category in {"Zs", "Zl", "Zp"} or code == 0x85:
+    if character in "\t\n\v\f\r" or category in {"Zs", "Zl", "Zp"}:
         return " "
     if code < 0x20:
         return chr(0x2400 + code)

@@ -115,7 +115,9 @@ def atomic_write(path: Path, mode: str = "w", **open_arguments: Any) -> Iterator
         os.chmod(temporary, 0o666 & ~current_umask())
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a failed write does not say of which file
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
@@ -273,7 +275,7 @@ def run_script(main: Callable[[argparse.Namespace], int | None], parser: argpars
 
     A user's error is one line on standard error and exit code 2; Ctrl-C is exit code 130; a bug keeps its traceback.
     """
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()  # `imdb --split_seed 2 False` is as good as `imdb False --split_seed 2`
     set_up_logging()
     try:
         code = main(arguments) or 0

@@ -1,0 +1,214 @@
+"""Runs every stage, from the archive to the test report. Each command is printed before it runs and can be pasted.
+
+    python run_all.py sample                                    no network needed, about two minutes
+    python run_all.py imdb True                                 two classes; False keeps the eight star ratings
+    python run_all.py imdb True --source aclImdb_v1.tar.gz      with an archive that is already here
+    python run_all.py imdb True --until serialize_data          prepares the data only
+
+A finished stage whose inputs and settings are unchanged is skipped; one of which an input changed runs again, and says
+which. A training that was broken off goes on; one with other settings begins anew and the old run is put aside.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from config import CsvSettings, ModelSettings, TextSettings, TrainingSettings, add_flags
+from corpora import find_corpus
+from utils import DataPaths, UserError, log, parse_bool, read_json, run_script, sha256_of_file, write_json
+
+STAGES = ("download", "create_csv", "serialize_data", "train", "test")
+SHOWN_DOCUMENTS = 3
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: what to type, what it reads and what it leaves.
+
+    Attributes:
+        name: One of :data:`STAGES`.
+        command: Script and arguments.
+        inputs: Files whose change makes the stage run again.
+        outputs: Files that exist when the stage is complete.
+        report: Text that is shown when the stage is skipped.
+    """
+
+    name: str
+    command: list[str]
+    inputs: list[Path]
+    outputs: list[Path]
+    report: Path | None = None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; a setting of any stage can be given and is handed to that stage."""
+    parser = argparse.ArgumentParser(prog="run_all.py", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dataset", help="name of the data set: imdb or sample")
+    parser.add_argument("binary", nargs="?", type=parse_bool, default=True, metavar="True|False",
+                        help="two classes, or every rating a class (default: True)")
+    parser.add_argument("--source", help="archive to use instead of the publisher's: a file or another address")
+    parser.add_argument("--sha256", help="hash that the archive must have")
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run (default: test)")
+    parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to train (default: auto)")
+    parser.add_argument("--workers", type=int, help="processes of serialize_data (default: one per core)")
+    for settings_class in (CsvSettings, TextSettings, ModelSettings, TrainingSettings):
+        add_flags(parser, settings_class, unset=True, leave_out=left_out(settings_class))
+    return parser
+
+
+def left_out(settings_class: type) -> frozenset[str]:
+    """Settings that run_all does not offer: ``True|False`` has a place of its own, ``--seed`` is the trainer's."""
+    return {CsvSettings: frozenset({"binary"}), TextSettings: frozenset({"seed"})}.get(settings_class, frozenset())
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Runs the stages; returns the exit code of the one that failed, or 0."""
+    paths = DataPaths(arguments.dataset, arguments.data_dir)
+    memory = paths.folder / "run_all.json"
+    for stage in stages(arguments, paths):
+        code = run_stage(stage, memory)
+        if code:
+            log.error("%s ended with exit code %d; mend it and run the same command again: what is done is kept",
+                      stage.name, code)
+            return code
+        if stage.name == arguments.until:
+            break
+    if arguments.until == "test":
+        print(f"\nNext:    tensorboard --logdir {arguments.runs_dir} --host 127.0.0.1\n"
+              f"         python han_tester.py --dataset {arguments.dataset} --run {run_name(arguments)} --run_type test "
+              "--show_documents 10")
+    return 0
+
+
+def run_name(arguments: argparse.Namespace) -> str:
+    """Name of the run folder."""
+    return arguments.run or f"{arguments.dataset}-han"
+
+
+def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
+    """Yields the stages in order, each when the one before has run: its inputs are there by then."""
+    corpus = find_corpus(arguments.dataset)
+    run = arguments.runs_dir / run_name(arguments)
+    data = ["--data_dir", str(arguments.data_dir)] if arguments.data_dir != Path("data") else []
+    runs = ["--runs_dir", str(arguments.runs_dir)] if arguments.runs_dir != Path("runs") else []
+    where = ["--dataset", arguments.dataset, *(["--run", arguments.run] if arguments.run else []), *data, *runs]
+    source = [item for name in ("source", "sha256") for item in flag(arguments, name)]
+    local_source = [Path(arguments.source)] if arguments.source and Path(arguments.source).is_file() else []
+    archive = corpus.source_file(paths.raw)
+    yield Stage("download", ["download.py", arguments.dataset, *source, *data], local_source,
+                [archive] if corpus.url else [])
+    yield Stage("create_csv", ["create_csv.py", arguments.dataset, str(arguments.binary),
+                               *given(CsvSettings, arguments), *data], [archive],
+                [paths.csv, paths.labels, paths.csv_manifest])
+    yield Stage("serialize_data", ["serialize_data.py", arguments.dataset, *given(TextSettings, arguments),
+                                   *flag(arguments, "workers"), *data], [paths.csv, paths.labels], [paths.manifest])
+    yield Stage("train", ["han_trainer.py", "--run_type", "train", *where, *given(ModelSettings, arguments),
+                          *given(TrainingSettings, arguments), *flag(arguments, "device")], [paths.manifest],
+                [run / "finished.json"])
+    yield Stage("test", ["han_tester.py", "--run_type", "test", *where, "--show_documents", str(SHOWN_DOCUMENTS)],
+                [paths.manifest, run / "best.safetensors"], [run / "results.jsonl"], run / "report-test.txt")
+
+
+def given(settings_class: type, arguments: argparse.Namespace) -> list[str]:
+    """The flags of one settings class that were given on the command line."""
+    names = [field.name for field in dataclasses.fields(settings_class)]
+    return [item for name in names if name not in left_out(settings_class) for item in flag(arguments, name)]
+
+
+def flag(arguments: argparse.Namespace, name: str) -> list[str]:
+    """``["--name", "value"]``, or nothing where the flag was not given."""
+    value = getattr(arguments, name, None)
+    return [] if value is None else [f"--{name}", str(value)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One stage
+
+
+def run_stage(stage: Stage, memory: Path) -> int:
+    """Runs a stage unless it is done; returns its exit code.
+
+    Args:
+        stage: The stage.
+        memory: JSON file that remembers what each stage was last run with.
+    """
+    command = list(stage.command)
+    key = f"{stage.name} {stage.outputs[0].parent}" if stage.name in {"train", "test"} else stage.name
+    before, now = remembered(memory).get(key), fingerprint(stage)
+    complete = bool(stage.outputs) and all(path.exists() for path in stage.outputs)
+    changes = what_changed(before, now)
+    if complete and before and before["finished"] and not changes:
+        print(f"# {stage.name}: done before, inputs and settings unchanged, skipped", flush=True)
+        if stage.report and stage.report.exists():
+            print(stage.report.read_text(encoding="utf-8"), end="", flush=True)
+        return 0
+    if before and changes:
+        print(f"# {stage.name}: runs again, because {', '.join(changes)} changed", flush=True)
+        if stage.name == "train":
+            command.append("--restart")
+    remember(memory, key, {**now, "finished": False})
+    print(f"$ {shlex.join(['python', *command])}", flush=True)
+    code = run_command(command)
+    if code == 0:
+        remember(memory, key, {**now, "finished": True})
+    return code
+
+
+def fingerprint(stage: Stage) -> dict[str, Any]:
+    """The settings and the hash of every input that exists."""
+    return {"settings": shlex.join(stage.command),
+            "inputs": {str(path): sha256_of_file(path) for path in stage.inputs if path.exists()}}
+
+
+def what_changed(before: dict[str, Any] | None, now: dict[str, Any]) -> list[str]:
+    """Names of what differs between two fingerprints."""
+    if before is None:
+        return []
+    old, new = before["inputs"], now["inputs"]
+    changes = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return changes + (["the settings"] if before["settings"] != now["settings"] else [])
+
+
+def remembered(memory: Path) -> dict[str, Any]:
+    """What earlier calls noted; a damaged note only means that stages run again."""
+    try:
+        return dict(read_json(memory)) if memory.exists() else {}
+    except (UserError, TypeError):
+        return {}
+
+
+def remember(memory: Path, key: str, value: dict[str, Any]) -> None:
+    """Notes what a stage was run with."""
+    write_json(memory, {**remembered(memory), key: value})
+
+
+def run_command(command: list[str]) -> int:
+    """Runs a script of this project as a process of its own, hands signals on to it, and returns its exit code."""
+    script = Path(__file__).parent / command[0]
+    process = subprocess.Popen([sys.executable, str(script), *command[1:]])
+    # Ctrl-C reaches the stage from the terminal itself: here it must only not end the waiting.
+    handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}
+    previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        code = process.wait()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    run_script(main, build_parser())

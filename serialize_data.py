@@ -1,0 +1,749 @@
+#!/usr/bin/env python3
+"""Turns ``data/<dataset>/<dataset>.csv`` into records, a vocabulary and initial word vectors: ``data/<dataset>/records``.
+
+    python serialize_data.py imdb
+
+Each text is cut into words once, by all cores, in memory that does not grow with the number of documents:
+
+1. *Survey.* The CSV is read through once: documents and classes are counted, and a sample of the training texts, chosen
+   by the hashes of their ids, trains the sentence splitter.
+2. *Words.* The CSV is read again and handed to the workers in chunks; no more than a few chunks are on their way at any
+   time. A worker gives each word that is new to it the next provisional number and appends the numbers to a spool file.
+3. *Vocabulary.* The occurrences in the training split are counted from the spools, the counts of all workers are merged
+   on disk, and the vocabulary is fixed.
+4. *Records.* The workers translate the spools into final ids and write the shards. Shards are cut where chunks end, and
+   chunks do not depend on the workers: the same CSV gives the same bytes on any number of cores.
+5. *Word vectors*, from the words of the training and the unlabelled texts.
+6. The manifest; then the new folder takes the place of the old one, which was left untouched until now.
+
+No network, no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import heapq
+import itertools
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config import TextSettings, add_flags, settings_from_flags, to_json
+from corpora import SPLITS, CsvRow, command_line, read_csv
+from data_processing import (
+    SPLITTER_FILE,
+    UNKNOWN_ID,
+    VOCABULARY_FILE,
+    TextProcessor,
+    Vocabulary,
+    train_splitter,
+    word_pattern,
+)
+from records import (
+    MANIFEST_FILE,
+    NO_LABEL,
+    DocumentBatch,
+    RecordWriter,
+    describe_files,
+    index_name,
+    shard_name,
+    starts_of,
+    write_index,
+)
+from utils import (
+    FORMAT_VERSION,
+    DataPaths,
+    UserError,
+    exclusive_lock,
+    log,
+    progress,
+    run_script,
+    sha256_of_file,
+    sync_folder,
+    write_json,
+)
+from word_vectors import random_vectors
+
+LABELLED_SPLITS = ("train", "valid", "test")
+EMBEDDINGS_FILE = "embeddings.npy"
+LABELS_FILE = "labels.txt"
+
+# A chunk is what a worker gets at a time: large enough that messages cost nothing, small enough to be many.
+CHUNK_DOCUMENTS = 256
+CHUNK_CHARACTERS = 1_000_000
+DOCUMENTS_PER_SHARD = 6_000
+# Different words as written that a worker remembers (about 150 bytes each) before it starts on an empty memory. Counts
+# stay exact: each such generation is a sorted list on disk, and the lists are merged.
+MOST_REMEMBERED_WORDS = 500_000
+# Characters of one text that the sentence splitter learns from; a novel teaches it no more than its beginning.
+SAMPLE_CHARACTERS = 20_000
+SECONDS_BETWEEN_LINES = 15
+SHOWN_SENTENCES = 4
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("dataset", help="name of the data set, for example imdb")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of all data sets (default: data)")
+    parser.add_argument("--workers", type=int, default=0, help="processes (default: 0, one per core); the records are the "
+                        "same for any number, word2vec vectors repeat to the bit with 1 only")  # fmt: skip
+    add_flags(parser, TextSettings)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Makes the records, whole or not at all."""
+    settings = settings_from_flags(TextSettings, arguments)
+    if arguments.workers < 0:
+        raise UserError(f"--workers {arguments.workers} is out of range; give a number of processes, or 0 for all cores")
+    serialize(DataPaths(arguments.dataset, arguments.data_dir), settings, arguments.workers or usable_cores())
+
+
+def usable_cores() -> int:
+    """The cores that this process may use; in a container that can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[str, Any]:
+    """Runs all the steps on one data set.
+
+    Args:
+        paths: Where the data set lives; ``paths.records`` appears or is replaced at the very end.
+        settings: How text becomes ids.
+        workers: Number of processes beside this one.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: An input is missing, damaged or unusable; the old records are as they were.
+    """
+    if not paths.csv.is_file():
+        raise UserError(f"{paths.csv} is not there; run first: {create_csv_command(paths)}")
+    refusal = f"another serialize_data.py is at work on {paths.folder}; wait until it has ended"
+    with exclusive_lock(paths.folder / ".serialize_data.lock", refusal), new_folder(paths.records) as folder:
+        spool = folder / "spool"
+        spool.mkdir()
+        with worker_pool(workers) as pool:
+            manifest = Serializer(paths, settings, folder, spool, pool, workers).run()
+        shutil.rmtree(spool)
+        write_json(folder / MANIFEST_FILE, manifest)
+    log.info("records are in %s", paths.records)
+    return manifest
+
+
+@contextlib.contextmanager
+def new_folder(place: Path) -> Iterator[Path]:
+    """Yields an empty folder beside ``place``; if the block succeeds, it takes the place of what was there."""
+    new, old = place.with_name(f".{place.name}.new"), place.with_name(f".{place.name}.old")
+    if old.exists() and not place.exists():  # the machine stopped between the two renames below
+        old.rename(place)
+    for left_over in (new, old):
+        shutil.rmtree(left_over, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        sync_folder(new)
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
+        sync_folder(place.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def create_csv_command(paths: DataPaths) -> str:
+    """The command that makes the CSV file."""
+    return command_line("create_csv.py", paths.dataset, paths.raw)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Workers
+
+
+@contextlib.contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that start afresh (no fork: nothing of this process's threads or memory comes along)."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    try:
+        for _ in range(workers):  # they start, and import what they need, while this process reads
+            pool.submit(get_ready)
+        yield pool
+    except BrokenProcessPool as error:
+        raise UserError("a worker process was killed, most likely for lack of memory; "
+                        "run the same command again with fewer --workers") from error  # fmt: skip
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def start_worker() -> None:
+    """Ctrl-C is the parent's business, and a worker whose parent was killed ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+
+def get_ready() -> None:
+    """In a worker: what the first chunk would otherwise wait for."""
+    word_pattern()
+
+
+def in_order(pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Iterable[Task],
+             on_their_way: int) -> Iterator[Result]:  # fmt: skip
+    """Results in the order of the tasks, of which no more than ``on_their_way`` are taken ahead: memory stays flat."""
+    waiting: deque[Future[Result]] = deque()
+    for task in tasks:
+        waiting.append(pool.submit(function, task))
+        if len(waiting) >= on_their_way:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Step 1: survey
+
+
+@dataclass
+class Survey:
+    """What the first reading of the CSV finds.
+
+    Attributes:
+        documents: Documents of each split.
+        classes: For each labelled split, documents of each class.
+        first: The first three training documents, to be shown.
+        sample: Training texts for the sentence splitter, in the order of the hashes of their ids.
+    """
+
+    documents: Counter[str] = field(default_factory=Counter)
+    classes: dict[str, Counter[str]] = field(default_factory=dict)
+    first: list[CsvRow] = field(default_factory=list)
+    sample: list[str] = field(default_factory=list)
+
+
+def survey(rows: Iterable[CsvRow], settings: TextSettings) -> Survey:
+    """Counts documents and classes, and draws the sample: always the same for the same ids, whatever their order."""
+    found = Survey()
+    drawn: list[tuple[int, str, str]] = []  # a heap whose first item has the largest hash
+    for row in rows:
+        found.documents[row.split] += 1
+        if row.split == "unlabelled":
+            continue
+        found.classes.setdefault(row.split, Counter())[row.label] += 1
+        if row.split != "train":
+            continue
+        if len(found.first) < 3:
+            found.first.append(row)
+        place = -int.from_bytes(hashlib.blake2b(f"{settings.seed} {row.id}".encode(), digest_size=8).digest())
+        if len(drawn) < settings.splitter_documents:
+            heapq.heappush(drawn, (place, row.id, row.text[:SAMPLE_CHARACTERS]))
+        elif drawn and place > drawn[0][0]:
+            heapq.heapreplace(drawn, (place, row.id, row.text[:SAMPLE_CHARACTERS]))
+    found.sample = [text for _, _, text in sorted(drawn, reverse=True)]
+    return found
+
+
+def read_labels(paths: DataPaths) -> list[str]:
+    """The class names, one per line; their line numbers are the class ids."""
+    if not paths.labels.is_file():
+        raise UserError(f"{paths.labels} is not there; run first: {create_csv_command(paths)}")
+    labels = paths.labels.read_text(encoding="utf-8").split("\n")
+    labels = [label for label in labels if label]
+    if len(set(labels)) < max(len(labels), 2):
+        raise UserError(f"{paths.labels} must name at least two classes, each once; run: {create_csv_command(paths)}")
+    return labels
+
+
+def check_splits(found: Survey, labels: Sequence[str], paths: DataPaths) -> None:
+    """Refuses a CSV that nothing could be learnt from or measured on."""
+    again = create_csv_command(paths)
+    for split in ("train", "test"):
+        if not found.documents[split]:
+            raise UserError(f"{paths.csv} has no document in the {split} split; mend it, or write it again: {again}")
+    for split, classes in found.classes.items():
+        if unknown := sorted(classes.keys() - set(labels)):
+            raise UserError(f"{paths.csv}: the label {unknown[0][:50]!r} in the {split} split is not in {paths.labels}; "
+                            f"mend one of them, or write both again: {again}")  # fmt: skip
+        if len(classes) < 2:
+            raise UserError(f"{paths.csv}: every document of the {split} split is of the class {next(iter(classes))!r}; "
+                            f"mend it, or write it again: {again}")  # fmt: skip
+    if not found.documents["valid"]:
+        log.warning("no valid split: training cannot tell the best epoch; create_csv.py makes one with --valid_share 0.1")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Step 2: words
+
+
+class Chunk(NamedTuple):
+    """Some documents of one split, in their order."""
+
+    split: str
+    ids: list[str]
+    labels: list[int]
+    texts: list[str]
+
+
+class SpooledChunk(NamedTuple):
+    """Where a worker put a chunk's words, and what it counted on the way.
+
+    Attributes:
+        split: Name of the split.
+        generation: Name of the spool file and of its list of words.
+        offset: Where in the spool file the chunk starts, in bytes.
+        documents: Number of documents.
+        sentences: Number of sentences.
+        words: Number of words and signs, without those cut off.
+        cut_words: Words in sentences beyond the limit.
+        cut_documents: Documents that lost words.
+        empty_documents: Documents without any word, each stored as one ``<unk>``.
+        longest_words: Words of the longest document.
+        longest_sentences: Sentences of the document that has most.
+    """
+
+    split: str
+    generation: str
+    offset: int
+    documents: int
+    sentences: int
+    words: int
+    cut_words: int
+    cut_documents: int
+    empty_documents: int
+    longest_words: int
+    longest_sentences: int
+
+
+def chunks_of(rows: Iterable[CsvRow], class_ids: dict[str, int], splits: Iterable[str]) -> Iterator[Chunk]:
+    """Gathers the documents of each split into chunks; where a chunk ends depends on the documents alone."""
+    open_chunks = {split: Chunk(split, [], [], []) for split in splits}
+    characters: Counter[str] = Counter()
+    for row in rows:
+        if (chunk := open_chunks.get(row.split)) is None:
+            continue
+        chunk.ids.append(row.id)
+        chunk.labels.append(class_ids[row.label] if row.label else NO_LABEL)
+        chunk.texts.append(row.text)
+        characters[row.split] += len(row.text)
+        if len(chunk.ids) >= CHUNK_DOCUMENTS or characters[row.split] >= CHUNK_CHARACTERS:
+            yield chunk
+            open_chunks[row.split] = Chunk(row.split, [], [], [])
+            characters[row.split] = 0
+    yield from (chunk for chunk in open_chunks.values() if chunk.ids)
+
+
+class WordNumbers(dict[str, int]):
+    """Provisional ids of words as they are written; writings that differ in case share one. 0 is ``<unk>``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 1
+        self.new: list[str] = []
+
+    def __missing__(self, token: str) -> int:
+        word = token.lower()
+        number = self.get(word)
+        if number is None:
+            number = self[word] = self.count
+            self.count += 1
+            self.new.append(word)
+        self[token] = number
+        return number
+
+
+class Spool:
+    """A worker's memory of words, and the two files it appends to: the words in the order of their numbers, and chunks.
+
+    A chunk is written as int32 arrays one after another: provisional token ids, words per sentence, sentences per
+    document, labels, bytes per document id; then the document ids.
+    """
+
+    def __init__(self, folder: Path, generation: str) -> None:
+        self.generation = generation
+        self.numbers = WordNumbers()
+        self._words = (folder / f"{generation}.words").open("wb")
+        self._chunks = (folder / f"{generation}.chunks").open("wb")
+
+    def add(self, chunk: Chunk, processor: TextProcessor) -> SpooledChunk:
+        """Finds the words of a chunk and appends them."""
+        offset = self._chunks.tell()
+        token_ids: list[int] = []
+        words_per_sentence: list[int] = []
+        sentences_per_document: list[int] = []
+        cut_words, longest_words, empty, cut_documents = 0, 0, 0, 0
+        for text in chunk.texts:
+            sentences = processor.process(text)
+            tokens = sentences.tokens
+            words_before = len(token_ids)
+            for sentence in tokens:
+                token_ids += map(self.numbers.__getitem__, sentence)
+            words_per_sentence += map(len, tokens) if tokens else (1,)
+            if not tokens:
+                token_ids.append(0)
+                empty += 1
+            sentences_per_document.append(len(tokens) or 1)
+            longest_words = max(longest_words, len(token_ids) - words_before)
+            if sentences.cut_words:
+                cut_words += sentences.cut_words
+                cut_documents += 1
+        names = [name.encode() for name in chunk.ids]
+        for values in (token_ids, words_per_sentence, sentences_per_document, chunk.labels, list(map(len, names))):
+            self._chunks.write(np.array(values, np.int32).tobytes())
+        self._chunks.write(b"".join(names))
+        self._words.write("".join(f"{word}\n" for word in self.numbers.new).encode())
+        self.numbers.new.clear()
+        self._chunks.flush()
+        self._words.flush()
+        return SpooledChunk(chunk.split, self.generation, offset, len(names), len(words_per_sentence), len(token_ids),
+                            cut_words, cut_documents, empty, longest_words, max(sentences_per_document))  # fmt: skip
+
+    def close(self) -> None:
+        """Closes both files."""
+        self._words.close()
+        self._chunks.close()
+
+
+_spool: Spool | None = None  # a worker's own; it lives as long as its memory of words has room
+
+
+def spool_chunk(chunk: Chunk, folder: Path) -> SpooledChunk:
+    """In a worker: the words of a chunk, into the worker's own spool."""
+    global _spool
+    if _spool is None:
+        _spool = Spool(folder, f"{os.getpid()}-{time.monotonic_ns()}")
+    spooled = _spool.add(chunk, load_processor(folder))
+    if len(_spool.numbers) > MOST_REMEMBERED_WORDS:
+        _spool.close()
+        _spool = None
+    return spooled
+
+
+@functools.lru_cache(maxsize=1)
+def load_processor(folder: Path) -> TextProcessor:
+    """In a worker: the text processing that this run uses."""
+    return TextProcessor.load(folder.parent / SPLITTER_FILE)
+
+
+def read_spooled(folder: Path, chunk: SpooledChunk) -> DocumentBatch:
+    """Reads a chunk back; its token ids are the provisional ones of its generation."""
+    with (folder / f"{chunk.generation}.chunks").open("rb") as file:
+        file.seek(chunk.offset)
+        counts = (chunk.words, chunk.sentences, chunk.documents, chunk.documents, chunk.documents)
+        tokens, words, sentences, labels, sizes = (np.fromfile(file, np.int32, count) for count in counts)
+        starts = starts_of(sizes)
+        names = file.read(int(starts[-1]))
+    ids = [names[start:end] for start, end in itertools.pairwise(starts.tolist())]
+    return DocumentBatch(ids, labels, tokens, words, sentences)
+
+
+def generation_words(folder: Path, generation: str) -> list[str]:
+    """The words of a generation in the order of their provisional ids; those start at 1."""
+    return (folder / f"{generation}.words").read_bytes().decode().split("\n")[:-1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Step 3: vocabulary
+
+
+def count_generation(chunks: Sequence[SpooledChunk], folder: Path) -> Path:
+    """In a worker: how often each word of a generation occurs in these chunks, as a sorted file ``word<tab>count``."""
+    generation = chunks[0].generation
+    words = generation_words(folder, generation)
+    counts = np.zeros(len(words) + 1, np.int64)
+    for chunk in chunks:
+        token_ids = read_spooled(folder, chunk).token_ids
+        counts += np.bincount(token_ids, minlength=len(counts))
+    path = folder / f"{generation}.counts"
+    rows = sorted((word, count) for word, count in zip(words, counts[1:].tolist(), strict=True) if count)
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{word}\t{count}\n" for word, count in rows)
+    return path
+
+
+def merged_counts(paths: Sequence[Path]) -> Iterator[tuple[str, int]]:
+    """(word, count) over all generations, in sorted order; one line of each file is in memory at a time."""
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(path.open(encoding="utf-8", newline="\n")) for path in paths]
+        rows = heapq.merge(*(map(parse_count, file) for file in files))
+        for word, group in itertools.groupby(rows, lambda row: row[0]):
+            yield word, sum(count for _, count in group)
+
+
+def parse_count(line: str) -> tuple[str, int]:
+    """``word<tab>count``"""
+    word, _, count = line.rpartition("\t")
+    return word, int(count)
+
+
+def translate_generation(generation: str, folder: Path) -> None:
+    """In a worker: the table from a generation's provisional ids to the final ones."""
+    vocabulary = Vocabulary.load(folder.parent / VOCABULARY_FILE)
+    table = [UNKNOWN_ID, *vocabulary.ids(generation_words(folder, generation))]
+    np.save(folder / f"{generation}.npy", np.array(table, np.int32))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Step 4: records
+
+
+class Shard(NamedTuple):
+    """A shard to be written."""
+
+    split: str
+    number: int
+    shards: int
+    chunks: list[SpooledChunk]
+
+
+def shards_of(split: str, chunks: Sequence[SpooledChunk]) -> list[Shard]:
+    """Divides the chunks of a split among shards of about equal size; it depends on the documents alone."""
+    documents = sum(chunk.documents for chunk in chunks)
+    count = max(1, round(documents / DOCUMENTS_PER_SHARD))
+    shards = [Shard(split, number, count, []) for number in range(count)]
+    before = 0
+    for chunk in chunks:
+        shards[before * count // documents].chunks.append(chunk)
+        before += chunk.documents
+    return shards
+
+
+def write_shard(shard: Shard, folder: Path) -> tuple[NDArray[np.void], int]:
+    """In a worker: writes a shard; returns its rows of the index and its number of unknown words."""
+    unknown = 0
+    with RecordWriter(folder.parent, shard.split, shard.number, shard.shards) as writer:
+        for chunk in shard.chunks:
+            batch = final_batch(folder, chunk)
+            unknown += int(np.count_nonzero(batch.token_ids == UNKNOWN_ID))
+            writer.write(batch)
+    return writer.index, unknown
+
+
+def final_batch(folder: Path, chunk: SpooledChunk) -> DocumentBatch:
+    """A chunk with the ids of ``vocab.txt``."""
+    batch = read_spooled(folder, chunk)
+    table = np.load(folder / f"{chunk.generation}.npy", mmap_mode="r")
+    return dataclasses.replace(batch, token_ids=np.take(table, batch.token_ids))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Steps 5 and 6, and the order of them all
+
+
+@dataclass
+class Serializer:
+    """One run over one data set, step by step.
+
+    Attributes:
+        paths: Where the data set lives.
+        settings: How text becomes ids.
+        folder: The new records folder.
+        spool: Folder of the temporary files, within ``folder``.
+        pool: The workers.
+        workers: How many they are.
+    """
+
+    paths: DataPaths
+    settings: TextSettings
+    folder: Path
+    spool: Path
+    pool: ProcessPoolExecutor
+    workers: int
+
+    def run(self) -> dict[str, Any]:
+        """All steps but the last; returns the manifest, which is to be written when everything else is on disk."""
+        labels = read_labels(self.paths)
+        csv_sha256 = self.pool.submit(sha256_of_file, self.paths.csv)
+        found = self.survey(labels)
+        processor = self.learn_to_split(found)
+        spooled = self.spool_words(found, labels)
+        vocabulary = self.fix_vocabulary(spooled)
+        splits = self.write_records(spooled, labels, found)
+        embeddings = self.make_vectors(spooled, vocabulary)
+        show_documents(found.first, processor, vocabulary, labels)
+        shutil.copyfile(self.paths.labels, self.folder / LABELS_FILE)
+        return {
+            "format_version": FORMAT_VERSION,
+            "dataset": self.paths.dataset,
+            "settings": to_json(self.settings),
+            "csv": {"name": self.paths.csv.name, "sha256": csv_sha256.result()},
+            "labels": labels,
+            "vocabulary_size": len(vocabulary),
+            "embeddings": embeddings,
+            "splits": splits,
+            "files": describe_files(self.folder, (path.name for path in self.folder.iterdir() if path.is_file())),
+        }
+
+    def survey(self, labels: list[str]) -> Survey:
+        """Step 1, first half: counts and a sample."""
+        with timed("survey") as said:
+            found = survey(read_csv(self.paths.csv), self.settings)
+            check_splits(found, labels, self.paths)
+            said.append(", ".join(f"{split} {found.documents[split]:,}" for split in SPLITS if found.documents[split]))
+        return found
+
+    def learn_to_split(self, found: Survey) -> TextProcessor:
+        """Step 1, second half: Punkt."""
+        with timed("sentence splitter") as said:
+            splitter = train_splitter(found.sample)
+            said.append(f"{len(splitter.abbreviations):,} abbreviations, from {len(found.sample):,} training documents")
+        limits = self.settings.max_words_per_sentence, self.settings.max_sentences_per_document
+        processor = TextProcessor(splitter, *limits)
+        processor.save(self.folder / SPLITTER_FILE)
+        return processor
+
+    def spool_words(self, found: Survey, labels: list[str]) -> list[SpooledChunk]:
+        """Step 2: every text that is needed, cut into words once."""
+        splits = SPLITS if self.settings.embeddings == "word2vec" else LABELLED_SPLITS
+        documents = sum(found.documents[split] for split in splits)
+        class_ids = {label: number for number, label in enumerate(labels)}
+        spooled = []
+        with timed("words") as said:
+            chunks = chunks_of(read_csv(self.paths.csv), class_ids, splits)
+            task = functools.partial(spool_chunk, folder=self.spool)
+            for chunk in in_order(self.pool, task, announced(chunks, documents), 3 * self.workers):
+                spooled.append(chunk)
+            said.append(f"{sum(chunk.words for chunk in spooled):,} words of {documents:,} documents")
+        if sum(chunk.documents for chunk in spooled) != documents:
+            raise UserError(f"{self.paths.csv} changed while it was read; run the same command again")
+        return spooled
+
+    def fix_vocabulary(self, spooled: list[SpooledChunk]) -> Vocabulary:
+        """Step 3: the words of the training split that are frequent enough, and each worker's way to their ids."""
+        with timed("vocabulary") as said:
+            by_generation: dict[str, list[SpooledChunk]] = {}
+            for chunk in spooled:
+                training = by_generation.setdefault(chunk.generation, [])
+                if chunk.split == "train":
+                    training.append(chunk)
+            count = functools.partial(count_generation, folder=self.spool)
+            counted = self.pool.map(count, filter(None, by_generation.values()))
+            different = 0
+
+            def counts() -> Iterator[tuple[str, int]]:
+                nonlocal different
+                for different, row in enumerate(merged_counts(list(counted)), start=1):
+                    yield row
+
+            vocabulary = Vocabulary.from_counts(counts(), self.settings.min_count)
+            vocabulary.save(self.folder / VOCABULARY_FILE)
+            list(self.pool.map(functools.partial(translate_generation, folder=self.spool), by_generation))
+            said.append(f"{len(vocabulary):,} of {different:,} words are seen at least {self.settings.min_count} times")
+        return vocabulary
+
+    def write_records(self, spooled: list[SpooledChunk], labels: list[str], found: Survey) -> dict[str, Any]:
+        """Step 4: the shards and the index of each split; returns what the manifest says of the splits."""
+        described = {}
+        with timed("records") as said:
+            for split in (split for split in LABELLED_SPLITS if found.documents[split]):
+                chunks = [chunk for chunk in spooled if chunk.split == split]
+                shards = shards_of(split, chunks)
+                written = list(self.pool.map(functools.partial(write_shard, folder=self.spool), shards))
+                write_index(self.folder, split, [index for index, _ in written])
+                described[split] = {
+                    **describe_split(chunks),
+                    "unknown_words": sum(unknown for _, unknown in written),
+                    "labels": {label: found.classes[split][label] for label in labels},
+                    "shards": [shard_name(split, shard.number, shard.shards) for shard in shards],
+                    "index": index_name(split),
+                }
+            said.append(f"{sum(len(split['shards']) for split in described.values())} shards")
+        for split, facts in described.items():
+            log.info("%s", split_line(split, facts))
+        return described
+
+    def make_vectors(self, spooled: list[SpooledChunk], vocabulary: Vocabulary) -> dict[str, Any]:
+        """Step 5: a first vector for each word of the vocabulary."""
+        vectors = random_vectors(len(vocabulary), self.settings.embedding_dim, self.settings.seed)
+        np.save(self.folder / EMBEDDINGS_FILE, vectors)
+        return {"method": "random"}
+
+
+@contextlib.contextmanager
+def timed(step: str) -> Iterator[list[str]]:
+    """Logs how long a step took, with what the block has put into the list."""
+    start = time.perf_counter()
+    said: list[str] = []
+    yield said
+    log.info("%-18s %6.1f s   %s", step, time.perf_counter() - start, "; ".join(said))
+
+
+def announced(chunks: Iterable[Chunk], documents: int) -> Iterator[Chunk]:
+    """Passes chunks on; a bar on a terminal, elsewhere a line every now and then."""
+    done, last = 0, time.perf_counter()
+    for chunk in progress(chunks, None, "words", "chunk"):
+        yield chunk
+        done += len(chunk.ids)
+        if time.perf_counter() - last > SECONDS_BETWEEN_LINES:
+            log.info("words: %s of %s documents", f"{done:,}", f"{documents:,}")
+            last = time.perf_counter()
+
+
+def describe_split(chunks: Sequence[SpooledChunk]) -> dict[str, int]:
+    """The sums over the chunks of a split."""
+    return {
+        "documents": sum(chunk.documents for chunk in chunks),
+        "sentences": sum(chunk.sentences for chunk in chunks),
+        "words": sum(chunk.words for chunk in chunks),
+        "cut_words": sum(chunk.cut_words for chunk in chunks),
+        "cut_documents": sum(chunk.cut_documents for chunk in chunks),
+        "empty_documents": sum(chunk.empty_documents for chunk in chunks),
+        "longest_document_words": max(chunk.longest_words for chunk in chunks),
+        "longest_document_sentences": max(chunk.longest_sentences for chunk in chunks),
+    }
+
+
+def split_line(split: str, facts: dict[str, Any]) -> str:
+    """One line on a split, for the log."""
+    documents, words, sentences = facts["documents"], facts["words"], facts["sentences"]
+    line = (
+        f"{split}: {documents:,} documents of {sentences / documents:.1f} sentences and {words / documents:.1f} words "
+        f"(longest: {facts['longest_document_sentences']:,} and {facts['longest_document_words']:,}); "
+        f"{facts['unknown_words'] / words:.2%} of the words unknown"
+    )
+    if facts["cut_words"]:
+        share = facts["cut_words"] / (words + facts["cut_words"])
+        line += f"; {share:.2%} cut off, from {facts['cut_documents']:,} documents"
+    if facts["empty_documents"]:
+        line += f"; {facts['empty_documents']:,} without a word"
+    return line
+
+
+def show_documents(rows: Sequence[CsvRow], processor: TextProcessor, vocabulary: Vocabulary, labels: list[str]) -> None:
+    """Logs documents as the model will see them: words that are unknown to it are in brackets."""
+    for row in rows:
+        words = processor.process(row.text).words
+        log.info("document %s, label %d (%s), %d sentences:", row.id, labels.index(row.label), row.label, len(words))
+        for number, sentence in enumerate(words[:SHOWN_SENTENCES], start=1):
+            ids = zip(sentence, vocabulary.ids(sentence), strict=True)
+            shown = (f"[{word}]:{id}" if id == UNKNOWN_ID else f"{word}:{id}" for word, id in ids)
+            log.info("  %d. %s", number, " ".join(shown))
+        if len(words) > SHOWN_SENTENCES:
+            log.info("  ... and %d more", len(words) - SHOWN_SENTENCES)
+
+
+if __name__ == "__main__":
+    run_script(main, build_parser())

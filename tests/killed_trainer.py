@@ -1,0 +1,52 @@
+"""Runs ``han_trainer.py`` and kills the process, as ``kill -9`` would, at a chosen point.
+
+    python killed_trainer.py POINT COUNT  FLAGS...
+
+POINT is ``step`` (after COUNT optimiser steps of this process), ``write`` (with the COUNT-th checkpoint written but not
+yet renamed into place), ``best`` (the same for best.safetensors) or ``never``.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import han_trainer
+import utils
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main() -> None:
+    point, left = sys.argv[1], int(sys.argv[2])
+    sys.argv = ["han_trainer.py", *sys.argv[3:]]
+    take_step, replace = han_trainer.Trainer.take_step, os.replace
+
+    def counted_step(self: Any, batch: Any) -> None:
+        nonlocal left
+        take_step(self, batch)
+        left -= point == "step"
+        if point == "step" and left == 0:
+            die()
+
+    def counted_replace(source: Any, target: Any) -> None:
+        nonlocal left
+        name = Path(target).name
+        if (point == "write" and name.startswith("step-")) or (point == "best" and name.startswith("best")):
+            left -= 1
+            if left == 0:
+                die()
+        replace(source, target)
+
+    han_trainer.Trainer.take_step = counted_step  # type: ignore[method-assign]
+    os.replace = counted_replace
+    utils.run_script(han_trainer.main, han_trainer.build_parser())
+
+
+if __name__ == "__main__":
+    main()

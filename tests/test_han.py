@@ -1,0 +1,263 @@
+"""The network against a NumPy forward from the paper's equations, and the promises it makes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from config import ModelSettings
+from han import HAN, Documents, Dropout, segment_softmax
+
+VOCABULARY, EMBEDDING, CLASSES = 31, 7, 3
+SETTINGS = {cell: ModelSettings(cell=cell, word_units=4, sentence_units=5, attention_dim=6) for cell in ("gru", "lstm")}
+TEXTS = [[[3, 9, 4], [5]], [[8, 8, 2, 30, 11, 7, 12]], [[6, 1], [3, 9, 4], [29, 2, 2, 10], [13]]]
+
+
+def batch(texts: list[list[list[int]]]) -> Documents:
+    sentences = [sentence for text in texts for sentence in text]
+    vectors = ([word for sentence in sentences for word in sentence], [len(sentence) for sentence in sentences],
+               [len(text) for text in texts])
+    return Documents(*(tf.constant(vector, tf.int32) for vector in vectors))
+
+
+def model(cell: str = "gru", **arguments: object) -> HAN:
+    """A network with large random weights everywhere: biases and context vectors count."""
+    built = HAN(VOCABULARY, EMBEDDING, CLASSES, SETTINGS[cell], seed=1, **arguments)  # type: ignore[arg-type]
+    generator = np.random.default_rng(11)
+    for weight in built.named_weights().values():
+        weight.assign(generator.normal(size=weight.shape, scale=0.6))
+    return built
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The equations in NumPy, one document, one sentence, one word at a time
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+def numpy_gru(inputs: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
+    """Equations 1 to 4 with Keras's naming of z: it weighs the old state."""
+    state, states, units = np.zeros(len(recurrent)), [], len(recurrent)
+    for x in inputs:
+        from_input, from_state = x @ kernel + bias[0], state @ recurrent + bias[1]
+        z = sigmoid(from_input[:units] + from_state[:units])
+        r = sigmoid(from_input[units : 2 * units] + from_state[units : 2 * units])
+        candidate = np.tanh(from_input[2 * units :] + r * from_state[2 * units :])
+        state = z * state + (1 - z) * candidate
+        states.append(state)
+    return states
+
+
+def numpy_lstm(inputs: np.ndarray, kernel: np.ndarray, recurrent: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
+    units = len(recurrent)
+    output, memory, outputs = np.zeros(units), np.zeros(units), []
+    for x in inputs:
+        i, f, g, o = np.split(x @ kernel + output @ recurrent + bias, 4)
+        memory = sigmoid(f) * memory + sigmoid(i) * np.tanh(g)
+        output = sigmoid(o) * np.tanh(memory)
+        outputs.append(output)
+    return outputs
+
+
+def numpy_encode(inputs: np.ndarray, weights: dict[str, np.ndarray], level: str, cell: str) -> np.ndarray:
+    run = {"gru": numpy_gru, "lstm": numpy_lstm}[cell]
+    both = []
+    for direction in ("left_to_right", "right_to_left"):
+        own = [weights[f"{level}_encoder/{direction}/{name}"] for name in ("kernel", "recurrent_kernel", "bias")]
+        states = run(inputs if direction == "left_to_right" else inputs[::-1], *own)
+        both.append(np.array(states if direction == "left_to_right" else states[::-1]))
+    return np.concatenate(both, axis=1)
+
+
+def numpy_attention(states: np.ndarray, weights: dict[str, np.ndarray], level: str) -> tuple[np.ndarray, np.ndarray]:
+    """Equations 5 to 7 (words) and 8 to 10 (sentences)."""
+    hidden = np.tanh(states @ weights[f"{level}_attention/kernel"] + weights[f"{level}_attention/bias"])
+    scores = np.exp(hidden @ weights[f"{level}_attention/context"])
+    attention = scores / scores.sum()
+    return attention @ states, attention
+
+
+def numpy_han(text: list[list[int]], weights: dict[str, np.ndarray], cell: str) -> tuple[np.ndarray, list, np.ndarray]:
+    vectors, word_weights = [], []
+    for sentence in text:
+        states = numpy_encode(weights["embeddings"][sentence], weights, "word", cell)
+        vector, attention = numpy_attention(states, weights, "word")
+        vectors.append(vector)
+        word_weights.extend(attention)
+    encoded = numpy_encode(np.array(vectors), weights, "sentence", cell)
+    vector, sentence_weights = numpy_attention(encoded, weights, "sentence")
+    return vector @ weights["classifier/kernel"] + weights["classifier/bias"], word_weights, sentence_weights
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_forward_is_that_of_the_equations(cell: str, padded: bool) -> None:
+    network = model(cell, padded=padded)
+    weights = {name: weight.numpy().astype(np.float64) for name, weight in network.named_weights().items()}
+    attended = network.attend(batch(TEXTS))
+    expected = [numpy_han(text, weights, cell) for text in TEXTS]
+    np.testing.assert_allclose(attended.logits, [logits for logits, _, _ in expected], atol=2e-5)
+    np.testing.assert_allclose(attended.word_weights, np.concatenate([words for _, words, _ in expected]), atol=2e-6)
+    np.testing.assert_allclose(attended.sentence_weights, np.concatenate([weights for *_, weights in expected]),
+                               atol=2e-6)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_gradient_of_the_whole_network_is_the_numerical_one(cell: str) -> None:
+    """Along random directions in all weights at once, the loss changes as the gradient says."""
+    network, documents = model(cell), batch(TEXTS)
+    labels = tf.constant([2, 0, 1])
+    variables = [weight.value for weight in network.trainable_variables]
+
+    def loss() -> tf.Tensor:
+        logits = network(documents)
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+    with tf.GradientTape() as tape:
+        value = loss()
+    gradients = [tf.convert_to_tensor(g).numpy() for g in tape.gradient(value, variables)]
+    start = [variable.numpy() for variable in variables]
+    for seed in range(5):
+        generator = np.random.default_rng(seed)
+        direction = [generator.normal(size=s.shape).astype(np.float32) for s in start]
+        losses = []
+        for step in (1e-2, -1e-2):
+            for variable, s, d in zip(variables, start, direction, strict=True):
+                variable.assign(s + step * d)
+            losses.append(float(loss()))
+        slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
+        assert (losses[0] - losses[1]) / 2e-2 == pytest.approx(slope, rel=0.02, abs=0.01)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Promises
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_document_does_not_depend_on_its_batch_mates(cell: str) -> None:
+    network = model(cell)
+    together = network.attend(batch(TEXTS))
+    reordered = network.attend(batch(TEXTS[::-1]))
+    crowded = network.attend(batch([TEXTS[1], [[4] * 40] * 9, *TEXTS]))
+    alone = [network.attend(batch([text])) for text in TEXTS]
+    for number, single in enumerate(alone):
+        np.testing.assert_allclose(together.logits[number], single.logits[0], atol=1e-5)
+        np.testing.assert_allclose(reordered.logits[-1 - number], single.logits[0], atol=1e-5)
+        np.testing.assert_allclose(crowded.logits[2 + number], single.logits[0], atol=1e-5)
+    for values, parts in ((together.word_weights, [a.word_weights for a in alone]),
+                          (together.sentence_weights, [a.sentence_weights for a in alone])):
+        np.testing.assert_allclose(values, np.concatenate(parts), atol=1e-6)
+
+
+def test_attention_sums_to_one_in_every_segment() -> None:
+    documents = batch(TEXTS)
+    attended = model().attend(documents)
+    for weights, lengths in ((attended.word_weights, documents.words_per_sentence),
+                             (attended.sentence_weights, documents.sentences_per_document)):
+        sums = np.add.reduceat(weights.numpy(), np.cumsum(lengths) - lengths)
+        np.testing.assert_allclose(sums, 1, atol=1e-6)
+        assert (weights.numpy() >= 0).all()
+
+
+def test_softmax_survives_huge_and_unequal_scores() -> None:
+    scores = tf.constant([1e4, 1e4 + 1, -1e4, -1e4], tf.float32)
+    weights = segment_softmax(scores, tf.constant([0, 0, 1, 1]))
+    np.testing.assert_allclose(weights, [1 / (1 + np.e), np.e / (1 + np.e), 0.5, 0.5], rtol=1e-3)
+
+
+def test_order_of_words_and_of_sentences_matters() -> None:
+    network = model()
+    first, words, sentences = (network(batch([text])).numpy() for text in (
+        [[3, 9, 4], [5, 6]], [[4, 9, 3], [5, 6]], [[5, 6], [3, 9, 4]]))
+    assert np.abs(first - words).max() > 1e-3
+    assert np.abs(first - sentences).max() > 1e-3
+
+
+def test_dropout_is_a_function_of_its_seed_and_off_in_inference() -> None:
+    network, documents = model(dropout=0.5, word_dropout=0.3), batch(TEXTS)
+
+    def trained(seed: list[int]) -> np.ndarray:
+        return network(documents, training=True, seed=tf.constant(seed)).numpy()
+
+    np.testing.assert_array_equal(trained([1, 2]), trained([1, 2]))
+    assert np.abs(trained([1, 2]) - trained([1, 3])).max() > 1e-3
+    assert np.abs(trained([1, 2]) - trained([2, 2])).max() > 1e-3
+    np.testing.assert_array_equal(network(documents), model()(documents))
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
+    values = Dropout(tf.constant([3, 4]))(tf.ones([200, 200]), 0.3).numpy()
+    assert set(np.unique(values).round(4)) == {0, np.float32(1 / 0.7).round(4)}
+    assert (values == 0).mean() == pytest.approx(0.3, abs=0.02)
+    ids = Dropout(tf.constant([3, 4])).words(tf.fill([20000], 5), 0.2).numpy()
+    assert set(ids) == {1, 5}
+    assert (ids == 1).mean() == pytest.approx(0.2, abs=0.02)
+
+
+def test_only_the_words_of_the_batch_get_a_gradient() -> None:
+    network, documents = model(), batch(TEXTS)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(network(documents)))
+    gradient = tape.gradient(loss, network.embeddings.value)
+    assert isinstance(gradient, tf.IndexedSlices)
+    rows = gradient.indices.numpy()
+    assert sorted(rows) == sorted({word for text in TEXTS for sentence in text for word in sentence})
+
+
+def test_bfloat16_computes_close_to_float32_with_finite_gradients() -> None:
+    network, exact = model(dtype="mixed_bfloat16"), model()
+    assert all(weight.dtype == "float32" for weight in network.named_weights().values())
+    with tf.GradientTape() as tape:
+        logits = network(batch(TEXTS))
+        loss = tf.reduce_sum(tf.square(logits))
+    assert logits.dtype == tf.float32
+    np.testing.assert_allclose(logits, exact(batch(TEXTS)), atol=0.15)
+    for gradient in tape.gradient(loss, [w.value for w in network.trainable_variables]):
+        assert np.isfinite(tf.convert_to_tensor(gradient).numpy()).all()
+
+
+def test_weights_have_distinct_stable_names() -> None:
+    names = model().named_weights()
+    assert len(names) == 21 == len(model().trainable_variables)
+    assert {id(w) for w in names.values()} == {id(w) for w in list(names.values())}
+    assert "word_encoder/right_to_left/recurrent_kernel" in names
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_attention_finds_a_planted_cause(cell: str) -> None:
+    """One word in one sentence decides the class; after training its sentence gets the most attention."""
+    from optimizers import RowwiseAdam
+
+    generator = np.random.default_rng(0)
+
+    def document() -> tuple[list[list[int]], int, int]:
+        text = [generator.integers(5, VOCABULARY, generator.integers(3, 8)).tolist() for _ in range(6)]
+        place, label = int(generator.integers(6)), int(generator.integers(2))
+        text[place][int(generator.integers(len(text[place])))] = 2 + label
+        return text, label, place
+
+    settings = ModelSettings(cell=cell, word_units=8, sentence_units=6, attention_dim=10)
+    network = HAN(VOCABULARY, 12, 2, settings, seed=2)
+    optimizer = RowwiseAdam(0.02)
+    optimizer.build(network.trainable_variables)
+    vector = tf.TensorSpec([None], tf.int32)
+
+    @tf.function(input_signature=[Documents(vector, vector, vector), vector], autograph=False)
+    def step(documents: Documents, labels: tf.Tensor) -> None:
+        with tf.GradientTape() as tape:
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, network(documents))
+            loss = tf.reduce_mean(losses)
+        variables = network.trainable_variables
+        optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+
+    for _ in range(100):
+        texts, labels, _ = zip(*(document() for _ in range(48)), strict=True)
+        step(batch(list(texts)), tf.constant(labels, tf.int32))
+    texts, labels, places = zip(*(document() for _ in range(200)), strict=True)
+    attended = network.attend(batch(list(texts)))
+    assert (attended.logits.numpy().argmax(axis=1) == labels).mean() > 0.95
+    top = attended.sentence_weights.numpy().reshape(200, 6).argmax(axis=1)
+    assert (top == places).mean() > 0.5  # three times chance, which is 1/6

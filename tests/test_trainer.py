@@ -1,0 +1,269 @@
+"""The trainer as its users run it: a process of its own that is killed, resumed, interrupted, refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
+
+import run_folder
+from config import ModelSettings, TrainingSettings
+from run_folder import (
+    Progress,
+    RunConfig,
+    RunFolder,
+    build_model,
+    follow_checkpoints,
+    newest_checkpoint,
+    read_checkpoint,
+    restore,
+    save_weights,
+)
+from utils import UserError, exclusive_lock, read_json, read_jsonl
+
+ROOT = Path(__file__).parent.parent
+DRIVER = Path(__file__).parent / "killed_trainer.py"
+# 90 documents in batches of 8: 12 steps an epoch, the last batch smaller than the others; 3 epochs.
+SETTINGS = ["--batch_size", "8", "--num_epochs", "3", "--word_units", "4", "--sentence_units", "3", "--attention_dim",
+            "5", "--learning_rate", "0.05", "--warmup_steps", "5", "--dropout_keep_proba", "0.8", "--word_dropout", "0.05", "--checkpoint_every", "5",
+            "--log_summaries_every", "7"]
+LAST = "step-00000036.safetensors"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_tiny_records(folder / "tiny" / "records")
+    return folder
+
+
+def command(data: Path, runs: Path, *flags: str) -> list[str]:
+    return ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(runs), *SETTINGS, *flags]
+
+
+def train(data: Path, runs: Path, *flags: str, kill: tuple[str, int] = ("never", 0)) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(DRIVER), kill[0], str(kill[1]), *command(data, runs, *flags)],
+                          capture_output=True, text=True, timeout=120, cwd=ROOT)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    runs = tmp_path_factory.mktemp("uninterrupted")
+    done = train(data, runs)
+    assert done.returncode == 0, done.stderr
+    return RunFolder(runs / "tiny-han")
+
+
+def test_a_finished_run_holds_everything(uninterrupted: RunFolder) -> None:
+    names = {path.name for path in uninterrupted.path.iterdir()}
+    assert {"config.json", "vocab.txt", "labels.txt", "sentence_splitter.json", "checkpoints", "best.safetensors",
+            "history.jsonl", "finished.json", "tensorboard"} <= names
+    history = read_jsonl(uninterrupted.history)
+    assert [row["step"] for row in history] == [6, 12, 18, 24, 30, 36]
+    assert max(row["valid_accuracy"] for row in history) > 0.8  # a planted clue word decides
+    best = read_checkpoint(uninterrupted.best).progress
+    assert best.best_accuracy == max(row["valid_accuracy"] for row in history)
+    assert [path.name for path in uninterrupted.checkpoint_files()] == [
+        "step-00000030.safetensors", "step-00000035.safetensors", LAST]
+
+
+def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(data: Path, uninterrupted: RunFolder,
+                                                                   tmp_path: Path) -> None:
+    """Mid-epoch, during a checkpoint's write, on an epoch's last batch, during the best weights' write, at the end."""
+    for kill in (("step", 3), ("step", 8), ("write", 2), ("step", 7), ("best", 1), ("write", 4)):
+        killed = train(data, tmp_path, kill=kill)
+        assert killed.returncode == -signal.SIGKILL, (kill, killed.stderr)
+    finished = train(data, tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    resumed = RunFolder(tmp_path / "tiny-han")
+    for name in (f"checkpoints/{LAST}", "best.safetensors"):
+        assert (resumed.path / name).read_bytes() == (uninterrupted.path / name).read_bytes(), name
+    assert read_jsonl(resumed.history) == read_jsonl(uninterrupted.history)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(data: Path, uninterrupted: RunFolder, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "tiny-han")
+    process = subprocess.Popen([sys.executable, "han_trainer.py", *command(data, tmp_path, "--checkpoint_every", "1000")],
+                               stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "step     7" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "goes on from here" in rest and "Traceback" not in rest
+    assert len(run.checkpoint_files()) == 1 and not run.finished.exists()
+    finished = train(data, tmp_path)
+    assert finished.returncode == 0 and "going on from step" in finished.stderr
+    assert (run.checkpoints / LAST).read_bytes() == (uninterrupted.checkpoints / LAST).read_bytes()
+
+
+def test_a_finished_run_is_said_to_be(data: Path, uninterrupted: RunFolder) -> None:
+    again = train(data, uninterrupted.path.parent)
+    assert again.returncode == 0 and "is finished" in again.stderr
+
+
+def test_other_settings_and_a_second_trainer_are_refused(data: Path, uninterrupted: RunFolder) -> None:
+    before = (uninterrupted.checkpoints / LAST).read_bytes()
+    other = train(data, uninterrupted.path.parent, "--learning_rate", "0.5")
+    assert other.returncode == 2 and "learning_rate: 0.05 -> 0.5" in other.stderr
+    with exclusive_lock(uninterrupted.lock, "unused"):
+        second = train(data, uninterrupted.path.parent)
+    assert second.returncode == 2 and "another trainer is at work" in second.stderr
+    for refused in (other, second):
+        assert "Traceback" not in refused.stderr
+    assert (uninterrupted.checkpoints / LAST).read_bytes() == before
+
+
+def test_nan_loss_is_told_and_nothing_good_is_lost(data: Path, tmp_path: Path) -> None:
+    broken = train(data, tmp_path, "--learning_rate", "1e38", "--max_grad_norm", "0", "--checkpoint_every", "1")
+    assert broken.returncode == 2
+    assert "--learning_rate" in broken.stderr.splitlines()[-1] and "Traceback" not in broken.stderr
+
+
+def test_a_gpu_that_is_not_there_is_told(data: Path, tmp_path: Path) -> None:
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("this machine has a GPU")
+    asked = train(data, tmp_path, "--device", "gpu")
+    assert asked.returncode == 2 and "sees no GPU" in asked.stderr.splitlines()[-1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The run folder in this process
+
+
+def tiny_config(**changes: object) -> RunConfig:
+    settings = {"dataset": "tiny", "architecture": "han", "model": ModelSettings(word_units=4, sentence_units=3),
+                "training": TrainingSettings(), "class_names": ("negative", "positive"),
+                "vocabulary_size": len(VOCABULARY), "embedding_dim": EMBEDDING_DIM, "records_sha256": "0"}
+    return RunConfig(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def test_configuration_survives_its_file(tmp_path: Path, data: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.create(tiny_config(), data / "tiny" / "records")
+    assert run.config() == tiny_config()
+    value = read_json(run.config_file)
+    value["settings"]["training"]["learning_rat"] = 1
+    run.config_file.write_text(json.dumps(value))
+    with pytest.raises(UserError, match="learning_rat"):
+        run.config()
+    value["format_version"] = 99
+    run.config_file.write_text(json.dumps(value))
+    with pytest.raises(UserError, match="format version 99"):
+        run.config()
+
+
+def test_putting_aside_never_overwrites(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        run = RunFolder(tmp_path / "run")
+        run.path.mkdir()
+        (run.path / "note").write_text(content)
+        run.put_aside()
+    assert [(tmp_path / name / "note").read_text() for name in ("run.old1", "run.old2")] == ["first", "second"]
+
+
+def test_weights_come_back_and_damage_is_noticed(tmp_path: Path) -> None:
+    model, other = build_model(tiny_config()), build_model(tiny_config(training=TrainingSettings(seed=2)))
+    path = tmp_path / "step-00000003.safetensors"
+    save_weights(path, model, Progress(step=3))
+    assert restore(read_checkpoint(path), other) == Progress(step=3)
+    for name, weight in model.named_weights().items():
+        np.testing.assert_array_equal(weight, other.named_weights()[name])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100] + bytes([whole[-100] ^ 1]) + whole[-99:])
+    with pytest.raises(UserError, match="damaged"):
+        read_checkpoint(path)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="damaged"):
+        read_checkpoint(path)
+
+
+def test_another_vocabulary_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "step-00000001.safetensors"
+    save_weights(path, build_model(tiny_config()), Progress())
+    with pytest.raises(UserError, match=r"embeddings: \(44, 6\) -> \(50, 6\)"):
+        restore(read_checkpoint(path), build_model(tiny_config(vocabulary_size=50)))
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    run, model = RunFolder(tmp_path), build_model(tiny_config())
+    for step in (5, 10):
+        save_weights(run.checkpoints / f"step-{step:08d}.safetensors", model, Progress(step=step))
+    run.checkpoint_files()[-1].write_bytes(b"nonsense")
+    checkpoint = newest_checkpoint(run)
+    assert checkpoint is not None and checkpoint.progress.step == 5
+
+
+def test_following_yields_each_checkpoint_once_and_ends_with_the_training(tmp_path: Path,
+                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    run, model = RunFolder(tmp_path), build_model(tiny_config())
+    written = iter([[1], [], [2, 3], [], [4]])
+
+    def meanwhile(_: float) -> None:
+        steps = next(written, None)
+        if steps is None:
+            run.finished.write_text("{}")
+        for step in steps or []:
+            save_weights(run.checkpoints / f"step-{step:08d}.safetensors", model, Progress(step=step))
+            # A trainer keeps few: an old one may vanish between being seen and being read.
+            if step == 3:
+                (run.checkpoints / "step-00000002.safetensors").unlink()
+
+    monkeypatch.setattr(run_folder.time, "sleep", meanwhile)
+    assert [checkpoint.progress.step for checkpoint in follow_checkpoints(run)] == [1, 3, 4]
+
+
+def test_a_half_written_checkpoint_is_never_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, model = RunFolder(tmp_path), build_model(tiny_config())
+
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_weights(run.checkpoints / "step-00000001.safetensors", model, Progress())
+    assert list(run.checkpoints.iterdir()) == []
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The tester beside the trainer
+
+
+def test_tester_follows_a_running_trainer_and_then_tests_the_best(data: Path, tmp_path: Path) -> None:
+    where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(tmp_path)]
+    started = time.monotonic()
+    processes = [subprocess.Popen([sys.executable, *command_line], stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  text=True, cwd=ROOT)
+                 for command_line in (["han_tester.py", "--run_type", "val", *where],
+                                      ["han_tester.py", "--run_type", "test", *where],
+                                      ["han_trainer.py", *command(data, tmp_path, "--num_checkpoints", "100")])]
+    outputs = [process.communicate(timeout=150) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], (outputs, time.monotonic() - started)
+    run = RunFolder(tmp_path / "tiny-han")
+    rows = read_jsonl(run.results)
+    steps = [row["step"] for row in rows if row["split"] == "valid"]
+    assert steps == sorted(set(steps)) == [5, 10, 15, 20, 25, 30, 35, 36]
+    best = read_checkpoint(run.best)
+    tested = [row for row in rows if row["split"] == "test"]
+    assert [row["weights_sha256"] for row in tested] == [best.weights_sha256]
+    assert tested[0]["accuracy"] > 0.7
+    assert f"{tested[0]['accuracy']:.2%}" in outputs[1][0]
+    # What the tester measured on the last checkpoint is what the trainer measured with the weights in memory.
+    history = {row["step"]: row for row in read_jsonl(run.history)}
+    for row in rows:
+        if row["split"] == "valid" and row["step"] in history:
+            assert row["accuracy"] == pytest.approx(history[row["step"]]["valid_accuracy"])
+            assert row["loss"] == pytest.approx(history[row["step"]]["valid_loss"], rel=1e-5)
+    lines = (run.path / "predictions-test.csv").read_text().splitlines()
+    assert lines[0] == "id,label,prediction,probability_negative,probability_positive" and len(lines) == 31
