@@ -58,16 +58,9 @@ TRAIN, VALID, TEST, UNLABELLED = range(len(SPLITS))
 LEFT_OUT = len(SPLITS)
 
 
-class Parser(argparse.ArgumentParser):
-    """Finds the word True or False after a flag too: ``create_csv.py imdb --split_seed 2 False``."""
-
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        return self.parse_intermixed_args(args, namespace)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = Parser(description="Turn a downloaded data set into one CSV file with splits and labels.")
+    parser = argparse.ArgumentParser(description="Turn a downloaded data set into one CSV file with splits and labels.")
     parser.add_argument("dataset", help="name of the data set, for example imdb")
     parser.add_argument(
         "two_classes",

@@ -87,7 +87,9 @@ def same_length_blank(tag: re.Match[str]) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Paragraphs, and full stops that leave no doubt
 
-SEGMENT_END = re.compile(r"""\n[^\S\n]*\n\s*|\u2029\s*|[。！？｡।॥؟۔]+["'”’」』）》)\]]*\s*""")
+PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
+# Both start with a single character, or one of a set, which the engine looks for quickly.
+SEGMENT_END = re.compile(r"""[\n\u2029。！？｡।॥؟۔](?:(?<=\n)[^\S\n]*\n|(?<=\u2029)|(?<![\n\u2029])["'”’」』）》)\]]*)\s*""")
 
 
 def segments(text: str) -> Iterator[Span]:
@@ -97,10 +99,13 @@ def segments(text: str) -> Iterator[Span]:
         Consecutive (start, end) that cover the whole text.
     """
     start = 0
-    if "\n" in text or not text.isascii():
-        for end in SEGMENT_END.finditer(text):
-            yield start, end.end()
-            start = end.end()
+    if text.isascii():
+        ends = PARAGRAPH_END.finditer(text) if "\n" in text else ()
+    else:
+        ends = SEGMENT_END.finditer(text)
+    for end in ends:
+        yield start, end.end()
+        start = end.end()
     if start < len(text):
         yield start, len(text)
 

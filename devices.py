@@ -5,19 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 
 from utils import UserError, log
 
 
-def hush_tensorflow() -> None:
-    """Keeps TensorFlow's start-up notes off the terminal; call before it is imported. A set variable is respected."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-
-
-def choose_device(wanted: str, memory_fraction: float = 0.0) -> str:
-    """Makes TensorFlow use the CPU or the GPU; call before the first tensor.
+def start_tensorflow(wanted: str, memory_fraction: float = 0.0) -> str:
+    """Imports TensorFlow and makes it use the CPU or the GPU; the first thing a script does with TensorFlow.
 
     Args:
         wanted: ``auto``, ``cpu`` or ``gpu``.
@@ -32,18 +27,42 @@ def choose_device(wanted: str, memory_fraction: float = 0.0) -> str:
     if not 0 <= memory_fraction <= 1:
         raise UserError(f"--per_process_gpu_memory_fraction {memory_fraction} is out of range; give a value from 0 "
                         "to 1")
-    import tensorflow as tf
+    with quiet_standard_error():
+        import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    if wanted == "gpu" and not gpus:
-        raise UserError("--device gpu: TensorFlow sees no GPU here; install requirements-gpu.txt and check nvidia-smi "
-                        "(docs/machine.md), or use --device cpu")
-    if wanted == "cpu" or not gpus:
-        with contextlib.suppress(RuntimeError):  # devices are already set up: nothing was using a GPU then
+        gpus = tf.config.list_physical_devices("GPU")
+        if wanted == "gpu" and not gpus:
+            raise UserError("--device gpu: TensorFlow sees no GPU here; TF_CPP_MIN_LOG_LEVEL=0 before the command shows "
+                            "why, docs/machine.md what to install; or use --device cpu")
+        device = "gpu" if gpus and wanted != "cpu" else "cpu"
+        if device == "gpu":
+            limit_gpu_memory(gpus[0], memory_fraction)
+        else:
             tf.config.set_visible_devices([], "GPU")
-        return "cpu"
-    limit_gpu_memory(gpus[0], memory_fraction)
-    return "gpu"
+        tf.random.stateless_uniform([], [0, 0])  # the first operation wakes the devices, and prints notes of its own
+    return device
+
+
+@contextlib.contextmanager
+def quiet_standard_error() -> Iterator[None]:
+    """Keeps back the start-up notes that TensorFlow prints from C++ whatever it is told.
+
+    With ``TF_CPP_MIN_LOG_LEVEL`` set (0 shows everything, also why a GPU is not seen) nothing is kept back.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        yield
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def limit_gpu_memory(gpu: object, fraction: float) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from devices import choose_device, explain_memory, hush_tensorflow
+from devices import explain_memory, start_tensorflow
 from utils import DataPaths, UserError, atomic_write, log, read_jsonl, run_script, write_jsonl
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.evaluation_batch_words < 1:
         raise UserError(f"--evaluation_batch_words {arguments.evaluation_batch_words} is out of range; give a value at "
                         "least 1")
-    hush_tensorflow()
     from run_folder import RunFolder, follow_checkpoints
 
     run = RunFolder(arguments.runs_dir / (arguments.run or f"{arguments.dataset}-han"))
     wait_for(run.exists, f"no run in {run.path} yet; waiting {WAIT_FOR_RUN_SECONDS:.0f} s for a trainer to begin it",
              WAIT_FOR_RUN_SECONDS)
+    device = start_tensorflow(arguments.device)
     with explain_memory("lower --evaluation_batch_words and run the same command again"):
-        tester = Tester(run, SPLIT_OF_RUN_TYPE[arguments.run_type], arguments)
+        tester = Tester(run, SPLIT_OF_RUN_TYPE[arguments.run_type], device, arguments)
         if arguments.checkpoint or arguments.run_type == "test":
             tester.report(tester.evaluate(chosen_checkpoint(run, arguments.checkpoint)))
             return 0
@@ -149,10 +149,11 @@ class Tester:
     Args:
         run: The run folder.
         split_name: ``valid`` or ``test``.
-        arguments: Device, batch size, folders.
+        device: ``"cpu"`` or ``"gpu"``, as :func:`devices.start_tensorflow` said.
+        arguments: Batch size and folders.
     """
 
-    def __init__(self, run: RunFolder, split_name: str, arguments: argparse.Namespace) -> None:
+    def __init__(self, run: RunFolder, split_name: str, device: str, arguments: argparse.Namespace) -> None:
         from input_pipeline import Split
         from records import verify_records
         from run_folder import build_model
@@ -165,7 +166,6 @@ class Tester:
         self.split: Split = Split(self.data.records, split_name)
         if not len(self.split):
             raise UserError(f"{self.data.records} has no documents in its {split_name} split")
-        device = choose_device(arguments.device)
         self.model = build_model(self.config, padded=device == "gpu")
 
     def check_vocabulary(self) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config import ModelSettings, TrainingSettings, add_flags, settings_from_flags
-from devices import choose_device, explain_memory, hush_tensorflow
+from devices import explain_memory, start_tensorflow
 from utils import (
     DataPaths,
     UserError,
@@ -71,7 +71,6 @@ def main(arguments: argparse.Namespace) -> int:
     check_intervals(arguments)
     model_settings = settings_from_flags(ModelSettings, arguments)
     training_settings = settings_from_flags(TrainingSettings, arguments)
-    hush_tensorflow()
     from records import verify_records
     from run_folder import RunFolder
 
@@ -91,8 +90,9 @@ def main(arguments: argparse.Namespace) -> int:
                 return 0
         else:
             run.create(config, records)
+        device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction)
         with explain_memory("lower --batch_size or --evaluation_batch_words and run the same command again"):
-            return Trainer(run, config, records, arguments).train()
+            return Trainer(run, config, records, device, arguments).train()
 
 
 def check_intervals(arguments: argparse.Namespace) -> None:
@@ -203,17 +203,18 @@ class Trainer:
         run: The run folder, already begun.
         config: Of the run.
         records: Folder of the records.
-        arguments: The operational flags (intervals, device).
+        device: ``"cpu"`` or ``"gpu"``, as :func:`devices.start_tensorflow` said.
+        arguments: The operational flags (intervals).
     """
 
-    def __init__(self, run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace) -> None:
+    def __init__(self, run: RunFolder, config: RunConfig, records: Path, device: str,
+                 arguments: argparse.Namespace) -> None:
         import numpy as np
 
         from input_pipeline import Split
         from run_folder import build_model, newest_checkpoint, restore
 
-        self.run, self.config, self.arguments = run, config, arguments
-        self.device = choose_device(arguments.device, arguments.per_process_gpu_memory_fraction)
+        self.run, self.config, self.device, self.arguments = run, config, device, arguments
         self.train_split, self.valid_split = Split(records, "train"), Split(records, "valid")
         if not len(self.valid_split):
             raise UserError(f"{records} has no validation documents; make some: python create_csv.py "

@@ -34,6 +34,7 @@ import shutil
 import signal
 import threading
 import time
+from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -390,18 +391,16 @@ class Spool:
 
     def add(self, chunk: Chunk, processor: TextProcessor) -> SpooledChunk:
         """Finds the words of a chunk and appends them."""
-        offset = self._chunks.tell()
-        token_ids: list[int] = []
-        words_per_sentence: list[int] = []
-        sentences_per_document: list[int] = []
+        offset, number_of = self._chunks.tell(), self.numbers.__getitem__
+        token_ids, words_per_sentence, sentences_per_document = array("i"), array("i"), array("i")  # 32 bits each
         cut_words, longest_words, empty, cut_documents = 0, 0, 0, 0
         for text in chunk.texts:
             sentences = processor.process(text)
             tokens = sentences.tokens
             words_before = len(token_ids)
             for sentence in tokens:
-                token_ids += map(self.numbers.__getitem__, sentence)
-            words_per_sentence += map(len, tokens) if tokens else (1,)
+                token_ids.extend(map(number_of, sentence))
+            words_per_sentence.extend(map(len, tokens) if tokens else (1,))
             if not tokens:
                 token_ids.append(0)
                 empty += 1
@@ -411,8 +410,9 @@ class Spool:
                 cut_words += sentences.cut_words
                 cut_documents += 1
         names = [name.encode() for name in chunk.ids]
-        for values in (token_ids, words_per_sentence, sentences_per_document, chunk.labels, list(map(len, names))):
-            self._chunks.write(np.array(values, np.int32).tobytes())
+        sizes = array("i", map(len, names))
+        for values in (token_ids, words_per_sentence, sentences_per_document, array("i", chunk.labels), sizes):
+            self._chunks.write(values)
         self._chunks.write(b"".join(names))
         self._words.write("".join(f"{word}\n" for word in self.numbers.new).encode())
         self.numbers.new.clear()

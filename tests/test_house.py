@@ -1,0 +1,79 @@
+"""The shape of the house: imports point down, text modules know no TensorFlow, every script answers --help at once."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LAYERS = [
+    {"utils"},
+    {"config", "corpora", "data_processing", "devices", "evaluation", "optimizers", "records", "recurrent",
+     "sample_corpus", "schedules", "shading", "summaries", "word_vectors"},
+    {"han", "input_pipeline"},
+    {"run_folder", "scoring", "attention_check"},
+    {"create_csv", "download", "han_tester", "han_trainer", "serialize_data"},
+    {"run_all"},
+]
+SCRIPTS = sorted(LAYERS[4] | LAYERS[5])
+# Imports within a layer that are meant; everything else points to a lower one.
+WITHIN = {("input_pipeline", "han"), ("corpora", "sample_corpus"), ("word_vectors", "data_processing"),
+          ("attention_check", "scoring"), ("word_vectors", "config"), ("corpora", "config")}
+WITH_TENSORFLOW = {"recurrent", "schedules", "optimizers", "han", "input_pipeline", "scoring"}
+IMPORT_LATE = {"devices", "run_folder", "han_trainer", "han_tester"}
+LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
+
+
+def imports(path: Path, top_level_only: bool = False) -> set[str]:
+    """Names of the modules that a file imports; what stands under ``if TYPE_CHECKING`` does not run."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body
+                 if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")]
+    nodes = tree.body if top_level_only else ast.walk(tree)
+    found = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
+    found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    if not top_level_only:
+        nodes = list(ast.walk(tree))
+        found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    return {name.split(".")[0] for name in found}
+
+
+def test_every_module_has_its_layer() -> None:
+    assert {path.stem for path in ROOT.glob("*.py")} == set(LAYER_OF)
+
+
+@pytest.mark.parametrize("module", sorted(LAYER_OF))
+def test_imports_point_down(module: str) -> None:
+    for imported in imports(ROOT / f"{module}.py") & LAYER_OF.keys():
+        assert LAYER_OF[imported] < LAYER_OF[module] or (module, imported) in WITHIN, f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("module", sorted(LAYER_OF))
+def test_tensorflow_stays_out_of_text_modules(module: str) -> None:
+    path = ROOT / f"{module}.py"
+    if module not in WITH_TENSORFLOW:
+        assert not {"tensorflow", "keras"} & imports(path, top_level_only=True)
+    if module not in WITH_TENSORFLOW | IMPORT_LATE:
+        assert not {"tensorflow", "keras"} & imports(path)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_answers_without_tensorflow(script: str) -> None:
+    started = time.perf_counter()
+    shown = subprocess.run([sys.executable, "-X", "importtime", f"{script}.py", "--help"], capture_output=True,
+                           text=True, cwd=ROOT, timeout=60)
+    assert shown.returncode == 0 and shown.stdout.startswith("usage:")
+    assert "tensorflow" not in shown.stderr and "gensim" not in shown.stderr and "nltk" not in shown.stderr
+    assert time.perf_counter() - started < 5  # a bound for a crowded machine; alone it takes a fraction of a second
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_misspelt_flag_is_refused_with_code_2(script: str) -> None:
+    refused = subprocess.run([sys.executable, f"{script}.py", "--no_such_flag", "1"], capture_output=True, text=True,
+                             cwd=ROOT, timeout=60)
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr

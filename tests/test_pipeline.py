@@ -1,0 +1,86 @@
+"""The whole pipeline as its users run it, as subprocesses, on a small piece of the built-in data set."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Small and quick; what is learnt is checked on the whole sample (`-m slow`) and by `make demo`.
+FLAGS = ["--embeddings", "random", "--embedding_dim", "12", "--word_units", "6", "--sentence_units", "5",
+         "--num_epochs", "1", "--batch_size", "64", "--min_count", "2"]
+
+
+def run_all(folder: Path, *flags: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run_all.py"), "sample", *flags], capture_output=True, text=True, timeout=280,
+        cwd=folder, env={**os.environ, **(environment or {})})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("pipeline")
+    return folder, run_all(folder, *FLAGS)
+
+
+def test_it_ends_in_a_report(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    for stage in ("create_csv.py", "serialize_data.py", "han_trainer.py", "han_tester.py"):
+        assert f"$ python {stage}" in done.stdout
+    assert "accuracy" in done.stdout and "confusion matrix" in done.stdout
+    assert "Attention's top sentence" in done.stdout and "Next:" in done.stdout
+    assert "\x1b[" not in done.stdout  # no colours where nobody sees them
+    results = [json.loads(line) for line in (folder / "runs/sample-han/results.jsonl").read_text().splitlines()]
+    assert len(results) == 1 and results[0]["documents"] == 1000
+
+
+def test_the_second_time_everything_is_skipped(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, first = finished
+    again = run_all(folder, *FLAGS)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("skipped") == 4
+    report = first.stdout[first.stdout.index("documents  ") : first.stdout.index("confusion matrix")]
+    assert report in again.stdout
+
+
+def test_a_changed_setting_reruns_what_depends_on_it_and_keeps_the_old_run(
+        finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    changed = run_all(folder, *FLAGS, "--learning_rate", "0.003")
+    assert changed.returncode == 0, changed.stderr
+    assert changed.stdout.count("skipped") == 2
+    assert "train: runs again, because the settings changed" in changed.stdout
+    assert "test: runs again, because" in changed.stdout
+    assert (folder / "runs/sample-han.old1/finished.json").exists()
+
+
+def test_until_stops_early_and_a_failing_stage_passes_its_code_on(tmp_path: Path) -> None:
+    prepared = run_all(tmp_path, "--until", "create_csv")
+    assert prepared.returncode == 0 and (tmp_path / "data/sample/sample.csv").exists()
+    assert not (tmp_path / "data/sample/records").exists()
+    csv = tmp_path / "data/sample/sample.csv"
+    csv.write_text(csv.read_text(encoding="utf-8").replace("label", "lable", 1), encoding="utf-8")
+    failed = run_all(tmp_path, "--until", "serialize_data", *FLAGS)
+    assert failed.returncode == 2 and "label" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
+    refused = subprocess.run([sys.executable, str(ROOT / "run_all.py"), "imbd"], capture_output=True, text=True,
+                             cwd=tmp_path, timeout=60)
+    assert refused.returncode == 2 and "imdb" in refused.stderr and "Traceback" not in refused.stderr
+
+
+@pytest.mark.slow
+def test_attention_finds_the_evidence_of_the_sample(tmp_path: Path) -> None:
+    """The demo as it is: well above chance in accuracy, and attention at least three times chance."""
+    done = run_all(tmp_path)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "runs/sample-han/results.jsonl").read_text().splitlines()[-1])
+    assert result["accuracy"] > 0.9
+    assert result["evidence"]["precision"] >= 3 * result["evidence"]["chance"]
