@@ -53,16 +53,20 @@ def attended_texts(model: Any, split: Split, data: DataPaths, run: Path, numbers
     names = split.ids(chosen)
     texts = texts_by_id(data, set(names))
     processor, _ = load_text_processing(run)
-    return [AttendedText(name, texts[name], processor.process(texts[name]).spans, *weights)
-            for name, weights in zip(names, weights_by_document(scored), strict=True)]
+    return [
+        AttendedText(name, texts[name], processor.process(texts[name]).spans, *weights)
+        for name, weights in zip(names, weights_by_document(scored), strict=True)
+    ]
 
 
 def texts_by_id(data: DataPaths, names: set[str]) -> dict[str, str]:
     """Reads the texts of some documents from the data set's CSV."""
     texts = {row.id: row.text for row in read_csv(data.csv) if row.id in names}
     if len(texts) < len(names):
-        raise UserError(f"{data.csv} no longer holds {sorted(names - texts.keys())[0]}; make the records anew: python "
-                        f"serialize_data.py {data.dataset}")
+        raise UserError(
+            f"{data.csv} no longer holds {sorted(names - texts.keys())[0]}; make the records anew: python "
+            f"serialize_data.py {data.dataset}"
+        )
     return texts
 
 
@@ -71,8 +75,14 @@ def weights_by_document(scored: Scored) -> list[tuple[np.ndarray, np.ndarray, np
     _, lengths, sentences = (vector.numpy() for vector in scored.batch.documents)
     sentence_ends = np.cumsum(sentences)
     word_ends = np.cumsum(lengths)[sentence_ends - 1]
-    return list(zip(np.split(scored.word_weights, word_ends[:-1]), np.split(lengths, sentence_ends[:-1]),
-                    np.split(scored.sentence_weights, sentence_ends[:-1]), strict=True))
+    return list(
+        zip(
+            np.split(scored.word_weights, word_ends[:-1]),
+            np.split(lengths, sentence_ends[:-1]),
+            np.split(scored.sentence_weights, sentence_ends[:-1]),
+            strict=True,
+        )
+    )
 
 
 def check_attention(model: Any, split: Split, data: DataPaths, run: Path, max_words: int) -> dict[str, float]:

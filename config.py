@@ -19,11 +19,17 @@ from utils import UserError, parse_bool
 Settings = TypeVar("Settings")
 
 
-def setting(default: Any, help: str, choices: tuple[str, ...] | None = None, minimum: float | None = None,
-            maximum: float | None = None) -> Any:
+def setting(
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+) -> Any:
     """Declares one setting: a dataclass field that also knows its help text, its choices and its range (inclusive)."""
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "min": minimum,
-                                                        "max": maximum})
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "min": minimum, "max": maximum}
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -43,13 +49,17 @@ class CsvSettings:
 class TextSettings:
     """How text becomes ids and initial word vectors (``serialize_data.py``)."""
 
-    min_count: int = setting(6, "keep words seen at least this often in the training split (the paper: more than 5 "
-                                "times)", minimum=1)
+    min_count: int = setting(
+        6, "keep words seen at least this often in the training split (the paper: more than 5 times)", minimum=1
+    )
     max_words_per_sentence: int = setting(60, "a longer sentence goes on in the next one; nothing is lost", minimum=2)
     max_sentences_per_document: int = setting(400, "sentences after this many are cut off", minimum=1)
     splitter_documents: int = setting(3000, "training documents that Punkt learns abbreviations from", minimum=0)
-    embeddings: str = setting("word2vec", "initial word vectors: word2vec trained on the training and unlabelled text, "
-                                          "or random", choices=("word2vec", "random"))
+    embeddings: str = setting(
+        "word2vec",
+        "initial word vectors: word2vec trained on the training and unlabelled text, or random",
+        choices=("word2vec", "random"),
+    )
     embedding_dim: int = setting(200, "size of a word vector", minimum=1)
     word2vec_epochs: int = setting(5, "passes of word2vec over the text", minimum=1)
     seed: int = setting(1, "seed of word vectors and of everything else drawn at random in this stage")
@@ -75,8 +85,9 @@ class TrainingSettings:
     warmup_steps: int = setting(100, "steps in which the learning rate rises linearly from zero", minimum=0)
     decay: str = setting("cosine", "how the learning rate falls after warm-up", choices=("cosine", "linear", "none"))
     max_grad_norm: float = setting(5.0, "clip the gradient's global norm to this", minimum=0)
-    dropout_keep_proba: float = setting(0.5, "share of units kept by dropout on words, sentences and document",
-                                        minimum=0.01, maximum=1)
+    dropout_keep_proba: float = setting(
+        0.5, "share of units kept by dropout on words, sentences and document", minimum=0.01, maximum=1
+    )
     word_dropout: float = setting(0.0, "share of words replaced by <unk> in training", minimum=0, maximum=0.99)
     l2: float = setting(0.0, "weight of the sum of squared weight matrices (embedding left out) in the loss", minimum=0)
     evaluate_every: int = setting(0, "steps between validations; 0: twice an epoch", minimum=0)
@@ -89,8 +100,9 @@ class TrainingSettings:
 # Flags
 
 
-def add_flags(parser: argparse.ArgumentParser, settings_class: type, unset: bool = False,
-              leave_out: frozenset[str] = frozenset()) -> None:
+def add_flags(
+    parser: argparse.ArgumentParser, settings_class: type, unset: bool = False, leave_out: frozenset[str] = frozenset()
+) -> None:
     """Adds one flag per setting of ``settings_class``.
 
     Args:
@@ -105,9 +117,15 @@ def add_flags(parser: argparse.ArgumentParser, settings_class: type, unset: bool
         if field.name in leave_out:
             continue
         is_bool = types[field.name] is bool
-        group.add_argument(f"--{field.name}", type=parse_bool if is_bool else types[field.name],
-                           default=argparse.SUPPRESS if unset else field.default, choices=field.metadata["choices"],
-                           help=flag_help(field), **({"nargs": "?", "const": True} if is_bool else {}))
+        without_value: dict[str, Any] = {"nargs": "?", "const": True} if is_bool else {}
+        group.add_argument(
+            f"--{field.name}",
+            type=parse_bool if is_bool else types[field.name],
+            default=argparse.SUPPRESS if unset else field.default,
+            choices=field.metadata["choices"],
+            help=flag_help(field),
+            **without_value,
+        )
 
 
 def flag_help(field: dataclasses.Field[Any]) -> str:
@@ -143,12 +161,14 @@ def to_json(settings: Any) -> dict[str, Any]:
 
 
 def from_json(settings_class: type[Settings], value: dict[str, Any], source: str) -> Settings:
-    """Rebuilds settings; an unknown or a missing name is an error that names it and ``source``, the file it stood in."""
+    """Rebuilds settings; an unknown or a missing name is an error that names it and its file, ``source``."""
     known = {field.name for field in dataclasses.fields(settings_class)}  # type: ignore[arg-type]
     for problem, names in (("unknown", value.keys() - known), ("missing", known - value.keys())):
         if names:
-            raise UserError(f"{source}: {problem} setting {', '.join(sorted(names))} in {settings_class.__name__}; "
-                            "was it written by another version of this project?")
+            raise UserError(
+                f"{source}: {problem} setting {', '.join(sorted(names))} in {settings_class.__name__}; "
+                "was it written by another version of this project?"
+            )
     return checked(settings_class(**value))
 
 

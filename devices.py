@@ -25,15 +25,18 @@ def start_tensorflow(wanted: str, memory_fraction: float = 0.0) -> str:
         UserError: A GPU was asked for and TensorFlow sees none.
     """
     if not 0 <= memory_fraction <= 1:
-        raise UserError(f"--per_process_gpu_memory_fraction {memory_fraction} is out of range; give a value from 0 "
-                        "to 1")
+        raise UserError(
+            f"--per_process_gpu_memory_fraction {memory_fraction} is out of range; give a value from 0 to 1"
+        )
     with quiet_standard_error():
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
         if wanted == "gpu" and not gpus:
-            raise UserError("--device gpu: TensorFlow sees no GPU here; TF_CPP_MIN_LOG_LEVEL=0 before the command shows "
-                            "why, docs/machine.md what to install; or use --device cpu")
+            raise UserError(
+                "--device gpu: TensorFlow sees no GPU here; TF_CPP_MIN_LOG_LEVEL=0 before the command shows "
+                "why, docs/machine.md what to install; or use --device cpu"
+            )
         device = "gpu" if gpus and wanted != "cpu" else "cpu"
         if device == "gpu":
             limit_gpu_memory(gpus[0], memory_fraction)

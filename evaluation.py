@@ -118,13 +118,19 @@ def evaluate(probabilities: ArrayLike, labels: ArrayLike, class_names: Sequence[
     per_class, macro_f1 = class_scores(y, predicted, class_names)
     stars = star_ratings(class_names)
     return Evaluation(
-        class_names=tuple(class_names), documents=len(y), accuracy=correct / len(y),
-        accuracy_interval=wilson_interval(correct, len(y)), loss=negative_log_likelihood(p, y),
-        auc=area_under_curve(p, y), macro_f1=macro_f1, calibration_error=expected_calibration_error(p, y),
+        class_names=tuple(class_names),
+        documents=len(y),
+        accuracy=correct / len(y),
+        accuracy_interval=wilson_interval(correct, len(y)),
+        loss=negative_log_likelihood(p, y),
+        auc=area_under_curve(p, y),
+        macro_f1=macro_f1,
+        calibration_error=expected_calibration_error(p, y),
         mae=None if stars is None else float(np.abs(stars[predicted] - stars[y]).mean()),
         mae_expected=None if stars is None else float(np.abs(p @ stars - stars[y]).mean()),
         per_class=per_class,
-        confusion=tuple(tuple(row) for row in confusion_matrix(y, predicted, labels=range(p.shape[1])).tolist()))
+        confusion=tuple(tuple(row) for row in confusion_matrix(y, predicted, labels=range(p.shape[1])).tolist()),
+    )
 
 
 def checked(probabilities: ArrayLike, labels: ArrayLike, classes: int) -> tuple[Floats, Ints]:
@@ -134,8 +140,10 @@ def checked(probabilities: ArrayLike, labels: ArrayLike, classes: int) -> tuple[
     """
     p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     if classes < 2 or p.ndim != 2 or y.ndim != 1 or p.shape != (len(y), classes) or len(y) == 0:
-        raise ValueError(f"probabilities {p.shape} and labels {y.shape} do not fit {classes} class names; expected "
-                         "[documents, classes] and [documents], one document and two classes at least")
+        raise ValueError(
+            f"probabilities {p.shape} and labels {y.shape} do not fit {classes} class names; expected "
+            "[documents, classes] and [documents], one document and two classes at least"
+        )
     if y.dtype.kind not in "iu":
         raise ValueError(f"labels must be integers, not {y.dtype}")
     if y.min() < 0 or y.max() >= classes:
@@ -144,8 +152,10 @@ def checked(probabilities: ArrayLike, labels: ArrayLike, classes: int) -> tuple[
     good = (p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= SUM_TOLERANCE)  # NaN compares as False
     if not good.all():
         row = int(np.argmin(good))
-        raise ValueError(f"document {row} has {np.array2string(p[row], threshold=10)} for probabilities; expected "
-                         f"numbers from 0 to 1 with the sum 1 ({int((~good).sum())} such documents)")
+        raise ValueError(
+            f"document {row} has {np.array2string(p[row], threshold=10)} for probabilities; expected "
+            f"numbers from 0 to 1 with the sum 1 ({int((~good).sum())} such documents)"
+        )
     return p / p.sum(axis=1, keepdims=True), y.astype(np.int64)
 
 
@@ -216,9 +226,12 @@ def class_scores(labels: Ints, predicted: Ints, class_names: Sequence[str]) -> t
     from sklearn.metrics import precision_recall_fscore_support
 
     precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=range(len(class_names)), zero_division=0)
-    scores = tuple(ClassScores(name, float(precision[c]), float(recall[c]), float(f1[c]), int(support[c]))
-                   for c, name in enumerate(class_names))
+        labels, predicted, labels=range(len(class_names)), zero_division=0
+    )
+    scores = tuple(
+        ClassScores(name, float(precision[c]), float(recall[c]), float(f1[c]), int(support[c]))
+        for c, name in enumerate(class_names)
+    )
     return scores, float(f1[np.union1d(labels, predicted)].mean())
 
 
@@ -235,8 +248,9 @@ def star_ratings(class_names: Sequence[str]) -> Floats | None:
 # The report at the end of a run
 
 
-def format_report(evaluation: Evaluation, heading: str = "", unknown_words: float | None = None,
-                  truncated_text: float | None = None) -> str:
+def format_report(
+    evaluation: Evaluation, heading: str = "", unknown_words: float | None = None, truncated_text: float | None = None
+) -> str:
     """The report that is printed: plain text of at most 80 columns, the same on a terminal and under ``nohup``.
 
     Args:
@@ -246,30 +260,43 @@ def format_report(evaluation: Evaluation, heading: str = "", unknown_words: floa
         truncated_text: Share of the words that were cut off; left out where not known.
     """
     lines = [heading, "=" * min(len(heading), REPORT_WIDTH)] if heading else []
-    lines += [f"{name:<20} {value:>8}  {remark}".rstrip()
-              for name, value, remark in summary_rows(evaluation, unknown_words, truncated_text)]
+    lines += [
+        f"{name:<20} {value:>8}  {remark}".rstrip()
+        for name, value, remark in summary_rows(evaluation, unknown_words, truncated_text)
+    ]
     lines += ["", *class_table(evaluation), "", *(confusion_table(evaluation) or confused_pairs(evaluation))]
     return "\n".join(lines)
 
 
-def summary_rows(evaluation: Evaluation, unknown_words: float | None,
-                 truncated_text: float | None) -> list[tuple[str, str, str]]:
+def summary_rows(
+    evaluation: Evaluation, unknown_words: float | None, truncated_text: float | None
+) -> list[tuple[str, str, str]]:
     """(name, value, remark) of each figure that holds for the whole set."""
     low, high = evaluation.accuracy_interval
     commonest = max(evaluation.per_class, key=lambda scores: scores.support)
     rows = [
         ("documents", f"{evaluation.documents:,}", ""),
         ("accuracy", f"{evaluation.accuracy:.2%}", f"95% interval {low:.2%} to {high:.2%}"),
-        ("commonest class", f"{commonest.support / evaluation.documents:.2%}",
-         f"accuracy of always saying {shortened(commonest.name, 20)}"),
+        (
+            "commonest class",
+            f"{commonest.support / evaluation.documents:.2%}",
+            f"accuracy of always saying {shortened(commonest.name, 20)}",
+        ),
         ("loss", f"{evaluation.loss:.4f}", "nats per document"),
-        ("AUC", "none", "a class has no document") if evaluation.auc is None
+        ("AUC", "none", "a class has no document")
+        if evaluation.auc is None
         else ("AUC", f"{evaluation.auc:.4f}", "" if len(evaluation.class_names) == 2 else "mean, one against the rest"),
         ("macro F1", f"{evaluation.macro_f1:.4f}", ""),
-        ("calibration error", f"{evaluation.calibration_error:.2%}", f"expected, {CALIBRATION_BINS} bins")]
+        ("calibration error", f"{evaluation.calibration_error:.2%}", f"expected, {CALIBRATION_BINS} bins"),
+    ]
     if evaluation.mae is not None:
-        rows.append(("mean absolute error", f"{evaluation.mae:.3f}",
-                     f"stars, predicted class (expected star: {evaluation.mae_expected:.3f})"))
+        rows.append(
+            (
+                "mean absolute error",
+                f"{evaluation.mae:.3f}",
+                f"stars, predicted class (expected star: {evaluation.mae_expected:.3f})",
+            )
+        )
     if unknown_words is not None:
         rows.append(("unknown words", f"{unknown_words:.2%}", "not in the vocabulary"))
     if truncated_text is not None:
@@ -279,15 +306,18 @@ def summary_rows(evaluation: Evaluation, unknown_words: float | None,
 
 def shortened(name: str, width: int) -> str:
     """``name`` in at most ``width`` (2 or more) characters, a cut marked by two dots."""
-    return name if len(name) <= width else name[:width - 2] + ".."
+    return name if len(name) <= width else name[: width - 2] + ".."
 
 
 def class_table(evaluation: Evaluation) -> list[str]:
     """Lines of the table with a row per class."""
     width = min(max(len("class"), *map(len, evaluation.class_names)), 36)
     lines = [f"{'class':<{width}}  precision     recall         F1  documents"]
-    return lines + [f"{shortened(scores.name, width):<{width}}  {scores.precision:9.4f}  {scores.recall:9.4f}  "
-                    f"{scores.f1:9.4f}  {scores.support:9,}" for scores in evaluation.per_class]
+    return lines + [
+        f"{shortened(scores.name, width):<{width}}  {scores.precision:9.4f}  {scores.recall:9.4f}  "
+        f"{scores.f1:9.4f}  {scores.support:9,}"
+        for scores in evaluation.per_class
+    ]
 
 
 def confusion_table(evaluation: Evaluation) -> list[str]:
@@ -306,10 +336,14 @@ def confusion_table(evaluation: Evaluation) -> list[str]:
     if classes > MATRIX_CLASSES or room < 6:
         return []
     width = min(max(map(len, rows)), room)
-    lines = ["confusion matrix: a row per true class, a column per predicted class",
-             " " * width + "".join(f"{head:>{column}}" for head in heads)]
-    return lines + [f"{shortened(name, width):<{width}}" + "".join(f"{count:>{column}}" for count in row)
-                    for name, row in zip(rows, evaluation.confusion, strict=True)]
+    lines = [
+        "confusion matrix: a row per true class, a column per predicted class",
+        " " * width + "".join(f"{head:>{column}}" for head in heads),
+    ]
+    return lines + [
+        f"{shortened(name, width):<{width}}" + "".join(f"{count:>{column}}" for count in row)
+        for name, row in zip(rows, evaluation.confusion, strict=True)
+    ]
 
 
 def confused_pairs(evaluation: Evaluation, most: int = CONFUSED_PAIRS) -> list[str]:
@@ -322,9 +356,15 @@ def confused_pairs(evaluation: Evaluation, most: int = CONFUSED_PAIRS) -> list[s
         return ["no mistakes"]
     names = [shortened(name, 26) for name in evaluation.class_names]
     width = max(max(len(names[c]) for pair in pairs for c in pair), len("predicted as"))
-    return ["most frequent mistakes", f"{'true class':<{width}}  {'predicted as':<{width}}  documents  of the class",
-            *(f"{names[t]:<{width}}  {names[p]:<{width}}  {counts[t, p]:9,}  "
-              f"{counts[t, p] / evaluation.per_class[t].support:12.2%}" for t, p in pairs)]
+    return [
+        "most frequent mistakes",
+        f"{'true class':<{width}}  {'predicted as':<{width}}  documents  of the class",
+        *(
+            f"{names[t]:<{width}}  {names[p]:<{width}}  {counts[t, p]:9,}  "
+            f"{counts[t, p] / evaluation.per_class[t].support:12.2%}"
+            for t, p in pairs
+        ),
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -389,5 +429,13 @@ def draw_cell(axes: Axes, true: int, predicted: int, count: int, share: float, c
         return
     small = classes > MATRIX_CLASSES
     text = f"{count}" if small else f"{count:,}\n{share:.1%}"
-    axes.text(predicted, true, text, ha="center", va="center", fontsize=(8 if count < 10_000 else 6) if small else 11,
-              color="white" if share > 0.5 else "black", in_layout=False)
+    axes.text(
+        predicted,
+        true,
+        text,
+        ha="center",
+        va="center",
+        fontsize=(8 if count < 10_000 else 6) if small else 11,
+        color="white" if share > 0.5 else "black",
+        in_layout=False,
+    )

@@ -69,8 +69,9 @@ class AttentionPooling(keras.layers.Layer):
         self.kernel = self.add_weight((inputs, attention_dim), keras.initializers.GlorotUniform(seed), name="kernel")
         self.bias = self.add_weight((attention_dim,), "zeros", name="bias")
         limit = (3 / attention_dim) ** 0.5
-        self.context = self.add_weight((attention_dim,), keras.initializers.RandomUniform(-limit, limit, seed + 1),
-                                       name="context")
+        self.context = self.add_weight(
+            (attention_dim,), keras.initializers.RandomUniform(-limit, limit, seed + 1), name="context"
+        )
         self.built = True
 
     def call(self, elements: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,33 +118,53 @@ class HAN(keras.Model):
         dtype: ``"float32"`` or ``"mixed_bfloat16"``.
     """
 
-    def __init__(self, vocabulary_size: int, embedding_dim: int, classes: int, settings: ModelSettings,
-                 dropout: float = 0.0, word_dropout: float = 0.0, seed: int = 0, embeddings: np.ndarray | None = None,
-                 padded: bool = False, dtype: str = "float32") -> None:
+    def __init__(
+        self,
+        vocabulary_size: int,
+        embedding_dim: int,
+        classes: int,
+        settings: ModelSettings,
+        dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        seed: int = 0,
+        embeddings: np.ndarray | None = None,
+        padded: bool = False,
+        dtype: str = "float32",
+    ) -> None:
         super().__init__(dtype=dtype, name="han")
         self.dropout, self.word_dropout = dropout, word_dropout
-        start = (keras.initializers.RandomUniform(-0.05, 0.05, seed) if embeddings is None
-                 else keras.initializers.Constant(embeddings))
+        start = (
+            keras.initializers.RandomUniform(-0.05, 0.05, seed)
+            if embeddings is None
+            else keras.initializers.Constant(embeddings)
+        )
         self.embeddings = self.add_weight((vocabulary_size, embedding_dim), start, name="embeddings", autocast=False)
         words, sentences = 2 * settings.word_units, 2 * settings.sentence_units
-        self.word_encoder = BidirectionalEncoder(settings.cell, settings.word_units, embedding_dim, seed + 10,
-                                                 padded, name="word_encoder", dtype=dtype)
-        self.word_attention = AttentionPooling(words, settings.attention_dim, seed + 20, name="word_attention",
-                                               dtype=dtype)
-        self.sentence_encoder = BidirectionalEncoder(settings.cell, settings.sentence_units, words, seed + 30,
-                                                     padded, name="sentence_encoder", dtype=dtype)
-        self.sentence_attention = AttentionPooling(sentences, settings.attention_dim, seed + 40,
-                                                   name="sentence_attention", dtype=dtype)
-        self.classifier = keras.layers.Dense(classes, kernel_initializer=keras.initializers.GlorotUniform(seed + 50),
-                                             dtype="float32", name="classifier")
+        self.word_encoder = BidirectionalEncoder(
+            settings.cell, settings.word_units, embedding_dim, seed + 10, padded, name="word_encoder", dtype=dtype
+        )
+        self.word_attention = AttentionPooling(
+            words, settings.attention_dim, seed + 20, name="word_attention", dtype=dtype
+        )
+        self.sentence_encoder = BidirectionalEncoder(
+            settings.cell, settings.sentence_units, words, seed + 30, padded, name="sentence_encoder", dtype=dtype
+        )
+        self.sentence_attention = AttentionPooling(
+            sentences, settings.attention_dim, seed + 40, name="sentence_attention", dtype=dtype
+        )
+        self.classifier = keras.layers.Dense(
+            classes, kernel_initializer=keras.initializers.GlorotUniform(seed + 50), dtype="float32", name="classifier"
+        )
         self.classifier.build((None, sentences))
         self.built = True
 
     def named_weights(self) -> dict[str, Any]:
         """Every weight by a stable name, for checkpoints and for whoever reads them with NumPy alone."""
         weights = {"embeddings": self.embeddings}
-        for level, encoder, attention in (("word", self.word_encoder, self.word_attention),
-                                          ("sentence", self.sentence_encoder, self.sentence_attention)):
+        for level, encoder, attention in (
+            ("word", self.word_encoder, self.word_attention),
+            ("sentence", self.sentence_encoder, self.sentence_attention),
+        ):
             for direction in (encoder.left_to_right, encoder.right_to_left):
                 for weight in ("kernel", "recurrent_kernel", "bias"):
                     weights[f"{level}_encoder/{direction.name}/{weight}"] = getattr(direction.cell, weight)
@@ -191,6 +212,8 @@ class Dropout:
 
     def uniform(self, shape: Tensor) -> Tensor:
         """float32 in [0, 1), of the next stream."""
+        if self.seed is None:
+            raise ValueError("dropout needs a seed")
         self.uses += 1
         return tf.random.stateless_uniform(shape, tf.stack([self.seed[0] + self.uses * 1_000_003, self.seed[1]]))
 

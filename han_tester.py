@@ -33,36 +33,59 @@ WAIT_FOR_RUN_SECONDS = 120.0
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="han_tester.py", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="han_tester.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset", default="imdb", help="name of the data set (default: imdb)")
-    parser.add_argument("--run_type", default="test", choices=tuple(SPLIT_OF_RUN_TYPE),
-                        help="val follows a trainer on the validation split; test evaluates the best checkpoint on the "
-                             "test split when training has ended (default: test)")
+    parser.add_argument(
+        "--run_type",
+        default="test",
+        choices=tuple(SPLIT_OF_RUN_TYPE),
+        help="val follows a trainer on the validation split; test evaluates the best checkpoint on the "
+        "test split when training has ended (default: test)",
+    )
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
-    parser.add_argument("--checkpoint", type=Path, help="evaluate this checkpoint now, whether or not training has "
-                                                        "ended")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="evaluate this checkpoint now, whether or not training has ended"
+    )
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
-    parser.add_argument("--show_documents", type=int, default=0, metavar="N",
-                        help="show the N most telling documents with their words and sentences shaded (default: 0)")
-    parser.add_argument("--evaluation_batch_words", type=int, default=40_000,
-                        help="most words in a batch: the ceiling of its memory (default: 40000)")
-    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "gpu"),
-                        help="the CPU leaves a GPU to the trainer (default: cpu)")
+    parser.add_argument(
+        "--show_documents",
+        type=int,
+        default=0,
+        metavar="N",
+        help="show the N most telling documents with their words and sentences shaded (default: 0)",
+    )
+    parser.add_argument(
+        "--evaluation_batch_words",
+        type=int,
+        default=40_000,
+        help="most words in a batch: the ceiling of its memory (default: 40000)",
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        choices=("auto", "cpu", "gpu"),
+        help="the CPU leaves a GPU to the trainer (default: cpu)",
+    )
     return parser
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Evaluates one checkpoint, or each as it comes; returns the exit code."""
     if arguments.evaluation_batch_words < 1:
-        raise UserError(f"--evaluation_batch_words {arguments.evaluation_batch_words} is out of range; give a value at "
-                        "least 1")
+        raise UserError(
+            f"--evaluation_batch_words {arguments.evaluation_batch_words} is out of range; give a value at least 1"
+        )
     from run_folder import RunFolder, follow_checkpoints
 
     run = RunFolder(arguments.runs_dir / (arguments.run or f"{arguments.dataset}-han"))
-    wait_for(run.exists, f"no run in {run.path} yet; waiting {WAIT_FOR_RUN_SECONDS:.0f} s for a trainer to begin it",
-             WAIT_FOR_RUN_SECONDS)
+    wait_for(
+        run.exists,
+        f"no run in {run.path} yet; waiting {WAIT_FOR_RUN_SECONDS:.0f} s for a trainer to begin it",
+        WAIT_FOR_RUN_SECONDS,
+    )
     device = start_tensorflow(arguments.device)
     with explain_memory("lower --evaluation_batch_words and run the same command again"):
         tester = Tester(run, SPLIT_OF_RUN_TYPE[arguments.run_type], device, arguments)
@@ -96,14 +119,20 @@ def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
 
     if named:
         if not named.is_file():
-            raise UserError(f"--checkpoint {named}: no such file; there are: "
-                            f"{', '.join(str(path) for path in [*run.checkpoint_files(), run.best]) or 'none'}")
+            raise UserError(
+                f"--checkpoint {named}: no such file; there are: "
+                f"{', '.join(str(path) for path in [*run.checkpoint_files(), run.best]) or 'none'}"
+            )
         return read_checkpoint(named)
-    wait_for(lambda: run.finished.exists() or not run.is_training(),
-             f"{run.path} is still training; waiting for its end (--checkpoint FILE tests one now)")
+    wait_for(
+        lambda: run.finished.exists() or not run.is_training(),
+        f"{run.path} is still training; waiting for its end (--checkpoint FILE tests one now)",
+    )
     if not run.finished.exists():
-        raise UserError(f"the training of {run.path} was broken off; go on with it: {trainer_command(run)}; or test "
-                        f"what there is: --checkpoint {run.best}")
+        raise UserError(
+            f"the training of {run.path} was broken off; go on with it: {trainer_command(run)}; or test "
+            f"what there is: --checkpoint {run.best}"
+        )
     return read_checkpoint(run.best)
 
 
@@ -172,8 +201,10 @@ class Tester:
         """Raises :class:`UserError` unless the records speak the run's vocabulary."""
         for name in ("vocab.txt", "labels.txt"):
             if (self.run.path / name).read_bytes() != (self.data.records / name).read_bytes():
-                raise UserError(f"{name} of {self.run.path} and of {self.data.records} differ: the records were made "
-                                f"anew since this run; train again with --restart or choose the run's own --data_dir")
+                raise UserError(
+                    f"{name} of {self.run.path} and of {self.data.records} differ: the records were made "
+                    f"anew since this run; train again with --restart or choose the run's own --data_dir"
+                )
 
     def has_result(self, checkpoint: Checkpoint) -> bool:
         """Whether these weights were evaluated on this split before."""
@@ -205,9 +236,16 @@ class Tester:
             words += int(tokens.shape[0])
         labels = self.split.index["label"].astype(np.int32)
         counts = self.manifest["splits"][self.split.name]
-        result = Result(checkpoint, evaluate(probabilities, labels, self.config.class_names), probabilities, labels,
-                        focus, unknown / words, counts["cut_words"] / (counts["words"] + counts["cut_words"]),
-                        self.check_evidence())
+        result = Result(
+            checkpoint,
+            evaluate(probabilities, labels, self.config.class_names),
+            probabilities,
+            labels,
+            focus,
+            unknown / words,
+            counts["cut_words"] / (counts["words"] + counts["cut_words"]),
+            self.check_evidence(),
+        )
         self.write(result)
         return result
 
@@ -235,12 +273,24 @@ class Tester:
 
         made = read_json(self.run.config_file)["origin"]
         progress = result.checkpoint.progress
-        return {"run": self.run.path.name, "dataset": self.config.dataset, "split": self.split.name,
-                "architecture": self.config.architecture, "cell": self.config.model.cell,
-                "seed": self.config.training.seed, "step": progress.step, "checkpoint": result.checkpoint.path.name,
-                "weights_sha256": result.checkpoint.weights_sha256, "valid_accuracy": progress.best_accuracy,
-                **result.evaluation.to_json(), "unknown_words": result.unknown_words, "cut_words": result.cut_words,
-                "evidence": result.evidence, "trained": made, "tested": origin()}
+        return {
+            "run": self.run.path.name,
+            "dataset": self.config.dataset,
+            "split": self.split.name,
+            "architecture": self.config.architecture,
+            "cell": self.config.model.cell,
+            "seed": self.config.training.seed,
+            "step": progress.step,
+            "checkpoint": result.checkpoint.path.name,
+            "weights_sha256": result.checkpoint.weights_sha256,
+            "valid_accuracy": progress.best_accuracy,
+            **result.evaluation.to_json(),
+            "unknown_words": result.unknown_words,
+            "cut_words": result.cut_words,
+            "evidence": result.evidence,
+            "trained": made,
+            "tested": origin(),
+        }
 
     def write_predictions(self, result: Result) -> None:
         """``predictions-<split>.csv``: id, label, prediction and the probability of every class."""
@@ -260,8 +310,14 @@ class Tester:
         from summaries import SummaryWriter
 
         step, measured = result.checkpoint.progress.step, result.evaluation
-        scalars = {"accuracy": measured.accuracy, "loss": measured.loss, "macro_f1": measured.macro_f1,
-                   "calibration_error": measured.calibration_error, "auc": measured.auc, "mae": measured.mae}
+        scalars = {
+            "accuracy": measured.accuracy,
+            "loss": measured.loss,
+            "macro_f1": measured.macro_f1,
+            "calibration_error": measured.calibration_error,
+            "auc": measured.auc,
+            "mae": measured.mae,
+        }
         with SummaryWriter(self.run.tensorboard / f"tester-{self.split.name}") as writer:
             writer.scalars(step, {name: value for name, value in scalars.items() if value is not None})
             writer.image(step, "confusion_matrix", confusion_matrix_figure(measured))
@@ -273,8 +329,15 @@ class Tester:
     def tell(self, result: Result) -> None:
         """One line for a checkpoint on the way."""
         measured, (low, high) = result.evaluation, result.evaluation.accuracy_interval
-        log.info("step %5d  %s loss %.4f  accuracy %.2f%% (95%% interval %.2f to %.2f)", result.checkpoint.progress.step,
-                 self.split.name, measured.loss, 100 * measured.accuracy, 100 * low, 100 * high)
+        log.info(
+            "step %5d  %s loss %.4f  accuracy %.2f%% (95%% interval %.2f to %.2f)",
+            result.checkpoint.progress.step,
+            self.split.name,
+            measured.loss,
+            100 * measured.accuracy,
+            100 * low,
+            100 * high,
+        )
 
     def report(self, result: Result) -> None:
         """The whole report on standard output, with the most telling documents if they were asked for."""
@@ -283,8 +346,10 @@ class Tester:
         heading = f"{self.run.path} on {self.split.name}, weights of step {result.checkpoint.progress.step}"
         text = "\n" + format_report(result.evaluation, heading, result.unknown_words, result.cut_words) + "\n"
         if result.evidence:
-            text += (f"\nAttention's top sentence is one that decided in {result.evidence['precision']:.1%} of "
-                     f"documents; by chance: {result.evidence['chance']:.1%}.\n")
+            text += (
+                f"\nAttention's top sentence is one that decided in {result.evidence['precision']:.1%} of "
+                f"documents; by chance: {result.evidence['chance']:.1%}.\n"
+            )
         print(text, end="")
         with atomic_write(self.run.path / f"report-{self.split.name}.txt") as file:
             file.write(text)
@@ -300,13 +365,22 @@ class Tester:
 
         names = self.config.class_names
         numbers = most_telling(result, self.split, self.arguments.show_documents)
-        for number, shown in zip(numbers, attended_texts(self.model, self.split, self.data, self.run.path, numbers),
-                                 strict=True):
+        for number, shown in zip(
+            numbers, attended_texts(self.model, self.split, self.data, self.run.path, numbers), strict=True
+        ):
             probability = result.probabilities[number].max()
-            print(f"\n{shown.id}: predicted {names[int(result.probabilities[number].argmax())]} "
-                  f"({probability:.1%}), labelled {names[result.labels[number]]}")
-            print(render(shade(shown.text, shown.spans, shown.word_weights, shown.words_per_sentence,
-                               shown.sentence_weights), supports_colour(sys.stdout)))
+            print(
+                f"\n{shown.id}: predicted {names[int(result.probabilities[number].argmax())]} "
+                f"({probability:.1%}), labelled {names[result.labels[number]]}"
+            )
+            print(
+                render(
+                    shade(
+                        shown.text, shown.spans, shown.word_weights, shown.words_per_sentence, shown.sentence_weights
+                    ),
+                    supports_colour(sys.stdout),
+                )
+            )
 
 
 def most_telling(result: Result, split: Split, count: int) -> list[int]:

@@ -42,25 +42,41 @@ EVALUATIONS_PER_EPOCH = 2
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line; every setting of the model and of training is a flag."""
-    parser = argparse.ArgumentParser(prog="han_trainer.py", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="han_trainer.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset", default="imdb", help="name of the data set (default: imdb)")
     parser.add_argument("--run_type", default="train", choices=("train",), help="what to do (default: train)")
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
     parser.add_argument("--restart", action="store_true", help="put an existing run aside and begin anew")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
-    parser.add_argument("--embedding_dim", type=int, help="size of a word vector, if it must be checked: it is that "
-                                                          "of the records (default: as serialised)")
+    parser.add_argument(
+        "--embedding_dim",
+        type=int,
+        help="size of a word vector, if it must be checked: it is that of the records (default: as serialised)",
+    )
     parser.add_argument("--log_summaries_every", type=int, default=50, help="steps between summaries (default: 50)")
     parser.add_argument("--checkpoint_every", type=int, default=200, help="steps between checkpoints (default: 200)")
     parser.add_argument("--num_checkpoints", type=int, default=3, help="checkpoints to keep (default: 3)")
-    parser.add_argument("--evaluation_batch_words", type=int, default=40_000,
-                        help="most words in a validation batch: the ceiling of its memory (default: 40000)")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "gpu"),
-                        help="auto takes a GPU where TensorFlow sees one (default: auto)")
-    parser.add_argument("--per_process_gpu_memory_fraction", type=float, default=0.0,
-                        help="share of the GPU's memory to take at most; 0 grows as needed (default: 0)")
+    parser.add_argument(
+        "--evaluation_batch_words",
+        type=int,
+        default=40_000,
+        help="most words in a validation batch: the ceiling of its memory (default: 40000)",
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        choices=("auto", "cpu", "gpu"),
+        help="auto takes a GPU where TensorFlow sees one (default: auto)",
+    )
+    parser.add_argument(
+        "--per_process_gpu_memory_fraction",
+        type=float,
+        default=0.0,
+        help="share of the GPU's memory to take at most; 0 grows as needed (default: 0)",
+    )
     add_flags(parser, ModelSettings)
     add_flags(parser, TrainingSettings)
     return parser
@@ -78,15 +94,19 @@ def main(arguments: argparse.Namespace) -> int:
     manifest = verify_records(records)
     run = RunFolder(arguments.runs_dir / (arguments.run or f"{arguments.dataset}-han"))
     config = run_config(arguments, model_settings, training_settings, records, manifest)
-    if run.exists() and arguments.restart:
-        log.info("the run that was in %s is now in %s", run.path, run.put_aside())
     refusal = f"another trainer is at work on {run.path}; wait for it, stop it, or choose another --run NAME"
     with exclusive_lock(run.lock, refusal):
+        if run.exists() and arguments.restart:
+            log.info("the run that was in %s is now in %s", run.path, run.put_aside())
         if run.exists():
             run.refuse_other_settings(config)
             if run.finished.exists():
-                log.info("the run in %s is finished; test it: python han_tester.py --dataset %s --run %s --run_type "
-                         "test", run.path, arguments.dataset, run.path.name)
+                log.info(
+                    "the run in %s is finished; test it: python han_tester.py --dataset %s --run %s --run_type test",
+                    run.path,
+                    arguments.dataset,
+                    run.path.name,
+                )
                 return 0
         else:
             run.create(config, records)
@@ -102,8 +122,13 @@ def check_intervals(arguments: argparse.Namespace) -> None:
             raise UserError(f"--{name} {getattr(arguments, name)} is out of range; give a value at least 1")
 
 
-def run_config(arguments: argparse.Namespace, model: ModelSettings, training: TrainingSettings, records: Path,
-               manifest: dict[str, Any]) -> RunConfig:
+def run_config(
+    arguments: argparse.Namespace,
+    model: ModelSettings,
+    training: TrainingSettings,
+    records: Path,
+    manifest: dict[str, Any],
+) -> RunConfig:
     """The run that the flags and the records ask for."""
     import numpy as np
 
@@ -112,12 +137,23 @@ def run_config(arguments: argparse.Namespace, model: ModelSettings, training: Tr
 
     embeddings = np.load(records / "embeddings.npy", mmap_mode="r", allow_pickle=False)
     if arguments.embedding_dim not in {None, embeddings.shape[1]}:
-        raise UserError(f"--embedding_dim {arguments.embedding_dim} does not fit the word vectors in {records} "
-                        f"({embeddings.shape[1]}); make them anew: python serialize_data.py {arguments.dataset} "
-                        f"--embedding_dim {arguments.embedding_dim}")
+        raise UserError(
+            f"--embedding_dim {arguments.embedding_dim} does not fit the word vectors in {records} "
+            f"({embeddings.shape[1]}); make them anew: python serialize_data.py {arguments.dataset} "
+            f"--embedding_dim {arguments.embedding_dim}"
+        )
     names = (records / "labels.txt").read_text(encoding="utf-8").splitlines()
-    return RunConfig(arguments.dataset, "han", model, training, tuple(names), *map(int, embeddings.shape),
-                     records_sha256=sha256_of_json(manifest))
+    vocabulary_size, embedding_dim = map(int, embeddings.shape)
+    return RunConfig(
+        arguments.dataset,
+        "han",
+        model,
+        training,
+        tuple(names),
+        vocabulary_size,
+        embedding_dim,
+        sha256_of_json(manifest),
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -142,8 +178,11 @@ class StepTotals:
     def means(self) -> dict[str, float]:
         """Mean of each reported value and the rates per second."""
         seconds = max(time.perf_counter() - self.started, 1e-9)
-        return {**{name: value / self.documents for name, value in self.sums.items()},
-                "words_per_second": self.words / seconds, "documents_per_second": self.documents / seconds}
+        return {
+            **{name: value / self.documents for name, value in self.sums.items()},
+            "words_per_second": self.words / seconds,
+            "documents_per_second": self.documents / seconds,
+        }
 
 
 def train_step(model: Any, optimizer: Any, documents: Any, labels: Any, seed: Any, settings: TrainingSettings) -> Any:
@@ -176,13 +215,17 @@ def train_step(model: Any, optimizer: Any, documents: Any, labels: Any, seed: An
         gradients, _ = tf.clip_by_global_norm(gradients, settings.max_grad_norm, use_norm=norm)
     optimizer.apply(gradients, model.trainable_variables)
     right = tf.equal(tf.argmax(attended.logits, axis=1, output_type=tf.int32), labels)
-    return {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32)), "gradient_norm": norm,
-            "word_attention_entropy": entropy(attended.word_weights, documents.words_per_sentence),
-            "sentence_attention_entropy": entropy(attended.sentence_weights, documents.sentences_per_document)}
+    return {
+        "loss": loss,
+        "accuracy": tf.reduce_mean(tf.cast(right, tf.float32)),
+        "gradient_norm": norm,
+        "word_attention_entropy": entropy(attended.word_weights, documents.words_per_sentence),
+        "sentence_attention_entropy": entropy(attended.sentence_weights, documents.sentences_per_document),
+    }
 
 
 def entropy(weights: Any, lengths: Any) -> Any:
-    """Mean entropy of attention in nats. ``weights``: float32 [N], adding up to 1 per segment; ``lengths``: int32 [R]."""
+    """Mean entropy of attention in nats. ``weights``: float32 [N], adding up to 1 per segment of ``lengths``."""
     import tensorflow as tf
 
     return -tf.reduce_sum(tf.math.xlogy(weights, weights)) / tf.cast(tf.size(lengths), tf.float32)
@@ -207,8 +250,9 @@ class Trainer:
         arguments: The operational flags (intervals).
     """
 
-    def __init__(self, run: RunFolder, config: RunConfig, records: Path, device: str,
-                 arguments: argparse.Namespace) -> None:
+    def __init__(
+        self, run: RunFolder, config: RunConfig, records: Path, device: str, arguments: argparse.Namespace
+    ) -> None:
         import numpy as np
 
         from input_pipeline import Split
@@ -217,8 +261,10 @@ class Trainer:
         self.run, self.config, self.device, self.arguments = run, config, device, arguments
         self.train_split, self.valid_split = Split(records, "train"), Split(records, "valid")
         if not len(self.valid_split):
-            raise UserError(f"{records} has no validation documents; make some: python create_csv.py "
-                            f"{config.dataset} --valid_share 0.1")
+            raise UserError(
+                f"{records} has no validation documents; make some: python create_csv.py "
+                f"{config.dataset} --valid_share 0.1"
+            )
         self.steps_per_epoch = math.ceil(len(self.train_split) / config.training.batch_size)
         embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
         self.model = build_model(config, embeddings, padded=self.device == "gpu")
@@ -239,8 +285,9 @@ class Trainer:
         from schedules import WarmupDecay
 
         settings = self.config.training
-        schedule = WarmupDecay(settings.learning_rate, settings.warmup_steps,
-                               settings.num_epochs * self.steps_per_epoch, settings.decay)
+        schedule = WarmupDecay(
+            settings.learning_rate, settings.warmup_steps, settings.num_epochs * self.steps_per_epoch, settings.decay
+        )
         optimizer = RowwiseAdam(schedule)
         optimizer.build(self.model.trainable_variables)
         return optimizer
@@ -269,8 +316,10 @@ class Trainer:
         previous = {number: signal.signal(number, self.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         resumed = self.progress.step or None
         try:
-            with (SummaryWriter(self.run.tensorboard / "train", resume_step=resumed) as self.train_summaries,
-                  SummaryWriter(self.run.tensorboard / "valid", resume_step=resumed) as self.valid_summaries):
+            with (
+                SummaryWriter(self.run.tensorboard / "train", resume_step=resumed) as self.train_summaries,
+                SummaryWriter(self.run.tensorboard / "valid", resume_step=resumed) as self.valid_summaries,
+            ):
                 reason = self.train_epochs()
         except Interrupted:
             self.save()
@@ -290,10 +339,19 @@ class Trainer:
         """Says what is about to be trained, and from where."""
         weights = sum(math.prod(weight.shape) for weight in self.model.trainable_variables)
         settings = self.config.training
-        log.info("run %s: HAN (%s), %s weights, of them %s in word vectors; %s training and %s validation documents; "
-                 "%d epochs of %d steps on the %s", self.run.path, self.config.model.cell.upper(), f"{weights:,}",
-                 f"{self.config.vocabulary_size * self.config.embedding_dim:,}", f"{len(self.train_split):,}",
-                 f"{len(self.valid_split):,}", settings.num_epochs, self.steps_per_epoch, self.device.upper())
+        log.info(
+            "run %s: HAN (%s), %s weights, of them %s in word vectors; %s training and %s validation documents; "
+            "%d epochs of %d steps on the %s",
+            self.run.path,
+            self.config.model.cell.upper(),
+            f"{weights:,}",
+            f"{self.config.vocabulary_size * self.config.embedding_dim:,}",
+            f"{len(self.train_split):,}",
+            f"{len(self.valid_split):,}",
+            settings.num_epochs,
+            self.steps_per_epoch,
+            self.device.upper(),
+        )
         if self.progress.step:
             log.info("going on from step %d of epoch %d", self.progress.step, self.progress.epoch + 1)
 
@@ -315,15 +373,21 @@ class Trainer:
         """A bar over all steps of the run; invisible unless standard error is a terminal."""
         from tqdm import tqdm
 
-        return tqdm(total=self.config.training.num_epochs * self.steps_per_epoch, initial=self.progress.step,
-                    unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        return tqdm(
+            total=self.config.training.num_epochs * self.steps_per_epoch,
+            initial=self.progress.step,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
 
     def remaining_batches(self) -> Iterator[Batch]:
         """The batches of the current epoch that have not been trained on yet, read ahead."""
         from input_pipeline import read_ahead, training_batches
 
-        batches = training_batches(self.train_split.index, self.config.training.batch_size, self.config.training.seed,
-                                   self.progress.epoch)
+        batches = training_batches(
+            self.train_split.index, self.config.training.batch_size, self.config.training.seed, self.progress.epoch
+        )
         done = self.progress.step - self.progress.epoch * self.steps_per_epoch
         return read_ahead(self.train_split.read, batches[done:])
 
@@ -332,9 +396,11 @@ class Trainer:
         seed = [self.config.training.seed, self.progress.step]
         report = {name: float(value) for name, value in self.step_function(batch.documents, batch.labels, seed).items()}
         if not math.isfinite(report["loss"]):
-            raise UserError(f"the loss became {report['loss']} at step {self.progress.step + 1}; try a lower "
-                            f"--learning_rate (now {self.config.training.learning_rate}) or --max_grad_norm with "
-                            "--restart; the last good checkpoint is kept")
+            raise UserError(
+                f"the loss became {report['loss']} at step {self.progress.step + 1}; try a lower "
+                f"--learning_rate (now {self.config.training.learning_rate}) or --max_grad_norm with "
+                "--restart; the last good checkpoint is kept"
+            )
         self.progress.step += 1
         self.totals.add(len(batch.numbers), int(batch.documents.token_ids.shape[0]), report)
         self.bar.update()
@@ -348,9 +414,16 @@ class Trainer:
         self.totals = StepTotals()
         step = self.progress.step
         self.train_summaries.scalars(step, means)
-        self.say("step %5d  epoch %.2f  loss %.4f  accuracy %.2f%%  gradient %.2f  rate %.6f  %.0f documents/s", step,
-                 step / self.steps_per_epoch, means["loss"], 100 * means["accuracy"], means["gradient_norm"],
-                 means["learning_rate"], means["documents_per_second"])
+        self.say(
+            "step %5d  epoch %.2f  loss %.4f  accuracy %.2f%%  gradient %.2f  rate %.6f  %.0f documents/s",
+            step,
+            step / self.steps_per_epoch,
+            means["loss"],
+            100 * means["accuracy"],
+            means["gradient_norm"],
+            means["learning_rate"],
+            means["documents_per_second"],
+        )
 
     def say(self, message: str, *values: Any) -> None:
         """Logs a line without breaking the progress bar."""
@@ -378,10 +451,23 @@ class Trainer:
         progress.fruitless = 0 if better else progress.fruitless + 1
         if better:
             save_weights(self.run.best, self.model, progress)
-        self.say("step %5d  validation loss %.4f  accuracy %.2f%%%s", progress.step, loss, 100 * accuracy,
-                 "  best so far" if better else f"  best {100 * progress.best_accuracy:.2f}% at {progress.best_step}")
-        append_jsonl(self.run.history, {"step": progress.step, "epoch": progress.step / self.steps_per_epoch,
-                                        "valid_loss": loss, "valid_accuracy": accuracy, "best": better})
+        self.say(
+            "step %5d  validation loss %.4f  accuracy %.2f%%%s",
+            progress.step,
+            loss,
+            100 * accuracy,
+            "  best so far" if better else f"  best {100 * progress.best_accuracy:.2f}% at {progress.best_step}",
+        )
+        append_jsonl(
+            self.run.history,
+            {
+                "step": progress.step,
+                "epoch": progress.step / self.steps_per_epoch,
+                "valid_loss": loss,
+                "valid_accuracy": accuracy,
+                "best": better,
+            },
+        )
         self.valid_summaries.scalars(progress.step, {"loss": loss, "accuracy": accuracy})
         for name, weight in self.model.named_weights().items():
             self.valid_summaries.histogram(progress.step, f"weights/{name}", weight.numpy())
@@ -420,9 +506,16 @@ class Trainer:
         self.save()
         progress = asdict(self.progress)
         write_json(self.run.finished, {"reason": reason, **progress})
-        log.info("finished (%s) after %d steps; best validation accuracy %.2f%% at step %d; test it: python "
-                 "han_tester.py --dataset %s --run %s --run_type test", reason, self.progress.step,
-                 100 * self.progress.best_accuracy, self.progress.best_step, self.config.dataset, self.run.path.name)
+        log.info(
+            "finished (%s) after %d steps; best validation accuracy %.2f%% at step %d; test it: python "
+            "han_tester.py --dataset %s --run %s --run_type test",
+            reason,
+            self.progress.step,
+            100 * self.progress.best_accuracy,
+            self.progress.best_step,
+            self.config.dataset,
+            self.run.path.name,
+        )
 
 
 def forget_later_history(run: RunFolder, step: int) -> None:

@@ -249,8 +249,9 @@ def packed_lstm(projected: Tensor, kernel: Tensor, packing: Packing) -> Tensor:
     return differentiable(projected, kernel)
 
 
-def walk(step: Any, active: Tensor, units: int, dtype: Any, widths: tuple[int, ...], carried: int,
-         reverse: bool = False) -> list[Tensor]:
+def walk(
+    step: Any, active: Tensor, units: int, dtype: Any, widths: tuple[int, ...], carried: int, reverse: bool = False
+) -> list[Tensor]:
     """Runs ``step`` over all steps and gathers what it emits, in packed order.
 
     Args:
@@ -318,10 +319,16 @@ class BidirectionalEncoder(keras.layers.Layer):
         self.cell, self.units, self.padded = cell, units, padded
         stock = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}[cell]
         self.left_to_right, self.right_to_left = (
-            stock(units, return_sequences=True, name=name, dtype=self.dtype_policy,
-                  kernel_initializer=keras.initializers.GlorotUniform(seed + 2 * number),
-                  recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 2 * number + 1))
-            for number, name in enumerate(("left_to_right", "right_to_left")))
+            stock(
+                units,
+                return_sequences=True,
+                name=name,
+                dtype=self.dtype_policy,
+                kernel_initializer=keras.initializers.GlorotUniform(seed + 2 * number),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 2 * number + 1),
+            )
+            for number, name in enumerate(("left_to_right", "right_to_left"))
+        )
         for direction in (self.left_to_right, self.right_to_left):
             direction.build((None, None, inputs))
         self.built = True
@@ -342,29 +349,42 @@ class BidirectionalEncoder(keras.layers.Layer):
             elements = table if rows is None else gather_rows(table, *rows)
             return self.encode_padded(elements, lengths)
         packing = pack(lengths)
-        return tf.concat([self.encode_packed(self.left_to_right, table, rows, packing, packing.forward),
-                          self.encode_packed(self.right_to_left, table, rows, packing, packing.backward)], axis=1)
+        return tf.concat(
+            [
+                self.encode_packed(self.left_to_right, table, rows, packing, packing.forward),
+                self.encode_packed(self.right_to_left, table, rows, packing, packing.backward),
+            ],
+            axis=1,
+        )
 
-    def encode_packed(self, direction: Any, table: Tensor, rows: DistinctRows | None, packing: Packing,
-                      order: Permutation) -> Tensor:
+    def encode_packed(
+        self, direction: Any, table: Tensor, rows: DistinctRows | None, packing: Packing, order: Permutation
+    ) -> Tensor:
         """One direction through :func:`packed_gru` or :func:`packed_lstm`: float [N, H]."""
 
         def project(kernel: Tensor, bias: Tensor) -> Tensor:
             projected = tf.matmul(table, kernel) + bias
             if rows is None:
                 return permute(projected, order.to_packed, order.to_flat)
-            return gather_rows(projected, tf.gather(rows.row, order.to_packed),
-                               tf.gather(order.to_flat, rows.by_row), rows.sorted_row)
+            return gather_rows(
+                projected, tf.gather(rows.row, order.to_packed), tf.gather(order.to_flat, rows.by_row), rows.sorted_row
+            )
 
         kernel, recurrent_kernel, bias = (
             tf.cast(weight, self.compute_dtype)
-            for weight in (direction.cell.kernel, direction.cell.recurrent_kernel, direction.cell.bias))
+            for weight in (direction.cell.kernel, direction.cell.recurrent_kernel, direction.cell.bias)
+        )
         if self.cell == "lstm":
             states = packed_lstm(project(kernel, bias), recurrent_kernel, packing)
         else:
             gates = 2 * self.units
-            states = packed_gru(project(kernel[:, :gates], bias[0, :gates] + bias[1, :gates]),
-                                project(kernel[:, gates:], bias[0, gates:]), recurrent_kernel, bias[1, gates:], packing)
+            states = packed_gru(
+                project(kernel[:, :gates], bias[0, :gates] + bias[1, :gates]),
+                project(kernel[:, gates:], bias[0, gates:]),
+                recurrent_kernel,
+                bias[1, gates:],
+                packing,
+            )
         return permute(states, order.to_flat, order.to_packed)
 
     def encode_padded(self, elements: Tensor, lengths: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from utils import DataPaths, UserError, log, parse_bool, read_json, run_script, 
 
 STAGES = ("download", "create_csv", "serialize_data", "train", "test")
 SHOWN_DOCUMENTS = 3
-# The sample is small and its sentences short: more and smaller steps than the defaults, which suit thousands of reviews.
+# The sample is small and its sentences short: it wants more and smaller steps than the defaults.
 SUITED = {"sample": {"embedding_dim": 50, "batch_size": 16, "num_epochs": 5, "learning_rate": 0.002}}
 
 
@@ -53,11 +53,18 @@ class Stage:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line; a setting of any stage can be given and is handed to that stage."""
-    parser = argparse.ArgumentParser(prog="run_all.py", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="run_all.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("dataset", help="name of the data set: imdb or sample")
-    parser.add_argument("binary", nargs="?", type=parse_bool, default=True, metavar="True|False",
-                        help="two classes, or every rating a class (default: True)")
+    parser.add_argument(
+        "binary",
+        nargs="?",
+        type=parse_bool,
+        default=True,
+        metavar="True|False",
+        help="two classes, or every rating a class (default: True)",
+    )
     parser.add_argument("--source", help="archive to use instead of the publisher's: a file or another address")
     parser.add_argument("--sha256", help="hash that the archive must have")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run (default: test)")
@@ -86,15 +93,20 @@ def main(arguments: argparse.Namespace) -> int:
     for stage in stages(arguments, paths):
         code = run_stage(stage, memory)
         if code:
-            log.error("%s ended with exit code %d; mend it and run the same command again: what is done is kept",
-                      stage.name, code)
+            log.error(
+                "%s ended with exit code %d; mend it and run the same command again: what is done is kept",
+                stage.name,
+                code,
+            )
             return code
         if stage.name == arguments.until:
             break
     if arguments.until == "test":
-        print(f"\nNext:    tensorboard --logdir {arguments.runs_dir} --host 127.0.0.1\n"
-              f"         python han_tester.py --dataset {arguments.dataset} --run {run_name(arguments)} --run_type test "
-              "--show_documents 10")
+        print(
+            f"\nNext:    tensorboard --logdir {arguments.runs_dir} --host 127.0.0.1\n"
+            f"         python han_tester.py --dataset {arguments.dataset} --run {run_name(arguments)} --run_type test "
+            "--show_documents 10"
+        )
     return 0
 
 
@@ -113,18 +125,42 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     source = [item for name in ("source", "sha256") for item in flag(arguments, name)]
     local_source = [Path(arguments.source)] if arguments.source and Path(arguments.source).is_file() else []
     archive = corpus.source_file(paths.raw)
-    yield Stage("download", ["download.py", arguments.dataset, *source, *data], local_source,
-                [archive] if corpus.url else [])
-    yield Stage("create_csv", ["create_csv.py", arguments.dataset, str(arguments.binary),
-                               *given(CsvSettings, arguments), *data], [archive],
-                [paths.csv, paths.labels, paths.csv_manifest])
-    yield Stage("serialize_data", ["serialize_data.py", arguments.dataset, *given(TextSettings, arguments),
-                                   *flag(arguments, "workers"), *data], [paths.csv, paths.labels], [paths.manifest])
-    yield Stage("train", ["han_trainer.py", "--run_type", "train", *where, *given(ModelSettings, arguments),
-                          *given(TrainingSettings, arguments), *flag(arguments, "device")], [paths.manifest],
-                [run / "finished.json"])
-    yield Stage("test", ["han_tester.py", "--run_type", "test", *where, "--show_documents", str(SHOWN_DOCUMENTS)],
-                [paths.manifest, run / "best.safetensors"], [run / "results.jsonl"], run / "report-test.txt")
+    yield Stage(
+        "download", ["download.py", arguments.dataset, *source, *data], local_source, [archive] if corpus.url else []
+    )
+    yield Stage(
+        "create_csv",
+        ["create_csv.py", arguments.dataset, str(arguments.binary), *given(CsvSettings, arguments), *data],
+        [archive],
+        [paths.csv, paths.labels, paths.csv_manifest],
+    )
+    yield Stage(
+        "serialize_data",
+        ["serialize_data.py", arguments.dataset, *given(TextSettings, arguments), *flag(arguments, "workers"), *data],
+        [paths.csv, paths.labels],
+        [paths.manifest],
+    )
+    yield Stage(
+        "train",
+        [
+            "han_trainer.py",
+            "--run_type",
+            "train",
+            *where,
+            *given(ModelSettings, arguments),
+            *given(TrainingSettings, arguments),
+            *flag(arguments, "device"),
+        ],
+        [paths.manifest],
+        [run / "finished.json"],
+    )
+    yield Stage(
+        "test",
+        ["han_tester.py", "--run_type", "test", *where, "--show_documents", str(SHOWN_DOCUMENTS)],
+        [paths.manifest, run / "best.safetensors"],
+        [run / "results.jsonl"],
+        run / "report-test.txt",
+    )
 
 
 def given(settings_class: type, arguments: argparse.Namespace) -> list[str]:
@@ -174,8 +210,10 @@ def run_stage(stage: Stage, memory: Path) -> int:
 
 def fingerprint(stage: Stage) -> dict[str, Any]:
     """The settings and the hash of every input that exists."""
-    return {"settings": shlex.join(stage.command),
-            "inputs": {str(path): sha256_of_file(path) for path in stage.inputs if path.exists()}}
+    return {
+        "settings": shlex.join(stage.command),
+        "inputs": {str(path): sha256_of_file(path) for path in stage.inputs if path.exists()},
+    }
 
 
 def what_changed(before: dict[str, Any] | None, now: dict[str, Any]) -> list[str]:

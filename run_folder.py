@@ -69,9 +69,14 @@ class RunConfig:
     def from_json(cls, value: dict[str, Any], source: str) -> RunConfig:
         """Rebuilds the configuration; a name that does not belong is an error naming it and ``source``."""
         try:
-            return cls(**{**value, "model": from_json(ModelSettings, value["model"], source),
-                          "training": from_json(TrainingSettings, value["training"], source),
-                          "class_names": tuple(value["class_names"])})
+            return cls(
+                **{
+                    **value,
+                    "model": from_json(ModelSettings, value["model"], source),
+                    "training": from_json(TrainingSettings, value["training"], source),
+                    "class_names": tuple(value["class_names"]),
+                }
+            )
         except (TypeError, KeyError) as error:
             raise UserError(f"{source} is not a run configuration of this version ({error})") from error
 
@@ -115,7 +120,7 @@ class RunFolder:
         self.history = path / "history.jsonl"
         self.results = path / "results.jsonl"
         self.finished = path / "finished.json"
-        self.lock = path / "trainer.lock"
+        self.lock = path.parent / f".{path.name}.lock"  # beside the folder, so that it survives --restart
         self.checkpoints = path / "checkpoints"
         self.best = path / "best.safetensors"
         self.tensorboard = path / "tensorboard"
@@ -129,8 +134,9 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         for name in TEXT_FILES:
             shutil.copyfile(records / name, self.path / name)
-        write_json(self.config_file, {"format_version": FORMAT_VERSION, "settings": config.to_json(),
-                                      "origin": origin()})
+        write_json(
+            self.config_file, {"format_version": FORMAT_VERSION, "settings": config.to_json(), "origin": origin()}
+        )
 
     def config(self) -> RunConfig:
         """Reads ``config.json``.
@@ -142,16 +148,20 @@ class RunFolder:
             raise UserError(f"there is no run in {self.path}; train one: python han_trainer.py --run {self.path.name}")
         value = read_json(self.config_file)
         if value.get("format_version") != FORMAT_VERSION:
-            raise UserError(f"{self.config_file} has format version {value.get('format_version')}, this program reads "
-                            f"{FORMAT_VERSION}; train a new run: python han_trainer.py --run NAME")
+            raise UserError(
+                f"{self.config_file} has format version {value.get('format_version')}, this program reads "
+                f"{FORMAT_VERSION}; train a new run: python han_trainer.py --run NAME"
+            )
         return RunConfig.from_json(value["settings"], str(self.config_file))
 
     def refuse_other_settings(self, config: RunConfig) -> None:
         """Raises :class:`UserError` with the differences if the run here was begun with other settings."""
         changed = differences(self.config().flat(), config.flat())
         if changed:
-            raise UserError(f"the run in {self.path} was begun with other settings ({'; '.join(changed)}); "
-                            "choose another --run NAME, or put the old run aside with --restart")
+            raise UserError(
+                f"the run in {self.path} was begun with other settings ({'; '.join(changed)}); "
+                "choose another --run NAME, or put the old run aside with --restart"
+            )
 
     def put_aside(self) -> Path:
         """Renames the folder so that a new run can begin in its place; returns where it went."""
@@ -175,9 +185,14 @@ def origin() -> dict[str, Any]:
     from importlib.metadata import version
 
     packages = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "nltk", "gensim")
-    return {"command": " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]), "commit": commit(),
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "python": platform.python_version(),
-            "machine": platform.machine(), "versions": {name: version(name) for name in packages if installed(name)}}
+    return {
+        "command": " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": commit(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "versions": {name: version(name) for name in packages if installed(name)},
+    }
 
 
 def installed(package: str) -> bool:
@@ -195,8 +210,14 @@ def commit() -> str:
     """The commit of this program, with ``+`` if files were changed since; ``unknown`` outside a git checkout."""
     folder = Path(__file__).parent
     try:
-        described = subprocess.run(["git", "describe", "--always", "--dirty=+", "--abbrev=12"], cwd=folder, check=True,
-                                   capture_output=True, text=True, timeout=10)
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return described.stdout.strip()
@@ -233,8 +254,11 @@ def save_weights(path: Path, model: Any, progress: Progress, optimizer: Any = No
     arrays = {f"model/{name}": value for name, value in weights.items()}
     if optimizer is not None:
         arrays |= {f"optimizer/{i:03d}": np.asarray(v.numpy()) for i, v in enumerate(optimizer.variables)}
-    header = {"format_version": FORMAT_VERSION, "weights_sha256": hash_of_weights(weights),
-              "progress": asdict(progress)}
+    header = {
+        "format_version": FORMAT_VERSION,
+        "weights_sha256": hash_of_weights(weights),
+        "progress": asdict(progress),
+    }
     with atomic_write(path, "wb") as file:
         # One entry: safetensors writes several in a random order, and equal runs should leave equal files.
         file.write(save(arrays, metadata={"checkpoint": json.dumps(header)}))
@@ -271,15 +295,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
             header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except SafetensorError as error:
-        raise UserError(f"{path} is not a checkpoint or is damaged ({error}); delete it and run the same command "
-                        "again") from error
+        raise UserError(
+            f"{path} is not a checkpoint or is damaged ({error}); delete it and run the same command again"
+        ) from error
     if header.get("format_version") != FORMAT_VERSION:
-        raise UserError(f"{path} has format version {header.get('format_version')}, this program reads "
-                        f"{FORMAT_VERSION}; train a new run: python han_trainer.py --run NAME")
+        raise UserError(
+            f"{path} has format version {header.get('format_version')}, this program reads "
+            f"{FORMAT_VERSION}; train a new run: python han_trainer.py --run NAME"
+        )
     weights = {name.removeprefix("model/"): value for name, value in arrays.items() if name.startswith("model/")}
     if hash_of_weights(weights) != header["weights_sha256"]:
-        raise UserError(f"{path} is damaged: its weights do not have the hash they were saved with; delete it and run "
-                        "the same command again")
+        raise UserError(
+            f"{path} is damaged: its weights do not have the hash they were saved with; delete it and run "
+            "the same command again"
+        )
     state = [arrays[name] for name in sorted(arrays) if name.startswith("optimizer/")]
     return Checkpoint(path, weights, state, Progress(**header["progress"]), header["weights_sha256"])
 
@@ -294,8 +323,10 @@ def restore(checkpoint: Checkpoint, model: Any, optimizer: Any = None) -> Progre
     shapes = {name: tuple(value.shape) for name, value in variables.items()}
     saved = {name: value.shape for name, value in checkpoint.weights.items()}
     if saved != shapes:
-        raise UserError(f"{checkpoint.path} does not fit the model ({'; '.join(differences(saved, shapes))}); the run "
-                        "folder's vocab.txt or config.json is not the one it was trained with")
+        raise UserError(
+            f"{checkpoint.path} does not fit the model ({'; '.join(differences(saved, shapes))}); the run "
+            "folder's vocab.txt or config.json is not the one it was trained with"
+        )
     for name, variable in variables.items():
         variable.assign(checkpoint.weights[name])
     if hash_of_weights(weights_of(model)) != checkpoint.weights_sha256:
@@ -342,8 +373,9 @@ def follow_checkpoints(run: RunFolder, pause: float = 1.0) -> Iterator[Checkpoin
             return
         if not told and not run.is_training():
             told = True
-            log.info("waiting: no trainer is at work on %s; its next checkpoint will be evaluated when it comes",
-                     run.path)
+            log.info(
+                "waiting: no trainer is at work on %s; its next checkpoint will be evaluated when it comes", run.path
+            )
         time.sleep(pause)
 
 
@@ -367,7 +399,15 @@ def build_model(config: RunConfig, embeddings: np.ndarray | None = None, padded:
     from han import HAN
 
     training = config.training
-    return HAN(config.vocabulary_size, config.embedding_dim, len(config.class_names), config.model,
-               dropout=1 - training.dropout_keep_proba, word_dropout=training.word_dropout, seed=training.seed,
-               embeddings=embeddings, padded=padded,
-               dtype="mixed_bfloat16" if training.mixed_precision else "float32")
+    return HAN(
+        config.vocabulary_size,
+        config.embedding_dim,
+        len(config.class_names),
+        config.model,
+        dropout=1 - training.dropout_keep_proba,
+        word_dropout=training.word_dropout,
+        seed=training.seed,
+        embeddings=embeddings,
+        padded=padded,
+        dtype="mixed_bfloat16" if training.mixed_precision else "float32",
+    )

@@ -35,10 +35,15 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         warm = (step + 1) / max(self.warmup_steps, 1)
         progress = (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1)
         progress = tf.clip_by_value(progress, 0, 1)
-        fall = {"cosine": (1 + tf.cos(math.pi * progress)) / 2, "linear": 1 - progress,
-                "none": tf.ones_like(progress)}[self.decay]
+        fall = {"cosine": (1 + tf.cos(math.pi * progress)) / 2, "linear": 1 - progress, "none": tf.ones_like(progress)}[
+            self.decay
+        ]
         return self.peak * tf.where(step < self.warmup_steps, warm, fall)
 
     def get_config(self) -> dict[str, Any]:
-        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "total_steps": self.total_steps,
-                "decay": self.decay}
+        return {
+            "peak": self.peak,
+            "warmup_steps": self.warmup_steps,
+            "total_steps": self.total_steps,
+            "decay": self.decay,
+        }

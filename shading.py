@@ -75,8 +75,11 @@ class LeftOut:
     weight: float
 
 
-def importance(word_weights: ArrayLike, words_per_sentence: ArrayLike, sentence_weights: ArrayLike,
-               ) -> NDArray[np.float64]:
+def importance(
+    word_weights: ArrayLike,
+    words_per_sentence: ArrayLike,
+    sentence_weights: ArrayLike,
+) -> NDArray[np.float64]:
     """How much each word counts in its document: sqrt(sentence weight) x word weight, the largest scaled to 1.
 
     The square root is the paper's (Yang et al. 2016, section 3.3): without it the important words of less important
@@ -95,8 +98,10 @@ def importance(word_weights: ArrayLike, words_per_sentence: ArrayLike, sentence_
     """
     words, lengths, sentences = (np.asarray(values) for values in (word_weights, words_per_sentence, sentence_weights))
     if lengths.shape != sentences.shape or words.ndim != 1 or sentences.ndim != 1 or lengths.sum() != len(words):
-        raise ValueError(f"{words.shape} word weights, {sentences.shape} sentence weights and sentences of "
-                         f"{int(lengths.sum())} words together do not fit each other")
+        raise ValueError(
+            f"{words.shape} word weights, {sentences.shape} sentence weights and sentences of "
+            f"{int(lengths.sum())} words together do not fit each other"
+        )
     if not all((weights >= 0).all() and np.isfinite(weights).all() for weights in (words, sentences)):
         raise ValueError("attention weights must be finite and not negative")
     products = np.sqrt(np.repeat(sentences.astype(np.float64), lengths.astype(np.int64))) * words
@@ -112,8 +117,14 @@ def strongest_sentences(sentence_weights: ArrayLike, most: int | None) -> NDArra
     return np.sort(np.argsort(-weights, kind="stable")[:most])
 
 
-def shade(text: str, sentences: Sequence[Sequence[Span]], word_weights: ArrayLike, words_per_sentence: ArrayLike,
-          sentence_weights: ArrayLike, most: int | None = MOST_SENTENCES) -> list[ShadedSentence | LeftOut]:
+def shade(
+    text: str,
+    sentences: Sequence[Sequence[Span]],
+    word_weights: ArrayLike,
+    words_per_sentence: ArrayLike,
+    sentence_weights: ArrayLike,
+    most: int | None = MOST_SENTENCES,
+) -> list[ShadedSentence | LeftOut]:
     """Divides a document into what is shown, in the order of the text.
 
     Args:
@@ -139,10 +150,12 @@ def shade(text: str, sentences: Sequence[Sequence[Span]], word_weights: ArrayLik
         if index > done:
             shown.append(LeftOut(index - done, float(weights[done:index].sum())))
         chosen = slice(first_words[index], first_words[index + 1])
-        pieces = pieces_of_sentence(text, extents[index], sentences[index], int(first_words[index]), words[chosen],
-                                    levels[chosen])
-        shown.append(ShadedSentence(index, float(weights[index]), float(weights[index] / (weights.max() or 1)),
-                                    tuple(pieces)))
+        pieces = pieces_of_sentence(
+            text, extents[index], sentences[index], int(first_words[index]), words[chosen], levels[chosen]
+        )
+        shown.append(
+            ShadedSentence(index, float(weights[index]), float(weights[index] / (weights.max() or 1)), tuple(pieces))
+        )
         done = index + 1
     if done < len(weights):
         shown.append(LeftOut(len(weights) - done, float(weights[done:].sum())))
@@ -173,15 +186,21 @@ def sentence_extents(text: str, sentences: Sequence[Sequence[Span]]) -> list[Spa
         if not sentence:
             extents.append((end, end))
             continue
-        limit = next((later[0][0] for later in sentences[number + 1:] if later), len(text))
+        limit = next((later[0][0] for later in sentences[number + 1 :] if later), len(text))
         signs = re.compile(r"[^\s<]*").match(text, sentence[-1][1], limit)
         extents.append((end, signs.end() if signs else sentence[-1][1]))
         end = extents[-1][1]
     return extents
 
 
-def pieces_of_sentence(text: str, extent: Span, spans: Sequence[Span], first_word: int,
-                       importances: NDArray[np.float64], levels: NDArray[np.int64]) -> Iterator[Piece]:
+def pieces_of_sentence(
+    text: str,
+    extent: Span,
+    spans: Sequence[Span],
+    first_word: int,
+    importances: NDArray[np.float64],
+    levels: NDArray[np.int64],
+) -> Iterator[Piece]:
     """Yields the words of one sentence and what stands between them; blanks at both ends are dropped."""
     end = extent[0]
     for number, (start, stop) in enumerate(spans):
@@ -189,7 +208,7 @@ def pieces_of_sentence(text: str, extent: Span, spans: Sequence[Span], first_wor
             yield Piece(gap)
         yield Piece(text[start:stop], first_word + number, float(importances[number]), int(levels[number]))
         end = stop
-    if tail := between_words(text[end:extent[1]], at_edge=False).rstrip():
+    if tail := between_words(text[end : extent[1]], at_edge=False).rstrip():
         yield Piece(tail)
 
 

@@ -83,8 +83,12 @@ class SummaryWriter:
 
         Values that are all equal stand in one bucket of no width, as tensorboard's own builder puts them.
         """
-        self._write_tensor(step, tag, histogram_buckets(values), histogram_metadata.create_summary_metadata(
-            display_name=None, description=None))
+        self._write_tensor(
+            step,
+            tag,
+            histogram_buckets(values),
+            histogram_metadata.create_summary_metadata(display_name=None, description=None),
+        )
 
     def image(self, step: int, tag: str, png: bytes) -> None:
         """Writes a picture.
@@ -98,8 +102,12 @@ class SummaryWriter:
             ValueError: Not a PNG file.
         """
         width, height = png_size(png)
-        self._write_tensor(step, tag, [str(width).encode(), str(height).encode(), png],
-                           image_metadata.create_summary_metadata(display_name=None, description=None))
+        self._write_tensor(
+            step,
+            tag,
+            [str(width).encode(), str(height).encode(), png],
+            image_metadata.create_summary_metadata(display_name=None, description=None),
+        )
 
     def pr_curve(self, step: int, tag: str, labels: ArrayLike, scores: ArrayLike) -> None:
         """Writes precision and recall of a binary decision at 201 thresholds.
@@ -113,8 +121,12 @@ class SummaryWriter:
         Raises:
             ValueError: Lengths that differ, or scores that are not within 0 and 1.
         """
-        self._write_tensor(step, tag, pr_curve_table(labels, scores), pr_curve_metadata.create_summary_metadata(
-            display_name=tag, description="", num_thresholds=PR_THRESHOLDS))
+        self._write_tensor(
+            step,
+            tag,
+            pr_curve_table(labels, scores),
+            pr_curve_metadata.create_summary_metadata(display_name=tag, description="", num_thresholds=PR_THRESHOLDS),
+        )
 
     def text(self, step: int, tag: str, markdown: str) -> None:
         """Writes a text; TensorBoard renders Markdown and removes scripts."""
@@ -132,8 +144,9 @@ class SummaryWriter:
     def __enter__(self) -> SummaryWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _write_tensor(self, step: int, tag: str, values: object, metadata: summary_pb2.SummaryMetadata) -> None:
@@ -155,7 +168,7 @@ def next_file_name(folder: Path) -> str:
 
     The clock alone would not do: two runs may start within a second, and clocks are set back.
     """
-    taken = [file.name[len(FILE_PREFIX):].split(".")[0] for file in folder.glob(f"{FILE_PREFIX}*")]
+    taken = [file.name[len(FILE_PREFIX) :].split(".")[0] for file in folder.glob(f"{FILE_PREFIX}*")]
     stamp = max([int(time.time()), *(int(digits) + 1 for digits in taken if digits.isdecimal())])
     return f"{FILE_PREFIX}{stamp:010d}.{socket.gethostname()}.{os.getpid()}"
 
@@ -194,9 +207,11 @@ def pr_curve_table(labels: ArrayLike, scores: ArrayLike) -> np.ndarray:
         raise ValueError("the scores of a PR curve must lie within 0 and 1")
     bucket = np.floor(probability * (PR_THRESHOLDS - 1)).astype(np.int64)
     true_positives, false_positives = (
-        np.bincount(bucket[chosen], minlength=PR_THRESHOLDS)[::-1].cumsum()[::-1] for chosen in (positive, ~positive))
+        np.bincount(bucket[chosen], minlength=PR_THRESHOLDS)[::-1].cumsum()[::-1] for chosen in (positive, ~positive)
+    )
     false_negatives, true_negatives = true_positives[0] - true_positives, false_positives[0] - false_positives
     precision = true_positives / np.maximum(true_positives + false_positives, 1)
     recall = true_positives / np.maximum(true_positives[0], 1)
-    return np.stack([true_positives, false_positives, true_negatives, false_negatives, precision, recall]
-                    ).astype(np.float32)
+    return np.stack([true_positives, false_positives, true_negatives, false_negatives, precision, recall]).astype(
+        np.float32
+    )

@@ -26,8 +26,10 @@ def tiny_documents(split: str, count: int) -> list[TinyDocument]:
     generator = np.random.default_rng(sum(map(ord, split)))
     documents = []
     for number in range(count):
-        sentences = [generator.integers(4, len(VOCABULARY), generator.integers(1, 7)).tolist()
-                     for _ in range(generator.integers(1, 6))]
+        sentences = [
+            generator.integers(4, len(VOCABULARY), generator.integers(1, 7)).tolist()
+            for _ in range(generator.integers(1, 6))
+        ]
         label = int(generator.integers(2))
         sentences[int(generator.integers(len(sentences)))][0] = CLUES[label]
         documents.append(TinyDocument(f"{split}/{number:04d}", label, sentences))
@@ -37,16 +39,23 @@ def tiny_documents(split: str, count: int) -> list[TinyDocument]:
 def write_tiny_records(folder: Path, documents: int = 90) -> dict[str, list[TinyDocument]]:
     """Writes a complete records folder and returns what it holds; ``valid`` and ``test`` have a third as many."""
     folder.mkdir(parents=True, exist_ok=True)
-    splits = {name: tiny_documents(name, count)
-              for name, count in (("train", documents), ("valid", documents // 3), ("test", documents // 3))}
+    splits = {
+        name: tiny_documents(name, count)
+        for name, count in (("train", documents), ("valid", documents // 3), ("test", documents // 3))
+    }
     counts: dict[str, Any] = {}
     for name, texts in splits.items():
         sentences = [sentence for text in texts for sentence in text.sentences]
         with RecordWriter(folder, name, 0, 1) as writer:
-            writer.write(DocumentBatch([text.id.encode() for text in texts], np.array([text.label for text in texts]),
-                                       np.array([word for sentence in sentences for word in sentence]),
-                                       np.array([len(sentence) for sentence in sentences]),
-                                       np.array([len(text.sentences) for text in texts])))
+            writer.write(
+                DocumentBatch(
+                    [text.id.encode() for text in texts],
+                    np.array([text.label for text in texts]),
+                    np.array([word for sentence in sentences for word in sentence]),
+                    np.array([len(sentence) for sentence in sentences]),
+                    np.array([len(text.sentences) for text in texts]),
+                )
+            )
             write_index(folder, name, [writer.index])
         counts[name] = {"documents": len(texts), "words": sum(map(len, sentences)), "cut_words": 0}
     (folder / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
@@ -55,6 +64,8 @@ def write_tiny_records(folder: Path, documents: int = 90) -> dict[str, list[Tiny
     vectors = np.random.default_rng(0).normal(size=(len(VOCABULARY), EMBEDDING_DIM)).astype(np.float32)
     np.save(folder / "embeddings.npy", vectors)
     files = [path.name for path in folder.iterdir() if path.name != "manifest.json"]
-    write_json(folder / "manifest.json", {"format_version": FORMAT_VERSION, "splits": counts,
-                                          "files": describe_files(folder, files)})
+    write_json(
+        folder / "manifest.json",
+        {"format_version": FORMAT_VERSION, "splits": counts, "files": describe_files(folder, files)},
+    )
     return splits

@@ -37,8 +37,15 @@ def named(classes: int) -> list[str]:
 # Metrics
 
 
-@pytest.mark.parametrize("successes, trials, low, high", [  # Newcombe, Statistics in Medicine 1998, table I, method 3
-    (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)])
+@pytest.mark.parametrize(
+    "successes, trials, low, high",
+    [  # Newcombe, Statistics in Medicine 1998, table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
 def test_wilson_interval_has_the_published_values(successes: int, trials: int, low: float, high: float) -> None:
     assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
     mirrored = wilson_interval(trials - successes, trials)
@@ -134,7 +141,8 @@ def test_scores_per_class_equal_scikit_learn() -> None:
     for scores in result.per_class:
         row = expected[scores.name]
         assert (scores.precision, scores.recall, scores.f1, scores.support) == pytest.approx(
-            (row["precision"], row["recall"], row["f1-score"], row["support"]))
+            (row["precision"], row["recall"], row["f1-score"], row["support"])
+        )
     assert result.macro_f1 == pytest.approx(metrics.f1_score(y, predicted, average="macro"))
     assert result.accuracy == pytest.approx(metrics.accuracy_score(y, predicted))
     assert np.array_equal(result.confusion, metrics.confusion_matrix(y, predicted))
@@ -153,9 +161,9 @@ def test_a_small_example_by_hand() -> None:
 
 def test_error_in_stars_of_predicted_class_and_of_expected_star() -> None:
     p = np.zeros((3, 8))
-    p[0, [0, 1]] = 0.6, 0.4   # predicted 1, expected 1.4
-    p[1, [3, 4]] = 0.1, 0.9   # predicted 7, expected 6.7
-    p[2, 7] = 1.0             # predicted 10
+    p[0, [0, 1]] = 0.6, 0.4  # predicted 1, expected 1.4
+    p[1, [3, 4]] = 0.1, 0.9  # predicted 7, expected 6.7
+    p[2, 7] = 1.0  # predicted 10
     result = evaluate(p, np.array([1, 3, 7]), STARS)  # truth: 2, 4 and 10 stars
     assert result.mae == pytest.approx((1 + 3 + 0) / 3)
     assert result.mae_expected == pytest.approx((0.6 + 2.7 + 0) / 3)
@@ -178,18 +186,22 @@ def test_result_survives_json() -> None:
     assert list(stored["accuracy_interval"]) == list(result.accuracy_interval)
 
 
-@pytest.mark.parametrize("probabilities, labels, message", [
-    ([[0.5, 0.5], [float("nan"), 0.5]], [0, 1], "document 1"),
-    ([[0.5, 0.5], [float("inf"), 0.5]], [0, 1], "document 1"),
-    ([[-0.1, 1.1]], [0], "document 0"),
-    ([[2.0, 3.0]], [0], "document 0"),  # logits
-    ([[0.5, 0.5]], [2], "label 2"),
-    ([[0.5, 0.5]], [-1], "label -1"),
-    ([[0.5, 0.5]], [0.0], "integers"),
-    ([[0.5, 0.5]], [0, 1], "do not fit"),
-    ([[0.2, 0.3, 0.5]], [0], "do not fit"),
-    ([0.5, 0.5], [0, 1], "do not fit"),
-    (np.zeros((0, 2)), np.zeros(0, int), "do not fit")])
+@pytest.mark.parametrize(
+    "probabilities, labels, message",
+    [
+        ([[0.5, 0.5], [float("nan"), 0.5]], [0, 1], "document 1"),
+        ([[0.5, 0.5], [float("inf"), 0.5]], [0, 1], "document 1"),
+        ([[-0.1, 1.1]], [0], "document 0"),
+        ([[2.0, 3.0]], [0], "document 0"),  # logits
+        ([[0.5, 0.5]], [2], "label 2"),
+        ([[0.5, 0.5]], [-1], "label -1"),
+        ([[0.5, 0.5]], [0.0], "integers"),
+        ([[0.5, 0.5]], [0, 1], "do not fit"),
+        ([[0.2, 0.3, 0.5]], [0], "do not fit"),
+        ([0.5, 0.5], [0, 1], "do not fit"),
+        (np.zeros((0, 2)), np.zeros(0, int), "do not fit"),
+    ],
+)
 def test_bad_input_is_named(probabilities: Any, labels: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         evaluate(np.array(probabilities), np.array(labels), named(2))
@@ -223,12 +235,21 @@ def test_report_of_two_classes_reads_as_shown_here() -> None:
         "confusion matrix: a row per true class, a column per predicted class",
         "          negative  positive",
         "negative        35         0",
-        "positive         5        60"]
+        "positive         5        60",
+    ]
 
 
-@pytest.mark.parametrize("documents, names", [
-    (25_000, STARS), (300, ["x" * 70, "y" * 90]), (500, named(12)), (100_000, [f"a long name {n}" for n in range(12)]),
-    (900, named(13)), (2_000, [f"{'very ' * 20}{n}" for n in range(50)])])
+@pytest.mark.parametrize(
+    "documents, names",
+    [
+        (25_000, STARS),
+        (300, ["x" * 70, "y" * 90]),
+        (500, named(12)),
+        (100_000, [f"a long name {n}" for n in range(12)]),
+        (900, named(13)),
+        (2_000, [f"{'very ' * 20}{n}" for n in range(50)]),
+    ],
+)
 def test_report_never_exceeds_80_columns(documents: int, names: list[str]) -> None:
     report = format_report(evaluate(*example(documents, len(names)), names), "heading", 0.5, 1.0)
     assert max(map(len, report.split("\n"))) <= 80
@@ -250,7 +271,9 @@ def test_most_frequent_mistakes_are_listed_with_their_share() -> None:
     predicted[30:34], predicted[70] = 5, 6  # four of class 3 taken for 5, one of class 7 for 6
     report = format_report(evaluate(np.eye(classes)[predicted], y, named(classes)))
     assert [line.split() for line in report.split("\n")[-2:]] == [
-        ["class", "3", "class", "5", "4", "40.00%"], ["class", "7", "class", "6", "1", "10.00%"]]
+        ["class", "3", "class", "5", "4", "40.00%"],
+        ["class", "7", "class", "6", "1", "10.00%"],
+    ]
     assert format_report(evaluate(np.eye(classes)[y], y, named(classes))).endswith("no mistakes")
 
 

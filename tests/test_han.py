@@ -16,8 +16,11 @@ TEXTS = [[[3, 9, 4], [5]], [[8, 8, 2, 30, 11, 7, 12]], [[6, 1], [3, 9, 4], [29, 
 
 def batch(texts: list[list[list[int]]]) -> Documents:
     sentences = [sentence for text in texts for sentence in text]
-    vectors = ([word for sentence in sentences for word in sentence], [len(sentence) for sentence in sentences],
-               [len(text) for text in texts])
+    vectors = (
+        [word for sentence in sentences for word in sentence],
+        [len(sentence) for sentence in sentences],
+        [len(text) for text in texts],
+    )
     return Documents(*(tf.constant(vector, tf.int32) for vector in vectors))
 
 
@@ -101,8 +104,9 @@ def test_forward_is_that_of_the_equations(cell: str, padded: bool) -> None:
     expected = [numpy_han(text, weights, cell) for text in TEXTS]
     np.testing.assert_allclose(attended.logits, [logits for logits, _, _ in expected], atol=2e-5)
     np.testing.assert_allclose(attended.word_weights, np.concatenate([words for _, words, _ in expected]), atol=2e-6)
-    np.testing.assert_allclose(attended.sentence_weights, np.concatenate([weights for *_, weights in expected]),
-                               atol=2e-6)
+    np.testing.assert_allclose(
+        attended.sentence_weights, np.concatenate([weights for *_, weights in expected]), atol=2e-6
+    )
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -147,16 +151,20 @@ def test_a_document_does_not_depend_on_its_batch_mates(cell: str) -> None:
         np.testing.assert_allclose(together.logits[number], single.logits[0], atol=1e-5)
         np.testing.assert_allclose(reordered.logits[-1 - number], single.logits[0], atol=1e-5)
         np.testing.assert_allclose(crowded.logits[2 + number], single.logits[0], atol=1e-5)
-    for values, parts in ((together.word_weights, [a.word_weights for a in alone]),
-                          (together.sentence_weights, [a.sentence_weights for a in alone])):
+    for values, parts in (
+        (together.word_weights, [a.word_weights for a in alone]),
+        (together.sentence_weights, [a.sentence_weights for a in alone]),
+    ):
         np.testing.assert_allclose(values, np.concatenate(parts), atol=1e-6)
 
 
 def test_attention_sums_to_one_in_every_segment() -> None:
     documents = batch(TEXTS)
     attended = model().attend(documents)
-    for weights, lengths in ((attended.word_weights, documents.words_per_sentence),
-                             (attended.sentence_weights, documents.sentences_per_document)):
+    for weights, lengths in (
+        (attended.word_weights, documents.words_per_sentence),
+        (attended.sentence_weights, documents.sentences_per_document),
+    ):
         sums = np.add.reduceat(weights.numpy(), np.cumsum(lengths) - lengths)
         np.testing.assert_allclose(sums, 1, atol=1e-6)
         assert (weights.numpy() >= 0).all()
@@ -170,8 +178,9 @@ def test_softmax_survives_huge_and_unequal_scores() -> None:
 
 def test_order_of_words_and_of_sentences_matters() -> None:
     network = model()
-    first, words, sentences = (network(batch([text])).numpy() for text in (
-        [[3, 9, 4], [5, 6]], [[4, 9, 3], [5, 6]], [[5, 6], [3, 9, 4]]))
+    first, words, sentences = (
+        network(batch([text])).numpy() for text in ([[3, 9, 4], [5, 6]], [[4, 9, 3], [5, 6]], [[5, 6], [3, 9, 4]])
+    )
     assert np.abs(first - words).max() > 1e-3
     assert np.abs(first - sentences).max() > 1e-3
 

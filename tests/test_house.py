@@ -13,8 +13,21 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"utils"},
-    {"config", "corpora", "data_processing", "devices", "evaluation", "optimizers", "records", "recurrent",
-     "sample_corpus", "schedules", "shading", "summaries", "word_vectors"},
+    {
+        "config",
+        "corpora",
+        "data_processing",
+        "devices",
+        "evaluation",
+        "optimizers",
+        "records",
+        "recurrent",
+        "sample_corpus",
+        "schedules",
+        "shading",
+        "summaries",
+        "word_vectors",
+    },
     {"han", "input_pipeline"},
     {"run_folder", "scoring", "attention_check"},
     {"create_csv", "download", "han_tester", "han_trainer", "serialize_data"},
@@ -22,8 +35,14 @@ LAYERS = [
 ]
 SCRIPTS = sorted(LAYERS[4] | LAYERS[5])
 # Imports within a layer that are meant; everything else points to a lower one.
-WITHIN = {("input_pipeline", "han"), ("corpora", "sample_corpus"), ("word_vectors", "data_processing"),
-          ("attention_check", "scoring"), ("word_vectors", "config"), ("corpora", "config")}
+WITHIN = {
+    ("input_pipeline", "han"),
+    ("corpora", "sample_corpus"),
+    ("word_vectors", "data_processing"),
+    ("attention_check", "scoring"),
+    ("word_vectors", "config"),
+    ("corpora", "config"),
+}
 WITH_TENSORFLOW = {"recurrent", "schedules", "optimizers", "han", "input_pipeline", "scoring"}
 IMPORT_LATE = {"devices", "run_folder", "han_trainer", "han_tester"}
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
@@ -32,8 +51,9 @@ LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in name
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
     """Names of the modules that a file imports; what stands under ``if TYPE_CHECKING`` does not run."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    tree.body = [node for node in tree.body
-                 if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")]
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
     nodes = tree.body if top_level_only else ast.walk(tree)
     found = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
     found |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
@@ -65,8 +85,13 @@ def test_tensorflow_stays_out_of_text_modules(module: str) -> None:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_answers_without_tensorflow(script: str) -> None:
     started = time.perf_counter()
-    shown = subprocess.run([sys.executable, "-X", "importtime", f"{script}.py", "--help"], capture_output=True,
-                           text=True, cwd=ROOT, timeout=60)
+    shown = subprocess.run(
+        [sys.executable, "-X", "importtime", f"{script}.py", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
     assert shown.returncode == 0 and shown.stdout.startswith("usage:")
     assert "tensorflow" not in shown.stderr and "gensim" not in shown.stderr and "nltk" not in shown.stderr
     assert time.perf_counter() - started < 5  # a bound for a crowded machine; alone it takes a fraction of a second
@@ -74,6 +99,7 @@ def test_help_answers_without_tensorflow(script: str) -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_misspelt_flag_is_refused_with_code_2(script: str) -> None:
-    refused = subprocess.run([sys.executable, f"{script}.py", "--no_such_flag", "1"], capture_output=True, text=True,
-                             cwd=ROOT, timeout=60)
+    refused = subprocess.run(
+        [sys.executable, f"{script}.py", "--no_such_flag", "1"], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
     assert refused.returncode == 2 and "Traceback" not in refused.stderr

@@ -12,14 +12,33 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # Small and quick; what is learnt is checked on the whole sample (`-m slow`) and by `make demo`.
-FLAGS = ["--embeddings", "random", "--embedding_dim", "12", "--word_units", "6", "--sentence_units", "5",
-         "--num_epochs", "1", "--batch_size", "64", "--min_count", "2"]
+FLAGS = [
+    "--embeddings",
+    "random",
+    "--embedding_dim",
+    "12",
+    "--word_units",
+    "6",
+    "--sentence_units",
+    "5",
+    "--num_epochs",
+    "1",
+    "--batch_size",
+    "64",
+    "--min_count",
+    "2",
+]
 
 
 def run_all(folder: Path, *flags: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "run_all.py"), "sample", *flags], capture_output=True, text=True, timeout=280,
-        cwd=folder, env={**os.environ, **(environment or {})})
+        [sys.executable, str(ROOT / "run_all.py"), "sample", *flags],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +69,8 @@ def test_the_second_time_everything_is_skipped(finished: tuple[Path, subprocess.
 
 
 def test_a_changed_setting_reruns_what_depends_on_it_and_keeps_the_old_run(
-        finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     folder, _ = finished
     changed = run_all(folder, *FLAGS, "--learning_rate", "0.003")
     assert changed.returncode == 0, changed.stderr
@@ -71,8 +91,9 @@ def test_until_stops_early_and_a_failing_stage_passes_its_code_on(tmp_path: Path
 
 
 def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
-    refused = subprocess.run([sys.executable, str(ROOT / "run_all.py"), "imbd"], capture_output=True, text=True,
-                             cwd=tmp_path, timeout=60)
+    refused = subprocess.run(
+        [sys.executable, str(ROOT / "run_all.py"), "imbd"], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
     assert refused.returncode == 2 and "imdb" in refused.stderr and "Traceback" not in refused.stderr
 
 

@@ -62,7 +62,7 @@ def test_previous_elements_are_those_of_the_step_before() -> None:
     packing = pack(lengths())
     order = packing.forward.to_packed.numpy()
     earlier = previous_elements(packing.active).numpy()
-    np.testing.assert_array_equal(order[earlier] + 1, order[len(LENGTHS):])
+    np.testing.assert_array_equal(order[earlier] + 1, order[len(LENGTHS) :])
 
 
 def test_grow_appends_zeros() -> None:
@@ -113,8 +113,11 @@ def test_hand_written_gradients_are_the_numerical_ones(cell: str) -> None:
     rng = np.random.default_rng(5)
     packing, count = pack(lengths()), sum(LENGTHS)
     upstream = rng.normal(size=(count, UNITS))
-    sizes = ([(count, 2 * UNITS), (count, UNITS), (UNITS, 3 * UNITS), (UNITS,)] if cell == "gru"
-             else [(count, 4 * UNITS), (UNITS, 4 * UNITS)])
+    sizes = (
+        [(count, 2 * UNITS), (count, UNITS), (UNITS, 3 * UNITS), (UNITS,)]
+        if cell == "gru"
+        else [(count, 4 * UNITS), (UNITS, 4 * UNITS)]
+    )
     arguments = [tf.constant(rng.normal(size=size), tf.float64) for size in sizes]
     function = packed_gru if cell == "gru" else packed_lstm
 
@@ -143,15 +146,22 @@ def test_distinct_rows_change_nothing_but_the_work(cell: str, rng: np.random.Gen
     np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-4)
 
 
-def test_padded_path_masks_on_the_right_and_never_a_whole_row(rng: np.random.Generator,
-                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+def test_padded_path_masks_on_the_right_and_never_a_whole_row(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What cuDNN demands, checked on what reaches ``keras.layers``: a CPU would run other masks silently."""
     encoder = randomised("gru", padded=True)
     seen: list[np.ndarray] = []
     for layer in (encoder.left_to_right, encoder.right_to_left):
         original = layer.call
-        monkeypatch.setattr(layer, "call", lambda *inputs, mask, original=original, **more: (
-            seen.append(mask.numpy()), original(*inputs, mask=mask, **more))[1])
+        monkeypatch.setattr(
+            layer,
+            "call",
+            lambda *inputs, mask, original=original, **more: (
+                seen.append(mask.numpy()),
+                original(*inputs, mask=mask, **more),
+            )[1],
+        )
     encoder(elements(rng), lengths())
     assert len(seen) == 2
     for mask in seen:

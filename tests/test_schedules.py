@@ -16,7 +16,9 @@ def expected(step: int, decay: str) -> float:
     if step < WARMUP:
         return PEAK * (step + 1) / WARMUP
     progress = min((step - WARMUP) / (TOTAL - WARMUP), 1.0)
-    return {"none": PEAK, "linear": PEAK * (1 - progress), "cosine": PEAK * math.cos(math.pi * progress / 2) ** 2}[decay]
+    return {"none": PEAK, "linear": PEAK * (1 - progress), "cosine": PEAK * math.cos(math.pi * progress / 2) ** 2}[
+        decay
+    ]
 
 
 @pytest.mark.parametrize("decay", ["none", "linear", "cosine"])

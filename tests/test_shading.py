@@ -58,9 +58,17 @@ def test_importance_of_nothing_and_of_no_weight_at_all() -> None:
     assert importance([0.0, 0.0], [2], [1.0]).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("words, lengths, sentences", [
-    ([0.5, 0.5], [3], [1.0]), ([0.5, 0.5], [1, 1], [1.0]), ([[0.5, 0.5]], [2], [1.0]),
-    ([0.5, float("nan")], [2], [1.0]), ([1.5, -0.5], [2], [1.0]), ([0.5, 0.5], [2], [float("inf")])])
+@pytest.mark.parametrize(
+    "words, lengths, sentences",
+    [
+        ([0.5, 0.5], [3], [1.0]),
+        ([0.5, 0.5], [1, 1], [1.0]),
+        ([[0.5, 0.5]], [2], [1.0]),
+        ([0.5, float("nan")], [2], [1.0]),
+        ([1.5, -0.5], [2], [1.0]),
+        ([0.5, 0.5], [2], [float("inf")]),
+    ],
+)
 def test_weights_that_are_none_are_refused(words: Any, lengths: Any, sentences: Any) -> None:
     with pytest.raises(ValueError, match="weights"):
         importance(words, lengths, sentences)
@@ -85,7 +93,7 @@ def test_pieces_carry_the_words_of_the_text_with_position_importance_and_level()
 @pytest.mark.parametrize("value, level", [(0.0999, 0), (0.1, 1), (0.2, 2), (0.4, 3), (0.6, 4), (0.8, 5), (1.0, 5)])
 def test_levels_begin_at_their_floors(value: float, level: int) -> None:
     text, spans = document("strong other")
-    sentence, = shade(text, spans, np.array([1.0, value]), [2], [1.0])
+    (sentence,) = shade(text, spans, np.array([1.0, value]), [2], [1.0])
     assert isinstance(sentence, ShadedSentence) and sentence.pieces[-1].level == level
 
 
@@ -113,8 +121,10 @@ def test_equal_sentences_are_taken_from_the_front() -> None:
 def test_signs_and_markup_around_words() -> None:
     text = '"Great," he said.<br /><br />*** "Not\n\t great," I say (now).) And what was cut off'
     said, say = text.index(".<br"), text.index("(now)")
-    spans = [[match.span() for match in WORD.finditer(text) if match.end() <= said + 1],
-             [match.span() for match in WORD.finditer(text) if text.index('"Not') < match.start() < say + 6]]
+    spans = [
+        [match.span() for match in WORD.finditer(text) if match.end() <= said + 1],
+        [match.span() for match in WORD.finditer(text) if text.index('"Not') < match.start() < say + 6],
+    ]
     shown = shade(text, spans, *evenly(spans))
     assert [shown_text(sentence) for sentence in shown] == ['"Great," he said.', '*** "Not great," I say (now).)']
 
@@ -131,10 +141,18 @@ def test_no_words_at_all() -> None:
     assert without_escapes(render(shade("  \n", [], [], [], []), colour=True)) == "(no words)"
 
 
-@pytest.mark.parametrize("sentences, lengths, message", [
-    ([[(0, 3)], [(4, 7)]], [2], "other sentences"), ([[(0, 3), (4, 7)]], [1, 1], "other sentences"),
-    ([[(0, 3), (2, 7)]], [2], "word"), ([[(0, 3), (4, 99)]], [2], "word"),
-    ([[(4, 7), (0, 3)]], [2], "word"), ([[(0, 0), (4, 7)]], [2], "word"), ([[(-3, -1), (4, 7)]], [2], "word")])
+@pytest.mark.parametrize(
+    "sentences, lengths, message",
+    [
+        ([[(0, 3)], [(4, 7)]], [2], "other sentences"),
+        ([[(0, 3), (4, 7)]], [1, 1], "other sentences"),
+        ([[(0, 3), (2, 7)]], [2], "word"),
+        ([[(0, 3), (4, 99)]], [2], "word"),
+        ([[(4, 7), (0, 3)]], [2], "word"),
+        ([[(0, 0), (4, 7)]], [2], "word"),
+        ([[(-3, -1), (4, 7)]], [2], "word"),
+    ],
+)
 def test_spans_that_do_not_belong_to_the_text_are_refused(sentences: Any, lengths: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         shade("one two", sentences, [0.5, 0.5], lengths, [1.0])
@@ -168,11 +186,13 @@ def test_colours_name_background_and_foreground_and_reset_on_every_line() -> Non
 
 def contrast(one: int, other: int) -> float:
     """Contrast ratio of two colours of the 256-colour cube (WCAG 2)."""
+
     def luminance(number: int) -> float:
         steps = ((number - 16) // 36, (number - 16) // 6 % 6, (number - 16) % 6)
         channels = [(0 if step == 0 else 55 + 40 * step) / 255 for step in steps]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
     bright, dark = sorted((luminance(one), luminance(other)), reverse=True)
     return (bright + 0.05) / (dark + 0.05)
 
@@ -207,15 +227,39 @@ def test_words_are_broken_at_blanks_and_signs_stay_with_their_word() -> None:
     assert shading.wrapped([Piece("漢漢漢e\u0301", 0, 1.0, 3)], 5) == [[("漢漢", 3)], [("漢e\u0301", 3)]]
 
 
-@pytest.mark.parametrize("text, width", [("abc", 3), ("漢字", 4), ("ｆｕ", 4), ("😀", 2), ("e\u0301", 1), ("한국", 4),
-                                         ("a\u200db", 2), ("", 0), ("ñ", 1),
-                                         ("\u1112\u1161\u11ab", 2)])
+@pytest.mark.parametrize(
+    "text, width",
+    [
+        ("abc", 3),
+        ("漢字", 4),
+        ("ｆｕ", 4),
+        ("😀", 2),
+        ("e\u0301", 1),
+        ("한국", 4),
+        ("a\u200db", 2),
+        ("", 0),
+        ("ñ", 1),
+        ("\u1112\u1161\u11ab", 2),
+    ],
+)
 def test_columns_of_wide_narrow_and_combining_characters(text: str, width: int) -> None:
     assert cells(text) == width
 
 
-HOSTILE = ["\x1b[2J\x1b[31mred", "\x1b]0;title\x07", "\x9b31m", "\x1bP$q\x1b\\", "a\rb", "a\x08\x08b", "\u202egnp.exe",
-           "\u2066x\u2069", "\x00\x7f", "\ud800", "a\u2028b\u2029c\x85d", "\ufeff\u200bz"]
+HOSTILE = [
+    "\x1b[2J\x1b[31mred",
+    "\x1b]0;title\x07",
+    "\x9b31m",
+    "\x1bP$q\x1b\\",
+    "a\rb",
+    "a\x08\x08b",
+    "\u202egnp.exe",
+    "\u2066x\u2069",
+    "\x00\x7f",
+    "\ud800",
+    "a\u2028b\u2029c\x85d",
+    "\ufeff\u200bz",
+]
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -242,8 +286,16 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("stream, environment, expected", [
-    (Terminal(), {"TERM": "xterm-256color"}, True), (Terminal(), {}, True), (Terminal(), {"NO_COLOR": ""}, True),
-    (Terminal(), {"NO_COLOR": "1"}, False), (Terminal(), {"TERM": "dumb"}, False), (io.StringIO(), {}, False)])
+@pytest.mark.parametrize(
+    "stream, environment, expected",
+    [
+        (Terminal(), {"TERM": "xterm-256color"}, True),
+        (Terminal(), {}, True),
+        (Terminal(), {"NO_COLOR": ""}, True),
+        (Terminal(), {"NO_COLOR": "1"}, False),
+        (Terminal(), {"TERM": "dumb"}, False),
+        (io.StringIO(), {}, False),
+    ],
+)
 def test_colour_only_on_a_terminal_that_wants_it(stream: Any, environment: dict[str, str], expected: bool) -> None:
     assert supports_colour(stream, environment) is expected

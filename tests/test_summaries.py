@@ -19,8 +19,10 @@ import summaries
 from summaries import SummaryWriter
 
 ROOT = Path(summaries.__file__).parent
-PNG_3X2 = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000030000000208020000001216f14d0000001549444154789c63e4"
-                        "e460676060606060606280010001ee001c1983b5810000000049454e44ae426082")
+PNG_3X2 = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000030000000208020000001216f14d0000001549444154789c63e4"
+    "e460676060606060606280010001ee001c1983b5810000000049454e44ae426082"
+)
 
 
 def read(folder: Path) -> Any:
@@ -41,9 +43,11 @@ def plugin(reader: Any, tag: str) -> str:
 
 
 def test_importing_it_does_not_import_tensorflow() -> None:
-    code = ("import sys, pathlib, tempfile, summaries; w = summaries.SummaryWriter(pathlib.Path(tempfile.mkdtemp()));"
-            "w.scalars(1, {'a': 1.0}); w.histogram(1, 'h', [1.0, 2.0]); w.pr_curve(1, 'p', [0, 1], [0.5, 0.5]);"
-            "w.text(1, 't', 'x'); w.close(); sys.exit('tensorflow' in sys.modules)")
+    code = (
+        "import sys, pathlib, tempfile, summaries; w = summaries.SummaryWriter(pathlib.Path(tempfile.mkdtemp()));"
+        "w.scalars(1, {'a': 1.0}); w.histogram(1, 'h', [1.0, 2.0]); w.pr_curve(1, 'p', [0, 1], [0.5, 0.5]);"
+        "w.text(1, 't', 'x'); w.close(); sys.exit('tensorflow' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
@@ -69,7 +73,7 @@ def test_histogram_equals_tensorboards_own_builder(tmp_path: Path) -> None:
     reader = read(tmp_path)
     for tag, kept in (("weights", numbers), ("constant", np.full(9, 0.25)), ("broken", [1.0, 3.0]), ("empty", [])):
         expected = tensor_util.make_ndarray(histogram_pb(tag, kept).value[0].tensor)
-        (step, table), = points(reader, tag)
+        ((step, table),) = points(reader, tag)
         assert step == 4 and plugin(reader, tag) == "histograms"
         np.testing.assert_array_equal(table[:, 2], expected[:, 2])
         np.testing.assert_allclose(table, expected, rtol=1e-12)
@@ -81,7 +85,7 @@ def test_picture_comes_back_with_its_size(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="not a PNG"):
             writer.image(7, "confusion", b"\xff\xd8\xff a JPEG" * 9)
     reader = read(tmp_path)
-    (step, value), = points(reader, "confusion")
+    ((step, value),) = points(reader, "confusion")
     assert (step, list(value), plugin(reader, "confusion")) == (7, [b"3", b"2", PNG_3X2], "images")
 
 
@@ -93,20 +97,27 @@ def test_pr_curve_counts_documents_at_every_threshold(tmp_path: Path) -> None:
     with SummaryWriter(tmp_path) as writer:
         writer.pr_curve(5, "positive", labels, scores)
     reader = read(tmp_path)
-    (step, table), = points(reader, "positive")
+    ((step, table),) = points(reader, "positive")
     data = pr_curve_metadata.parse_plugin_metadata(reader.SummaryMetadata("positive").plugin_data.content)
     assert (step, plugin(reader, "positive"), data.num_thresholds) == (5, "pr_curves", 201)
     assert table.shape == (6, 201) and table.dtype == np.float32
     for t in range(201):
         chosen = np.floor(scores * 200) >= t
         true_positives, false_positives = (chosen & labels).sum(), (chosen & ~labels).sum()
-        expected = [true_positives, false_positives, (~chosen & ~labels).sum(), (~chosen & labels).sum(),
-                    true_positives / max(chosen.sum(), 1), true_positives / labels.sum()]
+        expected = [
+            true_positives,
+            false_positives,
+            (~chosen & ~labels).sum(),
+            (~chosen & labels).sum(),
+            true_positives / max(chosen.sum(), 1),
+            true_positives / labels.sum(),
+        ]
         np.testing.assert_allclose(table[:, t], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("labels, scores", [([0, 1], [0.5]), ([0, 1], [0.5, 1.5]), ([0, 1], [0.5, float("nan")]),
-                                            ([[0, 1]], [[0.5, 0.5]])])
+@pytest.mark.parametrize(
+    "labels, scores", [([0, 1], [0.5]), ([0, 1], [0.5, 1.5]), ([0, 1], [0.5, float("nan")]), ([[0, 1]], [[0.5, 0.5]])]
+)
 def test_pr_curve_refuses_what_is_no_probability(labels: Any, scores: Any) -> None:
     with pytest.raises(ValueError, match="scores"):
         summaries.pr_curve_table(labels, scores)
@@ -116,7 +127,7 @@ def test_text_comes_back(tmp_path: Path) -> None:
     with SummaryWriter(tmp_path) as writer:
         writer.text(2, "note", "**naïve** 名\n\n- x")
     reader = read(tmp_path)
-    (step, value), = points(reader, "note")
+    ((step, value),) = points(reader, "note")
     assert (step, value.item().decode(), plugin(reader, "note")) == (2, "**naïve** 名\n\n- x", "text")
 
 
@@ -153,8 +164,9 @@ def test_a_record_cut_short_by_a_crash_hides_nothing_else(tmp_path: Path) -> Non
     assert points(read(tmp_path), "loss") == [(1, 1.0), (2, 3.0)]
 
 
-def test_files_sort_in_the_order_of_opening_whatever_the_clock_says(tmp_path: Path,
-                                                                    monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_sort_in_the_order_of_opening_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = []
     for now in (1_700_000_000.0, 1_700_000_000.5, 1_600_000_000.0, 1_800_000_000.0):
         monkeypatch.setattr(summaries.time, "time", lambda now=now: now)

@@ -33,9 +33,30 @@ from utils import UserError, exclusive_lock, read_json, read_jsonl
 ROOT = Path(__file__).parent.parent
 DRIVER = Path(__file__).parent / "killed_trainer.py"
 # 90 documents in batches of 8: 12 steps an epoch, the last batch smaller than the others; 3 epochs.
-SETTINGS = ["--batch_size", "8", "--num_epochs", "3", "--word_units", "4", "--sentence_units", "3", "--attention_dim",
-            "5", "--learning_rate", "0.05", "--warmup_steps", "5", "--dropout_keep_proba", "0.8", "--word_dropout", "0.05", "--checkpoint_every", "5",
-            "--log_summaries_every", "7"]
+SETTINGS = [
+    "--batch_size",
+    "8",
+    "--num_epochs",
+    "3",
+    "--word_units",
+    "4",
+    "--sentence_units",
+    "3",
+    "--attention_dim",
+    "5",
+    "--learning_rate",
+    "0.05",
+    "--warmup_steps",
+    "5",
+    "--dropout_keep_proba",
+    "0.8",
+    "--word_dropout",
+    "0.05",
+    "--checkpoint_every",
+    "5",
+    "--log_summaries_every",
+    "7",
+]
 LAST = "step-00000036.safetensors"
 
 
@@ -50,9 +71,16 @@ def command(data: Path, runs: Path, *flags: str) -> list[str]:
     return ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(runs), *SETTINGS, *flags]
 
 
-def train(data: Path, runs: Path, *flags: str, kill: tuple[str, int] = ("never", 0)) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(DRIVER), kill[0], str(kill[1]), *command(data, runs, *flags)],
-                          capture_output=True, text=True, timeout=120, cwd=ROOT)
+def train(
+    data: Path, runs: Path, *flags: str, kill: tuple[str, int] = ("never", 0)
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(DRIVER), kill[0], str(kill[1]), *command(data, runs, *flags)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -65,19 +93,32 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFo
 
 def test_a_finished_run_holds_everything(uninterrupted: RunFolder) -> None:
     names = {path.name for path in uninterrupted.path.iterdir()}
-    assert {"config.json", "vocab.txt", "labels.txt", "sentence_splitter.json", "checkpoints", "best.safetensors",
-            "history.jsonl", "finished.json", "tensorboard"} <= names
+    assert {
+        "config.json",
+        "vocab.txt",
+        "labels.txt",
+        "sentence_splitter.json",
+        "checkpoints",
+        "best.safetensors",
+        "history.jsonl",
+        "finished.json",
+        "tensorboard",
+    } <= names
     history = read_jsonl(uninterrupted.history)
     assert [row["step"] for row in history] == [6, 12, 18, 24, 30, 36]
     assert max(row["valid_accuracy"] for row in history) > 0.8  # a planted clue word decides
     best = read_checkpoint(uninterrupted.best).progress
     assert best.best_accuracy == max(row["valid_accuracy"] for row in history)
     assert [path.name for path in uninterrupted.checkpoint_files()] == [
-        "step-00000030.safetensors", "step-00000035.safetensors", LAST]
+        "step-00000030.safetensors",
+        "step-00000035.safetensors",
+        LAST,
+    ]
 
 
-def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(data: Path, uninterrupted: RunFolder,
-                                                                   tmp_path: Path) -> None:
+def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(
+    data: Path, uninterrupted: RunFolder, tmp_path: Path
+) -> None:
     """Mid-epoch, during a checkpoint's write, on an epoch's last batch, during the best weights' write, at the end."""
     for kill in (("step", 3), ("step", 8), ("write", 2), ("step", 7), ("best", 1), ("write", 4)):
         killed = train(data, tmp_path, kill=kill)
@@ -92,8 +133,12 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(data: Path, u
 
 def test_sigterm_saves_and_the_same_command_goes_on(data: Path, uninterrupted: RunFolder, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "tiny-han")
-    process = subprocess.Popen([sys.executable, "han_trainer.py", *command(data, tmp_path, "--checkpoint_every", "1000")],
-                               stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, "han_trainer.py", *command(data, tmp_path, "--checkpoint_every", "1000")],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
     assert process.stderr is not None
     for line in process.stderr:
         if "step     7" in line:
@@ -143,9 +188,16 @@ def test_a_gpu_that_is_not_there_is_told(data: Path, tmp_path: Path) -> None:
 
 
 def tiny_config(**changes: object) -> RunConfig:
-    settings = {"dataset": "tiny", "architecture": "han", "model": ModelSettings(word_units=4, sentence_units=3),
-                "training": TrainingSettings(), "class_names": ("negative", "positive"),
-                "vocabulary_size": len(VOCABULARY), "embedding_dim": EMBEDDING_DIM, "records_sha256": "0"}
+    settings = {
+        "dataset": "tiny",
+        "architecture": "han",
+        "model": ModelSettings(word_units=4, sentence_units=3),
+        "training": TrainingSettings(),
+        "class_names": ("negative", "positive"),
+        "vocabulary_size": len(VOCABULARY),
+        "embedding_dim": EMBEDDING_DIM,
+        "records_sha256": "0",
+    }
     return RunConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
 
@@ -205,8 +257,9 @@ def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert checkpoint is not None and checkpoint.progress.step == 5
 
 
-def test_following_yields_each_checkpoint_once_and_ends_with_the_training(tmp_path: Path,
-                                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+def test_following_yields_each_checkpoint_once_and_ends_with_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, model = RunFolder(tmp_path), build_model(tiny_config())
     written = iter([[1], [], [2, 3], [], [4]])
 
@@ -243,11 +296,16 @@ def test_a_half_written_checkpoint_is_never_seen(tmp_path: Path, monkeypatch: py
 def test_tester_follows_a_running_trainer_and_then_tests_the_best(data: Path, tmp_path: Path) -> None:
     where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(tmp_path)]
     started = time.monotonic()
-    processes = [subprocess.Popen([sys.executable, *command_line], stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-                                  text=True, cwd=ROOT)
-                 for command_line in (["han_tester.py", "--run_type", "val", *where],
-                                      ["han_tester.py", "--run_type", "test", *where],
-                                      ["han_trainer.py", *command(data, tmp_path, "--num_checkpoints", "100")])]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *command_line], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        for command_line in (
+            ["han_tester.py", "--run_type", "val", *where],
+            ["han_tester.py", "--run_type", "test", *where],
+            ["han_trainer.py", *command(data, tmp_path, "--num_checkpoints", "100")],
+        )
+    ]
     outputs = [process.communicate(timeout=150) for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], (outputs, time.monotonic() - started)
     run = RunFolder(tmp_path / "tiny-han")
