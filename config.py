@@ -67,12 +67,12 @@ class TextSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The shape of the network (``han.py``); the defaults are the paper's."""
+    """The shape of the network (``han.py``); the paper has 50 units per direction and attention of 100."""
 
     cell: str = setting("gru", "recurrent cell at both levels", choices=("gru", "lstm"))
-    word_units: int = setting(50, "units per direction of the word encoder", minimum=1)
-    sentence_units: int = setting(50, "units per direction of the sentence encoder", minimum=1)
-    attention_dim: int = setting(100, "size of the attention's hidden layer and context vectors", minimum=1)
+    word_units: int = setting(100, "units per direction of the word encoder", minimum=1)
+    sentence_units: int = setting(100, "units per direction of the sentence encoder", minimum=1)
+    attention_dim: int = setting(200, "size of the attention's hidden layer and context vectors", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class TrainingSettings:
     """How the network is trained (``han_trainer.py``)."""
 
     batch_size: int = setting(64, "documents in a batch", minimum=1)
-    num_epochs: int = setting(6, "passes over the training split at most", minimum=1)
-    learning_rate: float = setting(0.001, "peak learning rate of Adam", minimum=0)
+    num_epochs: int = setting(3, "passes over the training split at most", minimum=1)
+    learning_rate: float = setting(0.002, "peak learning rate of Adam", minimum=0)
     warmup_steps: int = setting(100, "steps in which the learning rate rises linearly from zero", minimum=0)
     decay: str = setting("cosine", "how the learning rate falls after warm-up", choices=("cosine", "linear", "none"))
     max_grad_norm: float = setting(5.0, "clip the gradient's global norm to this", minimum=0)

@@ -29,7 +29,8 @@ from utils import DataPaths, UserError, log, parse_bool, read_json, run_script, 
 STAGES = ("download", "create_csv", "serialize_data", "train", "test")
 SHOWN_DOCUMENTS = 3
 # The sample is small and its sentences short: it wants more and smaller steps than the defaults.
-SUITED = {"sample": {"embedding_dim": 50, "batch_size": 16, "num_epochs": 5, "learning_rate": 0.002}}
+SAMPLE = {"embedding_dim": 50, "batch_size": 16, "num_epochs": 5, "word_units": 50, "sentence_units": 50}
+SUITED = {"sample": {**SAMPLE, "attention_dim": 100}}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Stage:
         command: Script and arguments.
         inputs: Files whose change makes the stage run again.
         outputs: Files that exist when the stage is complete.
+        options: Further arguments that change nothing about what comes out (device, number of processes).
         report: Text that is shown when the stage is skipped.
     """
 
@@ -48,6 +50,7 @@ class Stage:
     command: list[str]
     inputs: list[Path]
     outputs: list[Path]
+    options: list[str] = dataclasses.field(default_factory=list)
     report: Path | None = None
 
 
@@ -136,9 +139,10 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     )
     yield Stage(
         "serialize_data",
-        ["serialize_data.py", arguments.dataset, *given(TextSettings, arguments), *flag(arguments, "workers"), *data],
+        ["serialize_data.py", arguments.dataset, *given(TextSettings, arguments), *data],
         [paths.csv, paths.labels],
         [paths.manifest],
+        flag(arguments, "workers"),
     )
     yield Stage(
         "train",
@@ -149,17 +153,17 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
             *where,
             *given(ModelSettings, arguments),
             *given(TrainingSettings, arguments),
-            *flag(arguments, "device"),
         ],
         [paths.manifest],
         [run / "finished.json"],
+        flag(arguments, "device"),
     )
     yield Stage(
         "test",
         ["han_tester.py", "--run_type", "test", *where, "--show_documents", str(SHOWN_DOCUMENTS)],
         [paths.manifest, run / "best.safetensors"],
         [run / "results.jsonl"],
-        run / "report-test.txt",
+        report=run / "report-test.txt",
     )
 
 
@@ -186,7 +190,7 @@ def run_stage(stage: Stage, memory: Path) -> int:
         stage: The stage.
         memory: JSON file that remembers what each stage was last run with.
     """
-    command = list(stage.command)
+    command = [*stage.command, *stage.options]
     key = f"{stage.name} {stage.outputs[0].parent}" if stage.name in {"train", "test"} else stage.name
     before, now = remembered(memory).get(key), fingerprint(stage)
     complete = bool(stage.outputs) and all(path.exists() for path in stage.outputs)

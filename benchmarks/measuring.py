@@ -1,0 +1,62 @@
+"""What the benchmarks share: interleaved rounds, medians, one table, one line in ``benchmarks/results.jsonl``.
+
+Machines are noisy, and noisier at some minutes than at others. So everything that is compared is measured in one
+process, in turns, and reported as a ratio of medians; seconds are for orientation.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+RESULTS = ROOT / "benchmarks" / "results.jsonl"
+
+
+def interleaved(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Runs every contender once per round, in turns, after one round that does not count; median seconds of each."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name, run in contenders.items():
+            started = time.perf_counter()
+            run()
+            if number:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """An aligned table on standard output."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    print(f"\n{title}")
+    for row in [header, ["-" * width for width in widths], *rows]:
+        cells = [
+            text.ljust(w) if i == 0 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def record(benchmark: str, measured: Mapping[str, Any]) -> None:
+    """Appends a line with machine, versions and commit."""
+    from run_folder import origin
+    from utils import append_jsonl
+
+    machine = {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()}
+    append_jsonl(RESULTS, {"benchmark": benchmark, **measured, "machine": machine, "origin": origin()})
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
