@@ -11,7 +11,7 @@ import numpy as np
 from corpora import read_csv
 from data_processing import load_text_processing
 from input_pipeline import Split
-from scoring import Scored, score_batches, scoring_function
+from scoring import Scored, scoring_function
 from utils import DataPaths, UserError, read_jsonl
 
 Span = tuple[int, int]
@@ -85,36 +85,45 @@ def weights_by_document(scored: Scored) -> list[tuple[np.ndarray, np.ndarray, np
     )
 
 
-def check_attention(model: Any, split: Split, data: DataPaths, run: Path, max_words: int) -> dict[str, float]:
-    """How often the sentence with the most attention is one of those that are known to decide.
+def deciding_sentences(split: Split, data: DataPaths, run: Path) -> list[list[bool]]:
+    """Which sentences of each document are known to decide, in the split's order; empty where nothing is known.
 
     Args:
-        model: With ``attend``.
         split: The split.
         data: Where the CSV and ``evidence.jsonl`` are; a line of the latter is ``{"id", "evidence": [[start, end]]}``.
         run: Run folder, for the text processing it was trained with.
-        max_words: Most words in a batch.
-
-    Returns:
-        ``precision``: share of documents whose top sentence overlaps the evidence; ``chance``: what a sentence drawn
-        at random would reach; ``documents``: how many have evidence.
     """
     evidence = {row["id"]: [tuple(span) for span in row["evidence"]] for row in read_jsonl(data.evidence)}
     names = split.ids(np.arange(len(split)))
-    texts = texts_by_id(data, set(names))
+    texts = texts_by_id(data, {name for name in names if evidence.get(name)})
     processor, _ = load_text_processing(run)
-    hits = chance = documents = 0.0
-    for scored in score_batches(model, split, max_words):
-        for number, (_, _, weights) in zip(scored.batch.numbers, weights_by_document(scored), strict=True):
-            wanted = evidence.get(names[number])
-            if not wanted:
-                continue
-            spans = processor.process(texts[names[number]]).spans
-            deciding = [overlaps((sentence[0][0], sentence[-1][1]), wanted) for sentence in spans]
-            hits += deciding[int(weights.argmax())]
-            chance += sum(deciding) / len(deciding)
-            documents += 1
-    return {"precision": hits / documents, "chance": chance / documents, "documents": documents}
+
+    def flags(name: str) -> list[bool]:
+        sentences = processor.process(texts[name]).spans if name in texts else []
+        return [overlaps((words[0][0], words[-1][1]), evidence[name]) for words in sentences]
+
+    return [flags(name) for name in names]
+
+
+def evidence_score(top: np.ndarray, deciding: list[list[bool]]) -> dict[str, float] | None:
+    """How often the sentence with the most attention is one of those that are known to decide.
+
+    Args:
+        top: int [documents], the place of each document's top sentence.
+        deciding: As :func:`deciding_sentences` gives it.
+
+    Returns:
+        ``precision``: share of documents whose top sentence decides; ``chance``: what a sentence drawn at random would
+        reach; ``documents``: how many have evidence. ``None`` where none has.
+    """
+    known = [(place, flags) for place, flags in zip(top.tolist(), deciding, strict=True) if any(flags)]
+    if not known:
+        return None
+    return {
+        "precision": sum(flags[place] for place, flags in known) / len(known),
+        "chance": sum(sum(flags) / len(flags) for _, flags in known) / len(known),
+        "documents": len(known),
+    }
 
 
 def overlaps(span: Span, others: list[Span]) -> bool:

@@ -41,6 +41,7 @@ from corpora import CSV_COLUMNS, SPLITS, Corpus, Row, command_line, find_corpus
 from utils import (
     FORMAT_VERSION,
     DataPaths,
+    Parser,
     UserError,
     atomic_write,
     human_size,
@@ -58,9 +59,9 @@ TRAIN, VALID, TEST, UNLABELLED = range(len(SPLITS))
 LEFT_OUT = len(SPLITS)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Turn a downloaded data set into one CSV file with splits and labels.")
+    parser = Parser(description="Turn a downloaded data set into one CSV file with splits and labels.")
     parser.add_argument("dataset", help="name of the data set, for example imdb")
     parser.add_argument(
         "two_classes",

@@ -89,7 +89,9 @@ def same_length_blank(tag: re.Match[str]) -> str:
 
 PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
 # Both start with a single character, or one of a set, which the engine looks for quickly.
-SEGMENT_END = re.compile(r"""[\n\u2029。！？｡।॥؟۔](?:(?<=\n)[^\S\n]*\n|(?<=\u2029)|(?<![\n\u2029])["'”’」』）》)\]]*)\s*""")
+SEGMENT_END = re.compile(
+    r"""[\n\u2029。！？｡।॥؟۔](?:(?<=\n)[^\S\n]*\n|(?<=\u2029)|(?<![\n\u2029])["'”’」』）》)\]]*)\s*"""
+)
 
 
 def segments(text: str) -> Iterator[Span]:
@@ -114,12 +116,90 @@ def segments(text: str) -> Iterator[Span]:
 # Sentences: Punkt
 
 # In which positions, and in which case, training has seen a word: the bits of Punkt's orthographic contexts.
-INITIAL_UPPER, INTERNAL_UPPER, UNKNOWN_UPPER, INITIAL_LOWER, INTERNAL_LOWER, UNKNOWN_LOWER = (1 << n for n in range(1, 7))
+INITIAL_UPPER, INTERNAL_UPPER, UNKNOWN_UPPER, INITIAL_LOWER, INTERNAL_LOWER, UNKNOWN_LOWER = (
+    1 << n for n in range(1, 7)
+)
 ANY_UPPER = INITIAL_UPPER | INTERNAL_UPPER | UNKNOWN_UPPER
 ANY_LOWER = INITIAL_LOWER | INTERNAL_LOWER | UNKNOWN_LOWER
 
 COMMON_ABBREVIATIONS = frozenset(
-    ["mr", "mrs", "ms", "messrs", "mme", "dr", "drs", "prof", "rev", "fr", "hon", "st", "mt", "ft", "sgt", "lt", "col", "gen", "capt", "cpl", "pvt", "maj", "cmdr", "adm", "sen", "rep", "gov", "pres", "supt", "jr", "sr", "bros", "inc", "ltd", "corp", "co", "vs", "dept", "univ", "assn", "approx", "est", "vol", "vols", "pp", "ed", "eds", "fig", "jan", "feb", "apr", "aug", "sept", "oct", "nov", "dec", "e.g", "i.e", "a.k.a", "a.m", "p.m", "u.s", "u.s.a", "u.k", "u.n", "d.c", "l.a", "n.y", "ph.d", "b.a", "m.a", "m.d", "b.c", "a.d", "etc"]
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "messrs",
+        "mme",
+        "dr",
+        "drs",
+        "prof",
+        "rev",
+        "fr",
+        "hon",
+        "st",
+        "mt",
+        "ft",
+        "sgt",
+        "lt",
+        "col",
+        "gen",
+        "capt",
+        "cpl",
+        "pvt",
+        "maj",
+        "cmdr",
+        "adm",
+        "sen",
+        "rep",
+        "gov",
+        "pres",
+        "supt",
+        "jr",
+        "sr",
+        "bros",
+        "inc",
+        "ltd",
+        "corp",
+        "co",
+        "vs",
+        "dept",
+        "univ",
+        "assn",
+        "approx",
+        "est",
+        "vol",
+        "vols",
+        "pp",
+        "ed",
+        "eds",
+        "fig",
+        "jan",
+        "feb",
+        "apr",
+        "aug",
+        "sept",
+        "oct",
+        "nov",
+        "dec",
+        "e.g",
+        "i.e",
+        "a.k.a",
+        "a.m",
+        "p.m",
+        "u.s",
+        "u.s.a",
+        "u.k",
+        "u.n",
+        "d.c",
+        "l.a",
+        "n.y",
+        "ph.d",
+        "b.a",
+        "m.a",
+        "m.d",
+        "b.c",
+        "a.d",
+        "etc",
+    ]
 )
 
 _CLOSING = "\u2018\u2019\u201c\u201d\xab\xbb"  # curly quotes and guillemets
@@ -449,9 +529,7 @@ def word_pattern() -> re.Pattern[str]:
     """
     letter = f"[{''.join(character_ranges(is_word_character))}\U00010000-\U0001cfff\U0001d400-\U0001d7ff\U0001e000-\U0001efff]"
     mark = f"[{''.join(character_ranges(is_mark))}]"
-    joiner = (
-        rf"['’\-.,:/&](?:(?<=['’\-])|(?<=&)(?!{ENTITY_NAME};)|(?<=\d.)(?=\d)|(?<=[A-Za-z]\.)(?<!{letter}{letter}\.)(?=[A-Za-z](?!{letter})))"
-    )
+    joiner = rf"['’\-.,:/&](?:(?<=['’\-])|(?<=&)(?!{ENTITY_NAME};)|(?<=\d.)(?=\d)|(?<=[A-Za-z]\.)(?<!{letter}{letter}\.)(?=[A-Za-z](?!{letter})))"
     return re.compile(
         rf"{letter}++(?:{joiner}{letter}++)*+"
         r"|(?=[!?.:;=*\-&<^_~(])(?:"  # most signs are none of these, and then the list is not gone through

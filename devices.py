@@ -39,6 +39,7 @@ def start_tensorflow(wanted: str, memory_fraction: float = 0.0) -> str:
             )
         device = "gpu" if gpus and wanted != "cpu" else "cpu"
         if device == "gpu":
+            tf.config.set_visible_devices(gpus[:1], "GPU")
             limit_gpu_memory(gpus[0], memory_fraction)
         else:
             tf.config.set_visible_devices([], "GPU")

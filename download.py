@@ -36,6 +36,7 @@ from tqdm import tqdm
 from corpora import Corpus, DamagedArchive, command_line, find_corpus
 from utils import (
     DataPaths,
+    Parser,
     UserError,
     exclusive_lock,
     human_size,
@@ -86,9 +87,9 @@ class Rejected(UserError):
         self.reason = reason
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Fetch the archive of a data set, check it and put it in place.")
+    parser = Parser(description="Fetch the archive of a data set, check it and put it in place.")
     parser.add_argument("dataset", help="name of the data set, for example imdb")
     parser.add_argument("--source", metavar="FILE_OR_URL", help="take the archive from here, not from its publisher")
     parser.add_argument("--sha256", metavar="HEX", help="accept only an archive with this hash")

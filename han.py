@@ -89,8 +89,9 @@ class AttentionPooling(keras.layers.Layer):
         scores = tf.cast(tf.linalg.matvec(hidden, context), tf.float32)
         segment = tf.repeat(tf.range(tf.size(lengths)), lengths)
         weights = segment_softmax(scores, segment)
-        pooled = tf.math.segment_sum(elements * tf.cast(weights, elements.dtype)[:, tf.newaxis], segment)
-        return pooled, weights
+        # Summed in float32: hundreds of bfloat16 terms would lose a third of the sum.
+        pooled = tf.math.segment_sum(tf.cast(elements, tf.float32) * weights[:, tf.newaxis], segment)
+        return tf.cast(pooled, elements.dtype), weights
 
 
 def segment_softmax(scores: Tensor, segment: Tensor) -> Tensor:

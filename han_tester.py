@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +20,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from devices import explain_memory, start_tensorflow
-from utils import DataPaths, UserError, atomic_write, log, read_jsonl, run_script, write_jsonl
+from utils import (
+    DataPaths,
+    Parser,
+    UserError,
+    atomic_write,
+    exclusive_lock,
+    folder_flags,
+    log,
+    read_json,
+    read_jsonl,
+    run_script,
+    sha256_of_file,
+    sha256_of_json,
+    write_jsonl,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,15 +43,14 @@ if TYPE_CHECKING:
     from input_pipeline import Split
     from run_folder import Checkpoint, RunConfig, RunFolder
 
+OTHER_RECORDS = "train again with --restart, or name the run's own --data_dir"
 SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
-WAIT_FOR_RUN_SECONDS = 120.0
+WAIT_FOR_RUN_SECONDS = 30.0
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="han_tester.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="han_tester.py", description=__doc__)
     parser.add_argument("--dataset", default="imdb", help="name of the data set (default: imdb)")
     parser.add_argument(
         "--run_type",
@@ -74,10 +89,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Evaluates one checkpoint, or each as it comes; returns the exit code."""
-    if arguments.evaluation_batch_words < 1:
-        raise UserError(
-            f"--evaluation_batch_words {arguments.evaluation_batch_words} is out of range; give a value at least 1"
-        )
+    for name, least in (("evaluation_batch_words", 1), ("show_documents", 0)):
+        if getattr(arguments, name) < least:
+            raise UserError(f"--{name} {getattr(arguments, name)} is out of range; give a value at least {least}")
     from run_folder import RunFolder, follow_checkpoints
 
     run = RunFolder(arguments.runs_dir / (arguments.run or f"{arguments.dataset}-han"))
@@ -88,6 +102,8 @@ def main(arguments: argparse.Namespace) -> int:
     )
     device = start_tensorflow(arguments.device)
     with explain_memory("lower --evaluation_batch_words and run the same command again"):
+        if not run.exists():
+            raise UserError(f"there is no run in {run.path}; train one: {trainer_command(arguments)}")
         tester = Tester(run, SPLIT_OF_RUN_TYPE[arguments.run_type], device, arguments)
         if arguments.checkpoint or arguments.run_type == "test":
             tester.report(tester.evaluate(chosen_checkpoint(run, arguments.checkpoint)))
@@ -129,18 +145,19 @@ def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
         f"{run.path} is still training; waiting for its end (--checkpoint FILE tests one now)",
     )
     if not run.finished.exists():
-        raise UserError(
-            f"the training of {run.path} was broken off; go on with it: {trainer_command(run)}; or test "
-            f"what there is: --checkpoint {run.best}"
-        )
+        go_on = read_json(run.config_file)["origin"]["command"]
+        offer = f"; or test what there is: --checkpoint {run.best}" if run.best.exists() else ""
+        raise UserError(f"the training of {run.path} was broken off; go on with it: {go_on}{offer}")
+    if not run.best.exists():
+        raise UserError(f"{run.best} is not there; train anew with --restart, or name another --checkpoint")
     return read_checkpoint(run.best)
 
 
-def trainer_command(run: RunFolder) -> str:
-    """The command line that began a run."""
-    from utils import read_json
-
-    return str(read_json(run.config_file)["origin"]["command"])
+def trainer_command(arguments: argparse.Namespace) -> str:
+    """What to type to train the run that is asked for."""
+    run = ["--run", arguments.run] if arguments.run else []
+    flags = ["--dataset", arguments.dataset, *run, *folder_flags(arguments.data_dir, arguments.runs_dir)]
+    return shlex.join(["python", "han_trainer.py", *flags])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -159,7 +176,7 @@ class Result:
         sentence_focus: float32 [documents], largest sentence weight of each document.
         unknown_words: Share of words that are ``<unk>``.
         cut_words: Share of words cut off when the records were made.
-        evidence: What :func:`attention_check.check_attention` found, where the data set knows its evidence.
+        evidence: What :func:`attention_check.evidence_score` found, where the data set knows its evidence.
     """
 
     checkpoint: Checkpoint
@@ -191,20 +208,27 @@ class Tester:
         self.config: RunConfig = run.config()
         self.data = DataPaths(self.config.dataset, arguments.data_dir)
         self.manifest = verify_records(self.data.records)
-        self.check_vocabulary()
+        self.check_records()
         self.split: Split = Split(self.data.records, split_name)
         if not len(self.split):
             raise UserError(f"{self.data.records} has no documents in its {split_name} split")
         self.model = build_model(self.config, padded=device == "gpu")
+        self.deciding = self.find_evidence()
 
-    def check_vocabulary(self) -> None:
-        """Raises :class:`UserError` unless the records speak the run's vocabulary."""
+    def check_records(self) -> None:
+        """Raises :class:`UserError` unless the records are those that the run was trained on."""
         for name in ("vocab.txt", "labels.txt"):
             if (self.run.path / name).read_bytes() != (self.data.records / name).read_bytes():
-                raise UserError(
-                    f"{name} of {self.run.path} and of {self.data.records} differ: the records were made "
-                    f"anew since this run; train again with --restart or choose the run's own --data_dir"
-                )
+                raise UserError(f"{name} of {self.run.path} is not that of {self.data.records}; {OTHER_RECORDS}")
+        if sha256_of_json(self.manifest) != self.config.records_sha256:
+            raise UserError(f"{self.data.records} is not what {self.run.path} was trained on; {OTHER_RECORDS}")
+
+    def csv_is_that_of_the_records(self) -> bool:
+        """Whether the texts beside the records are those that they were made from; says so if not."""
+        same = self.data.csv.exists() and sha256_of_file(self.data.csv) == self.manifest["csv"]["sha256"]
+        if not same:
+            log.warning("%s is not what the records were made from: no texts are shown or checked", self.data.csv)
+        return same
 
     def has_result(self, checkpoint: Checkpoint) -> bool:
         """Whether these weights were evaluated on this split before."""
@@ -217,21 +241,23 @@ class Tester:
         """Scores the split with a checkpoint's weights and writes every result file."""
         import numpy as np
 
+        from attention_check import evidence_score
         from evaluation import evaluate
         from han import UNKNOWN_ID
         from run_folder import restore
         from scoring import score_batches
 
+        if checkpoint.run != self.config.identity():
+            raise UserError(f"{checkpoint.path} belongs to another run than {self.run.path}; name that one with --run")
         restore(checkpoint, self.model)
         size, classes = len(self.split), len(self.config.class_names)
         probabilities = np.zeros((size, classes), np.float32)
-        focus = np.zeros(size, np.float32)
+        focus, top = np.zeros(size, np.float32), np.zeros(size, np.int64)
         unknown = words = 0
         for scored in score_batches(self.model, self.split, self.arguments.evaluation_batch_words):
             numbers, (tokens, _, sentences) = scored.batch.numbers, scored.batch.documents
             probabilities[numbers] = scored.probabilities
-            first = np.cumsum(sentences.numpy()) - sentences.numpy()
-            focus[numbers] = np.maximum.reduceat(scored.sentence_weights, first)
+            focus[numbers], top[numbers] = strongest_sentence(scored.sentence_weights, sentences.numpy())
             unknown += int((tokens.numpy() == UNKNOWN_ID).sum())
             words += int(tokens.shape[0])
         labels = self.split.index["label"].astype(np.int32)
@@ -244,18 +270,18 @@ class Tester:
             focus,
             unknown / words,
             counts["cut_words"] / (counts["words"] + counts["cut_words"]),
-            self.check_evidence(),
+            evidence_score(top, self.deciding) if self.deciding else None,
         )
         self.write(result)
         return result
 
-    def check_evidence(self) -> dict[str, float] | None:
-        """How often attention's top sentence is one that decided, for data sets that know (``evidence.jsonl``)."""
-        if not self.data.evidence.exists():
-            return None
-        from attention_check import check_attention
+    def find_evidence(self) -> list[list[bool]] | None:
+        """The sentences that are known to decide, for data sets that know them (``evidence.jsonl``)."""
+        from attention_check import deciding_sentences
 
-        return check_attention(self.model, self.split, self.data, self.run.path, self.arguments.evaluation_batch_words)
+        if not self.data.evidence.exists() or not self.csv_is_that_of_the_records():
+            return None
+        return deciding_sentences(self.split, self.data, self.run.path)
 
     # -- what is written ----------------------------------------------------------------------------------------------
 
@@ -263,13 +289,18 @@ class Tester:
         """Writes predictions, a line of ``results.jsonl`` and the TensorBoard summaries."""
         self.write_predictions(result)
         self.write_summaries(result)
-        rows = [row for row in read_jsonl(self.run.results) if not self.same_result(row, result.checkpoint)]
-        write_jsonl(self.run.results, [*rows, self.result_row(result)])
+        with exclusive_lock(self.run.results_lock):  # two testers may end at the same time
+            rows = [row for row in read_jsonl(self.run.results) if not self.same_result(row, result.checkpoint)]
+            write_jsonl(self.run.results, [*rows, self.result_row(result)])
+
+    def result_file(self, kind: str, ending: str, checkpoint: Checkpoint) -> Path:
+        """Path of a report or of predictions; a checkpoint that somebody named does not displace the best one's."""
+        which = "" if checkpoint.path == self.run.best else f"-{checkpoint.path.stem}"
+        return self.run.path / f"{kind}-{self.split.name}{which}.{ending}"
 
     def result_row(self, result: Result) -> dict[str, Any]:
         """One line of ``results.jsonl``: what was tested, how it was made, what came out."""
         from run_folder import origin
-        from utils import read_json
 
         made = read_json(self.run.config_file)["origin"]
         progress = result.checkpoint.progress
@@ -298,7 +329,7 @@ class Tester:
 
         names = self.config.class_names
         ids = self.split.ids(np.arange(len(self.split)))
-        with atomic_write(self.run.path / f"predictions-{self.split.name}.csv", newline="") as file:
+        with atomic_write(self.result_file("predictions", "csv", result.checkpoint), newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["id", "label", "prediction", *(f"probability_{name}" for name in names)])
             for name, label, row in zip(ids, result.labels, result.probabilities, strict=True):
@@ -351,11 +382,11 @@ class Tester:
                 f"documents; by chance: {result.evidence['chance']:.1%}.\n"
             )
         print(text, end="")
-        with atomic_write(self.run.path / f"report-{self.split.name}.txt") as file:
+        with atomic_write(self.result_file("report", "txt", result.checkpoint)) as file:
             file.write(text)
-        if self.arguments.show_documents:
+        if self.arguments.show_documents and self.csv_is_that_of_the_records():
             self.show(result)
-        print(f"\nWritten: {self.run.path / f'predictions-{self.split.name}.csv'}, {self.run.results}")
+        print(f"\nWritten: {self.result_file('predictions', 'csv', result.checkpoint)}, {self.run.results}")
         print(f"Look:    tensorboard --logdir {self.run.path.parent} --host 127.0.0.1", flush=True)
 
     def show(self, result: Result) -> None:
@@ -390,14 +421,34 @@ def most_telling(result: Result, split: Split, count: int) -> list[int]:
     """
     import numpy as np
 
-    predicted = result.probabilities.argmax(axis=1)
+    right = result.probabilities.argmax(axis=1) == result.labels
     sentences = split.index["sentences"]
+    fit = right & (sentences >= 4) & (sentences <= 12)
     score = result.probabilities.max(axis=1) * result.sentence_focus
-    score = score * (predicted == result.labels) * ((sentences >= 4) & (sentences <= 12))
-    best = np.argsort(-score, kind="stable")
-    queues = [best[result.labels[best] == label].tolist() for label in np.unique(result.labels)]
-    turns = [number for turn in zip(*(queue[:count] for queue in queues), strict=False) for number in turn]
+    best = [int(number) for number in np.argsort(-score, kind="stable") if fit[number]]
+    queues = [[number for number in best if result.labels[number] == label] for label in np.unique(result.labels)]
+    turns = [number for turn in itertools.zip_longest(*queues) for number in turn if number is not None]
     return turns[:count]
+
+
+def strongest_sentence(weights: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Largest sentence weight of each document and its place in the document; of equals the first.
+
+    Args:
+        weights: float32 [S].
+        lengths: int [B], sentences of each document.
+
+    Returns:
+        float32 [B] and int64 [B].
+    """
+    import numpy as np
+
+    first = np.cumsum(lengths) - lengths
+    largest = np.maximum.reduceat(weights, first)
+    document = np.repeat(np.arange(len(lengths)), lengths)
+    hits = np.flatnonzero(weights == largest[document])
+    _, earliest = np.unique(document[hits], return_index=True)
+    return largest, hits[earliest] - first
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import signal
 import sys
 import time
@@ -23,9 +24,11 @@ from config import ModelSettings, TrainingSettings, add_flags, settings_from_fla
 from devices import explain_memory, start_tensorflow
 from utils import (
     DataPaths,
+    Parser,
     UserError,
     append_jsonl,
     exclusive_lock,
+    folder_flags,
     log,
     read_jsonl,
     run_script,
@@ -35,16 +38,14 @@ from utils import (
 
 if TYPE_CHECKING:
     from input_pipeline import Batch
-    from run_folder import Progress, RunConfig, RunFolder
+    from run_folder import RunConfig, RunFolder
 
 EVALUATIONS_PER_EPOCH = 2
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line; every setting of the model and of training is a flag."""
-    parser = argparse.ArgumentParser(
-        prog="han_trainer.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="han_trainer.py", description=__doc__)
     parser.add_argument("--dataset", default="imdb", help="name of the data set (default: imdb)")
     parser.add_argument("--run_type", default="train", choices=("train",), help="what to do (default: train)")
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
@@ -98,21 +99,36 @@ def main(arguments: argparse.Namespace) -> int:
     with exclusive_lock(run.lock, refusal):
         if run.exists() and arguments.restart:
             log.info("the run that was in %s is now in %s", run.path, run.put_aside())
-        if run.exists():
+        run.remove_leftovers()
+        check_splits(records, config)
+        if run.exists() and run.has_weights():
             run.refuse_other_settings(config)
             if run.finished.exists():
-                log.info(
-                    "the run in %s is finished; test it: python han_tester.py --dataset %s --run %s --run_type test",
-                    run.path,
-                    arguments.dataset,
-                    run.path.name,
-                )
+                log.info("the run in %s is finished; test it: %s", run.path, tester_command(arguments))
                 return 0
         else:
             run.create(config, records)
         device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction)
         with explain_memory("lower --batch_size or --evaluation_batch_words and run the same command again"):
             return Trainer(run, config, records, device, arguments).train()
+
+
+def check_splits(records: Path, config: RunConfig) -> None:
+    """Refuses records without validation documents, before anything is written."""
+    from records import index_name
+
+    if not (records / index_name("valid")).exists():
+        raise UserError(
+            f"{records} has no validation documents; make some: python create_csv.py {config.dataset} "
+            "--valid_share 0.1 and serialise again"
+        )
+
+
+def tester_command(arguments: argparse.Namespace) -> str:
+    """What to type to test this run."""
+    run = ["--run", arguments.run] if arguments.run else []
+    flags = ["--dataset", arguments.dataset, *run, *folder_flags(arguments.data_dir, arguments.runs_dir)]
+    return shlex.join(["python", "han_tester.py", "--run_type", "test", *flags])
 
 
 def check_intervals(arguments: argparse.Namespace) -> None:
@@ -256,28 +272,21 @@ class Trainer:
         import numpy as np
 
         from input_pipeline import Split
-        from run_folder import build_model, newest_checkpoint, restore
+        from run_folder import Progress, build_model, newest_checkpoint, restore, step_of
 
         self.run, self.config, self.device, self.arguments = run, config, device, arguments
         self.train_split, self.valid_split = Split(records, "train"), Split(records, "valid")
-        if not len(self.valid_split):
-            raise UserError(
-                f"{records} has no validation documents; make some: python create_csv.py "
-                f"{config.dataset} --valid_share 0.1"
-            )
         self.steps_per_epoch = math.ceil(len(self.train_split) / config.training.batch_size)
         embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
         self.model = build_model(config, embeddings, padded=self.device == "gpu")
         self.optimizer = self.build_optimizer()
         checkpoint = newest_checkpoint(run)
-        self.progress = restore(checkpoint, self.model, self.optimizer) if checkpoint else self.first_progress()
+        self.progress = restore(checkpoint, self.model, self.optimizer) if checkpoint else Progress()
+        for damaged in run.checkpoint_files():
+            if step_of(damaged) > self.progress.step:
+                damaged.unlink()  # newest_checkpoint told of it; new checkpoints must not sort before it
         self.step_function = self.compile_step()
         self.stop_signal = 0
-
-    def first_progress(self) -> Progress:
-        from run_folder import Progress
-
-        return Progress()
 
     def build_optimizer(self) -> Any:
         """Adam on the run's learning-rate schedule, its state allocated."""
@@ -285,10 +294,10 @@ class Trainer:
         from schedules import WarmupDecay
 
         settings = self.config.training
-        schedule = WarmupDecay(
+        self.schedule = WarmupDecay(
             settings.learning_rate, settings.warmup_steps, settings.num_epochs * self.steps_per_epoch, settings.decay
         )
-        optimizer = RowwiseAdam(schedule)
+        optimizer = RowwiseAdam(self.schedule)
         optimizer.build(self.model.trainable_variables)
         return optimizer
 
@@ -323,7 +332,10 @@ class Trainer:
                 reason = self.train_epochs()
         except Interrupted:
             self.save()
-            log.info("stopped by a signal at step %d, saved; the same command goes on from here", self.progress.step)
+            log.info(
+                "stopped by a signal at step %d, saved; the same command (without --restart) goes on from here",
+                self.progress.step,
+            )
             return 128 + self.stop_signal
         finally:
             for number, handler in previous.items():
@@ -332,8 +344,9 @@ class Trainer:
         return 0
 
     def on_signal(self, number: int, frame: Any) -> None:
-        """Remembers that a signal came; the step in progress is finished first."""
+        """Remembers that a signal came; the step in progress is finished first. A second one ends it all."""
         self.stop_signal = number
+        signal.signal(number, signal.SIG_DFL)
 
     def announce(self) -> None:
         """Says what is about to be trained, and from where."""
@@ -358,6 +371,8 @@ class Trainer:
     def train_epochs(self) -> str:
         """Runs the remaining epochs; returns why training ended."""
         settings = self.config.training
+        if settings.patience and self.progress.fruitless >= settings.patience:
+            return "early stopping"  # it was killed between the decision and the end
         self.totals = StepTotals()
         with self.progress_bar() as self.bar:
             while self.progress.epoch < settings.num_epochs:
@@ -395,22 +410,27 @@ class Trainer:
         """Trains on one batch, counts it, and writes summaries when they are due."""
         seed = [self.config.training.seed, self.progress.step]
         report = {name: float(value) for name, value in self.step_function(batch.documents, batch.labels, seed).items()}
-        if not math.isfinite(report["loss"]):
-            raise UserError(
-                f"the loss became {report['loss']} at step {self.progress.step + 1}; try a lower "
-                f"--learning_rate (now {self.config.training.learning_rate}) or --max_grad_norm with "
-                "--restart; the last good checkpoint is kept"
-            )
+        self.refuse_not_finite({"loss": report["loss"], "gradient's norm": report["gradient_norm"]})
         self.progress.step += 1
         self.totals.add(len(batch.numbers), int(batch.documents.token_ids.shape[0]), report)
         self.bar.update()
         if self.progress.step % self.arguments.log_summaries_every == 0:
             self.summarise()
 
+    def refuse_not_finite(self, values: dict[str, float]) -> None:
+        """Ends the run with one line when something is NaN or infinite; nothing was saved since it was not."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f"the {name} became {value} at step {self.progress.step + 1}; begin anew with --restart and a "
+                    f"lower --learning_rate (now {self.config.training.learning_rate}) or --max_grad_norm; what was "
+                    "saved before is kept"
+                )
+
     def summarise(self) -> None:
         """Writes the means since the last time to TensorBoard and, as one line, to the log."""
         means = self.totals.means()
-        means["learning_rate"] = float(self.optimizer.learning_rate)
+        means["learning_rate"] = float(self.schedule(self.progress.step - 1))
         self.totals = StepTotals()
         step = self.progress.step
         self.train_summaries.scalars(step, means)
@@ -431,12 +451,15 @@ class Trainer:
         log.info(message, *values)
 
     def at_evaluation(self) -> bool:
-        """Whether validation is due after this step: at the chosen interval and at the end of every epoch's work."""
-        every = self.config.training.evaluate_every or math.ceil(self.steps_per_epoch / EVALUATIONS_PER_EPOCH)
-        step, last = self.progress.step, self.config.training.num_epochs * self.steps_per_epoch
+        """Whether validation is due after this step: at the chosen interval, else twice an epoch; always at the end."""
+        settings, step = self.config.training, self.progress.step
+        if step == settings.num_epochs * self.steps_per_epoch:
+            return True
+        if settings.evaluate_every:
+            return step % settings.evaluate_every == 0
         within_epoch = step - self.progress.epoch * self.steps_per_epoch
-        due = step % every == 0 if self.config.training.evaluate_every else within_epoch % every == 0
-        return due or step == last or (not self.config.training.evaluate_every and within_epoch == self.steps_per_epoch)
+        part = math.ceil(self.steps_per_epoch / EVALUATIONS_PER_EPOCH)
+        return within_epoch % part == 0 or within_epoch == self.steps_per_epoch
 
     def evaluate_and_remember(self) -> bool:
         """Validates, keeps the weights if they are the best so far; returns whether to stop early."""
@@ -444,13 +467,14 @@ class Trainer:
 
         started = time.perf_counter()
         loss, accuracy = self.validate()
+        self.refuse_not_finite({"validation loss": loss})
         progress, patience = self.progress, self.config.training.patience
         better = (accuracy, -loss) > (progress.best_accuracy, -progress.best_loss)
         if better:
             progress.best_step, progress.best_loss, progress.best_accuracy = progress.step, loss, accuracy
         progress.fruitless = 0 if better else progress.fruitless + 1
         if better:
-            save_weights(self.run.best, self.model, progress)
+            save_weights(self.run.best, self.model, progress, run=self.config.identity())
         self.say(
             "step %5d  validation loss %.4f  accuracy %.2f%%%s",
             progress.step,
@@ -497,7 +521,7 @@ class Trainer:
         from run_folder import save_weights
 
         path = self.run.checkpoints / f"step-{self.progress.step:08d}.safetensors"
-        save_weights(path, self.model, self.progress, self.optimizer)
+        save_weights(path, self.model, self.progress, self.optimizer, self.config.identity())
         for old in self.run.checkpoint_files()[: -self.arguments.num_checkpoints]:
             old.unlink(missing_ok=True)
 
@@ -507,14 +531,12 @@ class Trainer:
         progress = asdict(self.progress)
         write_json(self.run.finished, {"reason": reason, **progress})
         log.info(
-            "finished (%s) after %d steps; best validation accuracy %.2f%% at step %d; test it: python "
-            "han_tester.py --dataset %s --run %s --run_type test",
+            "finished (%s) after %d steps; best validation accuracy %.2f%% at step %d; test it: %s",
             reason,
             self.progress.step,
             100 * self.progress.best_accuracy,
             self.progress.best_step,
-            self.config.dataset,
-            self.run.path.name,
+            tester_command(self.arguments),
         )
 
 

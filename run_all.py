@@ -24,10 +24,22 @@ from typing import Any
 
 from config import CsvSettings, ModelSettings, TextSettings, TrainingSettings, add_flags
 from corpora import find_corpus
-from utils import DataPaths, UserError, log, parse_bool, read_json, run_script, sha256_of_file, write_json
+from utils import (
+    DataPaths,
+    Parser,
+    UserError,
+    folder_flags,
+    log,
+    parse_bool,
+    read_json,
+    run_script,
+    sha256_of_file,
+    write_json,
+)
 
 STAGES = ("download", "create_csv", "serialize_data", "train", "test")
 SHOWN_DOCUMENTS = 3
+INTERRUPTED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 # The sample is small and its sentences short: it wants more and smaller steps than the defaults.
 SAMPLE = {"embedding_dim": 50, "batch_size": 16, "num_epochs": 5, "word_units": 50, "sentence_units": 50}
 SUITED = {"sample": {**SAMPLE, "attention_dim": 100}}
@@ -54,11 +66,9 @@ class Stage:
     report: Path | None = None
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line; a setting of any stage can be given and is handed to that stage."""
-    parser = argparse.ArgumentParser(
-        prog="run_all.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="run_all.py", description=__doc__)
     parser.add_argument("dataset", help="name of the data set: imdb or sample")
     parser.add_argument(
         "binary",
@@ -107,10 +117,15 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.until == "test":
         print(
             f"\nNext:    tensorboard --logdir {arguments.runs_dir} --host 127.0.0.1\n"
-            f"         python han_tester.py --dataset {arguments.dataset} --run {run_name(arguments)} --run_type test "
-            "--show_documents 10"
+            f"         python han_tester.py {shlex.join(tester_flags(arguments))} --show_documents 10"
         )
     return 0
+
+
+def tester_flags(arguments: argparse.Namespace) -> list[str]:
+    """What trainer and tester need to find data and run."""
+    named = ["--run", arguments.run] if arguments.run else []
+    return ["--dataset", arguments.dataset, *named, *folder_flags(arguments.data_dir, arguments.runs_dir)]
 
 
 def run_name(arguments: argparse.Namespace) -> str:
@@ -122,9 +137,8 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     """Yields the stages in order, each when the one before has run: its inputs are there by then."""
     corpus = find_corpus(arguments.dataset)
     run = arguments.runs_dir / run_name(arguments)
-    data = ["--data_dir", str(arguments.data_dir)] if arguments.data_dir != Path("data") else []
-    runs = ["--runs_dir", str(arguments.runs_dir)] if arguments.runs_dir != Path("runs") else []
-    where = ["--dataset", arguments.dataset, *(["--run", arguments.run] if arguments.run else []), *data, *runs]
+    data = folder_flags(arguments.data_dir)
+    where = tester_flags(arguments)
     source = [item for name in ("source", "sha256") for item in flag(arguments, name)]
     local_source = [Path(arguments.source)] if arguments.source and Path(arguments.source).is_file() else []
     archive = corpus.source_file(paths.raw)
@@ -209,6 +223,8 @@ def run_stage(stage: Stage, memory: Path) -> int:
     code = run_command(command)
     if code == 0:
         remember(memory, key, {**now, "finished": True})
+    elif before and code not in INTERRUPTED:
+        remember(memory, key, before)  # what changed is still to be told, and an old run to be put aside
     return code
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -32,7 +33,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from config import ModelSettings, TrainingSettings, differences, from_json, to_json
-from utils import FORMAT_VERSION, UserError, atomic_write, is_locked, log, read_json, write_json
+from utils import FORMAT_VERSION, UserError, atomic_write, is_locked, log, read_json, sha256_of_json, write_json
 
 TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json")
 
@@ -80,6 +81,10 @@ class RunConfig:
         except (TypeError, KeyError) as error:
             raise UserError(f"{source} is not a run configuration of this version ({error})") from error
 
+    def identity(self) -> str:
+        """SHA-256 of all settings: a checkpoint of another run is told apart by it."""
+        return sha256_of_json(self.to_json())
+
     def flat(self) -> dict[str, Any]:
         """All settings side by side, for :func:`config.differences`."""
         value = self.to_json()
@@ -125,18 +130,38 @@ class RunFolder:
         self.best = path / "best.safetensors"
         self.tensorboard = path / "tensorboard"
 
+        self.results_lock = path.parent / f".{path.name}.results.lock"
+
     def exists(self) -> bool:
         """Whether a run has begun here."""
         return self.config_file.exists()
 
     def create(self, config: RunConfig, records: Path) -> None:
-        """Begins a run: copies what text processing needs, then writes ``config.json``, whose presence means begun."""
+        """Begins a run: copies what text processing needs, then writes ``config.json``, whose presence means begun.
+
+        Raises:
+            UserError: There are weights here that such a configuration would be wrong about.
+        """
+        if self.has_weights():
+            raise UserError(
+                f"{self.path} holds weights but no readable {self.config_file.name}; begin anew with --restart"
+            )
         self.path.mkdir(parents=True, exist_ok=True)
         for name in TEXT_FILES:
             shutil.copyfile(records / name, self.path / name)
         write_json(
             self.config_file, {"format_version": FORMAT_VERSION, "settings": config.to_json(), "origin": origin()}
         )
+
+    def has_weights(self) -> bool:
+        """Whether anything was learnt here yet."""
+        return self.best.exists() or bool(self.checkpoint_files())
+
+    def remove_leftovers(self) -> None:
+        """Deletes the temporary files of writes that a kill interrupted; for the trainer that holds the lock."""
+        for folder in (self.path, self.checkpoints):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
 
     def config(self) -> RunConfig:
         """Reads ``config.json``.
@@ -145,8 +170,13 @@ class RunFolder:
             UserError: No run here, or one of another format version.
         """
         if not self.exists():
-            raise UserError(f"there is no run in {self.path}; train one: python han_trainer.py --run {self.path.name}")
-        value = read_json(self.config_file)
+            raise UserError(f"there is no run in {self.path}")
+        try:
+            value = dict(read_json(self.config_file))
+        except (UserError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.config_file} is damaged; put the run aside with han_trainer.py --restart"
+            ) from error
         if value.get("format_version") != FORMAT_VERSION:
             raise UserError(
                 f"{self.config_file} has format version {value.get('format_version')}, this program reads "
@@ -185,8 +215,9 @@ def origin() -> dict[str, Any]:
     from importlib.metadata import version
 
     packages = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "nltk", "gensim")
+    words = [word for word in sys.argv[1:] if word != "--restart"]  # the command that goes on with a run has none
     return {
-        "command": " ".join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *words]),
         "commit": commit(),
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "python": platform.python_version(),
@@ -241,7 +272,7 @@ def hash_of_weights(weights: dict[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def save_weights(path: Path, model: Any, progress: Progress, optimizer: Any = None) -> None:
+def save_weights(path: Path, model: Any, progress: Progress, optimizer: Any = None, run: str = "") -> None:
     """Writes a checkpoint, whole or not at all.
 
     Args:
@@ -249,8 +280,17 @@ def save_weights(path: Path, model: Any, progress: Progress, optimizer: Any = No
         model: Has ``named_weights()``.
         progress: Stored in the header.
         optimizer: Keras optimiser whose variables go along, for a checkpoint that can be resumed.
+        run: :meth:`RunConfig.identity` of the run that it belongs to.
+
+    Raises:
+        UserError: A weight is not finite: what is saved must be worth keeping.
     """
     weights = weights_of(model)
+    if not all(np.isfinite(value).all() for value in weights.values()):
+        raise UserError(
+            "the weights are no longer finite and were not saved; begin anew with --restart and a lower "
+            "--learning_rate; earlier checkpoints are kept"
+        )
     arrays = {f"model/{name}": value for name, value in weights.items()}
     if optimizer is not None:
         arrays |= {f"optimizer/{i:03d}": np.asarray(v.numpy()) for i, v in enumerate(optimizer.variables)}
@@ -258,6 +298,7 @@ def save_weights(path: Path, model: Any, progress: Progress, optimizer: Any = No
         "format_version": FORMAT_VERSION,
         "weights_sha256": hash_of_weights(weights),
         "progress": asdict(progress),
+        "run": run,
     }
     with atomic_write(path, "wb") as file:
         # One entry: safetensors writes several in a random order, and equal runs should leave equal files.
@@ -274,6 +315,7 @@ class Checkpoint:
         optimizer: The optimiser's variables in order; empty in ``best.safetensors``.
         progress: Where the run stood.
         weights_sha256: Hash of the weights, verified.
+        run: Identity of the run that it belongs to.
     """
 
     path: Path
@@ -281,6 +323,7 @@ class Checkpoint:
     optimizer: list[np.ndarray]
     progress: Progress
     weights_sha256: str
+    run: str
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -310,7 +353,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             "the same command again"
         )
     state = [arrays[name] for name in sorted(arrays) if name.startswith("optimizer/")]
-    return Checkpoint(path, weights, state, Progress(**header["progress"]), header["weights_sha256"])
+    return Checkpoint(
+        path, weights, state, Progress(**header["progress"]), header["weights_sha256"], header.get("run", "")
+    )
 
 
 def restore(checkpoint: Checkpoint, model: Any, optimizer: Any = None) -> Progress:

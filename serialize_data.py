@@ -117,7 +117,9 @@ def main(arguments: argparse.Namespace) -> None:
     """Makes the records, whole or not at all."""
     settings = settings_from_flags(TextSettings, arguments)
     if arguments.workers < 0:
-        raise UserError(f"--workers {arguments.workers} is out of range; give a number of processes, or 0 for all cores")
+        raise UserError(
+            f"--workers {arguments.workers} is out of range; give a number of processes, or 0 for all cores"
+        )
     serialize(DataPaths(arguments.dataset, arguments.data_dir), settings, arguments.workers or usable_cores())
 
 
@@ -293,7 +295,9 @@ def check_splits(found: Survey, labels: Sequence[str], paths: DataPaths) -> None
             raise UserError(f"{paths.csv}: every document of the {split} split is of the class {next(iter(classes))!r}; "
                             f"mend it, or write it again: {again}")  # fmt: skip
     if not found.documents["valid"]:
-        log.warning("no valid split: training cannot tell the best epoch; create_csv.py makes one with --valid_share 0.1")
+        log.warning(
+            "no valid split: training cannot tell the best epoch; create_csv.py makes one with --valid_share 0.1"
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -88,6 +88,12 @@ class DataPaths:
         return self.records / "manifest.json"
 
 
+def folder_flags(data_dir: Path, runs_dir: Path | None = None) -> list[str]:
+    """The flags that a command needs to find the same folders; none for the default ones."""
+    flags = [] if data_dir == Path("data") else ["--data_dir", str(data_dir)]
+    return flags + ([] if runs_dir in {None, Path("runs")} else ["--runs_dir", str(runs_dir)])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Files appear whole or not at all
 
@@ -179,9 +185,12 @@ def read_jsonl(path: Path) -> list[Any]:
 
 
 def append_jsonl(path: Path, row: Any) -> None:
-    """Appends one line and flushes it to disk; a crash can only ever lose or cut the last line."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    """Appends one line and flushes it to disk. A crash can only cut that line; the next call drops the cut piece."""
+    with path.open("a+b") as file:
+        file.seek(0)
+        whole = file.read().rfind(b"\n") + 1
+        file.truncate(whole)
+        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
 
@@ -198,17 +207,18 @@ def sha256_of_json(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def exclusive_lock(path: Path, refusal: str) -> Iterator[None]:
+def exclusive_lock(path: Path, refusal: str = "") -> Iterator[None]:
     """Holds an advisory lock on ``path`` for the block; the kernel drops it when the process dies, however it dies.
 
     Args:
         path: The lock file; it stays behind, empty of meaning when nobody holds it.
-        refusal: The whole message of the :class:`UserError` raised when another process holds the lock.
+        refusal: The whole message of the :class:`UserError` raised when another process holds the lock; without it,
+            the lock is waited for.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (fcntl.LOCK_NB if refusal else 0))
         except BlockingIOError as error:
             raise UserError(refusal) from error
         yield
@@ -268,6 +278,13 @@ def explain_os_error(error: OSError) -> str:
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"no permission to write or read {where}; check its owner, or name another folder (see --help)"
     return f"{where}: {error.strerror or error}"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviated flags: ``--dropout 0.1`` must not pass for ``--dropout_keep_proba 0.1``."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **arguments)
 
 
 def run_script(main: Callable[[argparse.Namespace], int | None], parser: argparse.ArgumentParser) -> None:

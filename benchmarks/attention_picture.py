@@ -15,18 +15,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from utils import atomic_write, run_script  # noqa: E402
+from utils import Parser, atomic_write, run_script  # noqa: E402
 
 CELL, LINE, MARGIN = 8.43, 20, 16
 SEQUENCE = re.compile(r"\x1b\[([\d;]*)m")
 CUBE = (0, 95, 135, 175, 215, 255)  # the six steps of the 256-colour palette's cube
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="attention_picture.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="attention_picture.py", description=__doc__)
     parser.add_argument("run", help="name of the run folder")
     parser.add_argument("picture", type=Path, help="SVG file to write")
     parser.add_argument(

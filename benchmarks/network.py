@@ -16,17 +16,15 @@ from measuring import interleaved, print_table, record
 
 from config import ModelSettings, TrainingSettings
 from devices import start_tensorflow
-from utils import UserError, run_script
+from utils import Parser, UserError, run_script
 
 EMBEDDING_DIM, CLASSES = 200, 2
 PRODUCT = 2048  # rows and columns of the matrix product that measures the rate
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="network.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="network.py", description=__doc__)
     parser.add_argument("--records", type=Path, help="records folder (default: data/imdb/records, else sample's)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of all contenders (default: 7)")
     parser.add_argument("--batches", type=int, default=8, help="batches per round (default: 8)")

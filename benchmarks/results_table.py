@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from utils import UserError, atomic_write, read_jsonl, run_script, write_jsonl  # noqa: E402
+from utils import Parser, UserError, atomic_write, read_jsonl, run_script, write_jsonl  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results.jsonl"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
@@ -43,11 +43,9 @@ KEPT = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="results_table.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="results_table.py", description=__doc__)
     parser.add_argument("action", choices=("add", "write"), help="collect from run folders, or write the tables")
     parser.add_argument("runs", nargs="*", type=Path, help="run folders to collect from")
     return parser

@@ -2,8 +2,8 @@
 
     python killed_trainer.py POINT COUNT  FLAGS...
 
-POINT is ``step`` (after COUNT optimiser steps of this process), ``write`` (with the COUNT-th checkpoint written but not
-yet renamed into place), ``best`` (the same for best.safetensors) or ``never``.
+POINT is ``step`` (after COUNT optimiser steps of this process), ``never``, or the beginning of a file name (``step-``,
+``best``, ``config``, ``finished``): when the COUNT-th such file is written but not yet renamed into place.
 """
 
 import os
@@ -37,7 +37,7 @@ def main() -> None:
     def counted_replace(source: Any, target: Any) -> None:
         nonlocal left
         name = Path(target).name
-        if (point == "write" and name.startswith("step-")) or (point == "best" and name.startswith("best")):
+        if point not in {"step", "never"} and name.startswith(point):
             left -= 1
             if left == 0:
                 die()

@@ -32,7 +32,8 @@ from utils import UserError, exclusive_lock, read_json, read_jsonl
 
 ROOT = Path(__file__).parent.parent
 DRIVER = Path(__file__).parent / "killed_trainer.py"
-# 90 documents in batches of 8: 12 steps an epoch, the last batch smaller than the others; 3 epochs.
+# 90 documents in batches of 8: 12 steps an epoch, the last batch smaller than the others; 3 epochs. A checkpoint every
+# 4 steps, so that some stand on the border of an epoch.
 SETTINGS = [
     "--batch_size",
     "8",
@@ -53,11 +54,12 @@ SETTINGS = [
     "--word_dropout",
     "0.05",
     "--checkpoint_every",
-    "5",
+    "4",
     "--log_summaries_every",
     "7",
 ]
 LAST = "step-00000036.safetensors"
+KILLS = (("config", 1), ("step", 6), ("step-", 2), ("step", 5), ("best", 1), ("step", 4), ("step-", 3), ("finished", 1))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(data: Path, runs: Path, *flags: str) -> list[str]:
-    return ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(runs), *SETTINGS, *flags]
+    return ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(runs), *SETTINGS, "--device", "cpu", *flags]
 
 
 def train(
@@ -110,8 +112,8 @@ def test_a_finished_run_holds_everything(uninterrupted: RunFolder) -> None:
     best = read_checkpoint(uninterrupted.best).progress
     assert best.best_accuracy == max(row["valid_accuracy"] for row in history)
     assert [path.name for path in uninterrupted.checkpoint_files()] == [
-        "step-00000030.safetensors",
-        "step-00000035.safetensors",
+        "step-00000028.safetensors",
+        "step-00000032.safetensors",
         LAST,
     ]
 
@@ -119,8 +121,9 @@ def test_a_finished_run_holds_everything(uninterrupted: RunFolder) -> None:
 def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(
     data: Path, uninterrupted: RunFolder, tmp_path: Path
 ) -> None:
-    """Mid-epoch, during a checkpoint's write, on an epoch's last batch, during the best weights' write, at the end."""
-    for kill in (("step", 3), ("step", 8), ("write", 2), ("step", 7), ("best", 1), ("write", 4)):
+    """Before the run has begun, mid-epoch, during a checkpoint's write, on an epoch's last batch (resuming from a
+    checkpoint on its border), during the best weights' write, before the end is noted."""
+    for kill in KILLS:
         killed = train(data, tmp_path, kill=kill)
         assert killed.returncode == -signal.SIGKILL, (kill, killed.stderr)
     finished = train(data, tmp_path)
@@ -170,10 +173,39 @@ def test_other_settings_and_a_second_trainer_are_refused(data: Path, uninterrupt
     assert (uninterrupted.checkpoints / LAST).read_bytes() == before
 
 
-def test_nan_loss_is_told_and_nothing_good_is_lost(data: Path, tmp_path: Path) -> None:
-    broken = train(data, tmp_path, "--learning_rate", "1e38", "--max_grad_norm", "0", "--checkpoint_every", "1")
+@pytest.mark.parametrize("flags", [("--learning_rate", "1e38", "--max_grad_norm", "0"), ("--learning_rate", "1e20")])
+def test_numbers_that_run_away_are_told_and_never_saved(data: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
+    often = ("--warmup_steps", "0", "--evaluate_every", "1", "--checkpoint_every", "1", "--num_checkpoints", "99")
+    broken = train(data, tmp_path, *flags, *often)
     assert broken.returncode == 2
     assert "--learning_rate" in broken.stderr.splitlines()[-1] and "Traceback" not in broken.stderr
+    run = RunFolder(tmp_path / "tiny-han")
+    for path in [*run.checkpoint_files(), *run.path.glob("best*")]:
+        assert all(np.isfinite(value).all() for value in read_checkpoint(path).weights.values()), path
+
+
+def test_early_stopping_killed_before_the_end_is_noted_stays_stopped(data: Path, tmp_path: Path) -> None:
+    flags = ("--patience", "1", "--evaluate_every", "3", "--learning_rate", "0")
+    killed = train(data, tmp_path, *flags, kill=("finished", 1))
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run = RunFolder(tmp_path / "tiny-han")
+    history, last = run.history.read_bytes(), run.checkpoint_files()[-1].read_bytes()
+    again = train(data, tmp_path, *flags)
+    assert again.returncode == 0 and read_json(run.finished)["reason"] == "early stopping"
+    assert read_json(run.finished)["step"] == 6
+    assert run.history.read_bytes() == history and run.checkpoint_files()[-1].read_bytes() == last
+
+
+def test_a_start_that_learnt_nothing_does_not_pin_its_settings(data: Path, tmp_path: Path) -> None:
+    begun = train(data, tmp_path, kill=("step", 1))
+    assert begun.returncode == -signal.SIGKILL
+    other = train(data, tmp_path, "--num_epochs", "1")
+    assert other.returncode == 0, other.stderr
+    assert RunFolder(tmp_path / "tiny-han").config().training.num_epochs == 1
+    restarted = train(data, tmp_path, "--restart", "--num_epochs", "1", "--cell", "lstm", "--mixed_precision")
+    assert restarted.returncode == 0, restarted.stderr
+    assert (tmp_path / "tiny-han.old1/finished.json").exists()
+    assert "--restart" not in read_json(tmp_path / "tiny-han/config.json")["origin"]["command"]
 
 
 def test_a_gpu_that_is_not_there_is_told(data: Path, tmp_path: Path) -> None:
@@ -269,11 +301,15 @@ def test_following_yields_each_checkpoint_once_and_ends_with_the_training(
             run.finished.write_text("{}")
         for step in steps or []:
             save_weights(run.checkpoints / f"step-{step:08d}.safetensors", model, Progress(step=step))
-            # A trainer keeps few: an old one may vanish between being seen and being read.
-            if step == 3:
-                (run.checkpoints / "step-00000002.safetensors").unlink()
+
+    def vanishing(path: Path) -> run_folder.Checkpoint:
+        """A trainer keeps few: an old one may vanish between being seen and being read."""
+        if run_folder.step_of(path) == 2:
+            path.unlink()
+        return read_checkpoint(path)
 
     monkeypatch.setattr(run_folder.time, "sleep", meanwhile)
+    monkeypatch.setattr(run_folder, "read_checkpoint", vanishing)
     assert [checkpoint.progress.step for checkpoint in follow_checkpoints(run)] == [1, 3, 4]
 
 
@@ -311,7 +347,7 @@ def test_tester_follows_a_running_trainer_and_then_tests_the_best(data: Path, tm
     run = RunFolder(tmp_path / "tiny-han")
     rows = read_jsonl(run.results)
     steps = [row["step"] for row in rows if row["split"] == "valid"]
-    assert steps == sorted(set(steps)) == [5, 10, 15, 20, 25, 30, 35, 36]
+    assert steps == sorted(set(steps)) == list(range(4, 37, 4))
     best = read_checkpoint(run.best)
     tested = [row for row in rows if row["split"] == "test"]
     assert [row["weights_sha256"] for row in tested] == [best.weights_sha256]
