@@ -1,8 +1,8 @@
 """Text becomes sentences, sentences become words, words become ids: the one function that every consumer calls.
 
 Serialising, testing, explaining and the web page all go through :class:`TextProcessor`, so a word means the same
-everywhere. Every word carries ``(start, end)`` into the *original* text: markup is blanked with as many characters as it
-had, and nothing is ever inserted, removed or lower-cased before the words are found.
+everywhere. Every word carries ``(start, end)`` into the *original* text: markup is blanked with as many characters as
+it had, and nothing is ever inserted, removed or lower-cased before the words are found.
 
 * Sentences: Punkt (Kiss and Strunk, *Unsupervised Multilingual Sentence Boundary Detection*, Computational Linguistics
   32, 2006). NLTK trains it; :class:`SentenceSplitter` applies what was learnt, with NLTK's results and about ten times
@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import regex  # NLTK's engine: its idea of a letter (combining marks included) is part of Punkt's results
+import regex  # NLTK's engine: what it takes for a letter is part of Punkt's results
 
 from utils import FORMAT_VERSION, UserError, atomic_write, read_json
 
@@ -47,12 +47,12 @@ Span = tuple[int, int]
 # Markup: blanked in place, so that every offset still points into the original text
 
 PARAGRAPH_TAGS = (
-    "address article aside blockquote body br center dd div dl dt figure footer form h1 h2 h3 h4 h5 h6 head header hr html "
-    "li main nav ol p pre section table tbody td tfoot th thead title tr ul"
+    "address article aside blockquote body br center dd div dl dt figure footer form h1 h2 h3 h4 h5 h6 head header hr "
+    "html li main nav ol p pre section table tbody td tfoot th thead title tr ul"
 )
 OTHER_TAGS = (
-    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q s samp small span strike strong "
-    "sub sup tt u var wbr"
+    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark q s samp small span strike "
+    "strong sub sup tt u var wbr"
 )
 # Only names that HTML knows: people also write <sigh> and <3.
 MARKUP = re.compile(
@@ -123,11 +123,11 @@ ANY_UPPER = INITIAL_UPPER | INTERNAL_UPPER | UNKNOWN_UPPER
 ANY_LOWER = INITIAL_LOWER | INTERNAL_LOWER | UNKNOWN_LOWER
 
 COMMON_ABBREVIATIONS = frozenset(
-    re.split(
-        r"\s+",
-        "mr mrs ms messrs mme dr drs prof rev fr hon st mt ft sgt lt col gen capt cpl pvt maj cmdr adm sen rep gov pres "
-        "supt jr sr bros inc ltd corp co vs dept univ assn approx est vol vols pp ed eds fig jan feb apr aug sept oct nov "
-        "dec e.g i.e a.k.a a.m p.m u.s u.s.a u.k u.n d.c l.a n.y ph.d b.a m.a m.d b.c a.d etc",
+    re.findall(
+        r"\S+",
+        "mr mrs ms messrs mme dr drs prof rev fr hon st mt ft sgt lt col gen capt cpl pvt maj cmdr adm sen rep gov "
+        "pres supt jr sr bros inc ltd corp co vs dept univ assn approx est vol vols pp ed eds fig jan feb apr aug sept "
+        "oct nov dec e.g i.e a.k.a a.m p.m u.s u.s.a u.k u.n d.c l.a n.y ph.d b.a m.a m.d b.c a.d etc",
     )
 )
 
@@ -153,7 +153,7 @@ ELLIPSIS = regex.compile(r"\.\.+$")
 NUMBER = regex.compile(r"^-?[\.,]?\d[\d,\.-]*\.?$")
 INITIAL = regex.compile(r"[^\W\d]\.$")
 NUMBER_TYPE = "##number##"
-REMEMBERED_DECISIONS = 50_000
+REMEMBERED_DECISIONS, REMEMBERED_LENGTH = 50_000, 60
 
 
 @dataclass(frozen=True)
@@ -209,11 +209,13 @@ class SentenceSplitter:
         after = match.start(1)
         context_end = at + 2 if after < 0 else NEXT_WORD.match(text, after, stop).end()  # type: ignore[union-attr]
         context = text[word_start:context_end]
-        decision = self._decisions.get(context)
-        if decision is None:
+        if (decision := self._decisions.get(context)) is not None:
+            return decision
+        decision = self._contains_end(context)
+        if len(context) <= REMEMBERED_LENGTH:
             if len(self._decisions) >= REMEMBERED_DECISIONS:
                 self._decisions.clear()
-            decision = self._decisions[context] = self._contains_end(context)
+            self._decisions[context] = decision
         return decision
 
     def _contains_end(self, context: str) -> bool:
@@ -404,24 +406,40 @@ def quick_trainer() -> Any:
     @functools.cache
     def facts(word: str) -> tuple[Any, ...]:
         token = punkt.PunktToken(word)
-        return (token.type, token.period_final, token.first_case, bool(token.is_alpha), bool(token.is_ellipsis),
-                bool(token.is_initial), bool(token.is_non_punct), token.is_number)  # fmt: skip
+        return (
+            token.type,
+            token.period_final,
+            token.first_case,
+            bool(token.is_alpha),
+            bool(token.is_ellipsis),
+            bool(token.is_initial),
+            bool(token.is_non_punct),
+            token.is_number,
+        )
 
-    class Token(punkt.PunktToken):  # type: ignore[misc]
-        __slots__ = ("first_case", "is_alpha", "is_ellipsis", "is_initial", "is_non_punct", "is_number")
+    class Token(punkt.PunktToken):
+        __slots__ = tuple("first_case is_alpha is_ellipsis is_initial is_non_punct is_number".split())  # noqa: SIM905
 
         def __init__(self, word: str, parastart: bool | None = None, linestart: bool | None = None) -> None:
             self.tok = word
             self.parastart, self.linestart = parastart, linestart
             self.sentbreak = self.abbr = self.ellipsis = None
-            (self.type, self.period_final, self.first_case, self.is_alpha, self.is_ellipsis, self.is_initial,
-             self.is_non_punct, self.is_number) = facts(word)  # fmt: skip
+            (
+                self.type,
+                self.period_final,
+                self.first_case,
+                self.is_alpha,
+                self.is_ellipsis,
+                self.is_initial,
+                self.is_non_punct,
+                self.is_number,
+            ) = facts(word)
 
-    class Language(punkt.PunktLanguageVars):  # type: ignore[misc]
+    class Language(punkt.PunktLanguageVars):
         def word_tokenize(self, line: str) -> list[str]:
             return punkt_words(line)
 
-    class Trainer(punkt.PunktTrainer):  # type: ignore[misc]
+    class Trainer(punkt.PunktTrainer):
         def _unique_types(self, tokens: list[Token]) -> list[str]:
             # NLTK's set has another order in every process; the order can matter to types with two full stops.
             return sorted({token.type for token in tokens})
@@ -440,6 +458,7 @@ UNSPACED = (
 )
 PICTURE = r"[\u2190-\u21ff\u2300-\u27bf\u2900-\u297f\u2b00-\u2bff\U0001f000-\U0001f1e5\U0001f200-\U0001faff]"
 PICTURE_CHANGES = r"[\ufe0f\u20e3\U0001f3fb-\U0001f3ff]"  # shown in colour, on a key, with a tone of skin
+OTHER_PLANES = r"\U00010000-\U0001cfff\U0001d400-\U0001d7ff\U0001e000-\U0001efff"  # letters beyond the first plane
 ENTITY_NAME = r"[A-Za-z][A-Za-z0-9]{1,7}"  # &quot; and its like are one word
 INVISIBLE = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ud800-\udfff"
 
@@ -448,7 +467,7 @@ INVISIBLE = r"\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\u
 def word_pattern() -> re.Pattern[str]:
     """The regular expression whose matches are the words and signs of a text, in any script.
 
-    * ``well-made``, ``don't``, ``AT&T`` and ``U.S`` are one word each; so are ``10/10``, ``7.5/10``, ``1,000`` and ``3:45``.
+    * ``well-made``, ``don't``, ``AT&T`` and ``U.S`` are one word each; so are ``10/10``, ``7.5/10`` and ``1,000``.
     * ``!``, ``?!``, ``...``, ``***`` and ``--`` are runs, cut after three signs (five stars) so that they stay few;
       emoticons and emoji with all their modifiers are words; any other sign stands alone.
     * In scripts without spaces each character is a word, with its combining marks.
@@ -456,9 +475,13 @@ def word_pattern() -> re.Pattern[str]:
     The letters of the Basic Multilingual Plane are listed one by one: compiled, they are one table look-up per
     character, about a quarter faster on English text than ``\\w`` and right for combining marks, which are not ``\\w``.
     """
-    letter = f"[{''.join(character_ranges(is_word_character))}\U00010000-\U0001cfff\U0001d400-\U0001d7ff\U0001e000-\U0001efff]"
+    letter = f"[{''.join(character_ranges(is_word_character))}{OTHER_PLANES}]"
     mark = f"[{''.join(character_ranges(is_mark))}]"
-    joiner = rf"['’\-.,:/&](?:(?<=['’\-])|(?<=&)(?!{ENTITY_NAME};)|(?<=\d.)(?=\d)|(?<=[A-Za-z]\.)(?<!{letter}{letter}\.)(?=[A-Za-z](?!{letter})))"
+    joiner = (
+        r"['’\-.,:/&](?:(?<=['’\-])"  # don't, well-made
+        rf"|(?<=&)(?!{ENTITY_NAME};)|(?<=\d.)(?=\d)"  # AT&T, 7.5/10
+        rf"|(?<=[A-Za-z]\.)(?<!{letter}{letter}\.)(?=[A-Za-z](?!{letter})))"  # U.S
+    )
     return re.compile(
         rf"{letter}++(?:{joiner}{letter}++)*+"
         r"|(?=[!?.:;=*\-&<^_~(])(?:"  # most signs are none of these, and then the list is not gone through
@@ -627,7 +650,8 @@ class Vocabulary:
         """Checks and indexes the words.
 
         Raises:
-            ValueError: The special words are not where they belong, or a word is empty, holds white space or comes twice.
+            ValueError: The special words are not where they belong, or a word is empty, holds white space or comes
+                twice.
         """
         self.words = list(words)
         if self.words[:2] != [PAD, UNKNOWN]:
@@ -636,8 +660,9 @@ class Vocabulary:
         if len(self._ids) < len(self.words):
             twice = next(word for number, word in enumerate(self.words) if self._ids[word] != number)
             raise ValueError(f"the word {twice!r} comes twice")
-        if bad := next((word for word in self.words if len(word.split()) != 1), None):
-            raise ValueError(f"{bad!r} is not one word")
+        for word in self.words:
+            if word.split() != [word]:
+                raise ValueError(f"{word!r} is not one word")
 
     @classmethod
     def from_counts(cls, counts: Iterable[tuple[str, int]], min_count: int) -> Vocabulary:

@@ -13,7 +13,7 @@ array with one row per document in the order of the documents (:data:`INDEX_TYPE
 picks any document at random with one ``pread``, so that the order of an epoch is a pure function of (seed, epoch) and
 memory does not grow with the data.
 
-``manifest.json`` is written last and knows the size and SHA-256 of every file: a shard that was cut on a record boundary
+``manifest.json`` is written last and knows the size and SHA-256 of every file: a shard that was cut between two records
 reads as a shorter valid shard, and only the manifest tells.
 
 Layer 1 of the house: no TensorFlow.
@@ -60,7 +60,7 @@ def index_name(split: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # tf.train.Example by hand
 #
-# Protocol buffers' wire format: a field is a tag byte (number << 3 | kind), and for kind 2 a length and that many bytes.
+# Protocol buffers' wire format: a field is a tag byte (number << 3 | kind) and, for kind 2, a length and its content.
 #   Example  { 1: Features }      Features { 1: map entry, repeated }     map entry { 1: key, 2: Feature }
 #   Feature  { 1: BytesList, 3: Int64List }    BytesList { 1: bytes }     Int64List { 1: packed varints }
 # Every tag but Feature's third has number 1 or 2 and kind 2.
@@ -198,7 +198,7 @@ def decode_example(payload: bytes) -> Document:
         (label,) = decode_varints(values[b"label"])
         token_ids, lengths = decode_varints(values[b"token_ids"]), decode_varints(values[b"words_per_sentence"])
         return Document(values[b"id"].decode(), label, token_ids, lengths)
-    except (LookupError, TypeError, StopIteration) as error:
+    except (LookupError, TypeError, ValueError, StopIteration) as error:
         raise ValueError(f"not one of this project's records ({error!r})") from error
 
 
@@ -282,8 +282,9 @@ class RecordWriter:
     def __enter__(self) -> RecordWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 traceback: TracebackType | None) -> None:  # fmt: skip
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         with self._file:
             if kind is None:
                 self._file.flush()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns ``data/<dataset>/<dataset>.csv`` into records, a vocabulary and initial word vectors: ``data/<dataset>/records``.
+"""Turns ``data/<dataset>/<dataset>.csv`` into records, a vocabulary and first word vectors: ``data/<dataset>/records``.
 
     python serialize_data.py imdb
 
@@ -75,7 +75,6 @@ from utils import (
     UserError,
     atomic_write,
     exclusive_lock,
-    flush_to_disk,
     log,
     progress,
     run_script,
@@ -112,8 +111,13 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("dataset", help="name of the data set, for example imdb")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of all data sets (default: data)")
-    parser.add_argument("--workers", type=int, default=0, help="processes (default: 0, one per core); the records are the "
-                        "same for any number, word2vec vectors repeat to the bit with 1 only")  # fmt: skip
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        help="processes (default: 0, one per core); the records are the "
+        "same for any number, word2vec vectors repeat to the bit with 1 only",
+    )
     add_flags(parser, TextSettings)
     return parser
 
@@ -149,12 +153,13 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[st
     """
     if not paths.csv.is_file():
         raise UserError(f"{paths.csv} is not there; run first: {create_csv_command(paths)}")
+    labels = read_labels(paths)
     refusal = f"another serialize_data.py is at work on {paths.folder}; wait until it has ended"
     with exclusive_lock(paths.folder / ".serialize_data.lock", refusal), new_folder(paths.records) as folder:
         spool = folder / "spool"
         spool.mkdir()
         with worker_pool(workers) as pool:
-            manifest = Serializer(paths, settings, folder, spool, pool, workers).run()
+            manifest = Serializer(paths, settings, labels, folder, spool, pool, workers).run()
         shutil.rmtree(spool)
         write_json(folder / MANIFEST_FILE, manifest)
     log.info("records are in %s", paths.records)
@@ -201,8 +206,10 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
             pool.submit(get_ready)
         yield pool
     except BrokenProcessPool as error:
-        raise UserError("a worker process was killed, most likely for lack of memory; "
-                        "run the same command again with fewer --workers") from error  # fmt: skip
+        raise UserError(
+            "a worker process was killed, most likely for lack of memory; "
+            "run the same command again with fewer --workers"
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -228,8 +235,9 @@ def get_ready() -> None:
     word_pattern()
 
 
-def in_order(pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Iterable[Task],
-             on_their_way: int) -> Iterator[Result]:  # fmt: skip
+def in_order(
+    pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Iterable[Task], on_their_way: int
+) -> Iterator[Result]:
     """Results in the order of the tasks, of which no more than ``on_their_way`` are taken ahead: memory stays flat."""
     waiting: deque[Future[Result]] = deque()
     for task in tasks:
@@ -302,11 +310,15 @@ def check_splits(found: Survey, labels: Sequence[str], paths: DataPaths) -> None
             raise UserError(f"{paths.csv} has no document in the {split} split; mend it, or write it again: {again}")
     for split, classes in found.classes.items():
         if unknown := sorted(classes.keys() - set(labels)):
-            raise UserError(f"{paths.csv}: the label {unknown[0][:50]!r} in the {split} split is not in {paths.labels}; "
-                            f"mend one of them, or write both again: {again}")  # fmt: skip
+            raise UserError(
+                f"{paths.csv}: the label {unknown[0][:50]!r} in the {split} split is not in {paths.labels}; "
+                f"mend one of them, or write both again: {again}"
+            )
         if len(classes) < 2:
-            raise UserError(f"{paths.csv}: every document of the {split} split is of the class {next(iter(classes))!r}; "
-                            f"mend it, or write it again: {again}")  # fmt: skip
+            raise UserError(
+                f"{paths.csv}: every document of the {split} split is of the class {next(iter(classes))!r}; "
+                f"mend it, or write it again: {again}"
+            )
     if not found.documents["valid"]:
         log.warning(
             "no valid split: training cannot tell the best epoch; create_csv.py makes one with --valid_share 0.1"
@@ -435,8 +447,19 @@ class Spool:
         self.numbers.new.clear()
         self._chunks.flush()
         self._words.flush()
-        return SpooledChunk(chunk.split, self.generation, offset, len(names), len(words_per_sentence), len(token_ids),
-                            cut_words, cut_documents, empty, longest_words, max(sentences_per_document))  # fmt: skip
+        return SpooledChunk(
+            chunk.split,
+            self.generation,
+            offset,
+            len(names),
+            len(words_per_sentence),
+            len(token_ids),
+            cut_words,
+            cut_documents,
+            empty,
+            longest_words,
+            max(sentences_per_document),
+        )
 
     def close(self) -> None:
         """Closes both files."""
@@ -510,6 +533,16 @@ def merged_counts(paths: Sequence[Path]) -> Iterator[tuple[str, int]]:
             yield word, sum(count for _, count in group)
 
 
+def frequent_words(paths: Sequence[Path], min_count: int) -> tuple[list[tuple[str, int]], int]:
+    """(word, count) of the words with at least ``min_count`` occurrences, and how many words there are in all."""
+    frequent, different = [], 0
+    for word, count in merged_counts(paths):
+        different += 1
+        if count >= min_count:
+            frequent.append((word, count))
+    return frequent, different
+
+
 def parse_count(line: str) -> tuple[str, int]:
     """``word<tab>count``"""
     word, _, count = line.rpartition("\t")
@@ -577,6 +610,7 @@ class Serializer:
     Attributes:
         paths: Where the data set lives.
         settings: How text becomes ids.
+        labels: The names of the classes.
         folder: The new records folder.
         spool: Folder of the temporary files, within ``folder``.
         pool: The workers.
@@ -585,6 +619,7 @@ class Serializer:
 
     paths: DataPaths
     settings: TextSettings
+    labels: list[str]
     folder: Path
     spool: Path
     pool: ProcessPoolExecutor
@@ -592,34 +627,33 @@ class Serializer:
 
     def run(self) -> dict[str, Any]:
         """All steps but the last; returns the manifest, which is to be written when everything else is on disk."""
-        labels = read_labels(self.paths)
         csv_sha256 = self.pool.submit(sha256_of_file, self.paths.csv)
-        found = self.survey(labels)
+        found = self.survey()
         processor = self.learn_to_split(found)
-        spooled = self.spool_words(found, labels)
+        spooled = self.spool_words(found)
         vocabulary = self.fix_vocabulary(spooled)
-        splits = self.write_records(spooled, labels, found)
+        splits = self.write_records(spooled, found)
         embeddings = self.make_vectors(spooled, vocabulary)
-        show_documents(found.first, processor, vocabulary, labels)
+        show_documents(found.first, processor, vocabulary, self.labels)
         with atomic_write(self.folder / LABELS_FILE, newline="\n") as file:
-            file.writelines(f"{label}\n" for label in labels)
+            file.writelines(f"{label}\n" for label in self.labels)
         return {
             "format_version": FORMAT_VERSION,
             "dataset": self.paths.dataset,
             "settings": to_json(self.settings),
             "csv": {"name": self.paths.csv.name, "sha256": csv_sha256.result()},
-            "labels": labels,
+            "labels": self.labels,
             "vocabulary_size": len(vocabulary),
             "embeddings": embeddings,
             "splits": splits,
             "files": describe_files(self.folder, (path.name for path in self.folder.iterdir() if path.is_file())),
         }
 
-    def survey(self, labels: list[str]) -> Survey:
+    def survey(self) -> Survey:
         """Step 1, first half: counts and a sample."""
         with timed("survey") as said:
             found = survey(read_csv(self.paths.csv), self.settings)
-            check_splits(found, labels, self.paths)
+            check_splits(found, self.labels, self.paths)
             said.append(", ".join(f"{split} {found.documents[split]:,}" for split in SPLITS if found.documents[split]))
         return found
 
@@ -635,11 +669,11 @@ class Serializer:
         processor.save(self.folder / SPLITTER_FILE)
         return processor
 
-    def spool_words(self, found: Survey, labels: list[str]) -> list[SpooledChunk]:
+    def spool_words(self, found: Survey) -> list[SpooledChunk]:
         """Step 2: every text that is needed, cut into words once."""
         splits = SPLITS if self.settings.embeddings == "word2vec" else LABELLED_SPLITS
         documents = sum(found.documents[split] for split in splits)
-        class_ids = {label: number for number, label in enumerate(labels)}
+        class_ids = {label: number for number, label in enumerate(self.labels)}
         spooled = []
         with timed("words") as said:
             chunks = chunks_of(read_csv(self.paths.csv), class_ids, splits)
@@ -661,33 +695,35 @@ class Serializer:
                     training.append(chunk)
             count = functools.partial(count_generation, folder=self.spool)
             counted = self.pool.map(count, filter(None, by_generation.values()))
-            different = itertools.count()
-            counts = (row for row in merged_counts(list(counted)) if next(different) >= 0)
-            vocabulary = Vocabulary.from_counts(counts, self.settings.min_count)
+            frequent, different = frequent_words(list(counted), self.settings.min_count)
+            vocabulary = Vocabulary.from_counts(frequent, self.settings.min_count)
             vocabulary.save(self.folder / VOCABULARY_FILE)
             list(self.pool.map(functools.partial(translate_generation, folder=self.spool), by_generation))
-            said.append(
-                f"{len(vocabulary):,} of {next(different):,} words are seen at least {self.settings.min_count} times"
-            )
+            said.append(f"{len(vocabulary):,} of {different:,} words are seen at least {self.settings.min_count} times")
         return vocabulary
 
-    def write_records(self, spooled: list[SpooledChunk], labels: list[str], found: Survey) -> dict[str, Any]:
+    def write_records(self, spooled: list[SpooledChunk], found: Survey) -> dict[str, Any]:
         """Step 4: the shards and the index of each split; returns what the manifest says of the splits."""
+        by_split = {split: [chunk for chunk in spooled if chunk.split == split] for split in LABELLED_SPLITS}
         described = {}
         with timed("records") as said:
-            for split in (split for split in LABELLED_SPLITS if found.documents[split]):
-                chunks = [chunk for chunk in spooled if chunk.split == split]
-                shards = shards_of(split, chunks)
-                written = list(self.pool.map(functools.partial(write_shard, folder=self.spool), shards))
-                write_index(self.folder, split, [index for index, _ in written])
+            shards = [shard for split, chunks in by_split.items() if chunks for shard in shards_of(split, chunks)]
+            written = list(self.pool.map(functools.partial(write_shard, folder=self.spool), shards))
+            for split in dict.fromkeys(shard.split for shard in shards):
+                own = [
+                    (shard, rows, unknown)
+                    for shard, (rows, unknown) in zip(shards, written, strict=True)
+                    if shard.split == split
+                ]
+                write_index(self.folder, split, [rows for _, rows, _ in own])
                 described[split] = {
-                    **describe_split(chunks),
-                    "unknown_words": sum(unknown for _, unknown in written),
-                    "labels": {label: found.classes[split][label] for label in labels},
-                    "shards": [shard_name(split, shard.number, shard.shards) for shard in shards],
+                    **describe_split(by_split[split]),
+                    "unknown_words": sum(unknown for _, _, unknown in own),
+                    "labels": {label: found.classes[split][label] for label in self.labels},
+                    "shards": [shard_name(split, shard.number, shard.shards) for shard, _, _ in own],
                     "index": index_name(split),
                 }
-            said.append(f"{sum(len(split['shards']) for split in described.values())} shards")
+            said.append(f"{len(shards)} shards")
         for split, facts in described.items():
             log.info("%s", split_line(split, facts))
         return described
@@ -702,9 +738,8 @@ class Serializer:
                 parts = self.write_corpus([chunk for chunk in spooled if chunk.split in CORPUS_SPLITS])
                 dim, epochs = settings.embedding_dim, settings.word2vec_epochs
                 vectors, hits = train_word2vec(parts, size, dim, epochs, settings.seed, self.workers)
-            with (self.folder / EMBEDDINGS_FILE).open("wb") as file:
+            with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as file:
                 np.save(file, vectors)
-                flush_to_disk(file)
             said.append(
                 f"{settings.embeddings}: {hits:,} words hit, {size - 1 - hits:,} missed (random), <pad> is zero"
             )
@@ -713,8 +748,8 @@ class Serializer:
     def write_corpus(self, chunks: list[SpooledChunk]) -> list[Path]:
         """The text that word vectors are learnt from, in parts, each of chunks from everywhere in the corpus.
 
-        Were the parts cut one after another, those at the end, which are all of one class where the CSV is sorted, would
-        weigh more; that cost 0.8% accuracy of a classifier on mean vectors.
+        Were the parts cut one after another, those that happen to come last would weigh more, and where the CSV is
+        sorted they are all of a kind; that cost a classifier on mean vectors 0.8% of accuracy.
         """
         count = max(1, round(sum(chunk.words for chunk in chunks) / WORDS_PER_PART))
         paths = [self.spool / f"part-{number:05d}.npz" for number in range(count)]

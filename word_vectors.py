@@ -7,14 +7,13 @@ vectors shall be large, for the word and a few words drawn at random small.
 The usual programs take one pair after another: vector operations that wait for memory. Here a block of 32 consecutive
 words shares its neighbours (its own words and a few on either side) and its random words, so that a block is three
 products of small matrices, as Ji, Satish, Li and Dubey proposed (*Parallelizing Word2Vec in Shared and Distributed
-Memory*, 2016). The expected gradient is the same; on IMDB it takes about a third of gensim's time for vectors that serve
-a classifier as well (docs/performance.md). Four lanes of blocks are computed from the same vectors, by as many threads
-as there are cores, and added in a fixed order: the result is the same to the bit for any number of workers. (On another
-kind of processor the matrix products may round differently.)
+Memory*, 2016). The expected gradient is the same, the time a fraction of gensim's. Four lanes of blocks are computed
+from the same vectors, by as many threads as there are cores, and added in a fixed order: the result is the same to the
+bit for any number of workers. (On another kind of processor the matrix products may round differently.)
 
-Only frequent rows need care: a batch adds up hundreds of gradients of ``the``, all taken at the same place, and such a
-step could overshoot and diverge. So the sum of a row's gradients in a batch is scaled down as if it had come from at most
-:data:`MOST_PAIRS` pairs.
+Only frequent rows need care: a batch adds up thousands of gradients of ``the``, all taken at the same place, and such a
+step could overshoot and diverge. So the sum of a row's gradients in a batch is scaled down as if it had come from at
+most :data:`MOST_PAIRS` pairs.
 
 Axes::
 
@@ -96,8 +95,9 @@ def count_words(parts: Sequence[Path], vocabulary_size: int) -> NDArray[np.int64
 # Training
 
 
-def train_word2vec(parts: Sequence[Path], vocabulary_size: int, dim: int, epochs: int, seed: int, workers: int = 1
-                   ) -> tuple[Floats, int]:  # fmt: skip
+def train_word2vec(
+    parts: Sequence[Path], vocabulary_size: int, dim: int, epochs: int, seed: int, workers: int = 1
+) -> tuple[Floats, int]:
     """Trains skip-gram vectors on a corpus.
 
     Args:
@@ -151,7 +151,7 @@ def kept_share(counts: NDArray[np.int64]) -> Floats:
 @contextlib.contextmanager
 def one_thread_per_product() -> Iterator[None]:
     """Keeps the matrix products, which are small, from starting threads of their own."""
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(1, user_api="blas"):
         yield
@@ -171,8 +171,9 @@ class SkipGram:
     outputs: Floats
     draw: NDArray[np.float64]
 
-    def train_part(self, part: Path, keep: Floats, rate: float, seed: tuple[int, ...], threads: ThreadPoolExecutor
-                   ) -> None:  # fmt: skip
+    def train_part(
+        self, part: Path, keep: Floats, rate: float, seed: tuple[int, ...], threads: ThreadPoolExecutor
+    ) -> None:
         """One pass over one part of the corpus, its blocks in random order."""
         generator = np.random.default_rng(seed)
         words, document = read_part(part)
@@ -181,15 +182,19 @@ class SkipGram:
         order = generator.permutation(len(blocks))
         for start in range(0, len(order), LANES * LANE_BLOCKS):
             lanes = np.array_split(order[start : start + LANES * LANE_BLOCKS], LANES)
-            tasks = [threads.submit(self.changes, blocks, lane, rate, (*seed, start, number))
-                     for number, lane in enumerate(lanes) if len(lane)]  # fmt: skip
+            tasks = [
+                threads.submit(self.changes, blocks, lane, rate, (*seed, start, number))
+                for number, lane in enumerate(lanes)
+                if len(lane)
+            ]
             inputs, outputs = zip(*(task.result() for task in tasks), strict=True)  # all, before the first is added
             adding = threads.submit(add, self.inputs, inputs)
             add(self.outputs, outputs)
             adding.result()
 
-    def changes(self, blocks: Blocks, chosen: NDArray[np.int64], rate: float, seed: tuple[int, ...]
-                ) -> tuple[Change, Change]:  # fmt: skip
+    def changes(
+        self, blocks: Blocks, chosen: NDArray[np.int64], rate: float, seed: tuple[int, ...]
+    ) -> tuple[Change, Change]:
         """What a lane of blocks adds to the two tables."""
         generator = np.random.Generator(np.random.SFC64(seed))
         rows = blocks.rows(chosen)  # [M, B]
@@ -204,13 +209,14 @@ class SkipGram:
         return Change(rows, row_vectors, pairs * (1 + NEGATIVES)), Change(columns, column_vectors, column_pairs)
 
 
-def ascent(inputs: Floats, outputs: Floats, is_pair: NDArray[np.bool_], pairs: Floats, rate: float
-           ) -> tuple[Floats, Floats]:  # fmt: skip
+def ascent(
+    inputs: Floats, outputs: Floats, is_pair: NDArray[np.bool_], pairs: Floats, rate: float
+) -> tuple[Floats, Floats]:
     """``rate`` times the gradient of the blocks' log-likelihood.
 
     For row i, column j, x_ij the product of their vectors, s the logistic function and n_i the row's number of pairs,
-    the log-likelihood is the sum of log s(x_ij) over the pairs, plus NEGATIVE_WEIGHT * n_i times the sum of log s(-x_ij)
-    over the drawn columns.
+    the log-likelihood is the sum of log s(x_ij) over the pairs, plus NEGATIVE_WEIGHT * n_i times the sum of
+    log s(-x_ij) over the drawn columns.
 
     Args:
         inputs: float32 [M, B, E].
@@ -251,7 +257,7 @@ class Change(NamedTuple):
 
 
 def add(table: Floats, changes: Sequence[Change]) -> None:
-    """Adds vectors to rows of a table [V, E], scaled down where a row's stem from more than MOST_PAIRS pairs together."""
+    """Adds vectors to rows of a table [V, E], scaled down where those of a row stem from more than MOST_PAIRS pairs."""
     rows = np.concatenate([change.rows.reshape(-1) for change in changes])
     total = np.bincount(rows, np.concatenate([change.pairs.reshape(-1) for change in changes]), len(table))
     scale = np.minimum(1, MOST_PAIRS / np.maximum(total, 1)).astype(np.float32)
@@ -320,7 +326,7 @@ class Blocks:
         around = chosen[:, None] * BLOCK_WORDS + np.arange(BLOCK_WORDS + 2 * WINDOW)
         document = self.document[around]
         mine = document[:, None, WINDOW:-WINDOW]
-        return self.words[around], (DISTANCES <= windows) & (document[:, :, None] == mine) & (mine >= 0)
+        return self.words[around], (windows >= DISTANCES) & (document[:, :, None] == mine) & (mine >= 0)
 
 
 # int8 [B + 2 W, B]: how far apart column and row are; a word is no neighbour of itself.

@@ -1,0 +1,423 @@
+"""From a CSV to records: what is in them, that they do not depend on the workers, and that a failure costs nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import serialize_data
+from config import TextSettings
+from corpora import CSV_COLUMNS, CsvRow, read_csv
+from data_processing import Vocabulary, load_text_processing
+from records import RecordReader, decode_example, read_index, verify_records
+from sample_corpus import generate
+from serialize_data import (
+    Chunk,
+    SpooledChunk,
+    chunks_of,
+    in_order,
+    new_folder,
+    serialize,
+    shards_of,
+    survey,
+    worker_pool,
+)
+from utils import DataPaths, UserError, exclusive_lock, read_json
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = TextSettings(min_count=2, max_words_per_sentence=12, max_sentences_per_document=9, splitter_documents=40,
+                        embeddings="word2vec", embedding_dim=6, word2vec_epochs=1)  # fmt: skip
+SPLITS = ["train"] * 5 + ["valid"] + ["test"] * 3 + ["unlabelled"] * 3
+LABELS = ["negative", "positive"]
+
+
+def make_rows() -> list[CsvRow]:
+    """160 made-up reviews in all four splits, among them one without a word."""
+    rows = []
+    for number, review in enumerate(itertools.islice(generate(5), 160)):
+        split = SPLITS[number % len(SPLITS)]
+        label = "" if split == "unlabelled" else LABELS[number // len(SPLITS) % 2]
+        text = f"{split}word{number % 3} {review.text}"
+        rows.append(CsvRow(f"{split}/{number}", split, label, number % 2, text))
+    rows[24] = rows[24]._replace(text="<br />\u200b")
+    return rows
+
+
+def write_data(data_dir: Path, rows: list[CsvRow], labels: list[str] = LABELS) -> DataPaths:
+    paths = DataPaths("films", data_dir)
+    paths.folder.mkdir(parents=True)
+    with paths.csv.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerows([CSV_COLUMNS, *rows])
+    paths.labels.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    return paths
+
+
+class InThisProcess(Executor):
+    """Does each task at once; the state of a worker is that of this process."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **named))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+@contextlib.contextmanager
+def no_worker_pool(workers: int) -> Iterator[Executor]:
+    try:
+        yield InThisProcess()
+    finally:
+        if serialize_data._spool is not None:
+            serialize_data._spool.close()
+        serialize_data._spool = None
+        serialize_data.load_processor.cache_clear()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serialises in this process, in small chunks and shards."""
+    monkeypatch.setattr(serialize_data, "worker_pool", no_worker_pool)
+    monkeypatch.setattr(serialize_data, "CHUNK_DOCUMENTS", 7)
+    monkeypatch.setattr(serialize_data, "DOCUMENTS_PER_SHARD", 20)
+    monkeypatch.setattr(serialize_data, "WORDS_PER_PART", 2000)
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> DataPaths:
+    return write_data(tmp_path, make_rows())
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is in the records
+
+
+@pytest.mark.usefixtures("quick")
+def test_records_hold_every_document_as_the_text_processing_sees_it(paths: DataPaths) -> None:
+    manifest = serialize(paths, SETTINGS, 1)
+    assert manifest == read_json(paths.manifest) == verify_records(paths.records)
+    processor, vocabulary = load_text_processing(paths.records)
+    assert (processor.max_words_per_sentence, processor.max_sentences_per_document) == (12, 9)
+    cut = empty = 0
+    for split in ("train", "valid", "test"):
+        rows = [row for row in read_csv(paths.csv) if row.split == split]
+        facts, unknown = manifest["splits"][split], 0
+        with RecordReader(paths.records, split) as reader:
+            assert len(reader) == len(rows) == facts["documents"]
+            for number, row in enumerate(rows):
+                document, found = decode_example(reader.read_payload(number)), processor.process(row.text)
+                assert (document.id, document.label) == (row.id, LABELS.index(row.label))
+                assert (document.token_ids, document.words_per_sentence) == vocabulary.encode(found.words)
+                assert reader.index["label"][number] == document.label
+                unknown += document.token_ids.count(1)
+                cut += found.cut_words
+                empty += not found.words
+            assert facts["words"] == reader.index["words"].sum()
+            assert facts["sentences"] == reader.index["sentences"].sum()
+            assert facts["longest_document_words"] == reader.index["words"].max()
+            assert facts["longest_document_sentences"] == reader.index["sentences"].max()
+            assert len(facts["shards"]) == max(1, round(len(rows) / 20)) == reader.index["shard"].max() + 1
+        assert facts["unknown_words"] == unknown > 0
+        assert facts["labels"] == Counter(row.label for row in rows)
+    assert sum(facts["cut_words"] for facts in manifest["splits"].values()) == cut > 0
+    assert sum(facts["empty_documents"] for facts in manifest["splits"].values()) == empty == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_vocabulary_is_that_of_the_training_split_and_vectors_are_in_its_order(paths: DataPaths) -> None:
+    manifest = serialize(paths, SETTINGS, 1)
+    processor, vocabulary = load_text_processing(paths.records)
+    kept = {word: count for word, count in within_limits(paths, processor).items() if count >= SETTINGS.min_count}
+    assert vocabulary.words == Vocabulary.from_counts(kept.items(), 1).words
+    assert "trainword1" in vocabulary.words and not any("testword" in word for word in vocabulary.words)
+    vectors = np.load(paths.records / "embeddings.npy", allow_pickle=False)
+    assert vectors.shape == (len(vocabulary), 6) == (manifest["vocabulary_size"], 6)
+    assert vectors.dtype == np.float32 and not vectors[0].any() and vectors[1:].any(axis=1).all()
+    assert manifest["embeddings"] == {"method": "word2vec", "hits": len(vocabulary) - 2, "misses": 1}
+
+
+def within_limits(paths: DataPaths, processor: Any) -> Counter[str]:
+    """The words of the training split that the records hold."""
+    texts = [row.text for row in read_csv(paths.csv) if row.split == "train"]
+    return Counter(word for text in texts for words in processor.process(text).words for word in words)
+
+
+@pytest.mark.usefixtures("quick")
+def test_nothing_but_their_own_records_depends_on_valid_and_test_texts(tmp_path: Path) -> None:
+    rows = make_rows()
+    others = [row._replace(text=f"entirely different things {row.id}") if row.split in ("valid", "test") else row
+              for row in rows]  # fmt: skip
+    folders = []
+    for name, texts in (("one", rows), ("other", others)):
+        paths = write_data(tmp_path / name, texts)
+        serialize(paths, SETTINGS, 1)
+        folders.append(contents(paths.records))
+    same = {name for name in folders[0] if folders[0][name] == folders[1].get(name)}
+    assert {"vocab.txt", "embeddings.npy", "sentence_splitter.json", "train.index.npy"} <= same
+    assert {name for name in folders[0] if name.startswith("train-")} <= same
+    assert not {name for name in same if name.startswith(("valid", "test"))}
+
+
+@pytest.mark.usefixtures("quick")
+def test_random_vectors_need_no_unlabelled_text_and_leave_the_records_as_they_are(paths: DataPaths) -> None:
+    serialize(paths, SETTINGS, 1)
+    with_word2vec = contents(paths.records)
+    manifest = serialize(paths, replace(SETTINGS, embeddings="random"), 1)
+    assert manifest["embeddings"]["method"] == "random"
+    different = {name for name, content in contents(paths.records).items() if content != with_word2vec[name]}
+    assert different == {"embeddings.npy", "manifest.json"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_worker_that_forgets_its_words_writes_the_same(paths: DataPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    serialize(paths, SETTINGS, 1)
+    before = contents(paths.records)
+    monkeypatch.setattr(serialize_data, "MOST_REMEMBERED_WORDS", 150)
+    serialize(paths, SETTINGS, 1)
+    assert contents(paths.records) == before
+
+
+@pytest.mark.usefixtures("quick")
+def test_first_documents_are_shown(paths: DataPaths, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    serialize(paths, replace(SETTINGS, embeddings="random", min_count=5), 1)
+    shown = [record.getMessage() for record in caplog.records]
+    assert sum(line.startswith("document train/") for line in shown) == 3
+    ids = {word: number for number, word in enumerate(load_text_processing(paths.records)[1].words)}
+    assert any(f"trainword0:{ids['trainword0']}" in line for line in shown)
+    assert any("[" in line and "]:1" in line for line in shown)
+    assert any("words of" in line or "words unknown" in line for line in shown)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Workers
+
+
+def test_one_worker_and_two_write_the_same_bytes(paths: DataPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serialize_data, "CHUNK_DOCUMENTS", 5)
+    monkeypatch.setattr(serialize_data, "DOCUMENTS_PER_SHARD", 16)
+    serialize(paths, SETTINGS, 1)
+    one = contents(paths.records)
+    serialize(paths, SETTINGS, 2)
+    assert contents(paths.records) == one
+    assert len([name for name in one if name.startswith("train-")]) > 2
+    assert sorted(path.name for path in paths.folder.iterdir()) == [
+        ".serialize_data.lock", "films.csv", "labels.txt", "records"]  # fmt: skip
+
+
+def test_no_more_tasks_are_taken_than_may_be_on_their_way() -> None:
+    taken = 0
+
+    def tasks() -> Iterator[int]:
+        nonlocal taken
+        for number in range(50):
+            taken += 1
+            yield number
+
+    for done, result in enumerate(in_order(InThisProcess(), lambda number: -number, tasks(), 4)):  # type: ignore[arg-type]
+        assert result == -done
+        assert taken - done <= 4
+    assert taken == 50
+
+
+def test_chunks_end_by_documents_or_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serialize_data, "CHUNK_DOCUMENTS", 3)
+    monkeypatch.setattr(serialize_data, "CHUNK_CHARACTERS", 100)
+    texts = ["x" * 10] * 4 + ["x" * 99] * 2 + ["x" * 500]
+    rows = [CsvRow(str(n), "train" if n != 1 else "test", "b", 0, text) for n, text in enumerate(texts)]
+    chunks = list(chunks_of(rows, {"a": 0, "b": 1}, ["train", "test"]))
+    assert [(chunk.split, chunk.ids) for chunk in chunks] == [
+        ("train", ["0", "2", "3"]), ("train", ["4", "5"]), ("train", ["6"]), ("test", ["1"])]  # fmt: skip
+    assert chunks[0] == Chunk("train", ["0", "2", "3"], [1, 1, 1], ["x" * 10] * 3)
+
+
+@pytest.mark.parametrize("documents", [1, 5_000, 9_001, 60_000])
+def test_shards_take_whole_chunks_in_order(documents: int) -> None:
+    sizes = [min(256, documents - start) for start in range(0, documents, 256)]
+    chunks = [SpooledChunk("train", "g", n, size, *[0] * 7) for n, size in enumerate(sizes)]
+    shards = shards_of("train", chunks)
+    assert [chunk for shard in shards for chunk in shard.chunks] == chunks
+    assert [shard.number for shard in shards] == list(range(shards[0].shards))
+    assert all(shard.chunks for shard in shards)
+
+
+def test_sample_for_the_splitter_depends_on_ids_and_not_on_their_order() -> None:
+    rows = make_rows()
+    found = survey(rows, SETTINGS)
+    assert len(found.sample) == SETTINGS.splitter_documents
+    assert survey(rows[::-1], SETTINGS).sample == found.sample
+    assert survey(rows, replace(SETTINGS, seed=2)).sample != found.sample
+    training = {row.text for row in rows if row.split == "train"}
+    assert set(found.sample) <= training
+    assert survey(rows, replace(SETTINGS, splitter_documents=0)).sample == []
+
+
+def test_a_killed_worker_is_one_line() -> None:
+    with pytest.raises(UserError, match="fewer --workers"), worker_pool(1) as pool:
+        pool.submit(os._exit, 3).result()
+
+
+def test_workers_end_with_a_parent_that_was_killed() -> None:
+    script = (
+        "import os, sys, time; sys.path.insert(0, sys.argv[1])\n"
+        "from serialize_data import worker_pool\n"
+        "if __name__ == '__main__':\n"
+        "    with worker_pool(1) as pool:\n"
+        "        print(pool.submit(os.getpid).result(), flush=True); time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(ROOT)], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        worker = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+    for _ in range(100):
+        if not alive(worker):
+            return
+        time.sleep(0.05)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its parent")
+
+
+def alive(process: int) -> bool:
+    """Whether a process is still at work; one that waits for its exit code to be collected is not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Whole or not at all
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("error", [UserError("no"), OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failure_leaves_the_old_records_as_they_were(
+    paths: DataPaths, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    serialize(paths, SETTINGS, 1)
+    before = contents(paths.records)
+
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(serialize_data, "train_word2vec", fail)
+    with pytest.raises(type(error)):
+        serialize(paths, replace(SETTINGS, min_count=3), 1)
+    assert contents(paths.records) == before
+    assert not [path for path in paths.folder.iterdir() if path.name.startswith(".records")]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_failure_the_first_time_leaves_no_records(paths: DataPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serialize_data, "show_documents", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        serialize(paths, SETTINGS, 1)
+    assert not paths.records.exists()
+    with pytest.raises(UserError, match="no complete records"):
+        verify_records(paths.records)
+
+
+def test_a_stop_between_the_two_renames_is_mended(tmp_path: Path) -> None:
+    place = tmp_path / "records"
+    (tmp_path / ".records.old").mkdir()
+    (tmp_path / ".records.old" / "good").touch()
+    (tmp_path / ".records.new").mkdir()
+    (tmp_path / ".records.new" / "half").touch()
+    with pytest.raises(RuntimeError), new_folder(place) as new:
+        assert not list(new.iterdir())
+        raise RuntimeError
+    assert contents(place).keys() == {"good"}
+    with new_folder(place) as new:
+        (new / "better").touch()
+    assert contents(place).keys() == {"better"}
+    assert [path.name for path in tmp_path.iterdir()] == ["records"]
+
+
+def test_two_at_a_time_are_refused(paths: DataPaths) -> None:
+    with exclusive_lock(paths.folder / ".serialize_data.lock", ""), pytest.raises(UserError, match="another"):
+        serialize(paths, SETTINGS, 1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Bad input
+
+
+def without(split: str, label: str | None = None) -> list[CsvRow]:
+    """The rows but those of a split, or but those of one class in it."""
+    return [row for row in make_rows() if row.split != split or label not in (None, row.label)]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("rows", "labels", "problem"),
+    [
+        (without("train"), LABELS, "no document in the train split"),
+        (without("test"), LABELS, "no document in the test split"),
+        ([], LABELS, "no document in the train split"),
+        (make_rows(), ["negative", "neutral"], "the label 'positive' in the train split"),
+        (without("train", "positive"), LABELS, "every document of the train split is of the class 'negative'"),
+        (without("valid", "negative"), LABELS, "every document of the valid split is of the class 'positive'"),
+        (make_rows(), ["negative"], "at least two classes"),
+        (make_rows(), ["negative", "positive", "negative"], "at least two classes, each once"),
+    ],
+)
+def test_unusable_data_is_one_line_with_the_next_command(
+    tmp_path: Path, rows: list[CsvRow], labels: list[str], problem: str
+) -> None:
+    paths = write_data(tmp_path, rows, labels)
+    with pytest.raises(UserError, match=problem) as error:
+        serialize(paths, SETTINGS, 1)
+    assert f"python create_csv.py films --data_dir {tmp_path}" in str(error.value)
+    assert not paths.records.exists()
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_valid_split_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    paths = write_data(tmp_path, without("valid"))
+    manifest = serialize(paths, replace(SETTINGS, embeddings="random"), 1)
+    assert list(manifest["splits"]) == ["train", "test"]
+    assert "--valid_share" in caplog.text
+    with pytest.raises(UserError, match="no valid split"):
+        read_index(paths.records, "valid")
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"films.csv is not there; run first: python create_csv.py films"):
+        serialize(DataPaths("films", tmp_path), SETTINGS, 1)
+    paths = write_data(tmp_path, make_rows())
+    paths.labels.unlink()
+    with pytest.raises(UserError, match=r"labels.txt is not there; run first: python create_csv.py films"):
+        serialize(paths, SETTINGS, 1)
+
+
+def test_command_line_refuses_in_one_line(tmp_path: Path) -> None:
+    command = [sys.executable, "serialize_data.py", "films", "--data_dir", str(tmp_path)]
+    for flags, problem in (
+        ([], "films.csv is not there"),
+        (["--workers", "-1"], "--workers -1"),
+        (["--min_count", "0"], "--min_count 0"),
+    ):
+        done = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert problem in done.stderr and len(done.stderr.splitlines()) == 1

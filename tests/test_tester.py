@@ -1,0 +1,56 @@
+"""What the tester picks out, and how attention is checked against evidence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from attention_check import evidence_score, overlaps
+from han_tester import most_telling, strongest_sentence
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_strongest_sentence_of_each_document() -> None:
+    weights = np.array([0.2, 0.8, 1.0, 0.4, 0.2, 0.4], np.float32)
+    largest, place = strongest_sentence(weights, np.array([2, 1, 3]))
+    np.testing.assert_allclose(largest, [0.8, 1.0, 0.4])
+    np.testing.assert_array_equal(place, [1, 0, 0])  # of equals the first
+
+
+def test_evidence_is_scored_against_chance() -> None:
+    deciding = [[True, False], [False, True, False, False], [], [False, False]]
+    score = evidence_score(np.array([0, 2, 0, 1]), deciding)
+    assert score == {"precision": 0.5, "chance": (1 / 2 + 1 / 4) / 2, "documents": 2}
+    assert evidence_score(np.array([0]), [[]]) is None
+
+
+def test_spans_overlap_when_they_share_a_character() -> None:
+    assert overlaps((3, 7), [(0, 4)]) and overlaps((3, 7), [(9, 10), (6, 8)])
+    assert not overlaps((3, 7), [(0, 3), (7, 9)])
+
+
+def test_telling_documents_are_right_sure_focused_and_of_every_class() -> None:
+    sure = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.4, 0.6], [0.1, 0.9], [0.99, 0.01]])
+    labels = np.array([0, 0, 0, 1, 0, 0])  # the fifth is predicted wrongly
+    result = SimpleNamespace(probabilities=sure, labels=labels, sentence_focus=np.full(6, 0.5))
+    split = SimpleNamespace(index={"sentences": np.array([6, 6, 6, 6, 6, 99])})  # the last is too long to show
+    assert most_telling(result, split, 3) == [0, 3, 1]  # type: ignore[arg-type]
+    assert most_telling(result, split, 99) == [0, 3, 1, 2]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("flags", [["--checkpoint", "nowhere.safetensors"], ["--show_documents", "-1"]])
+def test_mistakes_are_one_line(tmp_path: Path, flags: list[str]) -> None:
+    runs = tmp_path / "runs" / "imdb-han"
+    runs.mkdir(parents=True)
+    (runs / "config.json").write_text("{}")
+    refused = subprocess.run(
+        [sys.executable, str(ROOT / "han_tester.py"), *flags], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert len(refused.stderr.splitlines()[-1]) < 300
