@@ -115,8 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--workers",
         type=int,
         default=0,
-        help="processes (default: 0, one per core); the records are the "
-        "same for any number, word2vec vectors repeat to the bit with 1 only",
+        help="processes (default: 0, one per core); what is written is the same for any number",
     )
     add_flags(parser, TextSettings)
     return parser
