@@ -138,53 +138,59 @@ def packed_gru(update_reset: Tensor, candidate: Tensor, kernel: Tensor, bias: Te
     Returns:
         float [N, H], the state after each element, in packed order.
     """
-    units = candidate.shape[-1]
-    active, start = packing.active, packing.start
-
-    def forward(update_reset: Tensor, candidate: Tensor, kernel: Tensor, bias: Tensor) -> Any:
-        gate_kernel, candidate_kernel = kernel[:, : 2 * units], kernel[:, 2 * units :]
-
-        def step(t: Tensor, state: Tensor) -> Any:
-            rows, first = active[t], start[t]
-            state = tf.slice(state, [0, 0], [rows, units])
-            gates = tf.sigmoid(tf.slice(update_reset, [first, 0], [rows, 2 * units]) + tf.matmul(state, gate_kernel))
-            z, r = tf.split(gates, 2, axis=1)
-            recurrent = tf.matmul(state, candidate_kernel) + bias
-            n = tf.tanh(tf.slice(candidate, [first, 0], [rows, units]) + r * recurrent)
-            state = n + z * (state - n)
-            return (state,), (state, gates, n, recurrent)
-
-        return walk(step, active, units, candidate.dtype, widths=(units, 2 * units, units, units), carried=1)
 
     @tf.custom_gradient
     def differentiable(update_reset: Tensor, candidate: Tensor, kernel: Tensor, bias: Tensor) -> Any:
-        states, gates, n, recurrent = forward(update_reset, candidate, kernel, bias)
-
-        def gradient(upstream: Tensor) -> Any:
-            z, r = tf.split(gates, 2, axis=1)
-            later = active[0]  # elements before this one are first steps, whose previous state is zero
-            previous = tf.gather(states, previous_elements(active))
-            before = tf.concat([tf.zeros([later, units], states.dtype), previous], axis=0)
-            to_n = (1 - z) * (1 - n * n)
-            # [N, 3, H]: how each pre-activation of the recurrent product moves with the state of its step.
-            slopes = tf.stack([(before - n) * z * (1 - z), to_n * recurrent * r * (1 - r), to_n * r], axis=1)
-
-            def step(t: Tensor, flowing: Tensor) -> Any:
-                rows, first = active[t], start[t]
-                total = grow(flowing, rows) + tf.slice(upstream, [first, 0], [rows, units])
-                inner = tf.slice(slopes, [first, 0, 0], [rows, 3, units]) * total[:, tf.newaxis, :]
-                inner = tf.reshape(inner, [rows, 3 * units])
-                flowing = total * tf.slice(z, [first, 0], [rows, units]) + tf.matmul(inner, kernel, transpose_b=True)
-                return (flowing,), (total, inner)
-
-            total, inner = walk(step, active, units, n.dtype, widths=(units, 3 * units), carried=1, reverse=True)
-            kernel_gradient = tf.matmul(previous, inner[later:], transpose_a=True)
-            bias_gradient = tf.reduce_sum(inner[:, 2 * units :], axis=0)
-            return inner[:, : 2 * units], total * to_n, kernel_gradient, bias_gradient
-
-        return states, gradient
+        kept = gru_forward(update_reset, candidate, kernel, bias, packing)
+        return kept[0], lambda upstream: gru_gradient(upstream, kept, kernel, packing)
 
     return differentiable(update_reset, candidate, kernel, bias)
+
+
+def gru_forward(
+    update_reset: Tensor, candidate: Tensor, kernel: Tensor, bias: Tensor, packing: Packing
+) -> list[Tensor]:
+    """The states [N, H] of :func:`packed_gru` and what its gradient needs: gates [N, 2H], n and h U_n + bias [N, H]."""
+    units = candidate.shape[-1]
+    active, start = packing.active, packing.start
+    gate_kernel, candidate_kernel = kernel[:, : 2 * units], kernel[:, 2 * units :]
+
+    def step(t: Tensor, state: Tensor) -> Any:
+        rows, first = active[t], start[t]
+        state = tf.slice(state, [0, 0], [rows, units])
+        gates = tf.sigmoid(tf.slice(update_reset, [first, 0], [rows, 2 * units]) + tf.matmul(state, gate_kernel))
+        z, r = tf.split(gates, 2, axis=1)
+        recurrent = tf.matmul(state, candidate_kernel) + bias
+        n = tf.tanh(tf.slice(candidate, [first, 0], [rows, units]) + r * recurrent)
+        state = n + z * (state - n)
+        return (state,), (state, gates, n, recurrent)
+
+    return walk(step, active, units, candidate.dtype, widths=(units, 2 * units, units, units), carried=1)
+
+
+def gru_gradient(upstream: Tensor, kept: list[Tensor], kernel: Tensor, packing: Packing) -> tuple[Tensor, ...]:
+    """Gradients of :func:`packed_gru` with respect to its four tensors; ``upstream``: float [N, H]."""
+    states, gates, n, recurrent = kept
+    active, start = packing.active, packing.start
+    units, later = n.shape[-1], active[0]  # elements before `later` are first steps, whose previous state is zero
+    z, r = tf.split(gates, 2, axis=1)
+    previous = tf.gather(states, previous_elements(active))
+    before = tf.concat([tf.zeros([later, units], states.dtype), previous], axis=0)
+    to_n = (1 - z) * (1 - n * n)
+    # [N, 3, H]: how each pre-activation of the recurrent product moves with the state of its step.
+    slopes = tf.stack([(before - n) * z * (1 - z), to_n * recurrent * r * (1 - r), to_n * r], axis=1)
+
+    def step(t: Tensor, flowing: Tensor) -> Any:
+        rows, first = active[t], start[t]
+        total = grow(flowing, rows) + tf.slice(upstream, [first, 0], [rows, units])
+        inner = tf.slice(slopes, [first, 0, 0], [rows, 3, units]) * total[:, tf.newaxis, :]
+        inner = tf.reshape(inner, [rows, 3 * units])
+        flowing = total * tf.slice(z, [first, 0], [rows, units]) + tf.matmul(inner, kernel, transpose_b=True)
+        return (flowing,), (total, inner)
+
+    total, inner = walk(step, active, units, n.dtype, widths=(units, 3 * units), carried=1, reverse=True)
+    kernel_gradient = tf.matmul(previous, inner[later:], transpose_a=True)
+    return inner[:, : 2 * units], total * to_n, kernel_gradient, tf.reduce_sum(inner[:, 2 * units :], axis=0)
 
 
 def packed_lstm(projected: Tensor, kernel: Tensor, packing: Packing) -> Tensor:
@@ -200,53 +206,59 @@ def packed_lstm(projected: Tensor, kernel: Tensor, packing: Packing) -> Tensor:
     Returns:
         float [N, H], the output after each element, in packed order.
     """
-    units = kernel.shape[0]
-    active, start = packing.active, packing.start
-
-    def forward(projected: Tensor, kernel: Tensor) -> Any:
-        def step(t: Tensor, output: Tensor, memory: Tensor) -> Any:
-            rows, first = active[t], start[t]
-            inner = tf.slice(projected, [first, 0], [rows, 4 * units])
-            inner += tf.matmul(tf.slice(output, [0, 0], [rows, units]), kernel)
-            i, f, g, o = tf.split(inner, 4, axis=1)
-            i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
-            memory = f * tf.slice(memory, [0, 0], [rows, units]) + i * g
-            squashed = tf.tanh(memory)
-            output = o * squashed
-            return (output, memory), (output, i, f, g, o, memory, squashed)
-
-        return walk(step, active, units, projected.dtype, widths=(units,) * 7, carried=2)
 
     @tf.custom_gradient
     def differentiable(projected: Tensor, kernel: Tensor) -> Any:
-        outputs, i, f, g, o, memory, squashed = forward(projected, kernel)
-
-        def gradient(upstream: Tensor) -> Any:
-            earlier, later = previous_elements(active), active[0]
-            memory_before = tf.concat([tf.zeros([later, units], memory.dtype), tf.gather(memory, earlier)], axis=0)
-            to_memory = o * (1 - squashed * squashed)
-            # How the pre-activations of i, f, g move with the memory of their step, and that of o with the output.
-            memory_slopes = tf.stack([g * i * (1 - i), memory_before * f * (1 - f), i * (1 - g * g)], axis=1)
-            output_slope = squashed * o * (1 - o)
-
-            def step(t: Tensor, flowing: Tensor, flowing_memory: Tensor) -> Any:
-                rows, first = active[t], start[t]
-
-                def now(values: Tensor) -> Tensor:
-                    return tf.slice(values, [first, 0], [rows, units])
-
-                total = grow(flowing, rows) + now(upstream)
-                total_memory = grow(flowing_memory, rows) + total * now(to_memory)
-                inner = tf.slice(memory_slopes, [first, 0, 0], [rows, 3, units]) * total_memory[:, tf.newaxis, :]
-                inner = tf.concat([tf.reshape(inner, [rows, 3 * units]), total * now(output_slope)], axis=1)
-                return (tf.matmul(inner, kernel, transpose_b=True), total_memory * now(f)), (inner,)
-
-            (inner,) = walk(step, active, units, g.dtype, widths=(4 * units,), carried=2, reverse=True)
-            return inner, tf.matmul(tf.gather(outputs, earlier), inner[later:], transpose_a=True)
-
-        return outputs, gradient
+        kept = lstm_forward(projected, kernel, packing)
+        return kept[0], lambda upstream: lstm_gradient(upstream, kept, kernel, packing)
 
     return differentiable(projected, kernel)
+
+
+def lstm_forward(projected: Tensor, kernel: Tensor, packing: Packing) -> list[Tensor]:
+    """The outputs of :func:`packed_lstm` and what its gradient needs: i, f, tanh(g), o, c, tanh(c), all [N, H]."""
+    units = kernel.shape[0]
+    active, start = packing.active, packing.start
+
+    def step(t: Tensor, output: Tensor, memory: Tensor) -> Any:
+        rows, first = active[t], start[t]
+        inner = tf.slice(projected, [first, 0], [rows, 4 * units])
+        inner += tf.matmul(tf.slice(output, [0, 0], [rows, units]), kernel)
+        i, f, g, o = tf.split(inner, 4, axis=1)
+        i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+        memory = f * tf.slice(memory, [0, 0], [rows, units]) + i * g
+        squashed = tf.tanh(memory)
+        output = o * squashed
+        return (output, memory), (output, i, f, g, o, memory, squashed)
+
+    return walk(step, active, units, projected.dtype, widths=(units,) * 7, carried=2)
+
+
+def lstm_gradient(upstream: Tensor, kept: list[Tensor], kernel: Tensor, packing: Packing) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`packed_lstm` with respect to its two tensors; ``upstream``: float [N, H]."""
+    outputs, i, f, g, o, memory, squashed = kept
+    active, start = packing.active, packing.start
+    units, earlier, later = g.shape[-1], previous_elements(active), active[0]
+    memory_before = tf.concat([tf.zeros([later, units], memory.dtype), tf.gather(memory, earlier)], axis=0)
+    to_memory = o * (1 - squashed * squashed)
+    # How the pre-activations of i, f, g move with the memory of their step, and that of o with the output.
+    memory_slopes = tf.stack([g * i * (1 - i), memory_before * f * (1 - f), i * (1 - g * g)], axis=1)
+    output_slope = squashed * o * (1 - o)
+
+    def step(t: Tensor, flowing: Tensor, flowing_memory: Tensor) -> Any:
+        rows, first = active[t], start[t]
+
+        def now(values: Tensor) -> Tensor:
+            return tf.slice(values, [first, 0], [rows, units])
+
+        total = grow(flowing, rows) + now(upstream)
+        total_memory = grow(flowing_memory, rows) + total * now(to_memory)
+        inner = tf.slice(memory_slopes, [first, 0, 0], [rows, 3, units]) * total_memory[:, tf.newaxis, :]
+        inner = tf.concat([tf.reshape(inner, [rows, 3 * units]), total * now(output_slope)], axis=1)
+        return (tf.matmul(inner, kernel, transpose_b=True), total_memory * now(f)), (inner,)
+
+    (inner,) = walk(step, active, units, g.dtype, widths=(4 * units,), carried=2, reverse=True)
+    return inner, tf.matmul(tf.gather(outputs, earlier), inner[later:], transpose_a=True)
 
 
 def walk(
