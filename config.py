@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from utils import UserError, parse_bool
 
 Settings = TypeVar("Settings")
+
+# What no setting may exceed, stated range or not: whole numbers reach TensorFlow and NumPy as 32-bit integers.
+LARGEST_INT = 2**31 - 1
 
 
 def setting(
@@ -42,7 +46,7 @@ class CsvSettings:
 
     binary: bool = setting(True, "two classes (True) or every rating a class (False)")
     valid_share: float = setting(0.1, "share of the training split set aside for validation", minimum=0, maximum=0.9)
-    split_seed: int = setting(1, "seed of the validation share")
+    split_seed: int = setting(1, "seed of the validation share", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class TextSettings:
     )
     embedding_dim: int = setting(200, "size of a word vector", minimum=1)
     word2vec_epochs: int = setting(5, "passes of word2vec over the text", minimum=1)
-    seed: int = setting(1, "seed of word vectors and of everything else drawn at random in this stage")
+    seed: int = setting(1, "seed of word vectors and of everything else drawn at random in this stage", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class TrainingSettings:
     evaluate_every: int = setting(0, "steps between validations; 0: twice an epoch", minimum=0)
     patience: int = setting(6, "stop after this many validations without a better one; 0: never", minimum=0)
     mixed_precision: bool = setting(False, "bfloat16 arithmetic, float32 weights")
-    seed: int = setting(1, "seed of initial weights, order of documents and dropout")
+    seed: int = setting(1, "seed of initial weights, order of documents and dropout", minimum=0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -142,13 +146,30 @@ def settings_from_flags(settings_class: type[Settings], arguments: argparse.Name
 def checked(settings: Settings) -> Settings:
     """Returns ``settings`` unchanged, or raises :class:`UserError` naming the first value outside its range."""
     for field in dataclasses.fields(settings):  # type: ignore[arg-type]
-        value, low, high = getattr(settings, field.name), field.metadata["min"], field.metadata["max"]
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
-            bounds = f"at least {low}" if high is None else f"from {low} to {high}"
-            raise UserError(f"--{field.name} {value} is out of range; give a value {bounds}")
+        value = getattr(settings, field.name)
+        check_range(field.name, value, field.metadata["min"], field.metadata["max"])
         if field.metadata["choices"] and value not in field.metadata["choices"]:
             raise UserError(f"--{field.name} {value!r} is unknown; choose from {', '.join(field.metadata['choices'])}")
     return settings
+
+
+def check_range(name: str, value: Any, low: float | None = None, high: float | None = None) -> None:
+    """Raises :class:`UserError` for a number outside [low, high], one that is not finite or a whole number too large.
+
+    Args:
+        name: Of the flag, without its hyphens.
+        value: Anything that is not a number passes.
+        low: The smallest value, if there is one.
+        high: The largest value, if there is one.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if isinstance(value, int) and high is None and value > LARGEST_INT:
+        high = LARGEST_INT
+    inside = math.isfinite(value) and (low is None or value >= low) and (high is None or value <= high)
+    if not inside:
+        bounds = f"at least {low}" if high is None else f"from {low} to {high}"
+        raise UserError(f"--{name} {str(value)[:30]} is out of range; give a value {bounds}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
