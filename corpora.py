@@ -115,7 +115,7 @@ class DamagedArchive(UserError):
 def command_line(script: str, dataset: str, raw: Path) -> str:
     """The command that runs ``script`` on the data set whose raw folder is ``raw``, to be pasted into a shell."""
     data_dir = raw.parent.parent
-    return f"python {script} {dataset}" + (
+    return f"python {script} {shlex.quote(dataset)}" + (
         "" if data_dir == Path("data") else f" --data_dir {shlex.quote(str(data_dir))}"
     )
 

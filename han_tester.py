@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from config import check_range
 from devices import explain_memory, start_tensorflow
 from utils import (
     DataPaths,
@@ -30,6 +31,7 @@ from utils import (
     log,
     read_json,
     read_jsonl,
+    run_path,
     run_script,
     sha256_of_file,
     sha256_of_json,
@@ -90,11 +92,10 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> int:
     """Evaluates one checkpoint, or each as it comes; returns the exit code."""
     for name, least in (("evaluation_batch_words", 1), ("show_documents", 0)):
-        if getattr(arguments, name) < least:
-            raise UserError(f"--{name} {getattr(arguments, name)} is out of range; give a value at least {least}")
+        check_range(name, getattr(arguments, name), least)
     from run_folder import RunFolder, follow_checkpoints
 
-    run = RunFolder(arguments.runs_dir / (arguments.run or f"{arguments.dataset}-han"))
+    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset))
     wait_for(
         run.exists,
         f"no run in {run.path} yet; waiting {WAIT_FOR_RUN_SECONDS:.0f} s for a trainer to begin it",
@@ -396,6 +397,9 @@ class Tester:
 
         names = self.config.class_names
         numbers = most_telling(result, self.split, self.arguments.show_documents)
+        if not numbers:
+            log.info("no document to show: none of 4 to 12 sentences was classified right")
+            return
         for number, shown in zip(
             numbers, attended_texts(self.model, self.split, self.data, self.run.path, numbers), strict=True
         ):

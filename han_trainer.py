@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config import ModelSettings, TrainingSettings, add_flags, settings_from_flags
+from config import ModelSettings, TrainingSettings, add_flags, check_range, settings_from_flags
 from devices import explain_memory, start_tensorflow
 from utils import (
     DataPaths,
@@ -31,6 +31,7 @@ from utils import (
     folder_flags,
     log,
     read_jsonl,
+    run_path,
     run_script,
     write_json,
     write_jsonl,
@@ -41,6 +42,10 @@ if TYPE_CHECKING:
     from run_folder import RunConfig, RunFolder
 
 EVALUATIONS_PER_EPOCH = 2
+LESS_MEMORY = (
+    "lower --batch_size (in validation --evaluation_batch_words) or --word_units, --sentence_units and "
+    "--attention_dim, and run the same command again"
+)
 
 
 def build_parser() -> Parser:
@@ -93,23 +98,24 @@ def main(arguments: argparse.Namespace) -> int:
 
     records = DataPaths(arguments.dataset, arguments.data_dir).records
     manifest = verify_records(records)
-    run = RunFolder(arguments.runs_dir / (arguments.run or f"{arguments.dataset}-han"))
+    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset))
     config = run_config(arguments, model_settings, training_settings, records, manifest)
     refusal = f"another trainer is at work on {run.path}; wait for it, stop it, or choose another --run NAME"
     with exclusive_lock(run.lock, refusal):
-        if run.exists() and arguments.restart:
-            log.info("the run that was in %s is now in %s", run.path, run.put_aside())
-        run.remove_leftovers()
         check_splits(records, config)
-        if run.exists() and run.has_weights():
+        going_on = run.exists() and run.has_weights() and not arguments.restart
+        if going_on:
             run.refuse_other_settings(config)
             if run.finished.exists():
                 log.info("the run in %s is finished; test it: %s", run.path, tester_command(arguments))
                 return 0
-        else:
-            run.create(config, records)
         device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction)
-        with explain_memory("lower --batch_size or --evaluation_batch_words and run the same command again"):
+        if arguments.restart and (run.exists() or run.has_weights()):  # now that nothing is left to refuse
+            log.info("the run that was in %s is now in %s", run.path, run.put_aside())
+        run.remove_leftovers()
+        if not going_on:
+            run.create(config, records)
+        with explain_memory(LESS_MEMORY):
             return Trainer(run, config, records, device, arguments).train()
 
 
@@ -134,8 +140,8 @@ def tester_command(arguments: argparse.Namespace) -> str:
 def check_intervals(arguments: argparse.Namespace) -> None:
     """Refuses counts that make no sense."""
     for name in ("log_summaries_every", "checkpoint_every", "num_checkpoints", "evaluation_batch_words"):
-        if getattr(arguments, name) < 1:
-            raise UserError(f"--{name} {getattr(arguments, name)} is out of range; give a value at least 1")
+        check_range(name, getattr(arguments, name), 1)
+    check_range("per_process_gpu_memory_fraction", arguments.per_process_gpu_memory_fraction, 0, 1)
 
 
 def run_config(
@@ -158,7 +164,7 @@ def run_config(
             f"({embeddings.shape[1]}); make them anew: python serialize_data.py {arguments.dataset} "
             f"--embedding_dim {arguments.embedding_dim}"
         )
-    names = (records / "labels.txt").read_text(encoding="utf-8").splitlines()
+    names = [name for name in (records / "labels.txt").read_text(encoding="utf-8").split("\n") if name]
     vocabulary_size, embedding_dim = map(int, embeddings.shape)
     return RunConfig(
         arguments.dataset,

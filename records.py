@@ -22,6 +22,7 @@ Layer 1 of the house: no TensorFlow.
 from __future__ import annotations
 
 import os
+import shlex
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -399,8 +400,8 @@ class RecordReader:
 def remake(folder: Path) -> str:
     """The command that makes a records folder (``<data_dir>/<dataset>/records``) again."""
     dataset = folder.resolve().parent
-    where = "" if folder.parent.parent == Path("data") else f" --data_dir {folder.parent.parent}"
-    return f"run: python serialize_data.py {dataset.name}{where}"
+    where = "" if folder.parent.parent == Path("data") else f" --data_dir {shlex.quote(str(folder.parent.parent))}"
+    return f"run: python serialize_data.py {shlex.quote(dataset.name)}{where}"
 
 
 def describe_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:

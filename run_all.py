@@ -32,6 +32,7 @@ from utils import (
     log,
     parse_bool,
     read_json,
+    run_path,
     run_script,
     sha256_of_file,
     write_json,
@@ -39,6 +40,7 @@ from utils import (
 
 STAGES = ("download", "create_csv", "serialize_data", "train", "test")
 SHOWN_DOCUMENTS = 3
+KILLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)}
 INTERRUPTED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 # The sample is small and its sentences short: more and smaller steps than the defaults, a smaller network. Word vectors
 # start at random, because in a few thousand texts of one grammar word2vec puts opposites close together.
@@ -107,11 +109,7 @@ def main(arguments: argparse.Namespace) -> int:
     for stage in stages(arguments, paths):
         code = run_stage(stage, memory)
         if code:
-            log.error(
-                "%s ended with exit code %d; mend it and run the same command again: what is done is kept",
-                stage.name,
-                code,
-            )
+            log.error("%s ended with exit code %d; %s", stage.name, code, advice(code))
             return code
         if stage.name == arguments.until:
             break
@@ -123,21 +121,25 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def advice(code: int) -> str:
+    """What to do when a stage has ended with ``code``; one that was killed could not say it itself."""
+    if code in KILLED:
+        return "it was killed, most likely for lack of memory: lower --batch_size or --workers; what is done is kept"
+    if code in INTERRUPTED:
+        return "the same command goes on from here"
+    return "mend it and run the same command again: what is done is kept"
+
+
 def tester_flags(arguments: argparse.Namespace) -> list[str]:
     """What trainer and tester need to find data and run."""
     named = ["--run", arguments.run] if arguments.run else []
     return ["--dataset", arguments.dataset, *named, *folder_flags(arguments.data_dir, arguments.runs_dir)]
 
 
-def run_name(arguments: argparse.Namespace) -> str:
-    """Name of the run folder."""
-    return arguments.run or f"{arguments.dataset}-han"
-
-
 def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     """Yields the stages in order, each when the one before has run: its inputs are there by then."""
     corpus = find_corpus(arguments.dataset)
-    run = arguments.runs_dir / run_name(arguments)
+    run = run_path(arguments.runs_dir, arguments.run, arguments.dataset)
     data = folder_flags(arguments.data_dir)
     where = tester_flags(arguments)
     source = [item for name in ("source", "sha256") for item in flag(arguments, name)]

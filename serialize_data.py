@@ -40,6 +40,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -47,7 +48,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from config import TextSettings, add_flags, settings_from_flags, to_json
+from config import TextSettings, add_flags, check_range, settings_from_flags, to_json
 from corpora import SPLITS, CsvRow, command_line, read_csv
 from data_processing import (
     SPLITTER_FILE,
@@ -72,6 +73,7 @@ from records import (
 from utils import (
     FORMAT_VERSION,
     DataPaths,
+    Parser,
     UserError,
     atomic_write,
     exclusive_lock,
@@ -101,14 +103,15 @@ SAMPLE_CHARACTERS = 20_000
 WORDS_PER_PART = 1_000_000
 SECONDS_BETWEEN_LINES = 15
 SHOWN_SENTENCES = 4
+MOST_WORKERS = 256
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser = Parser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("dataset", help="name of the data set, for example imdb")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of all data sets (default: data)")
     parser.add_argument(
@@ -124,11 +127,13 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Makes the records, whole or not at all."""
     settings = settings_from_flags(TextSettings, arguments)
-    if arguments.workers < 0:
+    check_range("workers", arguments.workers, 0, MOST_WORKERS)
+    try:
+        serialize(DataPaths(arguments.dataset, arguments.data_dir), settings, arguments.workers or usable_cores())
+    except MemoryError as error:
         raise UserError(
-            f"--workers {arguments.workers} is out of range; give a number of processes, or 0 for all cores"
-        )
-    serialize(DataPaths(arguments.dataset, arguments.data_dir), settings, arguments.workers or usable_cores())
+            "out of memory; lower --workers or --embedding_dim, or raise --min_count, and run the same command again"
+        ) from error
 
 
 def usable_cores() -> int:
@@ -201,8 +206,9 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
     try:
-        for _ in range(workers):  # they start, and import what they need, while this process reads
-            pool.submit(get_ready)
+        with without_ctrl_c():
+            for _ in range(workers):  # they start, and import what they need, while this process reads
+                pool.submit(get_ready)
         yield pool
     except BrokenProcessPool as error:
         raise UserError(
@@ -211,6 +217,17 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Keeps Ctrl-C from the processes that start in the block, from their first instant; here it only comes later."""
+    resource_tracker.ensure_running()  # it would lift the block when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_worker() -> None:
@@ -294,8 +311,12 @@ def read_labels(paths: DataPaths) -> list[str]:
     """The class names, one per line; their line numbers are the class ids."""
     if not paths.labels.is_file():
         raise UserError(f"{paths.labels} is not there; run first: {create_csv_command(paths)}")
-    labels = paths.labels.read_text(encoding="utf-8").split("\n")
-    labels = [label for label in labels if label]
+    try:
+        labels = [label for label in paths.labels.read_text(encoding="utf-8").split("\n") if label]
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{paths.labels} is not UTF-8 ({error.reason}); save it as UTF-8, or run: {create_csv_command(paths)}"
+        ) from error
     if len(set(labels)) < max(len(labels), 2):
         raise UserError(f"{paths.labels} must name at least two classes, each once; run: {create_csv_command(paths)}")
     return labels

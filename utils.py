@@ -13,12 +13,13 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -26,6 +27,7 @@ from tqdm import tqdm
 FORMAT_VERSION = 1
 USER_ERROR_EXIT_CODE = 2
 INTERRUPTED_EXIT_CODE = 130
+OUT_OF_MEMORY = "end other programs, or lower a flag that sizes the work (see --help), and run the same command again"
 
 Item = TypeVar("Item")
 log = logging.getLogger("han")
@@ -53,6 +55,9 @@ class DataPaths:
 
     dataset: str
     data_dir: Path = Path("data")
+
+    def __post_init__(self) -> None:
+        plain_name("dataset", self.dataset)
 
     @property
     def folder(self) -> Path:
@@ -86,6 +91,22 @@ class DataPaths:
     @property
     def manifest(self) -> Path:
         return self.records / "manifest.json"
+
+
+def run_path(runs_dir: Path, run: str | None, dataset: str) -> Path:
+    """The folder of a run: ``<runs_dir>/<dataset>-han`` unless ``--run`` names another."""
+    plain_name("dataset", dataset)
+    return runs_dir / (f"{dataset}-han" if run is None else plain_name("run", run))
+
+
+def plain_name(flag: str, name: str) -> str:
+    """Returns a name that becomes a folder; :class:`UserError` if it would lead elsewhere or cannot be typed again."""
+    if not name or len(name) > 100 or "/" in name or name[0] in ".-" or not name.isprintable():
+        raise UserError(
+            f"--{flag} {ascii(name)[:60]} is no name for a folder: give one of up to 100 characters without a slash, "
+            "and without a dot or a hyphen at its start; --data_dir and --runs_dir say where folders stand"
+        )
+    return name
 
 
 def folder_flags(data_dir: Path, runs_dir: Path | None = None) -> list[str]:
@@ -170,14 +191,14 @@ def read_jsonl(path: Path) -> list[Any]:
     """Reads a JSON-lines file; a last line that a crash cut short is left out, a missing file is an empty list."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_bytes().split(b"\n")  # decoded line by line: an error is found on its own line
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line:
             continue
         try:
             rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             if number == len(lines):
                 break
             raise UserError(f"{path}, line {number} is damaged ({error}); delete that line") from error
@@ -277,6 +298,8 @@ def explain_os_error(error: OSError) -> str:
         return f"the disk is full while writing {where}; free some space and run the same command again"
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"no permission to write or read {where}; check its owner, or name another folder (see --help)"
+    if error.errno in {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}:
+        return f"{where}: a file stands where a folder belongs, or the reverse; move it, or name another folder"
     return f"{where}: {error.strerror or error}"
 
 
@@ -286,21 +309,29 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **arguments)
 
+    def error(self, message: str) -> NoReturn:
+        """One line like every other mistake, in place of all flags and then the message."""
+        sys.exit(fail(self.prog, f"{message}; python {self.prog} --help lists the flags"))
+
 
 def run_script(main: Callable[[argparse.Namespace], int | None], parser: argparse.ArgumentParser) -> None:
     """Parses the command line, runs ``main`` and ends the process: the one place where errors become exit codes.
 
-    A user's error is one line on standard error and exit code 2; Ctrl-C is exit code 130; a bug keeps its traceback.
+    A user's error is one line on standard error and exit code 2; Ctrl-C is exit code 130, SIGTERM 143; a bug keeps its
+    traceback.
     """
     arguments = parser.parse_intermixed_args()  # `imdb --split_seed 2 False` is as good as `imdb False --split_seed 2`
     set_up_logging()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
     try:
         code = main(arguments) or 0
     except UserError as error:
         code = fail(parser.prog, str(error))
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted; the same command goes on from here", file=sys.stderr)
-        code = INTERRUPTED_EXIT_CODE
+        code = tell_interrupted(parser.prog)
+    except MemoryError as error:
+        code = fail(parser.prog, f"out of memory ({error}); {OUT_OF_MEMORY}".replace(" ()", ""))
     except BrokenPipeError:  # `... | head` closed our output: not worth a word
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
@@ -308,7 +339,26 @@ def run_script(main: Callable[[argparse.Namespace], int | None], parser: argpars
         if error.errno is None:
             raise
         code = fail(parser.prog, explain_os_error(error))
+    except Exception:
+        if not _stopped:  # a library that a signal hits while it is imported raises something of its own
+            raise
+        code = tell_interrupted(parser.prog)
     sys.exit(code)
+
+
+_stopped: list[int] = []  # the signals that asked for an end
+
+
+def stop(number: int, frame: object) -> NoReturn:
+    """Signal handler: SIGTERM takes down what is half done, as Ctrl-C does."""
+    _stopped.append(number)
+    raise KeyboardInterrupt
+
+
+def tell_interrupted(program: str) -> int:
+    """Says that a signal ended the program; returns the exit code, which tells Ctrl-C and SIGTERM apart."""
+    print(f"{program}: interrupted; the same command goes on from here", file=sys.stderr)
+    return 128 + _stopped[0] if _stopped else INTERRUPTED_EXIT_CODE
 
 
 def fail(program: str, message: str) -> int:

@@ -411,12 +411,29 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
         serialize(paths, SETTINGS, 1)
 
 
+def test_class_names_that_are_not_utf8_are_named(tmp_path: Path) -> None:
+    paths = write_data(tmp_path, make_rows())
+    paths.labels.write_bytes("négatif\npositif\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"labels.txt is not UTF-8"):
+        serialize(paths, SETTINGS, 1)
+
+
+def test_workers_never_hear_ctrl_c() -> None:
+    with worker_pool(1) as pool:
+        assert pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result() >= {signal.SIGINT}
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def test_command_line_refuses_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "serialize_data.py", "films", "--data_dir", str(tmp_path)]
     for flags, problem in (
         ([], "films.csv is not there"),
         (["--workers", "-1"], "--workers -1"),
         (["--min_count", "0"], "--min_count 0"),
+        (["--workers", "100000"], "--workers 100000"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--embedding_dim", "x"], "argument --embedding_dim"),
+        (["--embedding", "8"], "unrecognized arguments"),
     ):
         done = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2

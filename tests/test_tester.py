@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import han_tester
 from attention_check import evidence_score, overlaps
 from han_tester import most_telling, strongest_sentence
 
@@ -42,6 +43,17 @@ def test_telling_documents_are_right_sure_focused_and_of_every_class() -> None:
     split = SimpleNamespace(index={"sentences": np.array([6, 6, 6, 6, 6, 99])})  # the last is too long to show
     assert most_telling(result, split, 3) == [0, 3, 1]  # type: ignore[arg-type]
     assert most_telling(result, split, 99) == [0, 3, 1, 2]  # type: ignore[arg-type]
+
+
+def test_nothing_telling_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    result = SimpleNamespace(probabilities=np.array([[0.9, 0.1]]), labels=np.array([1]), sentence_focus=np.ones(1))
+    split = SimpleNamespace(index={"sentences": np.array([6])})
+    tester = SimpleNamespace(
+        config=SimpleNamespace(class_names=("a", "b")), split=split, arguments=SimpleNamespace(show_documents=3)
+    )
+    with caplog.at_level("INFO", logger="han"):
+        han_tester.Tester.show(tester, result)  # type: ignore[arg-type]
+    assert "no document to show" in caplog.text
 
 
 @pytest.mark.parametrize("flags", [["--checkpoint", "nowhere.safetensors"], ["--show_documents", "-1"]])

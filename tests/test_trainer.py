@@ -17,6 +17,7 @@ from helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
 
 import run_folder
 from config import ModelSettings, TrainingSettings
+from han_trainer import build_parser, run_config
 from run_folder import (
     Progress,
     RunConfig,
@@ -206,6 +207,28 @@ def test_a_start_that_learnt_nothing_does_not_pin_its_settings(data: Path, tmp_p
     assert restarted.returncode == 0, restarted.stderr
     assert (tmp_path / "tiny-han.old1/finished.json").exists()
     assert "--restart" not in read_json(tmp_path / "tiny-han/config.json")["origin"]["command"]
+
+
+def test_restart_puts_a_run_aside_only_when_nothing_is_left_to_refuse(data: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "tiny-han")
+    run.path.mkdir()
+    run.best.write_bytes(b"weights, but config.json was deleted")
+    flags = ("--restart", "--num_epochs", "1")
+    if not tf.config.list_physical_devices("GPU"):
+        assert train(data, tmp_path, *flags, "--device", "gpu").returncode == 2
+        assert run.best.exists()
+    restarted = train(data, tmp_path, *flags)
+    assert restarted.returncode == 0, restarted.stderr
+    assert (tmp_path / "tiny-han.old1" / run.best.name).read_bytes().startswith(b"weights")
+
+
+def test_class_names_end_where_their_line_ends(tmp_path: Path) -> None:
+    records = tmp_path / "tiny" / "records"
+    write_tiny_records(records, 6)
+    (records / "labels.txt").write_text("a\u2028b\nc\x85d\n", encoding="utf-8")
+    arguments = build_parser().parse_args(["--dataset", "tiny"])
+    config = run_config(arguments, ModelSettings(), TrainingSettings(), records, {})
+    assert config.class_names == ("a\u2028b", "c\x85d")
 
 
 def test_a_gpu_that_is_not_there_is_told(data: Path, tmp_path: Path) -> None:

@@ -1,0 +1,92 @@
+"""What every script shares: names that become folders, mistakes on the command line, signals, memory."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from utils import DataPaths, UserError, read_jsonl, run_path
+
+ROOT = Path(__file__).parent.parent
+# Ends as its argument says, within the frame that every script has.
+SCRIPT = """
+import os, signal, sys, time
+from utils import Parser, run_script
+def main(arguments):
+    if arguments.end == "memory":
+        raise MemoryError
+    if arguments.end == "wait":
+        print("ready", flush=True)
+        time.sleep(60)
+parser = Parser(prog="ends.py")
+parser.add_argument("end", choices=("memory", "wait"))
+run_script(main, parser)
+"""
+
+
+def start(end: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, end], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "/", "/etc", ".hidden", "-x", "a\nb", "\x1b[2J", "a" * 101]
+)
+def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="no name for a folder"):
+        DataPaths(name)
+    with pytest.raises(UserError, match="no name for a folder"):
+        run_path(Path("runs"), name, "imdb")
+
+
+def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_bytes(b'{"a": 1}\n"\xe9"\n{"a": 2}\n')
+    with pytest.raises(UserError, match=r"rows.jsonl, line 2 is damaged"):
+        read_jsonl(rows)
+
+
+def test_other_names_are_folders() -> None:
+    assert DataPaths("mein Satz é").folder == Path("data/mein Satz é")
+    assert run_path(Path("runs"), None, "imdb") == Path("runs/imdb-han")
+    assert run_path(Path("runs"), "lstm.2", "imdb") == Path("runs/lstm.2")
+
+
+@pytest.mark.parametrize(("end", "told"), [("memory", "out of memory"), ("nonsense", "invalid choice")])
+def test_a_mistake_is_one_line_and_code_2(end: str, told: str) -> None:
+    process = start(end)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert told in errors and errors.startswith("ends.py: error: ") and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_one_line_and_its_own_code(number: signal.Signals, code: int) -> None:
+    process = start("wait")
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    time.sleep(0.1)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == code and errors.count("\n") == 1 and "interrupted" in errors
+
+
+def test_a_library_that_swallows_the_signal_changes_nothing() -> None:
+    swallowing = SCRIPT.replace(
+        "        time.sleep(60)",
+        "        try:\n            time.sleep(60)\n        except KeyboardInterrupt as error:\n"
+        "            raise RuntimeError('cannot be imported') from error",
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", swallowing, "wait"], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 143 and errors.count("\n") == 1
