@@ -388,7 +388,7 @@ class Tester:
         if self.arguments.show_documents and self.csv_is_that_of_the_records():
             self.show(result)
         print(f"\nWritten: {self.result_file('predictions', 'csv', result.checkpoint)}, {self.run.results}")
-        print(f"Look:    tensorboard --logdir {self.run.path.parent} --host 127.0.0.1", flush=True)
+        print(f"Look:    tensorboard --logdir {shlex.quote(str(self.run.path.parent))} --host 127.0.0.1", flush=True)
 
     def show(self, result: Result) -> None:
         """Prints the most telling documents, shaded."""

@@ -115,7 +115,7 @@ def main(arguments: argparse.Namespace) -> int:
             break
     if arguments.until == "test":
         print(
-            f"\nNext:    tensorboard --logdir {arguments.runs_dir} --host 127.0.0.1\n"
+            f"\nNext:    tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1\n"
             f"         python han_tester.py {shlex.join(tester_flags(arguments))} --show_documents 10"
         )
     return 0
@@ -263,7 +263,7 @@ def remember(memory: Path, key: str, value: dict[str, Any]) -> None:
 
 def run_command(command: list[str]) -> int:
     """Runs a script of this project as a process of its own, hands signals on to it, and returns its exit code."""
-    script = Path(__file__).parent / command[0]
+    script = Path(__file__).resolve().parent / command[0]  # also where run_all.py is a link
     process = subprocess.Popen([sys.executable, str(script), *command[1:]])
     # Ctrl-C reaches the stage from the terminal itself: here it must only not end the waiting.
     handlers = {signal.SIGINT: lambda *_: None, signal.SIGTERM: lambda *_: process.terminate()}

@@ -134,6 +134,9 @@ def main(arguments: argparse.Namespace) -> None:
         raise UserError(
             "out of memory; lower --workers or --embedding_dim, or raise --min_count, and run the same command again"
         ) from error
+    except OSError as error:
+        error.filename = error.filename or str(DataPaths(arguments.dataset, arguments.data_dir).records)
+        raise
 
 
 def usable_cores() -> int:

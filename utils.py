@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import logging
 import os
@@ -133,6 +134,7 @@ def atomic_write(path: Path, mode: str = "w", **open_arguments: Any) -> Iterator
     path.parent.mkdir(parents=True, exist_ok=True)
     if "b" not in mode:
         open_arguments.setdefault("encoding", "utf-8")
+        open_arguments.setdefault("errors", "surrogateescape")  # a path from the command line goes back to its bytes
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with open(descriptor, mode, **open_arguments) as file:
@@ -322,6 +324,8 @@ def run_script(main: Callable[[argparse.Namespace], int | None], parser: argpars
     """
     arguments = parser.parse_intermixed_args()  # `imdb --split_seed 2 False` is as good as `imdb False --split_seed 2`
     set_up_logging()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that has no é or █ gets a question mark, not a crash
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,16 +16,20 @@ from utils import DataPaths, UserError, read_jsonl, run_path
 ROOT = Path(__file__).parent.parent
 # Ends as its argument says, within the frame that every script has.
 SCRIPT = """
-import os, signal, sys, time
-from utils import Parser, run_script
+import sys, time
+from pathlib import Path
+from utils import Parser, run_script, write_json
 def main(arguments):
     if arguments.end == "memory":
         raise MemoryError
+    if arguments.end == "say":
+        write_json(Path("said.json"), sys.argv[0])
+        print("\u00e9")
     if arguments.end == "wait":
         print("ready", flush=True)
         time.sleep(60)
 parser = Parser(prog="ends.py")
-parser.add_argument("end", choices=("memory", "wait"))
+parser.add_argument("end", choices=("memory", "say", "wait"))
 run_script(main, parser)
 """
 
@@ -50,6 +55,30 @@ def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     rows.write_bytes(b'{"a": 1}\n"\xe9"\n{"a": 2}\n')
     with pytest.raises(UserError, match=r"rows.jsonl, line 2 is damaged"):
         read_jsonl(rows)
+
+
+def test_a_poor_terminal_is_no_crash(tmp_path: Path) -> None:
+    script = tmp_path / "spr\u00fcche.py"
+    script.write_text(SCRIPT)
+    poor = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, script, "say"], cwd=tmp_path, env={**os.environ, **poor}, capture_output=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == b"?\n" and "spr\u00fcche" in (tmp_path / "said.json").read_text(encoding="utf-8")
+
+
+def test_run_all_runs_its_stages_through_a_link(tmp_path: Path) -> None:
+    link = tmp_path / "run_all.py"
+    link.symlink_to(ROOT / "run_all.py")
+    done = subprocess.run(
+        [sys.executable, link, "sample", "--until", "download"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_other_names_are_folders() -> None:
