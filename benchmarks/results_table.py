@@ -106,7 +106,7 @@ def table(task: str, rows: list[dict[str, Any]]) -> str:
     lines = [header, ["---"] * len(header)]
     for name, group in sorted(groups.items(), key=lambda item: mean(item[1], "accuracy")):
         stars = [spread(group, "mae", 1, "{:.2f}")] if with_mae else []
-        lines.append([name, spread(group, "accuracy", 100, "{:.2f}"), *stars, seeds(group), origin(group[-1])])
+        lines.append([name, spread(group, "accuracy", 100, "{:.2f}"), *stars, seeds(group), origin(group[0])])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
