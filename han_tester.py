@@ -9,6 +9,7 @@ The weights it tests are the trained ones: their hash is checked against the one
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import itertools
 import shlex
@@ -106,12 +107,13 @@ def main(arguments: argparse.Namespace) -> int:
         if not run.exists():
             raise UserError(f"there is no run in {run.path}; train one: {trainer_command(arguments)}")
         tester = Tester(run, SPLIT_OF_RUN_TYPE[arguments.run_type], device, arguments)
-        if arguments.checkpoint or arguments.run_type == "test":
-            tester.report(tester.evaluate(chosen_checkpoint(run, arguments.checkpoint)))
-            return 0
-        for checkpoint in follow_checkpoints(run):
-            if not tester.has_result(checkpoint):
-                tester.tell(tester.evaluate(checkpoint))
+        with contextlib.closing(tester.split):
+            if arguments.checkpoint or arguments.run_type == "test":
+                tester.report(tester.evaluate(chosen_checkpoint(run, arguments.checkpoint)))
+                return 0
+            for checkpoint in follow_checkpoints(run):
+                if not tester.has_result(checkpoint):
+                    tester.tell(tester.evaluate(checkpoint))
     log.info("training of %s has ended and every checkpoint is evaluated", run.path)
     return 0
 
@@ -236,7 +238,7 @@ class Tester:
         return any(self.same_result(row, checkpoint) for row in read_jsonl(self.run.results))
 
     def same_result(self, row: dict[str, Any], checkpoint: Checkpoint) -> bool:
-        return row["split"] == self.split.name and row["weights_sha256"] == checkpoint.weights_sha256
+        return (row.get("split"), row.get("weights_sha256")) == (self.split.name, checkpoint.weights_sha256)
 
     def evaluate(self, checkpoint: Checkpoint) -> Result:
         """Scores the split with a checkpoint's weights and writes every result file."""

@@ -421,6 +421,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
     if version != FORMAT_VERSION:
         raise UserError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}; {remake(folder)}")
+    if not isinstance(manifest.get("files"), dict):
+        raise UserError(f"{path} is damaged: it names no files; {remake(folder)}")
     return dict(manifest)
 
 

@@ -277,3 +277,9 @@ def test_an_error_while_writing_leaves_no_open_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), RecordWriter(tmp_path, SPLIT, 0, 1) as writer:
         raise RuntimeError
     assert writer._file.closed
+
+
+def test_a_manifest_that_names_nothing_is_damaged(tmp_path: Path) -> None:
+    write_json(tmp_path / "manifest.json", {"format_version": FORMAT_VERSION})
+    with pytest.raises(UserError, match=r"names no files; run: python serialize_data.py"):
+        verify_records(tmp_path)
