@@ -311,6 +311,10 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **arguments)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Finds the words among the flags too: ``imdb --split_seed 2 False`` is ``imdb False --split_seed 2``."""
+        return self.parse_intermixed_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """One line like every other mistake, in place of all flags and then the message."""
         sys.exit(fail(self.prog, f"{message}; python {self.prog} --help lists the flags"))
@@ -322,7 +326,7 @@ def run_script(main: Callable[[argparse.Namespace], int | None], parser: argpars
     A user's error is one line on standard error and exit code 2; Ctrl-C is exit code 130, SIGTERM 143; a bug keeps its
     traceback.
     """
-    arguments = parser.parse_intermixed_args()  # `imdb --split_seed 2 False` is as good as `imdb False --split_seed 2`
+    arguments = parser.parse_args()
     set_up_logging()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that has no é or █ gets a question mark, not a crash
