@@ -28,10 +28,10 @@ from utils import (
     UserError,
     atomic_write,
     exclusive_lock,
-    folder_flags,
     log,
     read_json,
     read_jsonl,
+    run_flags,
     run_path,
     run_script,
     sha256_of_file,
@@ -158,9 +158,7 @@ def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
 
 def trainer_command(arguments: argparse.Namespace) -> str:
     """What to type to train the run that is asked for."""
-    run = ["--run", arguments.run] if arguments.run else []
-    flags = ["--dataset", arguments.dataset, *run, *folder_flags(arguments.data_dir, arguments.runs_dir)]
-    return shlex.join(["python", "han_trainer.py", *flags])
+    return shlex.join(["python", "han_trainer.py", *run_flags(arguments)])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -28,9 +28,9 @@ from utils import (
     UserError,
     append_jsonl,
     exclusive_lock,
-    folder_flags,
     log,
     read_jsonl,
+    run_flags,
     run_path,
     run_script,
     write_json,
@@ -132,9 +132,7 @@ def check_splits(records: Path, config: RunConfig) -> None:
 
 def tester_command(arguments: argparse.Namespace) -> str:
     """What to type to test this run."""
-    run = ["--run", arguments.run] if arguments.run else []
-    flags = ["--dataset", arguments.dataset, *run, *folder_flags(arguments.data_dir, arguments.runs_dir)]
-    return shlex.join(["python", "han_tester.py", "--run_type", "test", *flags])
+    return shlex.join(["python", "han_tester.py", "--run_type", "test", *run_flags(arguments)])
 
 
 def check_intervals(arguments: argparse.Namespace) -> None:

@@ -32,6 +32,7 @@ from utils import (
     log,
     parse_bool,
     read_json,
+    run_flags,
     run_path,
     run_script,
     sha256_of_file,
@@ -116,7 +117,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.until == "test":
         print(
             f"\nNext:    tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1\n"
-            f"         python han_tester.py {shlex.join(tester_flags(arguments))} --show_documents 10"
+            f"         python han_tester.py {shlex.join(run_flags(arguments))} --show_documents 10"
         )
     return 0
 
@@ -130,18 +131,12 @@ def advice(code: int) -> str:
     return "mend it and run the same command again: what is done is kept"
 
 
-def tester_flags(arguments: argparse.Namespace) -> list[str]:
-    """What trainer and tester need to find data and run."""
-    named = ["--run", arguments.run] if arguments.run else []
-    return ["--dataset", arguments.dataset, *named, *folder_flags(arguments.data_dir, arguments.runs_dir)]
-
-
 def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     """Yields the stages in order, each when the one before has run: its inputs are there by then."""
     corpus = find_corpus(arguments.dataset)
     run = run_path(arguments.runs_dir, arguments.run, arguments.dataset)
     data = folder_flags(arguments.data_dir)
-    where = tester_flags(arguments)
+    where = run_flags(arguments)
     source = [item for name in ("source", "sha256") for item in flag(arguments, name)]
     local_source = [Path(arguments.source)] if arguments.source and Path(arguments.source).is_file() else []
     archive = corpus.source_file(paths.raw)

@@ -116,6 +116,12 @@ def folder_flags(data_dir: Path, runs_dir: Path | None = None) -> list[str]:
     return flags + ([] if runs_dir in {None, Path("runs")} else ["--runs_dir", str(runs_dir)])
 
 
+def run_flags(arguments: argparse.Namespace) -> list[str]:
+    """The flags by which trainer and tester find the same data and run, from the parsed flags of any script."""
+    named = ["--run", arguments.run] if arguments.run else []
+    return ["--dataset", arguments.dataset, *named, *folder_flags(arguments.data_dir, arguments.runs_dir)]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Files appear whole or not at all
 
