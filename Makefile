@@ -64,9 +64,9 @@ bench: $(INSTALLED) ## Run the benchmarks.
 	@if [ -f benchmarks/run.py ]; then set -x; $(PY) benchmarks/run.py $(ARGS); \
 	else echo "There are no benchmarks here yet: benchmarks/run.py is missing."; fi
 
-# requirements.txt first: the other two are held to its versions.
+# requirements.txt first: the others are held to its versions.
 lock: $(INSTALLED_DEV) ## Write requirements*.txt anew from requirements*.in, every file with its hash.
-	@for name in requirements requirements-gpu requirements-dev; do \
+	@for name in requirements requirements-gpu requirements-dev requirements-wandb; do \
 	  echo "$$name.in -> $$name.txt"; \
 	  $(PY) -m uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
