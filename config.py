@@ -182,14 +182,17 @@ def to_json(settings: Any) -> dict[str, Any]:
 
 
 def from_json(settings_class: type[Settings], value: dict[str, Any], source: str) -> Settings:
-    """Rebuilds settings; an unknown or a missing name is an error that names it and its file, ``source``."""
+    """Rebuilds settings; an unknown name is an error that names it and its file, ``source``.
+
+    A setting that is not there was declared after the file was written, and takes its default: the default of a new
+    setting is what was done before there was one.
+    """
     known = {field.name for field in dataclasses.fields(settings_class)}  # type: ignore[arg-type]
-    for problem, names in (("unknown", value.keys() - known), ("missing", known - value.keys())):
-        if names:
-            raise UserError(
-                f"{source}: {problem} setting {', '.join(sorted(names))} in {settings_class.__name__}; "
-                "was it written by another version of this project?"
-            )
+    if unknown := value.keys() - known:
+        raise UserError(
+            f"{source}: unknown setting {', '.join(sorted(unknown))} in {settings_class.__name__}; "
+            "was it written by another version of this project?"
+        )
     return checked(settings_class(**value))
 
 

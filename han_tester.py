@@ -248,7 +248,7 @@ class Tester:
         from run_folder import restore
         from scoring import score_batches
 
-        if checkpoint.run != self.config.identity():
+        if checkpoint.run != self.run.identity():
             raise UserError(f"{checkpoint.path} belongs to another run than {self.run.path}; name that one with --run")
         restore(checkpoint, self.model)
         size, classes = len(self.split), len(self.config.class_names)

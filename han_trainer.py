@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,81 +177,6 @@ def run_config(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# One step
-
-
-@dataclass
-class StepTotals:
-    """Sums since the last summary line, all weighted by documents."""
-
-    documents: int = 0
-    words: int = 0
-    started: float = field(default_factory=time.perf_counter)
-    sums: dict[str, float] = field(default_factory=dict)
-
-    def add(self, documents: int, words: int, report: dict[str, float]) -> None:
-        self.documents += documents
-        self.words += words
-        for name, value in report.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * documents
-
-    def means(self) -> dict[str, float]:
-        """Mean of each reported value and the rates per second."""
-        seconds = max(time.perf_counter() - self.started, 1e-9)
-        return {
-            **{name: value / self.documents for name, value in self.sums.items()},
-            "words_per_second": self.words / seconds,
-            "documents_per_second": self.documents / seconds,
-        }
-
-
-def train_step(model: Any, optimizer: Any, documents: Any, labels: Any, seed: Any, settings: TrainingSettings) -> Any:
-    """One optimiser step on one batch: forward, backward, clipping, update.
-
-    Args:
-        model: With ``attend(documents, training, seed)`` and ``trainable_variables``.
-        optimizer: A Keras optimiser, built.
-        documents: The batch.
-        labels: int32 [B].
-        seed: int32 [2], of dropout.
-        settings: Clipping norm and L2.
-
-    Returns:
-        Dictionary of float32 scalars: loss, accuracy, gradient_norm and the two attention entropies.
-    """
-    import tensorflow as tf
-
-    with tf.GradientTape() as tape:
-        attended = model.attend(documents, training=True, seed=seed)
-        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, attended.logits))
-        total = loss
-        if settings.l2:
-            matrices = [w for name, w in model.named_weights().items() if "kernel" in name]
-            total += settings.l2 * tf.add_n([tf.reduce_sum(tf.square(w.value)) for w in matrices])
-    variables = [variable.value for variable in model.trainable_variables]
-    gradients = tape.gradient(total, variables)
-    norm = tf.linalg.global_norm(gradients)
-    if settings.max_grad_norm:
-        gradients, _ = tf.clip_by_global_norm(gradients, settings.max_grad_norm, use_norm=norm)
-    optimizer.apply(gradients, model.trainable_variables)
-    right = tf.equal(tf.argmax(attended.logits, axis=1, output_type=tf.int32), labels)
-    return {
-        "loss": loss,
-        "accuracy": tf.reduce_mean(tf.cast(right, tf.float32)),
-        "gradient_norm": norm,
-        "word_attention_entropy": entropy(attended.word_weights, documents.words_per_sentence),
-        "sentence_attention_entropy": entropy(attended.sentence_weights, documents.sentences_per_document),
-    }
-
-
-def entropy(weights: Any, lengths: Any) -> Any:
-    """Mean entropy of attention in nats. ``weights``: float32 [N], adding up to 1 per segment of ``lengths``."""
-    import tensorflow as tf
-
-    return -tf.reduce_sum(tf.math.xlogy(weights, weights)) / tf.cast(tf.size(lengths), tf.float32)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # The whole run
 
 
@@ -279,6 +204,7 @@ class Trainer:
         from run_folder import Progress, build_model, newest_checkpoint, restore, step_of
 
         self.run, self.config, self.device, self.arguments = run, config, device, arguments
+        self.identity = run.identity()
         self.train_split, self.valid_split = Split(records, "train"), Split(records, "valid")
         self.steps_per_epoch = math.ceil(len(self.train_split) / config.training.batch_size)
         embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
@@ -310,6 +236,7 @@ class Trainer:
         import tensorflow as tf
 
         from han import Documents
+        from training import train_step
 
         vector = tf.TensorSpec([None], tf.int32)
         signature = (Documents(vector, vector, vector), vector, tf.TensorSpec([2], tf.int32))
@@ -374,6 +301,8 @@ class Trainer:
 
     def train_epochs(self) -> str:
         """Runs the remaining epochs; returns why training ended."""
+        from training import StepTotals
+
         settings = self.config.training
         if settings.patience and self.progress.fruitless >= settings.patience:
             return "early stopping"  # it was killed between the decision and the end
@@ -433,6 +362,8 @@ class Trainer:
 
     def summarise(self) -> None:
         """Writes the means since the last time to TensorBoard and, as one line, to the log."""
+        from training import StepTotals
+
         means = self.totals.means()
         means["learning_rate"] = float(self.schedule(self.progress.step - 1))
         self.totals = StepTotals()
@@ -478,7 +409,7 @@ class Trainer:
             progress.best_step, progress.best_loss, progress.best_accuracy = progress.step, loss, accuracy
         progress.fruitless = 0 if better else progress.fruitless + 1
         if better:
-            save_weights(self.run.best, self.model, progress, run=self.config.identity())
+            save_weights(self.run.best, self.model, progress, run=self.identity)
         self.say(
             "step %5d  validation loss %.4f  accuracy %.2f%%%s",
             progress.step,
@@ -525,7 +456,7 @@ class Trainer:
         from run_folder import save_weights
 
         path = self.run.checkpoints / f"step-{self.progress.step:08d}.safetensors"
-        save_weights(path, self.model, self.progress, self.optimizer, self.config.identity())
+        save_weights(path, self.model, self.progress, self.optimizer, self.identity)
         for old in self.run.checkpoint_files()[: -self.arguments.num_checkpoints]:
             old.unlink(missing_ok=True)
 

@@ -81,10 +81,6 @@ class RunConfig:
         except (TypeError, KeyError) as error:
             raise UserError(f"{source} is not a run configuration of this version ({error})") from error
 
-    def identity(self) -> str:
-        """SHA-256 of all settings: a checkpoint of another run is told apart by it."""
-        return sha256_of_json(self.to_json())
-
     def flat(self) -> dict[str, Any]:
         """All settings side by side, for :func:`config.differences`."""
         value = self.to_json()
@@ -184,6 +180,13 @@ class RunFolder:
             )
         return RunConfig.from_json(value["settings"], str(self.config_file))
 
+    def identity(self) -> str:
+        """SHA-256 of all settings as they stand in ``config.json``: a checkpoint of another run is told apart by it.
+
+        Of the file and not of the settings in memory, which may know some that are younger than the run.
+        """
+        return sha256_of_json(read_json(self.config_file)["settings"])
+
     def refuse_other_settings(self, config: RunConfig) -> None:
         """Raises :class:`UserError` with the differences if the run here was begun with other settings."""
         changed = differences(self.config().flat(), config.flat())
@@ -280,7 +283,7 @@ def save_weights(path: Path, model: Any, progress: Progress, optimizer: Any = No
         model: Has ``named_weights()``.
         progress: Stored in the header.
         optimizer: Keras optimiser whose variables go along, for a checkpoint that can be resumed.
-        run: :meth:`RunConfig.identity` of the run that it belongs to.
+        run: :meth:`RunFolder.identity` of the run that it belongs to.
 
     Raises:
         UserError: A weight is not finite: what is saved must be worth keeping.

@@ -28,7 +28,7 @@ LAYERS = [
         "summaries",
         "word_vectors",
     },
-    {"han", "input_pipeline"},
+    {"han", "input_pipeline", "training"},
     {"run_folder", "scoring", "attention_check"},
     {"create_csv", "download", "han_tester", "han_trainer", "serialize_data"},
     {"run_all"},
@@ -43,7 +43,7 @@ WITHIN = {
     ("word_vectors", "config"),
     ("corpora", "config"),
 }
-WITH_TENSORFLOW = {"recurrent", "schedules", "optimizers", "han", "input_pipeline", "scoring"}
+WITH_TENSORFLOW = {"recurrent", "schedules", "optimizers", "han", "input_pipeline", "scoring", "training"}
 IMPORT_LATE = {"devices", "run_folder", "han_trainer", "han_tester"}
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 

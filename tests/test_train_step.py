@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from config import ModelSettings, TrainingSettings
 from han import HAN, Documents
-from han_trainer import StepTotals, entropy, train_step
+from training import StepTotals, entropy, train_step
 
 DOCUMENTS = Documents(*(tf.constant(v, tf.int32) for v in ([3, 4, 5, 6, 3, 7, 8], [3, 1, 2, 1], [1, 3])))
 LABELS = tf.constant([1, 0])

@@ -261,6 +261,10 @@ def test_configuration_survives_its_file(tmp_path: Path, data: Path) -> None:
     run.create(tiny_config(), data / "tiny" / "records")
     assert run.config() == tiny_config()
     value = read_json(run.config_file)
+    identity = run.identity()
+    del value["settings"]["training"]["patience"]  # as if that setting were younger than the run
+    run.config_file.write_text(json.dumps(value))
+    assert run.config() == tiny_config() and run.identity() != identity
     value["settings"]["training"]["learning_rat"] = 1
     run.config_file.write_text(json.dumps(value))
     with pytest.raises(UserError, match="learning_rat"):

@@ -1,0 +1,78 @@
+"""One optimiser step on one batch, what it reports, and the sums of what was reported."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import tensorflow as tf
+
+from config import TrainingSettings
+
+
+@dataclass
+class StepTotals:
+    """Sums since the last summary line, all weighted by documents."""
+
+    documents: int = 0
+    words: int = 0
+    started: float = field(default_factory=time.perf_counter)
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, documents: int, words: int, report: dict[str, float]) -> None:
+        self.documents += documents
+        self.words += words
+        for name, value in report.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * documents
+
+    def means(self) -> dict[str, float]:
+        """Mean of each reported value and the rates per second."""
+        seconds = max(time.perf_counter() - self.started, 1e-9)
+        return {
+            **{name: value / self.documents for name, value in self.sums.items()},
+            "words_per_second": self.words / seconds,
+            "documents_per_second": self.documents / seconds,
+        }
+
+
+def train_step(model: Any, optimizer: Any, documents: Any, labels: Any, seed: Any, settings: TrainingSettings) -> Any:
+    """One optimiser step on one batch: forward, backward, clipping, update.
+
+    Args:
+        model: With ``attend(documents, training, seed)`` and ``trainable_variables``.
+        optimizer: A Keras optimiser, built.
+        documents: The batch.
+        labels: int32 [B].
+        seed: int32 [2], of dropout.
+        settings: Clipping norm and L2.
+
+    Returns:
+        Dictionary of float32 scalars: loss, accuracy, gradient_norm and the two attention entropies.
+    """
+    with tf.GradientTape() as tape:
+        attended = model.attend(documents, training=True, seed=seed)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, attended.logits))
+        total = loss
+        if settings.l2:
+            matrices = [w for name, w in model.named_weights().items() if "kernel" in name]
+            total += settings.l2 * tf.add_n([tf.reduce_sum(tf.square(w.value)) for w in matrices])
+    variables = [variable.value for variable in model.trainable_variables]
+    gradients = tape.gradient(total, variables)
+    norm = tf.linalg.global_norm(gradients)
+    if settings.max_grad_norm:
+        gradients, _ = tf.clip_by_global_norm(gradients, settings.max_grad_norm, use_norm=norm)
+    optimizer.apply(gradients, model.trainable_variables)
+    right = tf.equal(tf.argmax(attended.logits, axis=1, output_type=tf.int32), labels)
+    return {
+        "loss": loss,
+        "accuracy": tf.reduce_mean(tf.cast(right, tf.float32)),
+        "gradient_norm": norm,
+        "word_attention_entropy": entropy(attended.word_weights, documents.words_per_sentence),
+        "sentence_attention_entropy": entropy(attended.sentence_weights, documents.sentences_per_document),
+    }
+
+
+def entropy(weights: Any, lengths: Any) -> Any:
+    """Mean entropy of attention in nats. ``weights``: float32 [N], adding up to 1 per segment of ``lengths``."""
+    return -tf.reduce_sum(tf.math.xlogy(weights, weights)) / tf.cast(tf.size(lengths), tf.float32)
