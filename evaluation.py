@@ -9,16 +9,20 @@ float64. A rate is a share between 0 and 1 everywhere but in the printed report.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import io
 import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from utils import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -365,6 +369,26 @@ def confused_pairs(evaluation: Evaluation, most: int = CONFUSED_PAIRS) -> list[s
             for t, p in pairs
         ),
     ]
+
+
+def write_predictions(
+    path: Path, ids: Sequence[str], labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence[str]
+) -> None:
+    """Writes ``predictions-<split>.csv``: id, label, prediction and the probability of every class.
+
+    Args:
+        path: The file.
+        ids: [N] names of the documents.
+        labels: int [N].
+        probabilities: float [N, C].
+        class_names: [C].
+    """
+    with atomic_write(path, newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "label", "prediction", *(f"probability_{name}" for name in class_names)])
+        for name, label, row in zip(ids, np.asarray(labels), np.asarray(probabilities), strict=True):
+            predicted = class_names[int(row.argmax())]
+            writer.writerow([name, class_names[label], predicted, *(f"{value:.6f}" for value in row)])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

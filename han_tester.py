@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import itertools
 import shlex
 import sys
@@ -325,16 +324,14 @@ class Tester:
         }
 
     def write_predictions(self, result: Result) -> None:
-        """``predictions-<split>.csv``: id, label, prediction and the probability of every class."""
+        """Writes ``predictions-<split>.csv``."""
         import numpy as np
 
-        names = self.config.class_names
+        from evaluation import write_predictions
+
+        path = self.result_file("predictions", "csv", result.checkpoint)
         ids = self.split.ids(np.arange(len(self.split)))
-        with atomic_write(self.result_file("predictions", "csv", result.checkpoint), newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["id", "label", "prediction", *(f"probability_{name}" for name in names)])
-            for name, label, row in zip(ids, result.labels, result.probabilities, strict=True):
-                writer.writerow([name, names[label], names[int(row.argmax())], *(f"{value:.6f}" for value in row)])
+        write_predictions(path, ids, result.labels, result.probabilities, self.config.class_names)
 
     def write_summaries(self, result: Result) -> None:
         """Scalars, precision-recall curves and the confusion matrix for TensorBoard."""

@@ -217,7 +217,7 @@ def origin() -> dict[str, Any]:
     """Where a run comes from: command line, commit, versions, machine; told to people, compared by nobody."""
     from importlib.metadata import version
 
-    packages = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "nltk", "gensim")
+    packages = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "nltk", "scikit-learn", "gensim")
     words = [word for word in sys.argv[1:] if word != "--restart"]  # the command that goes on with a run has none
     return {
         "command": shlex.join(["python", Path(sys.argv[0]).name, *words]),

@@ -1,6 +1,6 @@
 """Keeps the results of the documentation: collects them from run folders and writes the tables from them.
 
-    python benchmarks/results_table.py add runs/imdb-han runs/imdb-han-seed2     test results -> docs/results.jsonl
+    python benchmarks/results_table.py add runs/imdb-han runs/imdb-linear        test results -> docs/results.jsonl
     python benchmarks/results_table.py write                                     docs/results.jsonl -> README.md, docs/
 
 Nobody types a figure: a table stands between two markers (``<!-- results:imdb-2 -->`` and ``<!-- /results -->``), and a
@@ -59,8 +59,8 @@ def main(arguments: argparse.Namespace) -> None:
             found = [row for row in read_jsonl(run / "results.jsonl") if row["split"] == "test"]
             if not found:
                 raise UserError(f"{run} holds no test result; make one: python han_tester.py --run {run.name}")
-            kept = kept_row(found[-1])
-            rows = [row for row in rows if key_of(row) != key_of(kept)] + [kept]
+            for kept in map(kept_row, found):  # of a network the last one stands, of linear_baselines.py one per system
+                rows = [row for row in rows if key_of(row) != key_of(kept)] + [kept]
         write_jsonl(RESULTS, rows)
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
@@ -73,6 +73,7 @@ def kept_row(row: dict[str, Any]) -> dict[str, Any]:
     classes = len(row["class_names"])
     return {
         "task": f"{row['dataset']}-{classes}",
+        **({"system": row["system"]} if "system" in row else {}),
         **{name: row[name] for name in KEPT},
         "command": row["trained"]["command"],
         "commit": row["trained"]["commit"],
@@ -82,8 +83,8 @@ def kept_row(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Two rows with the same key are the same experiment; the later one stands."""
-    return row["task"], row.get("system"), row.get("architecture"), row.get("cell"), row.get("seed")
+    """Two rows with the same key are the same experiment, of which the later one stands; published ones are others."""
+    return "source" in row, row["task"], row.get("system"), row.get("architecture"), row.get("cell"), row.get("seed")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -111,9 +112,9 @@ def table(task: str, rows: list[dict[str, Any]]) -> str:
 
 
 def name_of(row: dict[str, Any]) -> str:
-    """The system of a row: a published one by its name, one of ours by its network."""
+    """The system of a row: a published one by its name, one that was run here by its name or its network."""
     if "system" in row:
-        return str(row["system"])
+        return str(row["system"]) if "source" in row else f"{row['system']}, run here"
     return f"**{row['architecture'].upper()}-{row['cell'].upper()}, this project**"
 
 
@@ -133,7 +134,7 @@ def spread(group: list[dict[str, Any]], name: str, scale: float, form: str) -> s
 
 def seeds(group: list[dict[str, Any]]) -> str:
     """The seeds of a group, or nothing for a published figure."""
-    return ", ".join(str(row["seed"]) for row in group if "seed" in row)
+    return ", ".join(str(row["seed"]) for row in group if row.get("seed") is not None)
 
 
 def origin(row: dict[str, Any]) -> str:

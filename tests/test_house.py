@@ -19,6 +19,7 @@ LAYERS = [
         "data_processing",
         "devices",
         "evaluation",
+        "linear_models",
         "optimizers",
         "records",
         "recurrent",
@@ -30,7 +31,7 @@ LAYERS = [
     },
     {"han", "input_pipeline", "training"},
     {"run_folder", "scoring", "attention_check"},
-    {"create_csv", "download", "han_tester", "han_trainer", "serialize_data"},
+    {"create_csv", "download", "han_tester", "han_trainer", "linear_baselines", "serialize_data"},
     {"run_all"},
 ]
 SCRIPTS = sorted(LAYERS[4] | LAYERS[5])
@@ -42,6 +43,8 @@ WITHIN = {
     ("attention_check", "scoring"),
     ("word_vectors", "config"),
     ("corpora", "config"),
+    ("linear_models", "data_processing"),
+    ("linear_models", "evaluation"),
 }
 WITH_TENSORFLOW = {"recurrent", "schedules", "optimizers", "han", "input_pipeline", "scoring", "training"}
 IMPORT_LATE = {"devices", "run_folder", "han_trainer", "han_tester"}

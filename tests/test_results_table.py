@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from results_table import PAGES, RESULTS, table, with_tables  # noqa: E402
+from results_table import KEPT, PAGES, RESULTS, kept_row, key_of, table, with_tables  # noqa: E402
 
 from utils import read_jsonl  # noqa: E402
 
@@ -29,6 +29,22 @@ def test_seeds_become_a_mean_with_its_spread() -> None:
     lines = table("imdb-2", rows).splitlines()
     assert lines[2] == "| majority | 50.00 |  | balanced |"
     assert lines[3] == "| **HAN-GRU, this project** | 92.00 ± 1.41 | 1, 2 | `python x`, commit abc |"
+
+
+def test_every_linear_system_gets_a_line_beside_the_published_ones() -> None:
+    made = {"command": "python linear_baselines.py imdb", "commit": "abc", "time": "now", "versions": {}}
+    common = {**dict.fromkeys(KEPT), "dataset": "imdb", "class_names": ["a", "b"], "architecture": "linear"}
+    found = [
+        {**common, "system": name, "accuracy": accuracy, "trained": made}
+        for name, accuracy in (("A", 0.9), ("B", 0.91))
+    ]
+    rows = [{"task": "imdb-2", "system": "A", "accuracy": 0.92, "source": "published"}, *map(kept_row, found)]
+    assert len({key_of(row) for row in rows}) == 3
+    assert [line.split(" | ")[:3] for line in table("imdb-2", rows).splitlines()[2:]] == [
+        ["| A, run here", "90.00", ""],
+        ["| B, run here", "91.00", ""],
+        ["| A", "92.00", ""],
+    ]
 
 
 def test_unmarked_text_stays() -> None:

@@ -1,0 +1,195 @@
+"""The linear baselines against the equations written out, against scikit-learn, and from the command line."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from linear_models import (
+    SYSTEMS,
+    CountedDocuments,
+    best_scale,
+    choose,
+    fit_logistic,
+    fit_nbsvm,
+    gram_counter,
+    gram_lengths,
+    log_count_ratio,
+    softmax,
+    spread_margins,
+    trained_anew,
+)
+from utils import read_jsonl
+
+ROOT = Path(__file__).parent.parent
+
+
+def planted(documents: int, classes: int, seed: int) -> CountedDocuments:
+    """Counts of 20 words, of which word c is three times as common in class c."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(classes, size=documents)
+    rates = np.full((documents, 20), 0.4)
+    rates[np.arange(documents), labels] = 1.2
+    counts = csr_matrix(generator.poisson(rates).astype(np.float32))
+    return CountedDocuments(counts, labels, np.ones(20, np.int8), classes)
+
+
+def test_log_count_ratio_is_that_of_the_paper() -> None:
+    presence = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [0, 1, 1, 0], [1, 0, 1, 0]], np.float32)  # the last never occurs
+    positive = np.array([True, True, False, False])
+    p, q = np.array([2, 1, 0]) + 1, np.array([1, 1, 2]) + 1
+    expected = np.log((p / p.sum()) / (q / q.sum()))
+    np.testing.assert_allclose(log_count_ratio(csr_matrix(presence), positive), [*expected, 0], rtol=1e-6)
+
+
+def test_features_are_words_pairs_and_triples_of_the_networks_words() -> None:
+    counter = gram_counter()
+    counts = counter.fit_transform(["Not good.<br />Not GOOD!"])
+    found = dict(zip(counter.get_feature_names_out(), counts.toarray()[0], strict=True))
+    assert found["not good"] == 2 and found["good . not"] == 1 and found["!"] == 1 and found["good"] == 2
+    lengths = gram_lengths(counter.vocabulary_)
+    assert [lengths[counter.vocabulary_[name]] for name in ("!", "not good", "good . not")] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_nbsvm_is_an_svm_on_scaled_features(classes: int) -> None:
+    from sklearn.svm import LinearSVC
+
+    train, other = planted(150, classes, 1), planted(40, classes, 2)
+    presence, unseen = np.sign(train.counts.toarray()), np.sign(other.counts.toarray())
+    expected = []
+    for number in range(1, 2) if classes == 2 else range(classes):
+        positive = train.labels == number
+        p, q = presence[positive].sum(0) + 1, presence[~positive].sum(0) + 1
+        ratio = np.log(p / p.sum()) - np.log(q / q.sum())
+        svm = LinearSVC(C=0.1, random_state=0).fit(presence * ratio, positive)
+        weights = 0.75 * np.abs(svm.coef_[0]).mean() + 0.25 * svm.coef_[0]
+        expected.append(unseen * ratio @ weights + svm.intercept_[0])
+    found = next(iter(fit_nbsvm(train, 0.1))).margins(other.counts)  # the first interpolation is 0.25
+    wanted = np.stack([np.zeros(40), *expected] if classes == 2 else expected, axis=1)
+    np.testing.assert_allclose(found, wanted, atol=2e-3)  # LIBLINEAR stops at a tolerance, here from other float types
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_logistic_regression_is_that_of_a_pipeline(classes: int) -> None:
+    from sklearn.feature_extraction.text import TfidfTransformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    train, other = planted(150, classes, 3), planted(40, classes, 4)
+    train.lengths[-3:] = 3  # runs of three words are not for this model
+    pipeline = make_pipeline(TfidfTransformer(sublinear_tf=True), LogisticRegression(C=3, max_iter=1000))
+    expected = pipeline.fit(train.counts[:, :-3], train.labels).predict_proba(other.counts[:, :-3])
+    found = softmax(next(fit_logistic(train, 3.0)).margins(other.counts))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_what_stands_in_validation_alone_has_no_weight() -> None:
+    train, valid = planted(100, 2, 5), planted(60, 2, 6)
+    widened = [
+        CountedDocuments(csr_matrix(np.hstack([part.counts.toarray(), extra])), part.labels, np.ones(21, np.int8), 2)
+        for part, extra in ((train, np.zeros((100, 1))), (valid, np.ones((60, 1))))
+    ]
+    for system in SYSTEMS:
+        narrow, wide = choose(system, train, valid), choose(system, *widened)
+        assert narrow.settings == wide.settings and narrow.valid_accuracy == wide.valid_accuracy
+        np.testing.assert_allclose(narrow.probabilities(valid.counts), wide.probabilities(widened[1].counts), atol=1e-4)
+
+
+def test_settings_are_those_that_validation_prefers() -> None:
+    train, valid, test = planted(200, 3, 8), planted(80, 3, 9), planted(300, 3, 10)
+    accuracies = {}
+    for system in SYSTEMS:
+        chosen = choose(system, train, valid)
+        candidates = [c for penalty in system.penalties for c in system.fit(train, penalty)]
+        right = [(c.margins(valid.counts).argmax(1) == valid.labels).mean() for c in candidates]
+        assert chosen.valid_accuracy == max(right) and chosen.settings == candidates[int(np.argmax(right))].settings
+        both = CountedDocuments(
+            csr_matrix(np.vstack([train.counts.toarray(), valid.counts.toarray()])),
+            np.concatenate([train.labels, valid.labels]),
+            train.lengths,
+            3,
+        )
+        anew = trained_anew(chosen, both)
+        assert anew.settings == chosen.settings
+        probabilities = anew.probabilities(test.counts)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+        accuracies[system.slug] = (probabilities.argmax(axis=1) == test.labels).mean()
+    assert accuracies["nbsvm"] > 0.55 and accuracies["logistic"] > 0.55
+
+
+def test_scale_makes_margins_probabilities() -> None:
+    generator = np.random.default_rng(11)
+    margins = generator.normal(size=(20_000, 3)) * 2
+    labels = np.array([generator.choice(3, p=row) for row in softmax(0.4 * margins)])
+    assert best_scale(margins, labels) == pytest.approx(0.4, rel=0.05)
+
+
+def test_a_class_that_training_lacks_is_never_predicted() -> None:
+    spread = spread_margins(np.array([1.0, -2.0]), np.array([0, 2]), 4)
+    np.testing.assert_array_equal(spread.argmax(axis=1), [2, 0])
+    np.testing.assert_allclose(softmax(spread)[:, [1, 3]], 0, atol=1e-12)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A small data set of three ratings: one word tells which, two words in a row reverse it."""
+    folder = tmp_path / "data" / "films"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(12)
+    words = {"1": "bad", "3": "fair", "5": "good"}
+    with (folder / "films.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "split", "label", "rating", "text"])
+        for split, count in (("train", 90), ("valid", 30), ("test", 45), ("unlabelled", 5)):
+            for number in range(count):
+                label = "135"[number % 3]
+                filler = " ".join(f"w{w}" for w in generator.integers(30, size=12))
+                text = f"{filler} {words[label]}."
+                writer.writerow([f"{split}/{number}", split, "" if split == "unlabelled" else label, label, text])
+    (folder / "labels.txt").write_text("1\n3\n5\n")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "linear_baselines.py"), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=120,
+    )
+
+
+def test_command_writes_what_the_tester_writes(data: Path) -> None:
+    done = run(data, "films")
+    assert done.returncode == 0, done.stderr
+    rows = read_jsonl(data / "runs" / "films-linear" / "results.jsonl")
+    assert [row["system"] for row in rows] == [system.name for system in SYSTEMS]
+    assert [row["accuracy"] for row in rows] == [pytest.approx(1 / 3), 1.0, 1.0]
+    assert rows[0]["mae"] == pytest.approx((0 + 2 + 4) / 3) and rows[2]["mae"] == 0.0
+    assert rows[1]["documents"] == 45 and rows[1]["class_names"] == ["1", "3", "5"]
+    assert "mean absolute error" in done.stdout and "system " in done.stdout
+    for row, slug in zip(rows, ("majority", "logistic", "nbsvm"), strict=True):
+        with (data / "runs" / "films-linear" / f"predictions-{slug}-test.csv").open() as file:
+            predictions = list(csv.DictReader(file))
+        assert [line["id"] for line in predictions] == [f"test/{number}" for number in range(45)]
+        right = sum(line["label"] == line["prediction"] for line in predictions)
+        assert right / 45 == pytest.approx(row["accuracy"])
+
+
+def test_mistakes_are_one_line(data: Path) -> None:
+    films = data / "data" / "films"
+    for change, told in (
+        (lambda: (films / "labels.txt").write_text("1\n3\n"), "is not in"),
+        (lambda: (films / "labels.txt").unlink(), "create_csv.py"),
+    ):
+        change()
+        refused = run(data, "films")
+        assert refused.returncode == 2 and told in refused.stderr and "Traceback" not in refused.stderr
