@@ -46,7 +46,14 @@ class CsvSettings:
 
     binary: bool = setting(True, "two classes (True) or every rating a class (False)")
     valid_share: float = setting(0.1, "share of the training split set aside for validation", minimum=0, maximum=0.9)
-    split_seed: int = setting(1, "seed of the validation share", minimum=0)
+    test_share: float = setting(
+        0.2, "share of the documents set aside for testing, where there is no test split", minimum=0.01, maximum=0.9
+    )
+    split_seed: int = setting(1, "seed of the splits that are made", minimum=0)
+    text_column: str = setting("", "own data: column of the text, by name or number; found if not given")
+    label_column: str = setting("", "own data: column of the label; found if not given")
+    split_column: str = setting("", "own data: column that says train, valid or test; found by its name if not given")
+    encoding: str = setting("", "own data: for example cp1251 or gb18030; found if not given")
 
 
 @dataclass(frozen=True)
@@ -134,7 +141,8 @@ def add_flags(
 
 def flag_help(field: dataclasses.Field[Any]) -> str:
     """The help text of a flag, its default at the end."""
-    return f"{field.metadata['help']} (default: {field.default})".replace("%", "%%")
+    default = f" (default: {field.default})" if field.default != "" else ""
+    return f"{field.metadata['help']}{default}".replace("%", "%%")
 
 
 def settings_from_flags(settings_class: type[Settings], arguments: argparse.Namespace) -> Settings:

@@ -2,8 +2,7 @@
 
 A stage asks :func:`find_corpus` for a row of the table; adding a data set means adding a row (and a reader, if its
 format is new). The CSV file that every data set is turned into is read back by :func:`read_csv`.
-
-Nothing is ever extracted from an archive, so no member's name can reach the file system.
+The readers themselves are in ``corpus_formats.py``; a person's own file becomes a row of the table in ``own_data.py``.
 """
 
 from __future__ import annotations
@@ -11,44 +10,21 @@ from __future__ import annotations
 import codecs
 import csv
 import functools
-import gzip
 import importlib.util
 import re
 import shlex
-import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from utils import UserError, human_size, sha256_of_file
+from corpus_formats import MAX_TEXT_BYTES, Row, check_tar_gz, read_food, read_imdb, read_zhang
+from utils import DataPaths, UserError, dataset_name, human_size, read_json, sha256_of_file, sha256_of_json
 
 SPLITS = ("train", "valid", "test", "unlabelled")
 CSV_COLUMNS = ("id", "split", "label", "rating", "text")
 
-# About a million words. No document is as long; a quote that is never closed, or a file of another kind, is.
-MAX_TEXT_BYTES = 5_000_000
-
 SAMPLE_SEED = 1
-
-
-class Row(NamedTuple):
-    """One document as its publisher gives it.
-
-    Attributes:
-        id: Unique within the data set, for example ``train/pos/0_9``.
-        split: ``train``, ``test`` or ``unlabelled``; ``valid`` is cut from ``train`` later.
-        rating: The number that the label is derived from (stars); 0 for an unlabelled document.
-        text: The whole text, untouched.
-        evidence: Character spans ``[start, end)`` of the sentences that decide, for data sets that know them.
-    """
-
-    id: str
-    split: str
-    rating: int
-    text: str
-    evidence: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,16 +35,21 @@ class Corpus:
         name: What the person types.
         title: What the publisher calls it.
         citation: Whom to cite.
-        url: Address of the archive; None for a data set that is not downloaded.
-        archive: File name of the archive in the raw folder.
-        size: Bytes of the published archive.
-        sha256: Hash of the published archive.
+        url: Address that needs no account; None for a data set that is not downloaded.
+        archive: Name in the raw folder of the file that ``url`` gives.
+        sha256: Published hash of that file; empty where none is published.
         documents: Number of documents that the publisher states.
         classes: Class name of each rating, for two classes (True) and for every rating a class (False); the order of
             first appearance is the order of the classes. A labelled document whose rating is missing is left out.
-        read: Streams the documents out of the raw folder.
-        check: Reads an archive whose hash is not the published one to its end; raises :class:`DamagedArchive`.
+        read: Streams the documents out of the source file.
+        check: Reads a file whose hash is not the published one to its end; raises a :class:`UserError` if it is
+            damaged or something else.
+        other_files: Names in the raw folder of the other shapes in which the data set is handed around.
+        publisher: Page that describes it, or where a person with an account gets it.
         has_evidence: Whether the rows carry evidence.
+        has_test: Whether there is a test split; otherwise create_csv.py makes one.
+        balanced: Whether two classes get the same number of documents.
+        own: The file or folder of a person, read where it lies: no raw folder, no download.
     """
 
     name: str
@@ -76,13 +57,17 @@ class Corpus:
     citation: str
     url: str | None
     archive: str
-    size: int
     sha256: str
     documents: int
     classes: Mapping[bool, Mapping[int, str]]
     read: Callable[[Path], Iterator[Row]]
     check: Callable[[Path], None]
+    other_files: tuple[str, ...] = ()
+    publisher: str = ""
     has_evidence: bool = False
+    has_test: bool = True
+    balanced: bool = False
+    own: Path | None = None
 
     def class_names(self, binary: bool) -> list[str]:
         """The names of the classes, in the order of their ids."""
@@ -94,22 +79,34 @@ class Corpus:
 
     def source_file(self, raw: Path) -> Path:
         """The one file that decides what the documents are: the archive, or for ``sample`` the generator's code."""
-        return raw / self.archive if self.url else generator_file()
+        if self.own or not self.url:
+            return self.own or generator_file()
+        there = [raw / name for name in (self.archive, *self.other_files) if (raw / name).is_file()]
+        return there[0] if there else raw / self.archive
 
     def source_sha256(self, raw: Path) -> str:
         """Hash of :meth:`source_file`; a :class:`UserError` when the archive has not been downloaded."""
         file = self.source_file(raw)
-        if not file.is_file():
+        if not file.exists():
             raise UserError(f"{file} is not there; run first: {command_line('download.py', self.name, raw)}")
-        return sha256_of_file(file)
+        return sha256_of_source(file)
+
+    def rows(self, raw: Path) -> Iterator[Row]:
+        """Streams the documents out of :meth:`source_file`."""
+        return self.read(self.source_file(raw))
+
+    def way_out(self, raw: Path) -> str:
+        """What to look at when the documents are not as they must be."""
+        source = self.source_file(raw)
+        return f"correct {source} and run the same command again" if self.own else f"is {source} the right archive?"
 
 
-class DamagedArchive(UserError):
-    """An archive that does not read to its end; ``reason`` says why without naming the file."""
-
-    def __init__(self, archive: Path, reason: str) -> None:
-        super().__init__(f"{archive} is damaged or cut short ({reason}); get it again with download.py")
-        self.reason = reason
+def sha256_of_source(path: Path) -> str:
+    """Hash of a file, or of a folder: of the names and contents of all files in it, hidden ones left out."""
+    if not path.is_dir():
+        return sha256_of_file(path)
+    files = sorted(file for file in path.rglob("[!.]*") if file.is_file())
+    return sha256_of_json([[str(file.relative_to(path)), sha256_of_file(file)] for file in files])
 
 
 def command_line(script: str, dataset: str, raw: Path) -> str:
@@ -121,77 +118,11 @@ def command_line(script: str, dataset: str, raw: Path) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Archives
-
-
-def tar_files(archive: Path, wanted: re.Pattern[str]) -> Iterator[tuple[re.Match[str], bytes]]:
-    """Streams the regular files of a ``.tar.gz`` whose whole name matches ``wanted``; links and the rest are passed by.
-
-    ``tarfile``'s own ``r|gz`` neither checks the CRC nor tells a truncated file from a complete one, so the
-    decompression is done by :mod:`gzip`, and the archive is read to its last byte.
-
-    Raises:
-        DamagedArchive: The archive is cut short, altered or of another kind.
-        UserError: A wanted member is larger than any document.
-    """
-    try:
-        with gzip.open(archive) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
-            while (member := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every member: memory would grow
-                name = wanted.fullmatch(member.name)
-                if name and member.isreg():
-                    yield name, member_bytes(archive, tar, member)
-            end_of_members = tar.offset
-            while plain.read(1 << 16):
-                pass
-            if plain.tell() - end_of_members < tarfile.BLOCKSIZE:  # a whole one ends with blocks of zeros
-                raise DamagedArchive(archive, "the end of the tar archive is missing")
-    except (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError) as error:
-        raise DamagedArchive(archive, str(error)) from error
-
-
-def member_bytes(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    """The content of one regular member, refused unread when it is larger than any document."""
-    if member.size > MAX_TEXT_BYTES:
-        raise UserError(
-            f"{archive}: {member.name} is {human_size(member.size)} long, more than any text; is it the right archive?"
-        )
-    file = tar.extractfile(member)
-    return file.read() if file else b""  # None only for a member that is not a regular file
-
-
-def check_tar_gz(archive: Path) -> None:
-    """Reads a ``.tar.gz`` to its end; raises :class:`DamagedArchive` if it does not get there."""
-    for _ in tar_files(archive, re.compile(r"(?!)")):
-        pass
+# The built-in data set
 
 
 def check_nothing(_: Path) -> None:
     """For data sets without an archive."""
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Readers
-
-
-IMDB_MEMBER = re.compile(r"(?:\./)?aclImdb/((train|test)/(pos|neg|unsup)/[0-9]+_([0-9]+))\.txt")
-IMDB_RATINGS = {"neg": range(1, 5), "pos": range(7, 11), "unsup": range(0, 1)}
-
-
-def read_imdb(raw: Path) -> Iterator[Row]:
-    """Streams the reviews out of the archive as it was published: one file per review, the stars in its name."""
-    archive = raw / IMDB_ARCHIVE
-    for name, content in tar_files(archive, IMDB_MEMBER):
-        folder, rating = name[3], int(name[4])
-        if rating not in IMDB_RATINGS[folder]:
-            raise UserError(f"{archive}: {name[0]} cannot be in {folder}/ with that rating; is it the right archive?")
-        try:
-            text = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{archive}: {name[0]} is not UTF-8 ({error.reason} at byte {error.start}); is it the right archive?"
-            ) from error
-        yield Row(name[1], "unlabelled" if folder == "unsup" else name[2], rating, text)
 
 
 def read_sample(_: Path) -> Iterator[Row]:
@@ -220,20 +151,167 @@ def generator_file() -> Path:
 # ---------------------------------------------------------------------------------------------------------------------
 # The table
 
-IMDB_ARCHIVE = "aclImdb_v1.tar.gz"
 TEN_STARS = {
     True: {stars: "negative" if stars < 5 else "positive" for stars in (1, 2, 3, 4, 7, 8, 9, 10)},
     False: {stars: str(stars) for stars in (1, 2, 3, 4, 7, 8, 9, 10)},
 }
+FOOD_STARS = {True: {1: "negative", 5: "positive"}, False: {stars: str(stars) for stars in range(1, 6)}}
+FIVE_STARS = ("1", "2", "3", "4", "5")
+POLARITY = ("negative", "positive")
+AG_NEWS = ("World", "Sports", "Business", "Sci/Tech")
+YAHOO_ANSWERS = (
+    "Society & Culture",
+    "Science & Mathematics",
+    "Health",
+    "Education & Reference",
+    "Computers & Internet",
+    "Sports",
+    "Business & Finance",
+    "Entertainment & Music",
+    "Family & Relationships",
+    "Politics & Government",
+)
+DBPEDIA = (
+    "Company",
+    "EducationalInstitution",
+    "Artist",
+    "Athlete",
+    "OfficeHolder",
+    "MeanOfTransportation",
+    "Building",
+    "NaturalPlace",
+    "Village",
+    "Animal",
+    "Plant",
+    "Album",
+    "Film",
+    "WrittenWork",
+)
+ZHANG = "Zhang, Zhao and LeCun, Character-level Convolutional Networks for Text Classification, NIPS 2015"
+FAST_AI = "https://s3.amazonaws.com/fast-ai-nlp"  # in the Registry of Open Data on AWS; needs no account
+ZHANG_DRIVE = "Zhang's Google Drive, which the README.md of https://github.com/zhangxiangxiao/Crepe links to"
+
+
+def zhang(
+    name: str,
+    title: str,
+    folder: str,
+    sha256: str,
+    documents: int,
+    classes: tuple[str, ...],
+    fields: int,
+    lone_backslash: bool = False,
+) -> Corpus:
+    """A row for one of the sets of Zhang et al.
+
+    Args:
+        name: What the person types.
+        title: What the publishers call it.
+        folder: Name of the folder in the archive, and of the archive.
+        sha256: Of the archive at ``FAST_AI``, as others who fetched it have published it.
+        documents: In train and test together.
+        classes: Their names, in the order of the numbers.
+        fields: Columns, that of the class included.
+        lone_backslash: See :func:`corpus_formats.read_zhang`.
+    """
+    read = functools.partial(read_zhang, classes=len(classes), fields=fields, lone_backslash=lone_backslash)
+    names = dict(enumerate(classes, start=1))
+    return Corpus(
+        name=name,
+        title=title,
+        citation=ZHANG,
+        url=f"{FAST_AI}/{folder}.tgz",
+        archive=f"{folder}.tgz",
+        sha256=sha256,
+        documents=documents,
+        classes={True: names, False: names},
+        read=read,
+        check=functools.partial(check_by_reading, read=read),
+        other_files=(f"{folder}.tar",),
+        publisher=ZHANG_DRIVE,
+    )
+
+
+def check_by_reading(file: Path, read: Callable[[Path], Iterator[Row]]) -> None:
+    """Reads a file to its end with its own reader, which says what is wrong with it."""
+    for _ in read(file):
+        pass
+
+
+ZHANG_SETS = (
+    zhang(
+        name="amazon_full",
+        title="Amazon reviews, full",
+        folder="amazon_review_full_csv",
+        sha256="4af62eeee139d0142e0747340b68646d23483d9475c33ea0641ee9175b423443",
+        documents=3_650_000,
+        classes=FIVE_STARS,
+        fields=3,
+    ),
+    zhang(
+        name="amazon_polarity",
+        title="Amazon reviews, polarity",
+        folder="amazon_review_polarity_csv",
+        sha256="d2a3ee7a214497a5d1b8eaed7c8d7ba2737de00ada3b0ec46243983efa100361",
+        documents=4_000_000,
+        classes=POLARITY,
+        fields=3,
+    ),
+    zhang(
+        name="yelp_full",
+        title="Yelp reviews, full",
+        folder="yelp_review_full_csv",
+        sha256="56006b0a17a370f1e366504b1f2c3e3754e4a3dda17d3e718a885c552869a559",
+        documents=700_000,
+        classes=FIVE_STARS,
+        fields=2,
+    ),
+    zhang(
+        name="yelp_polarity",
+        title="Yelp reviews, polarity",
+        folder="yelp_review_polarity_csv",
+        sha256="528f22e286cad085948acbc3bea7e58188416546b0e364d0ae4ca0ce666abe35",
+        documents=598_000,
+        classes=POLARITY,
+        fields=2,
+    ),
+    zhang(
+        name="yahoo_answers",
+        title="Yahoo! Answers, topics",
+        folder="yahoo_answers_csv",
+        sha256="2d4277855faf8b35259009425fa8f7fe1888b5644b47165508942d000f4c96ae",
+        documents=1_460_000,
+        classes=YAHOO_ANSWERS,
+        fields=4,
+    ),
+    zhang(
+        name="ag_news",
+        title="AG's News",
+        folder="ag_news_csv",
+        sha256="9a8c300eabb45750237fcc669f61cb8a3448f3ef6f6098e1ce340e444f6872be",
+        documents=127_600,
+        classes=AG_NEWS,
+        fields=3,
+        lone_backslash=True,
+    ),
+    zhang(
+        name="dbpedia",
+        title="DBpedia, ontology",
+        folder="dbpedia_csv",
+        sha256="42db5221ddedddb673a4cabcc5f3a7d869714c878bcfe4ba94b29d14aa38e417",
+        documents=630_000,
+        classes=DBPEDIA,
+        fields=3,
+    ),
+)
 
 CORPORA = (
     Corpus(
         name="imdb",
         title="Large Movie Review Dataset v1.0",
         citation="Maas et al., Learning Word Vectors for Sentiment Analysis, ACL 2011",
-        url=f"https://ai.stanford.edu/~amaas/data/sentiment/{IMDB_ARCHIVE}",
-        archive=IMDB_ARCHIVE,
-        size=84_125_825,
+        url="https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+        archive="aclImdb_v1.tar.gz",
         sha256="c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
         documents=100_000,
         classes=TEN_STARS,
@@ -246,7 +324,6 @@ CORPORA = (
         citation="this project",
         url=None,
         archive="",
-        size=0,
         sha256="",
         documents=6_000,
         classes=TEN_STARS,
@@ -254,7 +331,25 @@ CORPORA = (
         check=check_nothing,
         has_evidence=True,
     ),
+    Corpus(
+        name="amazon_food",
+        title="Amazon Fine Food Reviews",
+        citation="McAuley and Leskovec, From Amateurs to Connoisseurs, WWW 2013",
+        url="https://snap.stanford.edu/data/finefoods.txt.gz",
+        archive="finefoods.txt.gz",
+        sha256="",
+        documents=568_454,
+        classes=FOOD_STARS,
+        read=read_food,
+        check=functools.partial(check_by_reading, read=read_food),
+        other_files=("Reviews.csv", "Reviews.csv.zip", "finefoods.txt"),
+        publisher="https://www.kaggle.com/datasets/snap/amazon-fine-food-reviews, which asks for an account",
+        has_test=False,
+        balanced=True,
+    ),
+    *ZHANG_SETS,
 )
+OWN_FORM = "for your own data name a file (my_reviews.csv, .tsv or .jsonl) or a folder with one sub-folder per class"
 
 
 def find_corpus(name: str) -> Corpus:
@@ -263,7 +358,22 @@ def find_corpus(name: str) -> Corpus:
         if corpus.name == name:
             return corpus
     known = ", ".join(corpus.name for corpus in CORPORA)
-    raise UserError(f"unknown data set {name!r}; the known ones are: {known}")
+    raise UserError(f"unknown data set {name!r}; the known ones are: {known}; {OWN_FORM}")
+
+
+def own_source(text: str, paths: DataPaths) -> Path | None:
+    """The file or folder of their own that a person means; None where it is a data set of the table.
+
+    Args:
+        text: What was typed: ``my_reviews.csv``, or ``my_reviews`` when that file was read before.
+        paths: Of the data set that it becomes.
+    """
+    if text in {corpus.name for corpus in CORPORA}:
+        return None
+    if "/" in text or dataset_name(text) != text or Path(text).exists():
+        return Path(text).expanduser()
+    source = read_json(paths.csv_manifest).get("source") if paths.csv_manifest.is_file() else None
+    return Path(source) if source else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,12 +1,14 @@
-"""Turns a downloaded data set into one CSV file with splits and labels, and reports what is in it.
+"""Turns a data set into one CSV file with splits and labels, and reports what is in it.
 
-    python create_csv.py imdb True      two classes
-    python create_csv.py imdb False     every star rating a class
+    python create_csv.py imdb True              two classes
+    python create_csv.py imdb False             every star rating a class
+    python create_csv.py my_reviews.csv         your own file, or a folder with one sub-folder per class
 
 Writes, under ``data/<dataset>/``:
 
 * ``<dataset>.csv``: UTF-8, RFC 4180, header ``id,split,label,rating,text``; ``split`` is train, valid, test or
-  unlabelled; ``label`` is the class name, empty for an unlabelled document.
+  unlabelled; ``label`` is the class name, empty for an unlabelled document; ``rating`` is the publisher's number for
+  it (stars, number of the class), in your own data the label where labels are whole numbers, else the class's number.
 * ``labels.txt``: one class name per line; the line number, from 0, is the class's id.
 * ``evidence.jsonl``: for data sets that know them, the character spans of the sentences that decide.
 * ``csv_manifest.json``: settings, counts and hashes. Written last: where it stands, the rest is complete.
@@ -14,9 +16,10 @@ Writes, under ``data/<dataset>/``:
 The documents are streamed twice: once to count and to choose the validation split, once to write. Between the two, 19
 bytes per document are kept, never a text.
 
-Validation is a seeded share of the publisher's training split, class by class. Texts are compared by a keyed hash (the
-key is the seed), white space aside; the hash is also the rank by which texts are drawn. So the choice depends neither
-on the order of the rows nor on what else is in the file, and equal texts stay on one side.
+Validation is a seeded share of the training split, class by class; so is a test split where the publisher has none.
+Texts are compared by a keyed hash (the key is the seed), white space aside; the hash is also the rank by which texts
+are drawn. So the choice depends neither on the order of the rows nor on what else is in the file, and equal texts stay
+on one side.
 """
 
 from __future__ import annotations
@@ -37,13 +40,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import CsvSettings, add_flags, settings_from_flags, to_json
-from corpora import CSV_COLUMNS, SPLITS, Corpus, Row, command_line, find_corpus
+from corpora import CSV_COLUMNS, SPLITS, Corpus, command_line, find_corpus, own_source
+from corpus_formats import Row
+from evaluation import wilson_interval
 from utils import (
     FORMAT_VERSION,
     DataPaths,
     Parser,
     UserError,
     atomic_write,
+    dataset_name,
     human_size,
     log,
     parse_bool,
@@ -57,12 +63,15 @@ from utils import (
 # Codes of the splits in the survey's arrays; a document that is left out has a code of its own.
 TRAIN, VALID, TEST, UNLABELLED = range(len(SPLITS))
 LEFT_OUT = len(SPLITS)
+OWN_FLAGS = ("text_column", "label_column", "split_column", "encoding")
+# Fewer test documents than this leave the accuracy uncertain by more than 5 points.
+FEW_TEST_DOCUMENTS = 400
 
 
 def build_parser() -> Parser:
     """The command line."""
-    parser = Parser(description="Turn a downloaded data set into one CSV file with splits and labels.")
-    parser.add_argument("dataset", help="name of the data set, for example imdb")
+    parser = Parser(description="Turn a data set into one CSV file with splits and labels.")
+    parser.add_argument("dataset", help="name of the data set, for example imdb, or your own file or folder")
     parser.add_argument(
         "two_classes",
         nargs="?",
@@ -78,22 +87,48 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Surveys the documents, chooses the splits, refuses what cannot be learned from, writes, reports."""
     started = time.monotonic()
-    corpus, settings = find_corpus(arguments.dataset), settings_from_flags(CsvSettings, arguments)
+    settings = settings_from_flags(CsvSettings, arguments)
     if arguments.two_classes is not None:
         settings = replace(settings, binary=arguments.two_classes)
-    paths = DataPaths(corpus.name, arguments.data_dir)
+    paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
+    corpus, understood = choose_corpus(arguments.dataset, paths, settings)
+    if arguments.two_classes and len(corpus.class_names(True)) > 2:
+        raise UserError(
+            f"{arguments.dataset} has {len(corpus.class_names(True))} classes and no form with two; leave the True out"
+        )
     source_sha256 = corpus.source_sha256(paths.raw)
     log.info("%s: %s (%s)", corpus.name, corpus.title, corpus.citation)
+    for line in understood:
+        log.info("%s", line)
 
-    survey = choose_splits(take_survey(corpus, paths.raw, settings), settings.valid_share)
-    refuse_unusable(survey, corpus, settings, corpus.source_file(paths.raw))
+    survey = choose_splits(take_survey(corpus, paths.raw, settings), corpus, settings)
+    refuse_unusable(survey, corpus, settings, corpus.way_out(paths.raw))
     statistics = count(survey)
     report(statistics, survey, corpus)
 
-    write_stage(paths, corpus, settings, survey, {**statistics, "source_sha256": source_sha256})
+    facts = {**statistics, "source_sha256": source_sha256}
+    if corpus.own:
+        facts |= {"source": str(corpus.own.resolve()), "understood": understood}
+    write_stage(paths, corpus, settings, survey, facts)
     size, seconds = human_size(paths.csv.stat().st_size), time.monotonic() - started
     log.info("wrote %s (%s) in %.1f s", paths.csv, size, seconds)
     log.info("next: %s", command_line("serialize_data.py", corpus.name, paths.raw))
+
+
+def choose_corpus(dataset: str, paths: DataPaths, settings: CsvSettings) -> tuple[Corpus, list[str]]:
+    """The data set that is meant, and for a person's own one what was understood of it."""
+    source = own_source(dataset, paths)
+    if source is None:
+        given = next((name for name in OWN_FLAGS if getattr(settings, name)), None)
+        corpus = find_corpus(dataset)
+        if given:
+            raise UserError(f"--{given} is for your own data; the columns of {dataset} are known: leave it out")
+        return corpus, []
+    if source.resolve() == paths.csv.resolve():
+        raise UserError(f"{source} is what create_csv.py writes; name the file that it was made from")
+    from own_data import understand
+
+    return understand(source, settings)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -110,6 +145,7 @@ class Survey:
         splits: uint8 [documents], place in ``SPLITS``, or ``LEFT_OUT``.
         classes: int16 [documents], class id, -1 where there is none.
         without_text: Number of documents left out because nothing stands in them.
+        to_balance: Number of documents left out so that classes are of one size.
     """
 
     labels: list[str]
@@ -117,6 +153,7 @@ class Survey:
     splits: NDArray[np.uint8]
     classes: NDArray[np.int16]
     without_text: int = 0
+    to_balance: int = 0
 
 
 def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
@@ -125,7 +162,7 @@ def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
     ids = {label: number for number, label in enumerate(labels)}
     key = str(settings.split_seed).encode()
     names, texts, splits, classes, without_text = bytearray(), bytearray(), bytearray(), array("h"), 0
-    for row in progress(corpus.read(raw), corpus.documents, "reading", "documents"):
+    for row in progress(corpus.rows(raw), corpus.documents, "reading", "documents"):
         refuse_nul(row)
         label = corpus.label(row, settings.binary)
         empty = not row.text or row.text.isspace()
@@ -154,25 +191,52 @@ def refuse_repeated_ids(names: NDArray[np.uint64], corpus: Corpus, raw: Path) ->
     _, first = np.unique(names, return_index=True)
     if len(first) < len(names):
         repeated = int(np.setdiff1d(np.arange(len(names)), first)[0])
-        row = next(islice(corpus.read(raw), repeated, None))
-        raise UserError(f"{corpus.source_file(raw)}: document {row.id} stands in it twice; is it the right archive?")
+        row = next(islice(corpus.rows(raw), repeated, None))
+        raise UserError(f"{corpus.source_file(raw)}: document {row.id} stands in it twice; {corpus.way_out(raw)}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Validation
+# Splits that the publisher does not have
 
 
-def choose_splits(survey: Survey, valid_share: float) -> Survey:
-    """Moves a share of the training documents to ``valid``."""
+def choose_splits(survey: Survey, corpus: Corpus, settings: CsvSettings) -> Survey:
+    """Evens out the classes where that is wanted, then moves a share of the training documents to ``test``, if there
+    is no such split yet, and one of what remains to ``valid``.
+    """
     splits = survey.splits.copy()
+    if corpus.balanced and settings.binary:
+        splits[surplus(survey)] = LEFT_OUT
+    to_balance = int((splits != survey.splits).sum())
+    if not corpus.has_test:
+        move_share(survey, splits, TEST, settings.test_share)
+    if not (splits == VALID).any():
+        move_share(survey, splits, VALID, settings.valid_share)
+    return replace(survey, splits=splits, to_balance=to_balance)
+
+
+def move_share(survey: Survey, splits: NDArray[np.uint8], to: int, share: float) -> None:
+    """Moves a share of the training documents to another split, in place; none whose text stands in a split of a
+    person's own making.
+    """
+    elsewhere = survey.texts[(splits == VALID) | (splits == TEST)]
     train = np.flatnonzero(splits == TRAIN)
-    chosen = choose_valid(survey.texts[train], survey.classes[train], valid_share)
-    splits[train[chosen]] = VALID
-    return replace(survey, splits=splits)
+    free = train[~np.isin(survey.texts[train], elsewhere)] if to == TEST and len(elsewhere) else train
+    splits[free[choose_share(survey.texts[free], survey.classes[free], share)]] = to
 
 
-def choose_valid(texts: NDArray[np.uint64], classes: NDArray[np.int16], share: float) -> NDArray[np.bool_]:
-    """Marks the documents of the validation split.
+def surplus(survey: Survey) -> NDArray[np.int64]:
+    """The documents that go so that every class has as many as the smallest: those of the highest hashes."""
+    labelled = np.flatnonzero(survey.splits == TRAIN)
+    present, counts = np.unique(survey.classes[labelled], return_counts=True)
+    chosen = [np.empty(0, np.int64)]
+    for class_id in present:
+        ranked = labelled[survey.classes[labelled] == class_id]
+        chosen.append(ranked[np.argsort(survey.texts[ranked], kind="stable")][counts.min() :])
+    return np.concatenate(chosen)
+
+
+def choose_share(texts: NDArray[np.uint64], classes: NDArray[np.int16], share: float) -> NDArray[np.bool_]:
+    """Marks the documents of a split that is made.
 
     Args:
         texts: uint64 [documents], keyed hash of the text: equal for equal texts.
@@ -214,9 +278,8 @@ def fill(sizes: list[int], share: float) -> list[int]:
 # Refusals
 
 
-def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, source: Path) -> None:
+def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, way_out: str) -> None:
     """Raises :class:`UserError` for splits that nothing could be learned from or measured on."""
-    way_out = f"is {source} the right archive?"
     if not (survey.splits != LEFT_OUT).any():
         raise UserError(f"{corpus.name} holds no documents; {way_out}")
     present = {split: set(survey.classes[survey.splits == split].tolist()) for split in (TRAIN, VALID, TEST)}
@@ -252,11 +315,13 @@ def count(survey: Survey) -> dict[str, Any]:
     return {
         "splits": per_split,
         "distinct_texts_in_train_and_valid": len(np.unique(training)),
+        "texts_in_train_and_in_valid": len(np.intersect1d(texts[TRAIN], texts[VALID])),
         "texts_with_several_labels_in_train_and_valid": count_contradictions(survey),
         "test_documents_in_train_or_valid": int(np.isin(texts[TEST], training).sum()),
         "test_documents_in_unlabelled": int(np.isin(texts[TEST], texts[UNLABELLED]).sum()),
         "unlabelled_documents_in_train_or_valid": int(np.isin(texts[UNLABELLED], training).sum()),
         "left_out": int((survey.splits == LEFT_OUT).sum()),
+        "left_out_to_balance": survey.to_balance,
     }
 
 
@@ -280,11 +345,23 @@ def report(statistics: dict[str, Any], survey: Survey, corpus: Corpus) -> None:
     documents = len(survey.splits)
     if documents != corpus.documents:
         log.warning("%s documents; the publisher states %s", f"{documents:,}", f"{corpus.documents:,}")
+    warn_of_few(statistics["splits"])
     for line in table(statistics["splits"], survey.labels):
         log.info("%s", line.rstrip())
     log.info("texts are compared with every run of white space taken as one space:")
     for number, sentence in remarks(statistics, survey):
         log.info("%9s %s", f"{number:,}", sentence)
+
+
+def warn_of_few(splits: dict[str, Any]) -> None:
+    """Says how little a small test split can tell."""
+    count = splits["test"]["documents"]
+    if count < FEW_TEST_DOCUMENTS:
+        log.warning(
+            "only %s test documents: an accuracy of 80%% on them means %.0f%% to %.0f%%; take it as a first impression",
+            f"{count:,}",
+            *(100 * bound for bound in wilson_interval(round(0.8 * count), count)),
+        )
 
 
 def table(splits: dict[str, Any], labels: list[str]) -> Iterator[str]:
@@ -308,7 +385,11 @@ def class_cell(row: dict[str, Any], label: str) -> str:
 
 def remarks(statistics: dict[str, Any], survey: Survey) -> Iterator[tuple[int, str]]:
     """Number and sentence for each thing that deserves a line."""
-    yield statistics["distinct_texts_in_train_and_valid"], "distinct texts in train and valid together; none is in both"
+    shared = statistics["texts_in_train_and_in_valid"]
+    yield (
+        statistics["distinct_texts_in_train_and_valid"],
+        f"distinct texts in train and valid together; {f'{shared:,} are' if shared else 'none is'} in both",
+    )
     yield (
         statistics["test_documents_in_train_or_valid"],
         "test documents have a text that also stands in train or valid",
@@ -323,8 +404,11 @@ def remarks(statistics: dict[str, Any], survey: Survey) -> Iterator[tuple[int, s
         )
     if survey.without_text:
         yield survey.without_text, "documents are left out: nothing stands in them"
-    if statistics["left_out"] > survey.without_text:
-        yield statistics["left_out"] - survey.without_text, "documents are left out: their rating belongs to no class"
+    if survey.to_balance:
+        yield survey.to_balance, "documents are left out so that the classes are of one size"
+    without_class = statistics["left_out"] - survey.without_text - survey.to_balance
+    if without_class:
+        yield without_class, "documents are left out: their rating belongs to no class"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -343,7 +427,7 @@ def write_stage(paths: DataPaths, corpus: Corpus, settings: CsvSettings, survey:
     with atomic_write(paths.labels) as file:
         file.writelines(f"{label}\n" for label in survey.labels)
     if corpus.has_evidence:
-        write_jsonl(paths.evidence, ({"id": row.id, "evidence": row.evidence} for row in corpus.read(paths.raw)))
+        write_jsonl(paths.evidence, ({"id": row.id, "evidence": row.evidence} for row in corpus.rows(paths.raw)))
     manifest = {
         "format_version": FORMAT_VERSION,
         "dataset": corpus.name,
@@ -357,7 +441,7 @@ def write_stage(paths: DataPaths, corpus: Corpus, settings: CsvSettings, survey:
 
 def csv_rows(raw: Path, corpus: Corpus, settings: CsvSettings, survey: Survey) -> Iterator[tuple[str | int, ...]]:
     """The rows of the CSV file, streamed."""
-    documents = progress(corpus.read(raw), len(survey.splits), "writing", "documents")
+    documents = progress(corpus.rows(raw), len(survey.splits), "writing", "documents")
     try:
         for row, split in zip(documents, survey.splits.tolist(), strict=True):
             if split != LEFT_OUT:

@@ -3,6 +3,7 @@
     python download.py imdb                                     from its publisher
     python download.py imdb --source ~/aclImdb_v1.tar.gz        from a file
     python download.py imdb --source https://mirror/a.tar.gz    from another address
+    python download.py ag_news --source ~/ag_news_csv           from a folder with train.csv and test.csv
 
 Writes, under ``data/<dataset>/raw/``, the archive and ``source.json`` (where it came from, its hash, whether the hash
 was known beforehand). While a download is under way there are also ``<archive>.part`` and ``<archive>.part.json`` (the
@@ -10,6 +11,7 @@ address and the version that the part is a part of); the same command goes on fr
 
 The archive appears under its name when it is complete and checked, not before: against the published hash, against
 ``--sha256``, or, when a ``--source`` is neither, by reading it to its end. A file that was there stays until then.
+A folder becomes a ``.tar`` that is the same to the byte whenever it is made of the same files.
 """
 
 from __future__ import annotations
@@ -22,8 +24,10 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,12 +37,15 @@ from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
-from corpora import Corpus, DamagedArchive, command_line, find_corpus
+from corpora import Corpus, command_line, find_corpus, own_source
+from corpus_formats import GZIP_MAGIC, ZIP_MAGIC, DamagedArchive
 from utils import (
     DataPaths,
     Parser,
     UserError,
+    dataset_name,
     exclusive_lock,
+    folder_flags,
     human_size,
     log,
     read_json,
@@ -53,7 +60,8 @@ if TYPE_CHECKING:  # requests takes long to import, and --help does without it
 
 CHUNK = 1 << 17  # bytes
 VERSION_HEADERS = ("ETag", "Last-Modified")
-GZIP_MAGIC = b"\x1f\x8b"
+TAR_MAGIC = (257, b"ustar")  # place and bytes
+PACKED_FILES = ("train.csv", "test.csv")
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,10 @@ def build_parser() -> Parser:
 
 def main(arguments: argparse.Namespace, patience: Patience | None = None) -> None:
     """Does nothing if the right archive is there, and fetches it otherwise."""
+    if own_source(arguments.dataset, DataPaths(dataset_name(arguments.dataset), arguments.data_dir)):
+        command = shlex.join(["python", "create_csv.py", arguments.dataset, *folder_flags(arguments.data_dir)])
+        log.info("%s is your own and read where it lies; next: %s", arguments.dataset, command)
+        return
     corpus = find_corpus(arguments.dataset)
     raw = DataPaths(corpus.name, arguments.data_dir).raw
     next_command = command_line("create_csv.py", corpus.name, raw)
@@ -107,6 +119,8 @@ def main(arguments: argparse.Namespace, patience: Patience | None = None) -> Non
         return
     order = Order(corpus, raw, arguments.source, checked_sha256(arguments.sha256), patience or Patience())
     file = order.local_file
+    if not corpus.sha256 and not arguments.source:
+        log.info("no hash of this archive is published: what comes is checked by reading it to its end")
     if not is_present(order):  # nothing is locked or written to find out: the folder may be read-only
         with exclusive_lock(
             raw / ".download.lock", f"another download.py is at work in {raw}; wait until it has ended"
@@ -139,7 +153,15 @@ class Order:
 
     @property
     def target(self) -> Path:
-        return self.raw / self.corpus.archive
+        """Where the archive lies, or will lie if it comes from its publisher."""
+        return self.corpus.source_file(self.raw)
+
+    def place_of(self, file: Path) -> Path:
+        """Where a file belongs; that depends on what it is, since some data sets come in several shapes."""
+        kind = kind_of(file)
+        names = [name for name in (self.corpus.archive, *self.corpus.other_files) if kind_of_name(name) == kind]
+        same = [name for name in names if Path(name).suffix == file.suffix]
+        return self.raw / (same or names or [self.corpus.archive])[0]
 
     @property
     def record(self) -> Path:
@@ -157,7 +179,11 @@ class Order:
             return None
         path = unquote(urlsplit(self.source).path) if self.source.startswith("file://") else self.source
         file = Path(path).expanduser()
-        if not file.is_file():
+        if file.is_dir() and self.takes_folders:
+            missing = [name for name in PACKED_FILES if not (file / name).is_file()]
+            if missing:
+                raise UserError(f"--source {self.source}: {missing[0]} is not in that folder; it needs both splits")
+        elif not file.is_file():
             kind = "is a folder, not a file" if file.is_dir() else "is not there"
             raise UserError(
                 f"--source {self.source} {kind}; give the path of {self.corpus.archive}, or an http(s) address"
@@ -165,10 +191,35 @@ class Order:
         return file
 
     @property
+    def takes_folders(self) -> bool:
+        """Whether the data set may come unpacked, as two files in a folder."""
+        return any(kind_of_name(name) == "tar" for name in self.corpus.other_files)
+
+    @property
     def way_out(self) -> str:
         """What to type when the address does not give the archive."""
         command = command_line("download.py", self.corpus.name, self.raw)
-        return f"if you have the file, or know a mirror: {command} --source FILE_OR_URL"
+        elsewhere = f" (for example from {self.corpus.publisher})" if self.corpus.publisher else ""
+        return f"if you have the file{elsewhere}, or know a mirror: {command} --source FILE_OR_URL"
+
+
+def kind_of_name(name: str) -> str:
+    """``gzip``, ``zip``, ``tar`` or ``text``, by the ending of a file's name."""
+    return {".gz": "gzip", ".tgz": "gzip", ".zip": "zip", ".tar": "tar"}.get(Path(name).suffix, "text")
+
+
+def kind_of(file: Path) -> str:
+    """The same by the first bytes of a file."""
+    with file.open("rb") as opened:
+        return kind_of_bytes(opened.read(512))
+
+
+def kind_of_bytes(head: bytes) -> str:
+    """The same by the bytes themselves."""
+    for kind, start, magic in (("gzip", 0, GZIP_MAGIC), ("zip", 0, ZIP_MAGIC), ("tar", *TAR_MAGIC)):
+        if head and head[start : start + len(magic)] == magic[: max(len(head) - start, 1)]:
+            return kind
+    return "text"
 
 
 def checked_sha256(text: str | None) -> str | None:
@@ -187,11 +238,12 @@ def is_present(order: Order) -> bool:
     if order.sha256:
         right = found == order.sha256
     elif order.local_file:
-        right = found == sha256_of_file(order.local_file)
+        right = found == sha256_of_local(order.local_file)
     elif order.source:
         right = found == record.get("sha256") and order.source == record.get("source")
     else:
-        right = found in (order.corpus.sha256, record.get("sha256"))
+        known = {order.corpus.sha256, record.get("sha256")} - {"", None}
+        right = found in known or not known  # put there by hand, and no hash to hold it to: create_csv.py will tell
         if not right:
             log.warning("%s is neither the published archive nor the recorded one; fetching it anew", order.target)
     if right:
@@ -207,7 +259,7 @@ def tell_present(order: Order, found: str) -> None:
     log.info("%s is there already; nothing to do", order.target)
     if found == order.corpus.sha256:
         log.info("its sha256 is the published one")
-    else:
+    elif order.corpus.sha256:
         log.warning("its sha256 is not the published one, but %s (see %s)", found, order.record)
 
 
@@ -216,7 +268,7 @@ def write_record(order: Order, source: str, sha256: str) -> None:
     published = order.corpus.sha256
     record = {
         "dataset": order.corpus.name,
-        "file": order.corpus.archive,
+        "file": order.target.name,
         "source": source,
         "sha256": sha256,
         "size": order.target.stat().st_size,
@@ -236,27 +288,31 @@ def check(order: Order, file: Path, source: str, sha256: str) -> None:
     if sha256 == wanted or (not wanted and sha256 == order.corpus.sha256):
         return
     with file.open("rb") as opened:
-        reason = tell_foreign(order.corpus.archive, opened.read(512))
+        reason = tell_foreign(order.corpus, opened.read(512))
     if not reason and wanted:
         reason = f"its sha256 is {sha256}, not {wanted}"
     if not reason:
-        log.info("not the published sha256: reading the archive to its end")
+        log.info("%sreading the archive to its end", "not the published sha256: " if order.corpus.sha256 else "")
         try:
             order.corpus.check(file)
         except DamagedArchive as error:
             reason = f"it is damaged or cut short ({error.reason})"
+        except UserError as error:
+            reason = str(error).removeprefix(f"{file}: ").rpartition(";")[0]
     if reason:
         raise Rejected(f"{source} is not the archive of {order.corpus.name}: {reason}; {order.way_out}", reason)
 
 
-def tell_foreign(archive: str, head: bytes) -> str:
+def tell_foreign(corpus: Corpus, head: bytes) -> str:
     """What the first bytes of a file betray, in words; empty if they could be those of the archive."""
     if not head:
         return "it is empty"
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return "it is a web page (perhaps the log-in page of a network)"
-    if archive.endswith(".gz") and not head.startswith(GZIP_MAGIC[: len(head)]):
-        return "it is not a gzip file"
+    kinds = {kind_of_name(name) for name in (corpus.archive, *corpus.other_files)}
+    too_short_to_tell = "tar" in kinds and len(head) < 512
+    if kind_of_bytes(head) not in kinds and not too_short_to_tell:
+        return f"it is not a {' or '.join(sorted(kinds))} file"
     return ""
 
 
@@ -286,29 +342,37 @@ def put_in_place(order: Order, file: Path, source: str, sha256: str) -> None:
         file.unlink()
         log.info("%s gives the same archive that was there already", source)
     else:
-        file.replace(order.target)
+        place = order.place_of(file)
+        file.replace(place)
+        for name in (order.corpus.archive, *order.corpus.other_files):
+            if name != place.name:  # another shape of the data set, which would be read in its place
+                (order.raw / name).unlink(missing_ok=True)
         sync_folder(order.raw)
-        log.info("wrote %s (%s)", order.target, human_size(order.target.stat().st_size))
+        log.info("wrote %s (%s)", place, human_size(place.stat().st_size))
     write_record(order, source, sha256)
     if sha256 == order.corpus.sha256:
         log.info("its sha256 is the published one")
     elif sha256 == order.sha256:
         log.info("its sha256 is the one that was asked for")
+    elif not order.corpus.sha256:
+        log.info("it is whole; %s records its sha256", order.record)
     else:
         log.warning("its sha256 is not the published one; %s records it", order.record)
         log.warning("to accept this archive and no other: --sha256 %s", sha256)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# A local file
+# A local file or folder
 
 
 def take_file(order: Order, source: Path) -> None:
-    """Copies a file, checks the copy, puts it in place."""
-    copy = order.raw / f".{order.corpus.archive}.copy"
-    need_space(order.raw, source.stat().st_size)
+    """Copies a file (packs a folder), checks the copy, puts it in place."""
+    ending = ".tar" if source.is_dir() else source.suffix
+    copy = order.raw / f".{Path(order.corpus.archive).stem}.copy{ending}"
+    files = [source / name for name in PACKED_FILES] if source.is_dir() else [source]
+    need_space(order.raw, sum(file.stat().st_size for file in files))
     try:
-        sha256 = copy_file(source, copy)
+        sha256 = pack_folder(source, copy) if source.is_dir() else copy_file(source, copy)
         check(order, copy, str(source), sha256)
         put_in_place(order, copy, str(source.resolve()), sha256)
     finally:
@@ -327,6 +391,46 @@ def copy_file(source: Path, copy: Path) -> str:
     return digest.hexdigest()
 
 
+def pack_folder(source: Path, copy: Path) -> str:
+    """Packs the two files of a folder, their dates and owners left out, and flushes to disk; returns the hash."""
+    with naming(copy), copy.open("wb") as writer:
+        write_tar(source, writer)
+        writer.flush()
+        os.fsync(writer.fileno())
+    return sha256_of_file(copy)
+
+
+def write_tar(source: Path, writer: Any) -> None:
+    """Writes the two files of a folder as a tar archive that depends on nothing but their content."""
+    with tarfile.open(fileobj=writer, mode="w|") as tar:
+        for name in PACKED_FILES:
+            with (source / name).open("rb") as file:
+                member = tarfile.TarInfo(name)
+                member.size = os.fstat(file.fileno()).st_size
+                tar.addfile(member, file)
+
+
+def sha256_of_local(source: Path) -> str:
+    """Hash of a file, or of the archive that a folder would become."""
+    if source.is_file():
+        return sha256_of_file(source)
+    digest = HashingWriter()
+    write_tar(source, digest)
+    return digest.hash.hexdigest()
+
+
+class HashingWriter:
+    """A file that keeps nothing but the hash of what is written to it."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+
+    def write(self, content: bytes) -> int:
+        """Takes in some bytes."""
+        self.hash.update(content)
+        return len(content)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # An address
 
@@ -334,7 +438,7 @@ def copy_file(source: Path, copy: Path) -> str:
 def take_url(order: Order, url: str) -> None:
     """Downloads, checks and puts in place. If pieces of several tries do not make up the archive, all starts over."""
     log.info("fetching %s (%s) from %s", order.corpus.title, order.corpus.archive, url)
-    part = Part(order.target.with_name(order.target.name + ".part"), url)
+    part = Part(order.raw / f"{order.corpus.archive}.part", url)
     for _ in range(2):
         in_pieces = download(order, part)
         sha256 = sha256_of_file(part.path)
@@ -502,7 +606,7 @@ def receive(
     first = next(chunks, b"")  # looked at before what is there already is given up
     if not first:
         raise Interrupted("the server sent nothing")
-    if not have and (reason := tell_foreign(order.corpus.archive, first)):
+    if not have and (reason := tell_foreign(order.corpus, first)):
         raise refusal(order, part.url, reason)
     need_space(order.raw, (total or 0) - have)
     if not have:

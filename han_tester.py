@@ -26,6 +26,7 @@ from utils import (
     Parser,
     UserError,
     atomic_write,
+    dataset_name,
     exclusive_lock,
     log,
     read_json,
@@ -53,7 +54,7 @@ WAIT_FOR_RUN_SECONDS = 30.0
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="han_tester.py", description=__doc__)
-    parser.add_argument("--dataset", default="imdb", help="name of the data set (default: imdb)")
+    parser.add_argument("--dataset", default="imdb", type=dataset_name, help="name of the data set (default: imdb)")
     parser.add_argument(
         "--run_type",
         default="test",

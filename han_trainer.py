@@ -27,6 +27,7 @@ from utils import (
     Parser,
     UserError,
     append_jsonl,
+    dataset_name,
     exclusive_lock,
     log,
     read_jsonl,
@@ -51,7 +52,7 @@ LESS_MEMORY = (
 def build_parser() -> Parser:
     """The command line; every setting of the model and of training is a flag."""
     parser = Parser(prog="han_trainer.py", description=__doc__)
-    parser.add_argument("--dataset", default="imdb", help="name of the data set (default: imdb)")
+    parser.add_argument("--dataset", default="imdb", type=dataset_name, help="name of the data set (default: imdb)")
     parser.add_argument("--run_type", default="train", choices=("train",), help="what to do (default: train)")
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
     parser.add_argument("--restart", action="store_true", help="put an existing run aside and begin anew")

@@ -4,15 +4,19 @@
     python run_all.py imdb True                                 two classes; False keeps the eight star ratings
     python run_all.py imdb True --source aclImdb_v1.tar.gz      with an archive that is already here
     python run_all.py imdb True --until serialize_data          prepares the data only
+    python run_all.py my_reviews.csv                            your own texts: a table, or a folder per class
 
 A finished stage whose inputs and settings are unchanged is skipped; one of which an input changed runs again, and says
 which. A training that was broken off goes on; one with other settings begins anew and the old run is put aside.
+
+Small data get settings that suit them; they are printed with the command, and a flag that you give wins.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import shlex
 import signal
 import subprocess
@@ -23,11 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from config import CsvSettings, ModelSettings, TextSettings, TrainingSettings, add_flags
-from corpora import find_corpus
+from corpora import find_corpus, own_source, sha256_of_source
 from utils import (
     DataPaths,
     Parser,
     UserError,
+    dataset_name,
     folder_flags,
     log,
     parse_bool,
@@ -35,7 +40,6 @@ from utils import (
     run_flags,
     run_path,
     run_script,
-    sha256_of_file,
     write_json,
 )
 
@@ -43,6 +47,11 @@ STAGES = ("download", "create_csv", "serialize_data", "train", "test")
 SHOWN_DOCUMENTS = 3
 KILLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)}
 INTERRUPTED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+# Below this many training documents the defaults, which were chosen on IMDB, take too few steps.
+MANY_DOCUMENTS = 10_000
+STEPS = 1_000
+MOST_EPOCHS = 20
+FEW_DOCUMENTS: dict[str, Any] = {"word_units": 50, "sentence_units": 50, "attention_dim": 100}
 # The sample is small and its sentences short: more and smaller steps than the defaults, a smaller network. Word vectors
 # start at random, because in a few thousand texts of one grammar word2vec puts opposites close together.
 SAMPLE = {"embeddings": "random", "batch_size": 16, "num_epochs": 5, "word_units": 50, "sentence_units": 50}
@@ -73,14 +82,13 @@ class Stage:
 def build_parser() -> Parser:
     """The command line; a setting of any stage can be given and is handed to that stage."""
     parser = Parser(prog="run_all.py", description=__doc__)
-    parser.add_argument("dataset", help="name of the data set: imdb or sample")
+    parser.add_argument("dataset", help="name of the data set, for example imdb, or your own file or folder")
     parser.add_argument(
         "binary",
         nargs="?",
         type=parse_bool,
-        default=True,
         metavar="True|False",
-        help="two classes, or every rating a class (default: True)",
+        help="two classes, or every rating a class (default: True, where the data set has both)",
     )
     parser.add_argument("--source", help="archive to use instead of the publisher's: a file or another address")
     parser.add_argument("--sha256", help="hash that the archive must have")
@@ -102,10 +110,7 @@ def left_out(settings_class: type) -> frozenset[str]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Runs the stages; returns the exit code of the one that failed, or 0."""
-    for name, value in SUITED.get(arguments.dataset, {}).items():
-        if not hasattr(arguments, name):
-            setattr(arguments, name, value)
-    paths = DataPaths(arguments.dataset, arguments.data_dir)
+    paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
     memory = paths.folder / "run_all.json"
     for stage in stages(arguments, paths):
         code = run_stage(stage, memory)
@@ -133,25 +138,26 @@ def advice(code: int) -> str:
 
 def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     """Yields the stages in order, each when the one before has run: its inputs are there by then."""
-    corpus = find_corpus(arguments.dataset)
-    run = run_path(arguments.runs_dir, arguments.run, arguments.dataset)
+    run = run_path(arguments.runs_dir, arguments.run, paths.dataset)
     data = folder_flags(arguments.data_dir)
-    where = run_flags(arguments)
-    source = [item for name in ("source", "sha256") for item in flag(arguments, name)]
-    local_source = [Path(arguments.source)] if arguments.source and Path(arguments.source).is_file() else []
-    archive = corpus.source_file(paths.raw)
-    yield Stage(
-        "download", ["download.py", arguments.dataset, *source, *data], local_source, [archive] if corpus.url else []
-    )
+    if source := own_source(arguments.dataset, paths):
+        inputs = [source]
+    else:
+        yield download_stage(arguments, paths)
+        inputs = [find_corpus(arguments.dataset).source_file(paths.raw)]
+    binary = [] if arguments.binary is None else [str(arguments.binary)]
     yield Stage(
         "create_csv",
-        ["create_csv.py", arguments.dataset, str(arguments.binary), *given(CsvSettings, arguments), *data],
-        [archive],
+        ["create_csv.py", arguments.dataset, *binary, *given(CsvSettings, arguments), *data],
+        inputs,
         [paths.csv, paths.labels, paths.csv_manifest],
     )
+    suit(arguments, paths)
+    arguments.dataset = paths.dataset
+    where = run_flags(arguments)
     yield Stage(
         "serialize_data",
-        ["serialize_data.py", arguments.dataset, *given(TextSettings, arguments), *data],
+        ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *data],
         [paths.csv, paths.labels],
         [paths.manifest],
         flag(arguments, "workers"),
@@ -177,6 +183,44 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         [run / "results.jsonl"],
         report=run / "report-test.txt",
     )
+
+
+def download_stage(arguments: argparse.Namespace, paths: DataPaths) -> Stage:
+    """The stage that fetches a published data set; the built-in one has nothing to leave."""
+    corpus = find_corpus(arguments.dataset)
+    source = [item for name in ("source", "sha256") for item in flag(arguments, name)]
+    local_source = [Path(arguments.source)] if arguments.source and Path(arguments.source).exists() else []
+    command = ["download.py", arguments.dataset, *source, *folder_flags(arguments.data_dir)]
+    return Stage("download", command, local_source, [corpus.source_file(paths.raw)] if corpus.url else [])
+
+
+def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
+    """Chooses settings that suit the data set, where none were given: those of the sample, or those for few texts."""
+    splits = read_json(paths.csv_manifest)["splits"]
+    suited = SUITED.get(paths.dataset) or settings_for(splits["train"]["documents"])
+    for name, value in suited.items():
+        if not hasattr(arguments, name):
+            setattr(arguments, name, value)
+
+
+def settings_for(documents: int) -> dict[str, Any]:
+    """Settings for a training split of this many documents; none where the defaults suit.
+
+    A batch is small enough that an epoch has some steps, epochs are as many as give about :data:`STEPS` steps, and the
+    learning rate rises over the first tenth of them.
+    """
+    if documents >= MANY_DOCUMENTS:
+        return {}
+    batch_size = 16 if documents >= 300 else 8
+    steps = math.ceil(documents / batch_size)
+    epochs = min(max(math.ceil(STEPS / steps), 3), MOST_EPOCHS)
+    return {
+        **FEW_DOCUMENTS,
+        "min_count": 2,
+        "batch_size": batch_size,
+        "num_epochs": epochs,
+        "warmup_steps": max(epochs * steps // 10, 1),
+    }
 
 
 def given(settings_class: type, arguments: argparse.Namespace) -> list[str]:
@@ -230,7 +274,7 @@ def fingerprint(stage: Stage) -> dict[str, Any]:
     """The settings and the hash of every input that exists."""
     return {
         "settings": shlex.join(stage.command),
-        "inputs": {str(path): sha256_of_file(path) for path in stage.inputs if path.exists()},
+        "inputs": {str(path): sha256_of_source(path) for path in stage.inputs if path.exists()},
     }
 
 

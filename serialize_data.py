@@ -76,6 +76,7 @@ from utils import (
     Parser,
     UserError,
     atomic_write,
+    dataset_name,
     exclusive_lock,
     log,
     progress,
@@ -112,7 +113,7 @@ Result = TypeVar("Result")
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("dataset", help="name of the data set, for example imdb")
+    parser.add_argument("dataset", type=dataset_name, help="name of the data set, for example imdb or my_reviews")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of all data sets (default: data)")
     parser.add_argument(
         "--workers",

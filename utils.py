@@ -100,6 +100,30 @@ def run_path(runs_dir: Path, run: str | None, dataset: str) -> Path:
     return runs_dir / (f"{dataset}-han" if run is None else plain_name("run", run))
 
 
+DATA_ENDINGS = (
+    ".csv",
+    ".tsv",
+    ".tab",
+    ".txt",
+    ".jsonl",
+    ".ndjson",
+    ".json",
+    ".xlsx",
+    ".xls",
+    ".ods",
+    ".parquet",
+    ".gz",
+)
+
+
+def dataset_name(text: str) -> str:
+    """The name of the data set that a person means: ``imdb``, or ``my_reviews`` for ``~/stuff/my_reviews.csv``."""
+    name = Path(text).name
+    while (ending := Path(name).suffix.lower()) in DATA_ENDINGS and name != ending:
+        name = name[: -len(ending)]
+    return name
+
+
 def plain_name(flag: str, name: str) -> str:
     """Returns a name that becomes a folder; :class:`UserError` if it would lead elsewhere or cannot be typed again."""
     if not name or len(name) > 100 or "/" in name or name[0] in ".-" or not name.isprintable():

@@ -196,7 +196,7 @@ class Person:
 
 @pytest.fixture
 def person(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Person:
-    corpus: Corpus = replace(find_corpus("imdb"), url=server.url, sha256=sha256(ARCHIVE), size=len(ARCHIVE))
+    corpus: Corpus = replace(find_corpus("imdb"), url=server.url, sha256=sha256(ARCHIVE))
     monkeypatch.setattr(download, "find_corpus", lambda name: corpus)
     return Person(tmp_path / "data")
 

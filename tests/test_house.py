@@ -16,17 +16,20 @@ LAYERS = [
     {
         "config",
         "corpora",
+        "corpus_formats",
         "data_processing",
         "devices",
         "evaluation",
         "linear_models",
         "optimizers",
+        "own_data",
         "records",
         "recurrent",
         "sample_corpus",
         "schedules",
         "shading",
         "summaries",
+        "tables",
         "word_vectors",
     },
     {"han", "input_pipeline", "training"},
@@ -45,6 +48,12 @@ WITHIN = {
     ("corpora", "config"),
     ("linear_models", "data_processing"),
     ("linear_models", "evaluation"),
+    ("corpora", "corpus_formats"),
+    ("tables", "corpus_formats"),
+    ("own_data", "config"),
+    ("own_data", "corpora"),
+    ("own_data", "corpus_formats"),
+    ("own_data", "tables"),
 }
 WITH_TENSORFLOW = {"recurrent", "schedules", "optimizers", "han", "input_pipeline", "scoring", "training"}
 IMPORT_LATE = {"devices", "run_folder", "han_trainer", "han_tester"}

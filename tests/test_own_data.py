@@ -1,0 +1,322 @@
+"""A person's own file: what spreadsheets and scripts leave behind, and what is asked when it is not clear."""
+
+import csv
+import io
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import create_csv
+import tables
+from config import CsvSettings
+from corpora import CsvRow, read_csv
+from own_data import understand
+from utils import DataPaths, UserError, dataset_name, read_json
+
+GOOD = [f"A fine film, number {n}; I liked it." for n in range(10)]
+BAD = [f"A poor film, number {n}; I left early." for n in range(10)]
+ROWS = [(text, label) for pair in zip(GOOD, BAD, strict=True) for text, label in zip(pair, ("pos", "neg"), strict=True)]
+
+
+def write(path: Path, rows: list[tuple[object, ...]], encoding: str = "utf-8", **dialect: object) -> Path:
+    with path.open("w", newline="", encoding=encoding) as file:
+        csv.writer(file, **dialect).writerows(rows)
+    return path
+
+
+def run(source: Path | str, folder: Path, *flags: str) -> list[CsvRow]:
+    command = [str(source), "--data_dir", str(folder / "data"), *flags]
+    create_csv.main(create_csv.build_parser().parse_args(command))
+    return list(read_csv(DataPaths(dataset_name(str(source)), folder / "data").csv))
+
+
+def pairs(rows: list[CsvRow]) -> Counter[tuple[str, str]]:
+    return Counter((row.text, row.label) for row in rows)
+
+
+def refusal(source: Path, **settings: str) -> str:
+    with pytest.raises(UserError) as caught:
+        understand(source, CsvSettings(**settings))
+    message = str(caught.value)
+    assert "\n" not in message and str(source) in message
+    return message
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files as they come
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252", "latin-1"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_encodings_and_delimiters(tmp_path: Path, encoding: str, delimiter: str) -> None:
+    rows = [(f'Größe "{text}"\nnächste Zeile', label) for text, label in ROWS]
+    path = write(tmp_path / "mine.csv", [("Text", "Label"), *rows], encoding, delimiter=delimiter)
+    assert pairs(run(path, tmp_path)) == Counter(rows)
+
+
+def test_what_a_spreadsheet_leaves_behind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Semicolons, Windows-1252, CRLF, line breaks in quotes, ``5,0``, empty rows and columns, a header twice."""
+    caplog.set_level("INFO")
+    path = tmp_path / "Kunden 2024.csv"
+    table = io.StringIO()
+    writer = csv.writer(table, delimiter=";", lineterminator="\r\n")
+    writer.writerow(["Datum", "Bewertung", "Kommentar", ""])
+    for text, label in ROWS:
+        writer.writerow(["1.2.2024", {"pos": "5,0", "neg": "1"}[label], f"{text}\nSchön – “so”", ""])
+    writer.writerow(["", "", "", ""])
+    writer.writerow(["Datum", "Bewertung", "Kommentar", ""])
+    writer.writerow(["1.2.2024", "5", "  ", ""])
+    writer.writerow(["1.2.2024", "", "nobody rated this", ""])
+    path.write_bytes(table.getvalue().encode("cp1252"))
+    rows = run(path, tmp_path)
+    labelled = [row for row in rows if row.label]
+    assert Counter(row.label for row in labelled) == {"1": 10, "5": 10}
+    assert all(row.rating == int(row.label) and "–" in row.text for row in labelled)
+    assert [(row.split, row.text) for row in rows if not row.label] == [("unlabelled", "nobody rated this")]
+    for told in (
+        "semicolon-separated, cp1252, 24 rows",
+        "text from 'Kommentar', label from 'Bewertung'; not used: Datum",
+        "1 x empty row",
+        "1 x the header again",
+        "1 x no text; line 44",
+        "1 rows have no label",
+        "2 classes: 1 (10), 5 (10)",
+        "only 4 test documents",
+    ):
+        assert told in caplog.text
+
+
+def test_a_file_without_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", [(label, text) for text, label in ROWS])
+    assert pairs(run(path, tmp_path)) == Counter(ROWS)
+
+
+def test_the_line_that_excel_writes_for_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", [("text", "label"), *ROWS], delimiter=";")
+    path.write_text("sep=;\r\n" + path.read_text(encoding="utf-8"), encoding="utf-8-sig", newline="")
+    assert pairs(run(path, tmp_path)) == Counter(ROWS)
+
+
+def test_tabs_without_quoting_keep_a_lone_quotation_mark(tmp_path: Path) -> None:
+    rows = [(('"' if n % 3 else "") + text, label) for n, (text, label) in enumerate(ROWS)]
+    path = tmp_path / "mine.tsv"
+    path.write_text("text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows), encoding="utf-8")
+    assert pairs(run(path, tmp_path)) == Counter(rows)
+
+
+def test_quotes_after_a_backslash(tmp_path: Path) -> None:
+    rows = [(f'{text} "so", he said', label) for text, label in ROWS]
+    path = write(tmp_path / "mine.csv", [("text", "label"), *rows], escapechar="\\", doublequote=False)
+    assert pairs(run(path, tmp_path)) == Counter(rows)
+
+
+def test_lines_that_end_as_on_an_old_mac(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", [("text", "label"), *ROWS], lineterminator="\r")
+    assert pairs(run(path, tmp_path)) == Counter(ROWS)
+
+
+def test_json_lines(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    lines = [json.dumps({"body": text, "stars": {"pos": 5, "neg": 1.0}[label]}) for text, label in ROWS]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join([*lines, "", "{broken"]), encoding="utf-8")
+    rows = run(path, tmp_path)
+    assert Counter(row.label for row in rows) == {"1": 10, "5": 10}
+    assert "1 x not a JSON object; line 22" in caplog.text
+
+
+@pytest.mark.parametrize("splits", [("",), ("train/", "test/")])
+def test_a_folder_per_class(tmp_path: Path, splits: tuple[str, ...]) -> None:
+    for split in splits:
+        for number, (text, label) in enumerate(ROWS):
+            file = tmp_path / "mine" / split / label / f"{number}.txt"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(f"{text} ({split} é)".encode("cp1252" if number % 2 else "utf-8"))
+    (tmp_path / "mine" / splits[0] / "pos" / ".DS_Store").write_bytes(b"\0\1")
+    rows = run(tmp_path / "mine", tmp_path)
+    assert len(rows) == 20 * len(splits)
+    assert all(
+        row.id.startswith(f"{row.split}/{row.label}/") for row in rows if splits != ("",) and row.split == "test"
+    )
+    assert {row.split for row in rows} == {"train", "valid", "test"}
+    assert all("é" in row.text and row.rating == {"neg": 1, "pos": 2}[row.label] for row in rows)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Labels, splits, names
+
+
+def test_spellings_of_one_class_are_one(tmp_path: Path) -> None:
+    rows = [(text, f" {label.upper()} " if n % 5 == 0 else label) for n, (text, label) in enumerate(ROWS)]
+    path = write(tmp_path / "mine.csv", [("text", "label"), *rows])
+    assert {row.label for row in run(path, tmp_path)} == {"pos", "neg"}
+
+
+def test_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
+    rows = [(f"text number {n} of many", n % 12) for n in range(60)]
+    run(write(tmp_path / "mine.csv", [("text", "rating"), *rows]), tmp_path)
+    assert (tmp_path / "data/mine/labels.txt").read_text().split() == [str(n) for n in range(12)]
+
+
+def test_two_hundred_classes(tmp_path: Path) -> None:
+    rows = [(f"text number {n} of many", f"class {n % 200}") for n in range(1000)]
+    written = run(write(tmp_path / "mine.csv", [("text", "label"), *rows]), tmp_path)
+    assert {row.label for row in written if row.split == "train"} == {f"class {n}" for n in range(200)}
+    assert all(row.label for row in written)
+
+
+def test_splits_that_are_there_are_kept(tmp_path: Path) -> None:
+    words = ["Train", "training", "dev", "TEST"]
+    rows = [(text, label, words[n // 2 % 4]) for n, (text, label) in enumerate(ROWS)]
+    written = run(write(tmp_path / "mine.csv", [("text", "label", "Split"), *rows]), tmp_path)
+    expected = {"Train": "train", "training": "train", "dev": "valid", "TEST": "test"}
+    assert {row.text: row.split for row in written} == {text: expected[word] for text, _, word in rows}
+
+
+def test_splits_that_are_made_are_stratified_repeat_and_part_no_twins(tmp_path: Path) -> None:
+    rows = [(f"text number {n // 2} of many", "ab"[n // 2 % 4 == 0]) for n in range(800)]  # each text twice
+    path = write(tmp_path / "mine.csv", [("text", "label"), *rows])
+    written = run(path, tmp_path)
+    assert run(path, tmp_path) == written
+    counts = Counter((row.split, row.label) for row in written)
+    assert counts["test", "b"] == 40 and counts["test", "a"] == 120
+    assert counts["valid", "b"] == 16 and counts["valid", "a"] == 48
+    split_of: dict[str, set[str]] = {}
+    for row in written:
+        split_of.setdefault(row.text, set()).add(row.split)
+    assert all(len(splits) == 1 for splits in split_of.values())
+    assert run(path, tmp_path, "--split_seed", "2") != written
+
+
+def test_a_test_split_is_not_cut_from_texts_of_a_validation_split(tmp_path: Path) -> None:
+    rows = [(f"text number {n % 100} of many", "ab"[n % 2], "dev" if n < 50 else "train") for n in range(300)]
+    written = run(write(tmp_path / "mine.csv", [("text", "label", "split"), *rows]), tmp_path, "--test_share", "0.5")
+    valid = {row.text for row in written if row.split == "valid"}
+    assert not valid & {row.text for row in written if row.split == "test"}
+
+
+def test_ids_are_taken_if_they_are_unique_else_rows_are_numbered_as_a_spreadsheet_does(tmp_path: Path) -> None:
+    rows = [(f"r{n}", text, label) for n, (text, label) in enumerate(ROWS)]
+    path = write(tmp_path / "mine.csv", [("id", "text", "label"), *rows])
+    assert {row.id for row in run(path, tmp_path)} == {name for name, _, _ in rows}
+    write(path, [("id", "text", "label"), *(("r", *row[1:]) for row in rows)])
+    assert {row.id for row in run(path, tmp_path)} == {f"row/{n}" for n in range(2, 22)}
+
+
+def test_the_name_alone_is_enough_the_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(write(tmp_path / "mine.csv", [("text", "label"), *ROWS]), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run("mine", tmp_path) == first
+    manifest = read_json(tmp_path / "data/mine/csv_manifest.json")
+    assert manifest["source"] == str(tmp_path / "mine.csv") and manifest["understood"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [("imdb", "imdb"), ("a/b/my_reviews.csv", "my_reviews"), ("x.tar.CSV", "x.tar"), ("my.reviews", "my.reviews")],
+)
+def test_names(typed: str, name: str) -> None:
+    assert dataset_name(typed) == name
+
+
+def test_texts_survive(tmp_path: Path) -> None:
+    odd = ['He said "no", twice', "a\nb\r\nc", "x\u2028y\x85z", "naïve 🎬 \ufeff!", "<br />; | \t tab", "=SUM(A1)"]
+    rows = [(f"{text} {n}", "ab"[n % 2]) for n in range(2) for text in odd]
+    path = write(tmp_path / "mine.csv", [("text", "label"), *rows], quoting=csv.QUOTE_ALL)
+    assert pairs(run(path, tmp_path)) == Counter(rows)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is asked or refused, in one line with the way out
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "words"),
+    [
+        ([("text", "label"), *((text, "pos") for text, _ in ROWS)], {}, "has one class only (pos)"),
+        ([("text", "label"), *ROWS, ("odd", "typo")], {}, "'typo' of the label column 'label' has one document"),
+        (
+            [("review", "comment", "label"), *((text, text[::-1], label) for text, label in ROWS)],
+            {},
+            "'review' and 'comment' could each be the text; say which: --text_column review",
+        ),
+        ([("text", "label"), *((n, n % 2) for n in range(20))], {}, "the text column 'text' holds numbers"),
+        ([("words", "n", "label"), *((text, 3, label) for text, label in ROWS)], {"text_column": "n"}, "holds numbers"),
+        ([("text", "label"), *(("", label) for _, label in ROWS)], {}, "the text column 'text' is empty"),
+        ([("text", "label"), *((text, "") for text, _ in ROWS)], {}, "--label_column"),
+        ([("text", "when"), *((text, n) for n, (text, _) in enumerate(ROWS))], {}, "no column looks like a label"),
+        ([("text", "label"), *((f"{n} words here", n // 2) for n in range(600))], {}, "has 300 different values"),
+        ([("text", "label"), *ROWS], {"text_column": "body"}, "no such column; it has: text, label"),
+        ([("text", "label", "fold"), *((*row, n % 3) for n, row in enumerate(ROWS))], {"split_column": "3"}, "'fold'"),
+        ([("text", "text", "label"), *((t, t, label) for t, label in ROWS)], {"text_column": "text"}, "1 or 2"),
+        ([("only one column",), ("x",)], {}, "has one column only"),
+        ([("label", "text"), *((label, *text.split()) for text, label in ROWS)], {}, "must stand in quotation marks"),
+    ],
+)  # fmt: skip
+def test_a_table_that_is_not_clear(
+    tmp_path: Path, rows: list[tuple[object, ...]], settings: dict[str, str], words: str
+) -> None:
+    assert words in refusal(write(tmp_path / "mine.csv", rows), **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"\n\n , \n", "is empty"),
+        ("a.xlsx", b"PK\3\4" + bytes(99), "save it as CSV"),
+        ("a.xls", b"\xd0\xcf\x11\xe0" + bytes(99), "save it as CSV"),
+        ("a.csv.gz", b"\x1f\x8b" + bytes(99), "gunzip"),
+        ("a.csv", bytes(range(256)) * 9, "is not text"),
+        ("a.json", b'[{"text": "a", "label": "b"}]', "jq -c"),
+        ("a.csv", b'text,label\nfine,1\n"never closed,2\nmore,1\n', "line 3: a quotation mark opens here"),
+    ],
+)
+def test_a_file_that_is_no_table(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert words in refusal(path)
+
+
+def test_a_file_that_is_not_there_names_those_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "my_reviews.csv").touch()
+    assert "beside it stand: my_reviews.csv" in refusal(tmp_path / "my_review.csv")
+
+
+def test_a_label_that_only_the_test_split_has(tmp_path: Path) -> None:
+    rows = [(text, label, "test" if n > 15 else "train") for n, (text, label) in enumerate(ROWS)]
+    path = write(tmp_path / "mine.csv", [("text", "label", "split"), *rows, *([("new words", "new", "test")] * 2)])
+    with pytest.raises(UserError, match=r"class new of mine occurs in the test split and not in the train split; corr"):
+        run(path, tmp_path)
+
+
+def test_the_name_of_a_published_data_set_and_the_output_itself_are_refused(tmp_path: Path) -> None:
+    assert "which is a published one" in refusal(write(tmp_path / "imdb.csv", [("text", "label"), *ROWS]))
+    run(write(tmp_path / "mine.csv", [("text", "label"), *ROWS]), tmp_path)
+    with pytest.raises(UserError, match=r"is what create_csv\.py writes"):
+        run(tmp_path / "data/mine/mine.csv", tmp_path)
+
+
+def test_flags_for_own_data_are_refused_elsewhere_and_so_is_a_form_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--text_column is for your own data"):
+        run("sample", tmp_path, "--text_column", "x")
+    with pytest.raises(UserError, match="4 classes and no form with two"):
+        run("ag_news", tmp_path, "True")
+
+
+def test_a_line_that_never_ends_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "mine.csv", [("text", "label"), *ROWS, ("x" * 5000, "pos")])
+    monkeypatch.setattr(tables, "MAX_TEXT_BYTES", 4000)
+    monkeypatch.setattr(tables, "SAMPLE_CHARACTERS", 800)
+    assert "a line is longer than" in refusal(path)
+
+
+def test_a_rare_letter_far_down_decides_about_the_encoding(tmp_path: Path) -> None:
+    rows = [(f"plain text number {n} of many", "ab"[n % 2]) for n in range(60_000)] + [("café très cher", "a")]
+    path = write(tmp_path / "mine.csv", [("text", "label"), *rows], encoding="cp1252")
+    corpus, told = understand(path, CsvSettings())
+    assert "café très cher" in {row.text for row in corpus.read(path)} and any("cp1252" in line for line in told)
