@@ -31,6 +31,7 @@ from utils import (
     Parser,
     UserError,
     atomic_write,
+    dataset_name,
     folder_flags,
     human_size,
     log,
@@ -49,7 +50,7 @@ TEST_CHUNK = 5_000  # documents of the test split whose features are in memory a
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="linear_baselines.py", description=__doc__)
-    parser.add_argument("dataset", help="name of the data set, for example imdb")
+    parser.add_argument("dataset", type=dataset_name, help="name of the data set, for example imdb")
     parser.add_argument("--run", help="name of the folder of the results (default: <dataset>-linear)")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from utils import dataset_name
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
@@ -38,6 +41,7 @@ LAYERS = [
     {"run_all"},
 ]
 SCRIPTS = sorted(LAYERS[4] | LAYERS[5])
+READ_THE_SOURCE = {"create_csv", "download", "run_all"}  # these need the path of a person's own file, not its name
 # Imports within a layer that are meant; everything else points to a lower one.
 WITHIN = {
     ("input_pipeline", "han"),
@@ -107,6 +111,14 @@ def test_help_answers_without_tensorflow(script: str) -> None:
     assert shown.returncode == 0 and shown.stdout.startswith("usage:")
     assert "tensorflow" not in shown.stderr and "gensim" not in shown.stderr and "nltk" not in shown.stderr
     assert time.perf_counter() - started < 5  # a bound for a crowded machine; alone it takes a fraction of a second
+
+
+@pytest.mark.parametrize("script", sorted(set(SCRIPTS) - READ_THE_SOURCE))
+def test_the_file_of_a_data_set_stands_for_its_name(script: str) -> None:
+    """``--dataset my_reviews.csv`` and ``--dataset my_reviews`` are the same to every script."""
+    for action in importlib.import_module(script).build_parser()._actions:
+        if action.dest == "dataset":
+            assert action.type is dataset_name, f"give the dataset of {script}.py type=dataset_name (utils.py)"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
