@@ -373,7 +373,10 @@ def own_source(text: str, paths: DataPaths) -> Path | None:
     if "/" in text or dataset_name(text) != text or Path(text).exists():
         return Path(text).expanduser()
     source = read_json(paths.csv_manifest).get("source") if paths.csv_manifest.is_file() else None
-    return Path(source) if source else None
+    if not source:
+        return None
+    near = Path(source).is_relative_to(Path.cwd())  # then shown as a person would type it
+    return Path(source).relative_to(Path.cwd()) if near else Path(source)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

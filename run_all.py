@@ -140,15 +140,17 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     """Yields the stages in order, each when the one before has run: its inputs are there by then."""
     run = run_path(arguments.runs_dir, arguments.run, paths.dataset)
     data = folder_flags(arguments.data_dir)
-    if source := own_source(arguments.dataset, paths):
-        inputs = [source]
+    source, dataset = own_source(arguments.dataset, paths), arguments.dataset
+    if source:
+        refuse_source(arguments)
+        inputs, dataset = [source.resolve()], str(source)
     else:
         yield download_stage(arguments, paths)
         inputs = [find_corpus(arguments.dataset).source_file(paths.raw)]
     binary = [] if arguments.binary is None else [str(arguments.binary)]
     yield Stage(
         "create_csv",
-        ["create_csv.py", arguments.dataset, *binary, *given(CsvSettings, arguments), *data],
+        ["create_csv.py", dataset, *binary, *given(CsvSettings, arguments), *data],
         inputs,
         [paths.csv, paths.labels, paths.csv_manifest],
     )
@@ -183,6 +185,12 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         [run / "results.jsonl"],
         report=run / "report-test.txt",
     )
+
+
+def refuse_source(arguments: argparse.Namespace) -> None:
+    """``--source`` says where a published data set comes from; a person's own file is named itself."""
+    if arguments.source or arguments.sha256:
+        raise UserError(f"{arguments.dataset} is read where it lies; leave --source and --sha256 out")
 
 
 def download_stage(arguments: argparse.Namespace, paths: DataPaths) -> Stage:

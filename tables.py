@@ -158,6 +158,7 @@ def find_encoding(path: Path, wanted: str) -> tuple[str, str, tuple[str, ...]]:
 def check_codec(path: Path, wanted: str) -> None:
     """Refuses an ``--encoding`` that does not exist or does not fit."""
     try:
+        "x".encode(wanted)  # refuses codecs that make no text, such as hex
         decoder = codecs.getincrementaldecoder(wanted)()
         with path.open("rb") as file:
             while piece := file.read(PIECE):
@@ -407,7 +408,9 @@ def json_cell(value: Any) -> str:
     """A JSON value as a cell of a table."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")  # half a pair of surrogates may be written as \ud83d
+    return json.dumps(value)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -315,6 +315,19 @@ def test_a_line_that_never_ends_is_not_read_into_memory(tmp_path: Path, monkeypa
     assert "a line is longer than" in refusal(path)
 
 
+def test_half_a_pair_of_surrogates_in_json(tmp_path: Path) -> None:
+    lines = [json.dumps({"text": f"{text} \ud83d", "label": label}) for text, label in ROWS]
+    (tmp_path / "mine.jsonl").write_text("\n".join(lines), encoding="ascii")
+    assert all(row.text.endswith(" ?") for row in run(tmp_path / "mine.jsonl", tmp_path))
+
+
+@pytest.mark.parametrize("codec", ["klingon", "hex", "ascii"])
+def test_an_encoding_that_does_not_fit(tmp_path: Path, codec: str) -> None:
+    path = write(tmp_path / "mine.csv", [("text", "label"), *((f"{text} é", label) for text, label in ROWS)])
+    with pytest.raises(UserError, match="--encoding"):
+        understand(path, CsvSettings(encoding=codec))
+
+
 def test_a_rare_letter_far_down_decides_about_the_encoding(tmp_path: Path) -> None:
     rows = [(f"plain text number {n} of many", "ab"[n % 2]) for n in range(60_000)] + [("café très cher", "a")]
     path = write(tmp_path / "mine.csv", [("text", "label"), *rows], encoding="cp1252")

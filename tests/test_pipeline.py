@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from run_all import settings_for
 
 ROOT = Path(__file__).parent.parent
 # Small and quick; what is learnt is checked on the whole sample (`-m slow`) and by `make demo`.
@@ -30,9 +33,11 @@ FLAGS = [
 ]
 
 
-def run_all(folder: Path, *flags: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run_all(
+    folder: Path, *flags: str, environment: dict[str, str] | None = None, dataset: str = "sample"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(ROOT / "run_all.py"), "sample", *flags],
+        [sys.executable, str(ROOT / "run_all.py"), dataset, *flags],
         capture_output=True,
         text=True,
         timeout=280,
@@ -88,6 +93,33 @@ def test_until_stops_early_and_a_failing_stage_passes_its_code_on(tmp_path: Path
     csv.write_text(csv.read_text(encoding="utf-8").replace("label", "lable", 1), encoding="utf-8")
     failed = run_all(tmp_path, "--until", "serialize_data", *FLAGS)
     assert failed.returncode == 2 and "label" in failed.stderr and "Traceback" not in failed.stderr
+
+
+def test_a_spreadsheet_of_forty_rows_ends_in_a_report_and_a_changed_one_is_noticed(tmp_path: Path) -> None:
+    """Semicolons, Windows-1252, line breaks and doubled quotes in quotes: the export that most people come with."""
+    head = "Kommentar;Sterne;Datum\r\n"
+    good = '"Schöner Film.\r\nIch sage ""ja""; gern wieder, Nr. {n}. Sehr gut!";5,0;1.2.2024\r\n'
+    bad = '"Ein ""Film"", Nr. {n}?\r\n\r\nNein; schade um das Geld – nie wieder.";1;\r\n'
+    table = head + "".join((good + ";;\r\n" + bad).format(n=n) for n in range(20))
+    source = tmp_path / "Meine Filme.csv"
+    source.write_bytes(table.encode("cp1252"))
+    done = run_all(tmp_path, "--num_epochs", "1", *FLAGS[2:8], dataset=source.name)
+    assert done.returncode == 0, done.stderr
+    assert "2 classes: 1 (20), 5 (20)" in done.stderr and "only 8 test documents" in done.stderr
+    assert "$ python download.py" not in done.stdout
+    assert "--min_count 2" in done.stdout and "--batch_size 8" in done.stdout  # chosen by size, printed like any flag
+    assert "runs/Meine Filme-han on test" in done.stdout and "mean absolute error" in done.stdout
+    source.write_bytes(table.replace("Nr. 7", "Nr. sieben").encode("cp1252"))
+    again = run_all(tmp_path, "--until", "create_csv", dataset="Meine Filme")
+    assert f"# create_csv: runs again, because {source} changed\n" in again.stdout
+
+
+@pytest.mark.parametrize(("documents", "steps"), [(29, 80), (200, 500), (1_000, 1_000), (5_000, 1_000)])
+def test_settings_that_suit_few_documents_take_enough_steps(documents: int, steps: int) -> None:
+    settings = settings_for(documents)
+    taken = math.ceil(documents / settings["batch_size"]) * settings["num_epochs"]
+    assert taken >= steps * 0.95 and settings["warmup_steps"] < taken / 5
+    assert settings_for(22_500) == {}
 
 
 def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
