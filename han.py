@@ -9,14 +9,16 @@ C classes.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+import kernels
 from config import ModelSettings
-from recurrent import BidirectionalEncoder, distinct_rows
+from recurrent import BidirectionalEncoder, compiled_operation, shaped
 
 Tensor: TypeAlias = Any
 UNKNOWN_ID = 1
@@ -62,10 +64,12 @@ class AttentionPooling(keras.layers.Layer):
         inputs: D, size of an element.
         attention_dim: A.
         seed: Of the initial weights (Glorot uniform kernel, zero bias, context uniform in +-sqrt(3/A)).
+        compiled: Run through :mod:`kernels` (CPU) instead of TensorFlow's operations.
     """
 
-    def __init__(self, inputs: int, attention_dim: int, seed: int, **arguments: Any) -> None:
+    def __init__(self, inputs: int, attention_dim: int, seed: int, compiled: bool = True, **arguments: Any) -> None:
         super().__init__(**arguments)
+        self.compiled = compiled
         self.kernel = self.add_weight((inputs, attention_dim), keras.initializers.GlorotUniform(seed), name="kernel")
         self.bias = self.add_weight((attention_dim,), "zeros", name="bias")
         limit = (3 / attention_dim) ** 0.5
@@ -74,16 +78,21 @@ class AttentionPooling(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, elements: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def call(self, elements: Tensor, lengths: Tensor, keep: bool = False) -> tuple[Tensor, Tensor]:
         """Pools segments that lie one after another.
 
         Args:
             elements: float [N, D].
             lengths: int32 [R], elements of each segment, every one at least 1.
+            keep: Keep what the gradient needs; without it a gradient costs a second forward pass.
 
         Returns:
             float [R, D], a vector per segment; float32 [N], the weight of each element.
         """
+        if self.compiled:
+            own = [tf.cast(weight.value, self.variable_dtype) for weight in (self.kernel, self.bias, self.context)]
+            pooled, weights = compiled_attention(tf.cast(elements, self.variable_dtype), lengths, own, keep)
+            return tf.cast(pooled, elements.dtype), tf.cast(weights, tf.float32)
         kernel, bias, context = (tf.cast(w, elements.dtype) for w in (self.kernel, self.bias, self.context))
         hidden = tf.tanh(tf.matmul(elements, kernel) + bias)  # [N, A]
         scores = tf.cast(tf.linalg.matvec(hidden, context), tf.float32)
@@ -92,6 +101,26 @@ class AttentionPooling(keras.layers.Layer):
         # Summed in float32: hundreds of bfloat16 terms would lose a third of the sum.
         pooled = tf.math.segment_sum(tf.cast(elements, tf.float32) * weights[:, tf.newaxis], segment)
         return tf.cast(pooled, elements.dtype), weights
+
+
+def compiled_attention(elements: Tensor, lengths: Tensor, own: list[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
+    """:func:`kernels.attention_forward` with its gradient; shapes as there. ``own``: kernel, bias and context."""
+
+    @tf.custom_gradient
+    def differentiable(elements: Tensor, kernel: Tensor, bias: Tensor, context: Tensor) -> Any:
+        inputs = [elements, lengths, kernel, bias, context]
+        forward = partial(kernels.attention_forward, keep=keep)
+        pooled, weights, hidden = compiled_operation(forward, inputs, 3)
+
+        def gradient(to_pooled: Tensor, to_weights: Tensor) -> list[Tensor]:
+            upstream = [to_pooled, to_weights, *inputs, weights, hidden]
+            return shaped(
+                compiled_operation(kernels.attention_gradient, upstream, 4), [elements, kernel, bias, context]
+            )
+
+        return (tf.ensure_shape(pooled, [None, kernel.shape[0]]), tf.ensure_shape(weights, [None])), gradient
+
+    return differentiable(elements, *own)
 
 
 def segment_softmax(scores: Tensor, segment: Tensor) -> Tensor:
@@ -145,13 +174,13 @@ class HAN(keras.Model):
             settings.cell, settings.word_units, embedding_dim, seed + 10, padded, name="word_encoder", dtype=dtype
         )
         self.word_attention = AttentionPooling(
-            words, settings.attention_dim, seed + 20, name="word_attention", dtype=dtype
+            words, settings.attention_dim, seed + 20, not padded, name="word_attention", dtype=dtype
         )
         self.sentence_encoder = BidirectionalEncoder(
             settings.cell, settings.sentence_units, words, seed + 30, padded, name="sentence_encoder", dtype=dtype
         )
         self.sentence_attention = AttentionPooling(
-            sentences, settings.attention_dim, seed + 40, name="sentence_attention", dtype=dtype
+            sentences, settings.attention_dim, seed + 40, not padded, name="sentence_attention", dtype=dtype
         )
         self.classifier = keras.layers.Dense(
             classes, kernel_initializer=keras.initializers.GlorotUniform(seed + 50), dtype="float32", name="classifier"
@@ -192,11 +221,13 @@ class HAN(keras.Model):
         distinct, row = tf.unique(drop.words(documents.token_ids, self.word_dropout))
         # One mask per distinct word of the batch (Gal and Ghahramani 2016): each is projected once, however often used.
         table = drop(tf.gather(self.embeddings.value, distinct), self.dropout)  # [U, E]
-        words = self.word_encoder(table, documents.words_per_sentence, distinct_rows(row))  # [N, D]
-        sentences, word_weights = self.word_attention(words, documents.words_per_sentence)  # [S, D]
+        words = self.word_encoder(table, documents.words_per_sentence, row, keep=training)  # [N, D]
+        sentences, word_weights = self.word_attention(words, documents.words_per_sentence, keep=training)  # [S, D]
         sentences = drop(sentences, self.dropout)
-        encoded = self.sentence_encoder(sentences, documents.sentences_per_document)
-        pooled, sentence_weights = self.sentence_attention(encoded, documents.sentences_per_document)  # [B, D]
+        encoded = self.sentence_encoder(sentences, documents.sentences_per_document, keep=training)
+        pooled, sentence_weights = self.sentence_attention(
+            encoded, documents.sentences_per_document, keep=training
+        )  # [B, D]
         logits = self.classifier(drop(tf.cast(pooled, tf.float32), self.dropout))
         return Attended(logits, word_weights, sentence_weights)
 

@@ -151,7 +151,7 @@ def kept_share(counts: NDArray[np.int64]) -> Floats:
 @contextlib.contextmanager
 def one_thread_per_product() -> Iterator[None]:
     """Keeps the matrix products, which are small, from starting threads of their own."""
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
         yield

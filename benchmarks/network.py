@@ -12,11 +12,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from measuring import interleaved, print_table, record
+from measuring import find_records, interleaved, print_table, record
 
 from config import ModelSettings, TrainingSettings
 from devices import start_tensorflow
-from utils import Parser, UserError, run_script
+from utils import Parser, run_script
 
 EMBEDDING_DIM, CLASSES = 200, 2
 PRODUCT = 2048  # rows and columns of the matrix product that measures the rate
@@ -34,11 +34,7 @@ def build_parser() -> Parser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Measures every combination and prints one table."""
-    records = arguments.records or next(
-        (Path("data", name, "records") for name in ("imdb", "sample") if Path("data", name, "records").exists()), None
-    )
-    if records is None:
-        raise UserError("no records to measure on; make some: python run_all.py sample --until serialize_data")
+    records = arguments.records or find_records()
     start_tensorflow("cpu")
     cases = (
         [("gru", 50, 64)]
@@ -102,8 +98,8 @@ def own_contenders(vocabulary: int, settings: ModelSettings, batches: list[Any])
     import tensorflow as tf
 
     from han import HAN, Documents
-    from han_trainer import train_step
     from optimizers import RowwiseAdam
+    from training import train_step
 
     model = HAN(vocabulary, EMBEDDING_DIM, CLASSES, settings, dropout=0.5)
     optimizer = RowwiseAdam(1e-3)

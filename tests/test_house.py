@@ -15,7 +15,7 @@ from utils import dataset_name
 
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"utils"},
+    {"utils", "kernels"},
     {
         "config",
         "corpora",

@@ -1,4 +1,4 @@
-"""The packed layers against stock Keras, against numerical gradients, and their packing against its definition."""
+"""The encoder against stock Keras: outputs and gradients of both its paths; what reaches cuDNN."""
 
 from __future__ import annotations
 
@@ -7,16 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recurrent import (
-    BidirectionalEncoder,
-    distinct_rows,
-    gather_rows,
-    grow,
-    pack,
-    packed_gru,
-    packed_lstm,
-    previous_elements,
-)
+from recurrent import BidirectionalEncoder
 
 LENGTHS = [3, 5, 1, 7, 2, 7]  # every size in this file differs from every other, so a swapped axis cannot pass
 INPUTS, UNITS = 9, 4
@@ -42,43 +33,6 @@ def randomised(cell: str, seed: int = 3, **arguments: object) -> BidirectionalEn
     for weight in encoder.weights:
         weight.assign(generator.normal(size=weight.shape, scale=0.5))
     return encoder
-
-
-def test_packing_is_time_major_longest_first() -> None:
-    packing = pack(lengths())
-    np.testing.assert_array_equal(packing.active, [sum(n > t for n in LENGTHS) for t in range(max(LENGTHS))])
-    np.testing.assert_array_equal(packing.start, np.cumsum(packing.active) - packing.active)
-    first = np.cumsum(LENGTHS) - LENGTHS
-    by_length = sorted(range(len(LENGTHS)), key=lambda row: -LENGTHS[row])
-    ahead = [first[row] + t for t in range(max(LENGTHS)) for row in by_length if t < LENGTHS[row]]
-    reverse = [first[row] + LENGTHS[row] - 1 - t for t in range(max(LENGTHS)) for row in by_length if t < LENGTHS[row]]
-    np.testing.assert_array_equal(packing.forward.to_packed, ahead)
-    np.testing.assert_array_equal(packing.backward.to_packed, reverse)
-    for order in (packing.forward, packing.backward):
-        np.testing.assert_array_equal(tf.gather(order.to_packed, order.to_flat), range(sum(LENGTHS)))
-
-
-def test_previous_elements_are_those_of_the_step_before() -> None:
-    packing = pack(lengths())
-    order = packing.forward.to_packed.numpy()
-    earlier = previous_elements(packing.active).numpy()
-    np.testing.assert_array_equal(order[earlier] + 1, order[len(LENGTHS) :])
-
-
-def test_grow_appends_zeros() -> None:
-    np.testing.assert_array_equal(grow(tf.ones([2, 3]), 4), [[1, 1, 1]] * 2 + [[0, 0, 0]] * 2)
-
-
-def test_gather_rows_adds_up_repeated_rows_in_its_gradient(rng: np.random.Generator) -> None:
-    row = tf.constant([2, 0, 2, 1, 2, 0], tf.int32)
-    table = tf.constant(rng.normal(size=(3, 4)), tf.float32)
-    upstream = tf.constant(rng.normal(size=(6, 4)), tf.float32)
-    with tf.GradientTape() as tape:
-        tape.watch(table)
-        loss = tf.reduce_sum(gather_rows(table, *distinct_rows(row)) * upstream)
-    expected = np.zeros((3, 4))
-    np.add.at(expected, row.numpy(), upstream.numpy())
-    np.testing.assert_allclose(tape.gradient(loss, table), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -108,29 +62,6 @@ def test_gradients_are_those_of_keras_layers(cell: str, rng: np.random.Generator
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_hand_written_gradients_are_the_numerical_ones(cell: str) -> None:
-    """Central differences in float64, so that the tolerance can be tight."""
-    rng = np.random.default_rng(5)
-    packing, count = pack(lengths()), sum(LENGTHS)
-    upstream = rng.normal(size=(count, UNITS))
-    sizes = (
-        [(count, 2 * UNITS), (count, UNITS), (UNITS, 3 * UNITS), (UNITS,)]
-        if cell == "gru"
-        else [(count, 4 * UNITS), (UNITS, 4 * UNITS)]
-    )
-    arguments = [tf.constant(rng.normal(size=size), tf.float64) for size in sizes]
-    function = packed_gru if cell == "gru" else packed_lstm
-
-    @tf.function
-    def loss_of(*values: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(function(*values, packing) * upstream)
-
-    theoretical, numerical = tf.test.compute_gradient(loss_of, arguments, delta=1e-5)
-    for ours, theirs in zip(theoretical, numerical, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-8)
-
-
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_distinct_rows_change_nothing_but_the_work(cell: str, rng: np.random.Generator) -> None:
     encoder, table = randomised(cell), tf.constant(rng.normal(size=(6, INPUTS)), tf.float32)
     row = tf.constant(np.concatenate([np.arange(6), rng.integers(0, 6, sum(LENGTHS) - 6)]), tf.int32)
@@ -138,7 +69,7 @@ def test_distinct_rows_change_nothing_but_the_work(cell: str, rng: np.random.Gen
     for shared in (True, False):
         with tf.GradientTape() as tape:
             tape.watch(table)
-            inputs = (table, lengths(), distinct_rows(row)) if shared else (tf.gather(table, row), lengths())
+            inputs = (table, lengths(), row) if shared else (tf.gather(table, row), lengths())
             outputs = encoder(*inputs)
             loss = tf.reduce_sum(tf.square(outputs))
         results.append((outputs, tf.convert_to_tensor(tape.gradient(loss, table))))
