@@ -60,9 +60,9 @@ format: $(INSTALLED_DEV) ## Format the code and mend what ruff can mend.
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
 
-bench: $(INSTALLED) ## Run the benchmarks.
-	@if [ -f benchmarks/run.py ]; then set -x; $(PY) benchmarks/run.py $(ARGS); \
-	else echo "There are no benchmarks here yet: benchmarks/run.py is missing."; fi
+bench: $(INSTALLED) ## Run the benchmarks, on IMDB if it has been prepared, else on the built-in data set.
+	@[ -e data/imdb/records/manifest.json ] || $(PY) run_all.py sample --until serialize_data
+	$(PY) benchmarks/run.py $(ARGS)
 
 # requirements.txt first: the others are held to its versions.
 lock: $(INSTALLED_DEV) ## Write requirements*.txt anew from requirements*.in, every file with its hash.

@@ -21,6 +21,16 @@ sys.path.insert(0, str(ROOT))
 RESULTS = ROOT / "benchmarks" / "results.jsonl"
 
 
+def find_records() -> Path:
+    """Records to measure on: those of IMDB if they are there, else those of ``sample``."""
+    from utils import UserError
+
+    for name in ("imdb", "sample"):
+        if (ROOT / "data" / name / "records" / "manifest.json").exists():
+            return ROOT / "data" / name / "records"
+    raise UserError("no records to measure on; make some: python run_all.py sample --until serialize_data")
+
+
 def interleaved(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Runs every contender once per round, in turns, after one round that does not count; median seconds of each."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}

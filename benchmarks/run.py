@@ -1,0 +1,60 @@
+"""Runs the benchmarks one after another, each in a process of its own: ``make bench``.
+
+    python benchmarks/run.py                                   # what takes minutes; on IMDB if it is there, else sample
+    python benchmarks/run.py --only network --quick
+    python benchmarks/run.py --full --source aclImdb_v1.tar.gz # also a million documents, and archive to 91%
+
+Each prints a table and appends lines to ``benchmarks/results.jsonl``. Timings mean little while anything else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from measuring import ROOT, find_records
+
+from utils import Parser, run_script
+
+NAMES = ("startup", "network", "reading", "text", "memory", "accuracy")
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(prog="run.py", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="which ones (default: all)")
+    parser.add_argument("--records", type=Path, help="records folder (default: data/imdb/records, else sample's)")
+    parser.add_argument("--quick", action="store_true", help="one network, fewer rounds")
+    parser.add_argument("--full", action="store_true", help="memory at a million documents as well")
+    parser.add_argument("--source", help="archive of IMDB: from it to 91%% on validation (default: left out)")
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Runs what was asked for; returns the first exit code that is not 0."""
+    records = arguments.records or find_records()
+    network = ["--quick", "--rounds", "3", "--batches", "4"] if arguments.quick else []
+    sizes = ["2000"] if arguments.quick else ["25000", "100000", *(["1000000"] if arguments.full else [])]
+    commands = {
+        "startup": ["startup.py"],
+        "network": ["network.py", "--records", str(records), *network],
+        "reading": ["reading.py", "--records", str(records)],
+        "text": ["text.py", "--records", str(records)],
+        "memory": ["memory.py", "--records", str(records), "--documents", *sizes],
+        "accuracy": ["accuracy.py", "--source", arguments.source or ""],
+    }
+    for name in arguments.only:
+        if name == "accuracy" and not arguments.source:
+            continue
+        command = [sys.executable, str(ROOT / "benchmarks" / commands[name][0]), *commands[name][1:]]
+        print(f"\n$ {shlex.join(['python', *(str(Path(c)) for c in command[1:])])}", flush=True)
+        if code := subprocess.run(command, check=False).returncode:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main, build_parser())
