@@ -22,6 +22,9 @@ Settings = TypeVar("Settings")
 # What no setting may exceed, stated range or not: whole numbers reach TensorFlow and NumPy as 32-bit integers.
 LARGEST_INT = 2**31 - 1
 
+# How a verdict can be explained (explanations.py), in order of the time it takes.
+EXPLANATION_METHODS = ("attention", "gradient", "integrated_gradients", "leave_one_out")
+
 
 def setting(
     default: Any,

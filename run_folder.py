@@ -257,6 +257,22 @@ def commit() -> str:
     return described.stdout.strip()
 
 
+def find_run(named: str, runs_dir: Path) -> RunFolder:
+    """The run that a person named by its path or by its name in ``runs_dir``.
+
+    Raises:
+        UserError: There is none; lists those there are.
+    """
+    for path in (Path(named), runs_dir / named):
+        if named and RunFolder(path).exists():
+            return RunFolder(path)
+    known = sorted(file.parent.name for file in runs_dir.glob("*/config.json"))
+    there = (
+        f"{runs_dir} holds: {', '.join(known)}" if known else f"{runs_dir} holds none; train one with han_trainer.py"
+    )
+    raise UserError(f"there is no run {named!r}; {there}")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Checkpoints
 

@@ -1,4 +1,4 @@
-"""Shows a document with its words and sentences shaded by the attention they got.
+"""Shows a document with its words and sentences shaded by the attention they got, or by what they add to a verdict.
 
 The first half decides *what* is shown, whatever it is drawn on: how important each word is, which sentences stand for
 a long document, which pieces of the person's own text carry which level of shade. The second half draws that on a
@@ -40,8 +40,9 @@ class Piece:
         text: As the person wrote it, but with markup and white space between words as one blank. Not made safe for
             any output: whoever draws it escapes it.
         word: Position of the word in the document, from 0 to N - 1; ``None`` for what stands between words.
-        importance: From 0 to 1, the document's most important word; 0 between words.
-        level: Shade, from 0 (none) to 5.
+        importance: From 0 to 1, the document's most important word; negative, down to -1, for a word that speaks
+            against the verdict; 0 between words.
+        level: Shade, from 0 (none) to 5, or to -5 for a word that speaks against the verdict.
     """
 
     text: str
@@ -56,8 +57,9 @@ class ShadedSentence:
 
     Attributes:
         index: Position in the document, from 0 to S - 1.
-        weight: Attention's weight; the document's weights sum to 1.
-        share_of_strongest: The weight divided by the largest of the document, from 0 to 1.
+        weight: Attention's weight, or the share in the verdict, negative for a sentence that speaks against it; without
+            their signs the document's weights sum to 1.
+        share_of_strongest: The weight without its sign, divided by the largest of the document: from 0 to 1.
         pieces: Its text, in order.
     """
 
@@ -69,7 +71,7 @@ class ShadedSentence:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run of neighbouring sentences that are not shown, and the sum of their weights."""
+    """A run of neighbouring sentences that are not shown, and the sum of their weights without their signs."""
 
     sentences: int
     weight: float
@@ -111,9 +113,9 @@ def importance(
 def strongest_sentences(sentence_weights: ArrayLike, most: int | None) -> NDArray[np.int64]:
     """int64 positions of the ``most`` weightiest sentences (``None``: all) in the order of the text.
 
-    Of equally weighty ones the earlier is taken.
+    Of equally weighty ones the earlier is taken; signs do not count.
     """
-    weights = np.asarray(sentence_weights)
+    weights = np.abs(np.asarray(sentence_weights))
     return np.sort(np.argsort(-weights, kind="stable")[:most])
 
 
@@ -125,7 +127,7 @@ def shade(
     sentence_weights: ArrayLike,
     most: int | None = MOST_SENTENCES,
 ) -> list[ShadedSentence | LeftOut]:
-    """Divides a document into what is shown, in the order of the text.
+    """Divides a document into what is shown, in the order of the text, by the attention it got.
 
     Args:
         text: What the person wrote.
@@ -139,26 +141,54 @@ def shade(
         ValueError: Sentences that are not those the weights belong to, words out of order or outside the text.
     """
     check_spans(text, sentences, words_per_sentence)
-    weights = np.asarray(sentence_weights, dtype=np.float64)
-    words = importance(word_weights, words_per_sentence, weights)
-    levels = np.searchsorted(LEVEL_FLOORS, words, side="right")
-    first_words = np.concatenate([[0], np.cumsum(np.asarray(words_per_sentence, dtype=np.int64))])
+    words = importance(word_weights, words_per_sentence, sentence_weights)
+    return shade_scores(text, sentences, words, sentence_weights, most)
+
+
+def shade_scores(
+    text: str,
+    sentences: Sequence[Sequence[Span]],
+    word_scores: ArrayLike,
+    sentence_weights: ArrayLike,
+    most: int | None = MOST_SENTENCES,
+) -> list[ShadedSentence | LeftOut]:
+    """Divides a document into what is shown, by scores that may be negative.
+
+    Args:
+        text: What the person wrote.
+        sentences: [S] sentences, each the (start, end) of its words in ``text``, in order.
+        word_scores: float [N], on any scale; negative ones speak against the verdict.
+        sentence_weights: float [S]; without their signs they sum to 1.
+        most: Number of sentences to show at most; ``None`` shows all.
+
+    Raises:
+        ValueError: As many scores as there are no words, words out of order or outside the text, NaN.
+    """
+    words_per_sentence = [len(sentence) for sentence in sentences]
+    check_spans(text, sentences, words_per_sentence)
+    weights, words = (np.asarray(values, dtype=np.float64) for values in (sentence_weights, word_scores))
+    if (len(words), len(weights)) != (sum(words_per_sentence), len(sentences)) or not np.isfinite(words).all():
+        raise ValueError(f"{len(words)} word and {len(weights)} sentence scores do not fit the text, or are not finite")
+    strongest = np.abs(weights).max(initial=0) or 1
+    words = words / (np.abs(words).max(initial=0) or 1)
+    levels = np.searchsorted(LEVEL_FLOORS, np.abs(words), side="right") * np.sign(words).astype(np.int64)
+    first_words = np.concatenate([[0], np.cumsum(words_per_sentence, dtype=np.int64)])
     extents = sentence_extents(text, sentences)
     shown: list[ShadedSentence | LeftOut] = []
     done = 0
     for index in strongest_sentences(weights, most).tolist():
         if index > done:
-            shown.append(LeftOut(index - done, float(weights[done:index].sum())))
+            shown.append(LeftOut(index - done, float(np.abs(weights[done:index]).sum())))
         chosen = slice(first_words[index], first_words[index + 1])
         pieces = pieces_of_sentence(
             text, extents[index], sentences[index], int(first_words[index]), words[chosen], levels[chosen]
         )
         shown.append(
-            ShadedSentence(index, float(weights[index]), float(weights[index] / (weights.max() or 1)), tuple(pieces))
+            ShadedSentence(index, float(weights[index]), float(abs(weights[index]) / strongest), tuple(pieces))
         )
         done = index + 1
     if done < len(weights):
-        shown.append(LeftOut(len(weights) - done, float(weights[done:].sum())))
+        shown.append(LeftOut(len(weights) - done, float(np.abs(weights[done:]).sum())))
     return shown
 
 
@@ -269,11 +299,13 @@ def character_cells(character: str) -> int:
 
 # Shades are steps in saturation at middle brightness, so that a stronger one stands out more on black and on white
 # alike; words are blue and sentences red as in the paper. Every shade names its foreground: the theme's own could be
-# illegible on it.
+# illegible on it. Words that speak against the verdict are orange: who confuses red and green still tells it from blue.
 SHADES = ("", "4", "48;5;103;38;5;16", "48;5;68;38;5;16", "48;5;33;38;5;16", "1;48;5;27;38;5;231")
+SHADES_AGAINST = ("", "4;38;5;173", "48;5;180;38;5;16", "48;5;179;38;5;16", "48;5;172;38;5;16", "1;48;5;166;38;5;231")
 BAR = "38;5;167"
 NOTE = "38;5;244"
 MARKS = ("", "", "", "*", "*", "**")  # by level, where there is no colour
+MARKS_AGAINST = ("", "", "", "~", "~", "~~")
 
 BAR_CELLS = 4
 NARROWEST = 40
@@ -287,22 +319,25 @@ def supports_colour(stream: TextIO, environment: Mapping[str, str] = os.environ)
 def render(shown: Iterable[ShadedSentence | LeftOut], colour: bool, width: int = 80) -> str:
     """Draws what :func:`shade` returned: each sentence on its own lines, a bar and the number for its weight before it.
 
-    The bar is full for the document's strongest sentence; the number is the weight itself.
+    The bar is full for the document's strongest sentence; the number is the weight itself, with its sign where any
+    sentence has a negative one.
 
     Args:
         shown: Sentences and gaps.
-        colour: 256-colour shades, or marks: ``**word**`` from an importance of 0.8 on, ``*word*`` from 0.4.
+        colour: 256-colour shades, or marks: ``**word**`` from an importance of 0.8 on, ``*word*`` from 0.4;
+            ``~~word~~`` and ``~word~`` for words that speak against the verdict.
         width: Columns of the terminal; less than 40 counts as 40.
 
     Returns:
         Lines joined by newlines. Every line resets what it sets, so any of them can be cut out.
     """
-    lines = []
-    for part in shown:
+    lines, parts = [], list(shown)
+    form = "+.2f" if any(part.weight < 0 for part in parts) else ".2f"
+    for part in parts:
         if isinstance(part, LeftOut):
             lines.append(painted(left_out_note(part), NOTE if colour else ""))
         else:
-            lines += sentence_lines(part, colour, max(width, NARROWEST))
+            lines += sentence_lines(part, colour, max(width, NARROWEST), form)
     return "\n".join(lines) or painted("(no words)", NOTE if colour else "")
 
 
@@ -312,22 +347,32 @@ def left_out_note(gap: LeftOut) -> str:
     return f"… {count} with {gap.weight:.2f} of the weight left out …"
 
 
-def sentence_lines(sentence: ShadedSentence, colour: bool, width: int) -> list[str]:
+def sentence_lines(sentence: ShadedSentence, colour: bool, width: int, form: str = ".2f") -> list[str]:
     """The lines of one sentence; those after the first are indented by the width of the bar and the number."""
-    number = f"{sentence.weight:.2f}"
+    number = format(sentence.weight, form)
     full = round(sentence.share_of_strongest * BAR_CELLS)
     bar = painted("▇" * full + "▁" * (BAR_CELLS - full), BAR) + " " if colour else ""
     indent = " " * (len(number) + 2 + (BAR_CELLS + 1 if colour else 0))
     marked = sentence.pieces if colour else with_marks(sentence.pieces)
     lines = wrapped(marked, width - len(indent))
-    drawn = ["".join(painted(text, SHADES[level] if colour else "") for text, level in line) for line in lines] or [""]
+    drawn = ["".join(painted(text, style(level) if colour else "") for text, level in line) for line in lines] or [""]
     return [f"{bar}{number}  {drawn[0]}".rstrip(), *(indent + line for line in drawn[1:])]
 
 
 def with_marks(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Yields the pieces with marks instead of levels; words that touch share a pair of marks (``**awful!**``)."""
-    for mark, group in itertools.groupby(pieces, key=lambda piece: MARKS[piece.level]):
+    for mark, group in itertools.groupby(pieces, key=lambda piece: mark_of(piece.level)):
         yield Piece(mark + "".join(piece.text for piece in group) + mark)
+
+
+def mark_of(level: int) -> str:
+    """The mark of a level, from -5 to 5, where there is no colour."""
+    return (MARKS_AGAINST if level < 0 else MARKS)[abs(level)]
+
+
+def style(level: int) -> str:
+    """What sets the shade of a level, from -5 to 5."""
+    return (SHADES_AGAINST if level < 0 else SHADES)[abs(level)]
 
 
 def painted(text: str, style: str) -> str:

@@ -25,6 +25,7 @@ LAYERS = [
         "evaluation",
         "linear_models",
         "optimizers",
+        "pages",
         "own_data",
         "records",
         "recurrent",
@@ -36,8 +37,8 @@ LAYERS = [
         "word_vectors",
     },
     {"han", "input_pipeline", "training"},
-    {"run_folder", "scoring", "attention_check"},
-    {"create_csv", "download", "han_tester", "han_trainer", "linear_baselines", "serialize_data"},
+    {"run_folder", "scoring", "attention_check", "predictor", "explanations", "faithfulness"},
+    {"create_csv", "download", "explain", "predict", "han_tester", "han_trainer", "linear_baselines", "serialize_data"},
     {"run_all"},
 ]
 SCRIPTS = sorted(LAYERS[4] | LAYERS[5])
@@ -48,6 +49,11 @@ WITHIN = {
     ("corpora", "sample_corpus"),
     ("word_vectors", "data_processing"),
     ("attention_check", "scoring"),
+    ("predictor", "run_folder"),
+    ("explanations", "predictor"),
+    ("faithfulness", "explanations"),
+    ("faithfulness", "predictor"),
+    ("pages", "shading"),
     ("word_vectors", "config"),
     ("corpora", "config"),
     ("linear_models", "data_processing"),
@@ -59,8 +65,18 @@ WITHIN = {
     ("own_data", "corpus_formats"),
     ("own_data", "tables"),
 }
-WITH_TENSORFLOW = {"recurrent", "schedules", "optimizers", "han", "input_pipeline", "scoring", "training"}
-IMPORT_LATE = {"devices", "run_folder", "han_trainer", "han_tester"}
+WITH_TENSORFLOW = {
+    "recurrent",
+    "schedules",
+    "optimizers",
+    "han",
+    "input_pipeline",
+    "scoring",
+    "training",
+    "predictor",
+    "explanations",
+}
+IMPORT_LATE = {"devices", "run_folder", "han_trainer", "han_tester", "explain", "predict"}
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 

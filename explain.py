@@ -1,0 +1,301 @@
+#!/usr/bin/env python3
+"""Shows which sentences and words made a trained network say what it says, and examines whether that is true.
+
+    python explain.py imdb-han --text "The plot is thin, but what acting!"
+    python explain.py runs/imdb-han --file review.txt --method integrated_gradients --html review.html
+    python explain.py imdb-han --split test --id test/neg/0_2 --json
+    python explain.py imdb-han --faithfulness
+
+RUN is a run folder or its name in `runs/`. --faithfulness deletes the words that each method names, asks the network
+again, writes `faithfulness.json` to the run folder, and makes the method that did best the default for that run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config import EXPLANATION_METHODS, check_range
+from corpora import SPLITS, read_csv
+from devices import explain_memory, start_tensorflow
+from run_folder import find_run, origin
+from utils import DataPaths, Parser, UserError, atomic_write, log, progress, read_json, run_script, write_json
+
+if TYPE_CHECKING:
+    from explanations import Explanation
+    from faithfulness import Findings
+    from predictor import Predictor
+    from run_folder import RunFolder
+
+FAITHFULNESS_FILE = "faithfulness.json"
+NOTES = {
+    "attention": "Shaded by attention: sqrt(sentence weight) x word weight.",
+    "gradient": "Shaded by gradient x input on the word vectors, for",
+    "integrated_gradients": "Shaded by integrated gradients from word vectors of zero, for",
+    "leave_one_out": "Shaded by what the log-odds lose when a word, or a sentence, is left out, for",
+}
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(prog="explain.py", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="run folder, or its name in --runs_dir")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--text", help="the text to explain")
+    what.add_argument("--file", help="file with the text to explain; - is standard input")
+    what.add_argument("--id", help="name of a document of --split in the run's data set")
+    what.add_argument("--faithfulness", action="store_true", help="examine every method on a sample of --split")
+    parser.add_argument("--split", choices=SPLITS, default="test", help="split of the data set (default: test)")
+    parser.add_argument(
+        "--method",
+        choices=EXPLANATION_METHODS,
+        help="how to explain (default: what --faithfulness found best for this run, else attention)",
+    )
+    parser.add_argument("--target", metavar="CLASS", help="class to explain (default: the predicted one)")
+    parser.add_argument("--sentences", type=int, default=15, help="sentences to show at most; 0: all (default: 15)")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that stands alone, too")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of shaded text")
+    parser.add_argument("--documents", type=int, default=200, help="size of the sample examined (default: 200)")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample and of random choices (default: 1)")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "gpu"), help="(default: cpu)")
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Explains one text, or examines the methods; returns the exit code."""
+    for name, least in (("sentences", 0), ("documents", 2), ("seed", 0)):
+        check_range(name, getattr(arguments, name), least)
+    run = find_run(arguments.run, arguments.runs_dir)
+    config = run.config()
+    if arguments.target is not None and arguments.target not in config.class_names:
+        raise UserError(f"--target {arguments.target!r} is no class; there are: {', '.join(config.class_names)}")
+    data = DataPaths(config.dataset, arguments.data_dir)
+    text, label = (None, None) if arguments.faithfulness else find_text(arguments, data)
+    device = start_tensorflow(arguments.device)
+    from predictor import Predictor, unfinished
+
+    predictor = Predictor.load(run, device)
+    if remark := unfinished(run):
+        log.warning("%s (step %d)", remark, predictor.step)
+    with explain_memory("give a shorter text or fewer --documents, or end other programs"):
+        if text is None:
+            examine_run(predictor, run, data, arguments)
+        else:
+            show_text(predictor, run, text, label, arguments)
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One text
+
+
+def find_text(arguments: argparse.Namespace, data: DataPaths) -> tuple[str, str | None]:
+    """The text that the person named, and its label where it has one."""
+    if arguments.id is not None:
+        return text_of_document(data, arguments.split, arguments.id)
+    if arguments.text is not None:
+        return arguments.text, None
+    name = "standard input" if arguments.file == "-" else arguments.file
+    content = sys.stdin.buffer.read() if arguments.file == "-" else existing_file(Path(name)).read_bytes()
+    try:
+        if b"\0" in content:
+            raise ValueError("it holds NUL bytes")
+        return content.decode("utf-8-sig"), None
+    except ValueError as error:
+        raise UserError(f"{name} is not UTF-8 text ({error}); a binary file, or another encoding?") from error
+
+
+def existing_file(path: Path) -> Path:
+    """``path``, if there is such a file."""
+    if not path.is_file():
+        raise UserError(f"--file {path}: no such file")
+    return path
+
+
+def text_of_document(data: DataPaths, split: str, name: str) -> tuple[str, str]:
+    """Text and label of a document, from the data set's CSV."""
+    example = None
+    for row in read_csv(data.csv):
+        if row.split == split:
+            if row.id == name:
+                return row.text, row.label
+            example = example or row.id
+    there = f"they look like {example}" if example else "it has no document"
+    raise UserError(f"--id {name!r} is not in the {split} split of {data.csv}; {there}")
+
+
+def chosen_method(predictor: Predictor, run: RunFolder, asked: str | None) -> tuple[str, str]:
+    """The method to explain with, and why it was chosen.
+
+    Raises:
+        UserError: Attention was asked for, and the network has none.
+    """
+    from explanations import methods_of
+
+    there = methods_of(predictor)
+    if asked is not None:
+        if asked not in there:
+            raise UserError(f"--method {asked}: this network has no attention; choose from {', '.join(there)}")
+        return asked, ""
+    file = run.path / FAITHFULNESS_FILE
+    found = read_json(file) if file.exists() else {}
+    if found.get("weights_sha256") == predictor.weights_sha256 and found.get("best_method") in there:
+        return found["best_method"], f" Chosen by {FAITHFULNESS_FILE}."
+    default = "attention" if "attention" in there else "integrated_gradients"
+    return default, " Not examined yet: --faithfulness shows how far to trust it."
+
+
+def show_text(
+    predictor: Predictor, run: RunFolder, text: str, label: str | None, arguments: argparse.Namespace
+) -> None:
+    """Explains one text and shows it."""
+    from explanations import explain_text
+
+    method, why = chosen_method(predictor, run, arguments.method)
+    names = predictor.class_names
+    reading = predictor.read(text)
+    if not reading.words:
+        raise UserError("there is no word in the text; give one with --text or --file")
+    if reading.unknown_words == reading.words:
+        log.warning("the vocabulary knows none of the %d words: the verdict means nothing", reading.words)
+    if reading.cut_words:
+        log.warning("the text has too many sentences: its last %d words were not read", reading.cut_words)
+    target = None if arguments.target is None else names.index(arguments.target)
+    explanation = explain_text(predictor, text, method, target)
+    note = NOTES[method] + (f" {names[explanation.target]}." if explanation.scores.signed else "") + why
+    heading = f"{run.path.name}: {verdict_line(explanation, label)}"
+    most = arguments.sentences or None
+    if arguments.html:
+        from pages import explanation_page
+
+        with atomic_write(arguments.html) as file:
+            file.write(explanation_page(explanation, heading, note, most))
+        log.info("written: %s", arguments.html)
+    if arguments.json:
+        print(json.dumps({"run": run.path.name, "label": label} | explanation.to_json(), ensure_ascii=False, indent=2))
+    else:
+        print_shaded(explanation, heading, note, most)
+    sys.stdout.flush()  # here, where a closed pipe is still caught
+
+
+def verdict_line(explanation: Explanation, label: str | None) -> str:
+    """``positive (97.3%), labelled negative``."""
+    probabilities = explanation.verdict.probabilities
+    verdict = int(probabilities.argmax())
+    labelled = f", labelled {label}" if label else ""
+    return f"{explanation.class_names[verdict]} ({probabilities[verdict]:.1%}){labelled}"
+
+
+def print_shaded(explanation: Explanation, heading: str, note: str, most: int | None) -> None:
+    """Prints the verdict, the shaded text and what its shades mean."""
+    from pages import likeliest
+    from shading import printable, render, supports_colour
+
+    colour = supports_colour(sys.stdout)
+    print(printable(heading))
+    for name, probability in likeliest(explanation):
+        print(f"  {probability:6.1%}  {'▇' * round(30 * probability):30}  {printable(name)}".rstrip())
+    width = min(shutil.get_terminal_size().columns, 100) if colour else 80
+    print(f"\n{render(explanation.shaded(most), colour, width)}\n")
+    print(note)
+    if explanation.scores.signed:
+        in_colour = "Blue and underlined words speak for it, orange ones against it."
+        print(in_colour if colour else "*For* it, ~against~ it.")
+    if explanation.scores.completeness:
+        reached, wanted, steps = explanation.scores.completeness
+        print(f"The scores add up to {reached:+.3f}, of a difference in log-odds of {wanted:+.3f} ({steps} steps).")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Is it true?
+
+
+def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments: argparse.Namespace) -> None:
+    """Examines every method on a sample, writes ``faithfulness.json`` and prints what it means."""
+    import numpy as np
+
+    from faithfulness import examine, format_findings, to_json
+    from input_pipeline import Split
+
+    if arguments.split == "unlabelled":
+        raise UserError("--split unlabelled has no records; choose valid or test")
+    refuse_other_vocabulary(run, data)
+    with contextlib.closing(Split(data.records, arguments.split)) as split:
+        generator = np.random.default_rng(arguments.seed)
+        count = min(arguments.documents, len(split))
+        if count < 2:
+            raise UserError(f"{data.records} has {count} documents in its {arguments.split} split; 2 are needed")
+        numbers = np.sort(generator.choice(len(split), count, replace=False))
+        documents = documents_of(split, numbers)
+        log.info("examining %d documents of %s by every method", count, split.name)
+        findings = examine(
+            predictor, documents, arguments.seed, lambda chunks: progress(chunks, len(chunks), "examining")
+        )
+        value = {
+            "run": run.path.name,
+            "step": predictor.step,
+            "weights_sha256": predictor.weights_sha256,
+            "split": split.name,
+            "documents": count,
+            "seed": arguments.seed,
+            **to_json(findings),
+            "evidence": evidence_found(split, data, run, numbers, findings),
+            "examined": origin(),
+        }
+    write_json(run.path / FAITHFULNESS_FILE, value)
+    heading = f"{run.path}, {count} documents of its {arguments.split} split (seed {arguments.seed})"
+    print(json.dumps(value, indent=2) if arguments.json else format_findings(value, heading), flush=True)
+    log.info("written: %s", run.path / FAITHFULNESS_FILE)
+
+
+def refuse_other_vocabulary(run: RunFolder, data: DataPaths) -> None:
+    """Raises :class:`UserError` unless the records have the vocabulary and the classes of the run."""
+    for name in ("vocab.txt", "labels.txt"):
+        theirs = data.records / name
+        if not theirs.is_file():
+            raise UserError(f"{theirs} is not there; name the run's own --data_dir, or run serialize_data.py")
+        if theirs.read_bytes() != (run.path / name).read_bytes():
+            raise UserError(f"{theirs} is not that of {run.path}; name the run's own --data_dir")
+
+
+def documents_of(split: Any, numbers: Any) -> list[Any]:
+    """Reads documents of a split by their position: a list of :class:`predictor.Document`."""
+    import numpy as np
+
+    from predictor import Document
+
+    token_ids, lengths, sentences = (vector.numpy() for vector in split.read(numbers).documents)
+    ends = np.cumsum(sentences)
+    word_ends = np.cumsum(lengths)[ends - 1]
+    pairs = zip(np.split(token_ids, word_ends[:-1]), np.split(lengths, ends[:-1]), strict=True)
+    return [Document(*pair) for pair in pairs]
+
+
+def evidence_found(
+    split: Any, data: DataPaths, run: RunFolder, numbers: Any, findings: Findings
+) -> dict[str, float] | None:
+    """How often each method's top sentence is one that is known to decide; ``None`` where nothing is known."""
+    import numpy as np
+
+    from attention_check import deciding_sentences, evidence_score
+
+    if not data.evidence.exists() or not data.csv.exists():
+        return None
+    known = deciding_sentences(split, data, run.path)
+    deciding = [known[number] for number in numbers]
+    found: dict[str, float] = {}
+    for method, places in findings.top_sentences.items():
+        if score := evidence_score(np.array(places), deciding):
+            found |= {method: score["precision"], "chance": score["chance"], "documents": score["documents"]}
+    return found or None
+
+
+if __name__ == "__main__":
+    run_script(main, build_parser())

@@ -1,0 +1,336 @@
+#!/usr/bin/env python3
+"""Scores any number of texts with a trained network and writes a prediction for each, in their order.
+
+    python predict.py imdb-han reviews.csv > predictions.csv              the text in the column `text`
+    python predict.py imdb-han reviews.tsv --text_column body --output predictions.jsonl
+    grep -v '^#' lines.txt | python predict.py runs/imdb-han -            one text per line
+
+Texts are read, cut into words and scored as a stream: memory does not grow with their number. RUN is a run folder or
+its name in `runs/`. A text without a word gets no prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import csv
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from corpus_formats import MAX_TEXT_BYTES
+from devices import explain_memory, start_tensorflow
+from own_data import named_column
+from run_folder import find_run
+from tables import ID_NAMES, TEXT_NAMES, Table, bounded_lines, find_encoding, open_table, plain_name, records
+from utils import Parser, UserError, atomic_write, log, run_script
+
+if TYPE_CHECKING:
+    from predictor import Predictor, Reading
+
+# Texts are sorted by length within windows. The first is small, so that the first answers come soon.
+FIRST_WINDOW, LARGEST_WINDOW = 64, 4096
+WINDOW_CHARACTERS = 8_000_000
+WINDOWS_AHEAD = 2
+
+
+class Row(NamedTuple):
+    """A text to score.
+
+    Attributes:
+        id: Its name in the column ``id``; its number, from 1 on, where there is none.
+        text: What the person wrote.
+        size: Characters of the row that it stands in.
+    """
+
+    id: str
+    text: str
+    size: int
+
+
+class Scored(NamedTuple):
+    """A row, what was read of its text and its probabilities, float32 [C]."""
+
+    row: Row
+    reading: Reading
+    probabilities: Any
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(prog="predict.py", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="run folder, or its name in --runs_dir")
+    parser.add_argument(
+        "file", metavar="FILE", help="table (CSV, TSV, JSON lines); FILE.txt or - (standard input): one text per line"
+    )
+    parser.add_argument("--text_column", default="", help="name or number of the text's column (default: by its name)")
+    parser.add_argument("--id_column", default="", help="column that names the texts (default: id, or else numbers)")
+    parser.add_argument("--encoding", default="", help="of the file, for example cp1251 (default: found)")
+    parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
+    parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --output ends, else csv")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "gpu"), help="(default: cpu)")
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Scores everything; returns the exit code."""
+    run = find_run(arguments.run, arguments.runs_dir)
+    if arguments.output and arguments.output.exists():
+        raise UserError(f"{arguments.output} is there already; name another --output, or delete it")
+    with contextlib.ExitStack() as stack:
+        rows = open_rows(arguments, stack)
+        device = start_tensorflow(arguments.device)
+        from predictor import Predictor, unfinished
+
+        predictor = Predictor.load(run, device)
+        if remark := unfinished(run):
+            log.warning("%s (step %d)", remark, predictor.step)
+        interactive = arguments.file == "-" and sys.stdin.isatty()
+        with explain_memory("give shorter texts, or end other programs"), writer(arguments, predictor) as write:
+            score_all(predictor, rows, write, size_of(arguments.file), interactive)
+    return 0
+
+
+def score_all(predictor: Predictor, rows: Iterator[Row], write: Any, size: int | None, interactive: bool) -> None:
+    """Scores ``rows`` and hands each to ``write``, with a progress bar over the bytes of the input (``size``)."""
+    from tqdm import tqdm
+
+    started, texts, wordless, unknown = time.monotonic(), 0, 0, 0
+    bar = tqdm(total=size, unit="B", unit_scale=True, disable=interactive or not sys.stderr.isatty(), leave=False)
+    with bar:
+        for scored in score_rows(predictor, rows, interactive):
+            write(scored)
+            texts += 1
+            wordless += not scored.reading.words
+            unknown += 0 < scored.reading.words == scored.reading.unknown_words
+            bar.update(scored.row.size)
+    seconds = time.monotonic() - started
+    log.info("%s texts in %.1f s, %s a second", f"{texts:,}", seconds, f"{texts / max(seconds, 1e-9):,.0f}")
+    if wordless:
+        log.warning("%s without a word: no prediction", counted(wordless))
+    if unknown:
+        log.warning("%s without a word that the vocabulary knows: the prediction means nothing", counted(unknown))
+
+
+def counted(texts: int) -> str:
+    """``1 text``, ``2 texts``."""
+    return f"{texts:,} text{'' if texts == 1 else 's'}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scoring
+
+
+def score_rows(predictor: Predictor, rows: Iterator[Row], interactive: bool) -> Iterator[Scored]:
+    """Yields every row with its probabilities, in order; a thread cuts the next texts into words meanwhile.
+
+    Args:
+        predictor: The network; words are found in Python, the network runs outside its lock.
+        rows: What is read.
+        interactive: Answer each line before the next one is read.
+    """
+
+    def read(window: Sequence[Row]) -> list[Reading]:
+        return [predictor.read(row.text) for row in window]
+
+    with ThreadPoolExecutor(1, "tokenise") as pool:
+        waiting: collections.deque[tuple[list[Row], Future[list[Reading]]]] = collections.deque()
+        for window in windows(rows, 1 if interactive else LARGEST_WINDOW):
+            waiting.append((window, pool.submit(read, window)))
+            if len(waiting) > (0 if interactive else WINDOWS_AHEAD):
+                yield from score_window(predictor, *waiting.popleft())
+        while waiting:
+            yield from score_window(predictor, *waiting.popleft())
+
+
+def score_window(predictor: Predictor, window: Sequence[Row], future: Future[list[Reading]]) -> Iterator[Scored]:
+    """Yields the rows of a window with their probabilities."""
+    readings = future.result()
+    probabilities = predictor.probabilities(reading.document for reading in readings)
+    for row, reading, values in zip(window, readings, probabilities, strict=True):
+        yield Scored(row, reading, values)
+
+
+def windows(rows: Iterator[Row], largest: int) -> Iterator[list[Row]]:
+    """Cuts a stream into lists that double in size up to ``largest`` rows or so many characters."""
+    size = min(FIRST_WINDOW, largest)
+    window: list[Row] = []
+    characters = 0
+    for row in rows:
+        window.append(row)
+        characters += len(row.text)
+        if len(window) == size or characters > WINDOW_CHARACTERS:
+            yield window
+            window, characters, size = [], 0, min(2 * size, largest)
+    if window:
+        yield window
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is read
+
+
+def open_rows(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> Iterator[Row]:
+    """The texts of what the person named; a table is opened here, so that mistakes come at once.
+
+    Raises:
+        UserError: No such file, no text, no such column.
+    """
+    if arguments.file == "-":
+        return line_rows(text_lines(sys.stdin.buffer, "standard input"))
+    path = Path(arguments.file)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name a table, a .txt with one text per line, or - for lines")
+    codec, errors, remarks = find_encoding(path, arguments.encoding)
+    if path.suffix.lower() == ".txt" or has_one_column(path, codec, errors):
+        file = stack.enter_context(path.open(encoding=codec, errors=errors, newline=""))
+        lines = bounded_lines(file, path)
+        rows = line_rows(lines) if path.suffix.lower() == ".txt" else column_rows(lines, path)
+    else:
+        table = open_table(path, arguments.encoding)
+        remarks = table.remarks
+        rows = table_rows(table, *find_columns(table, arguments.text_column, arguments.id_column))
+    for remark in remarks:
+        log.info("%s: %s", path, remark)
+    return rows
+
+
+def has_one_column(path: Path, codec: str, errors: str) -> bool:
+    """Whether a table has a single column, as its first line tells; an empty one has none."""
+    if path.suffix.lower() in {".jsonl", ".ndjson", ".json"}:
+        return False
+    with path.open(encoding=codec, errors=errors) as file:
+        first = file.readline(MAX_TEXT_BYTES)
+    return bool(first.strip()) and not set(first) & set(",;\t|")
+
+
+def size_of(name: str) -> int | None:
+    """Bytes of the input, where that is known."""
+    return None if name == "-" else Path(name).stat().st_size
+
+
+def text_lines(file: IO[bytes], name: str) -> Iterator[str]:
+    """Yields the lines of a UTF-8 stream; what is no text is a :class:`UserError` that names the line."""
+    number = 0
+    while line := file.readline(MAX_TEXT_BYTES):
+        number += 1
+        if len(line) == MAX_TEXT_BYTES or b"\0" in line:
+            raise UserError(f"{name}, line {number}: this is no text (zero bytes, or a line without an end)")
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name}, line {number}: it is not UTF-8 ({error.reason})") from error
+
+
+def line_rows(lines: Iterator[str]) -> Iterator[Row]:
+    """One text per line, named by its number; an empty line is an empty text, so that output and input stay in step."""
+    for number, line in enumerate(lines, start=1):
+        yield Row(str(number), line.rstrip("\r\n"), len(line))
+
+
+def column_rows(lines: Iterator[str], path: Path) -> Iterator[Row]:
+    """The rows of a CSV file with one column, whose first line is its name."""
+    csv.field_size_limit(MAX_TEXT_BYTES)
+    reader = csv.reader(lines, strict=True)
+    line = 1
+    try:
+        next(reader, None)
+        line = reader.line_num + 1
+        for number, fields in enumerate((fields for fields in reader if fields), start=1):
+            yield Row(str(number), ",".join(fields), sum(map(len, fields)) + 1)
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}, line {line}: {error}; close the quotation mark, or save it as .txt") from error
+
+
+def table_rows(table: Table, text: int, named: int | None) -> Iterator[Row]:
+    """The rows of a table; one that cannot be read is told and gets an empty text, so that none goes missing.
+
+    Args:
+        table: What :func:`tables.open_table` found.
+        text: Place of the text.
+        named: Place of its name; rows are numbered without it.
+    """
+    readable = (record for record in records(table) if record.problem not in {"empty row", "the header again"})
+    for number, record in enumerate(readable, start=1):
+        if record.problem:
+            log.warning("%s, line %d: %s; no prediction", table.path, record.line, record.problem)
+            yield Row(str(number), "", 0)
+        else:
+            name = str(number) if named is None else record.fields[named]
+            yield Row(name, record.fields[text], sum(map(len, record.fields)) + len(record.fields))
+
+
+def find_columns(table: Table, text_column: str, id_column: str) -> tuple[int, int | None]:
+    """The places of the text and of its name; a :class:`UserError` if it is unclear which column has the text."""
+    plain = [plain_name(name) for name in table.names]
+    named = named_column(table, "id_column", id_column)
+    if named is None:
+        named = next((plain.index(name) for name in ID_NAMES if name in plain), None)
+    text = named_column(table, "text_column", text_column)
+    if text is None:
+        text = next((plain.index(name) for name in TEXT_NAMES if name in plain), None)
+    if text is None:
+        raise UserError(
+            f"{table.path}: which column has the text? say it with --text_column: {', '.join(table.names)[:300]}"
+        )
+    return text, named
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is written
+
+
+@contextlib.contextmanager
+def writer(arguments: argparse.Namespace, predictor: Predictor) -> Iterator[Any]:
+    """A function that writes one scored text, to standard output or to a file that appears when all is done."""
+    ending = arguments.output.suffix if arguments.output else ""
+    form = arguments.format or ("jsonl" if ending in {".jsonl", ".json"} else "csv")
+    make = {"csv": csv_writer, "jsonl": jsonl_writer}[form]
+    if arguments.output:
+        with atomic_write(arguments.output, newline="") as file:
+            yield make(file, predictor.class_names)
+        log.info("written: %s", arguments.output)
+    else:
+        yield make(sys.stdout, predictor.class_names)
+        sys.stdout.flush()  # here, where a closed pipe is still caught
+
+
+def csv_writer(file: IO[str], class_names: Sequence[str]) -> Any:
+    """Writes ``id,prediction,probability_...,words,unknown_words``."""
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(["id", "prediction", *(f"probability_{name}" for name in class_names), "words", "unknown_words"])
+
+    def write(scored: Scored) -> None:
+        answer = [""] * (1 + len(class_names))
+        if scored.reading.words:
+            values = scored.probabilities
+            answer = [class_names[int(values.argmax())], *(f"{value:.6f}" for value in values)]
+        table.writerow([scored.row.id, *answer, scored.reading.words, scored.reading.unknown_words])
+
+    return write
+
+
+def jsonl_writer(file: IO[str], class_names: Sequence[str]) -> Any:
+    """Writes one JSON object per line; ``null`` for the prediction of a text without a word."""
+
+    def write(scored: Scored) -> None:
+        row: dict[str, Any] = {"id": scored.row.id, "prediction": None, "probabilities": None}
+        if scored.reading.words:
+            values = scored.probabilities
+            row["prediction"] = class_names[int(values.argmax())]
+            row["probabilities"] = {name: round(float(p), 6) for name, p in zip(class_names, values, strict=True)}
+        row |= {"words": scored.reading.words, "unknown_words": scored.reading.unknown_words}
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+    return write
+
+
+if __name__ == "__main__":
+    run_script(main, build_parser())

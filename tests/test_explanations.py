@@ -1,0 +1,210 @@
+"""Every method against something computed in another way: differences, sums, texts scored one at a time."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import explanations
+from config import ModelSettings
+from data_processing import TextProcessor, Vocabulary
+from explanations import (
+    explain,
+    explain_text,
+    gradient_products,
+    integrate,
+    integrated_gradients,
+    keep_words,
+    log_odds,
+    logits_from_vectors,
+)
+from han import HAN, Documents
+from predictor import EMPTY, Document, Predictor, join
+
+WORDS = [f"word{n}" for n in range(29)]
+NAMES = ("one", "two", "three")
+
+
+class MeanOfWords(keras.Model):
+    """No attention, no sentences: tanh of the mean word vector, into a Dense layer. ``<pad>`` fills up to 5 words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embeddings = self.add_weight((31, 7), "zeros", name="embeddings", autocast=False)
+        self.classifier = keras.layers.Dense(3)
+        self.classifier.build((None, 7))
+        self.built = True
+
+    def call(self, documents: Documents, training: bool = False, seed: Any = None) -> Any:
+        document = tf.repeat(tf.range(tf.size(documents.sentences_per_document)), documents.sentences_per_document)
+        segment = tf.repeat(document, documents.words_per_sentence)
+        rows = tf.gather(self.embeddings, documents.token_ids)
+        padded = tf.math.segment_mean(rows, segment) + self.embeddings.value[0]
+        return self.classifier(tf.tanh(padded))
+
+
+@pytest.fixture(scope="module", params=["gru", "lstm", "mean"])
+def predictor(request: pytest.FixtureRequest) -> Predictor:
+    if request.param == "mean":
+        model: Any = MeanOfWords()
+        weights = model.weights
+    else:
+        settings = ModelSettings(cell=request.param, word_units=4, sentence_units=5, attention_dim=6)
+        model = HAN(31, 7, 3, settings, dropout=0.5, word_dropout=0.5, seed=1)
+        weights = list(model.named_weights().values())
+    generator = np.random.default_rng(3)
+    for weight in weights:
+        weight.assign(generator.normal(size=weight.shape, scale=0.6))
+    return Predictor(model, TextProcessor(), Vocabulary(["<pad>", "<unk>", *WORDS]), NAMES)
+
+
+def document(*sentences: list[int]) -> Document:
+    return Document(
+        np.array([word for sentence in sentences for word in sentence], np.int32),
+        np.array([len(sentence) for sentence in sentences], np.int32),
+    )
+
+
+DOCUMENTS = [
+    document([3, 9, 4], [5]),
+    document([8, 8, 2, 30, 11, 7, 12]),
+    document([6, 1], [3, 9, 4], [29, 2, 2, 10], [13]),
+]
+TARGETS = [2, 0, 1]
+
+
+def scored_alone(predictor: Predictor, one: Document, target: int) -> float:
+    """Log-odds in NumPy from the network called directly, on this document alone."""
+    logits = predictor.model(join([one])).numpy()[0].astype(np.float64)
+    probability = np.exp(logits[target]) / np.exp(logits).sum()
+    return float(np.log(probability / (1 - probability)))
+
+
+def test_log_odds_are_those_of_the_probability_and_exact_where_it_is_nearly_one() -> None:
+    logits = np.array([[1.0, 2.0, 0.5], [-1.0, 0.0, 3.0]])
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        log_odds(logits, [1, 0]), [np.log(p[0, 1] / (1 - p[0, 1])), np.log(p[1, 0] / (1 - p[1, 0]))]
+    )
+    np.testing.assert_allclose(log_odds(np.array([[60.0, -40.0]], np.float32), [0]), [100.0])
+
+
+def test_deleted_words_take_empty_sentences_with_them() -> None:
+    one = DOCUMENTS[2]
+    kept = keep_words(one, np.array([0, 1, 0, 0, 0, 1, 0, 1, 0, 1], bool))
+    assert kept.token_ids.tolist() == [1, 29, 2, 13] and kept.words_per_sentence.tolist() == [1, 2, 1]
+    assert keep_words(one, np.zeros(10, bool)) is EMPTY
+    assert kept.words_per_sentence.dtype == np.int32
+
+
+def test_gradient_times_input_is_the_numerical_derivative_of_scaling_a_word(predictor: Predictor) -> None:
+    """d log-odds / d s of the text with one word's vector times s, at s = 1, by central differences."""
+    _, products = gradient_products(predictor, DOCUMENTS, np.ones(3), TARGETS)
+    for one, target, found in zip(DOCUMENTS, TARGETS, products, strict=True):
+        words = len(one.token_ids)
+        factors = np.concatenate([1 + step * np.eye(words) for step in (1e-2, -1e-2)])  # [2 N, N], a text in each row
+        table = predictor.model.embeddings.numpy()[one.token_ids]
+        vectors = tf.constant((factors[:, :, np.newaxis] * table).reshape(-1, 7), tf.float32)
+        logits = logits_from_vectors(predictor.model, join([one] * len(factors)), vectors).numpy()
+        ahead, behind = np.split(log_odds(logits, np.full(len(factors), target)), 2)
+        np.testing.assert_allclose(found, (ahead - behind) / 2e-2, atol=2e-3)
+
+
+def test_the_vectors_of_the_table_give_the_models_own_logits(predictor: Predictor) -> None:
+    batch = join(DOCUMENTS)
+    vectors = tf.gather(predictor.model.embeddings.value, batch.token_ids)
+    given = logits_from_vectors(predictor.model, batch, vectors)
+    np.testing.assert_allclose(given, predictor.model(batch), atol=1e-6)
+
+
+def test_integrated_gradients_are_complete_and_say_how_nearly(predictor: Predictor) -> None:
+    found = integrated_gradients(predictor, DOCUMENTS, TARGETS, tolerance=1e-3)
+    for one, target, scores in zip(DOCUMENTS, TARGETS, found, strict=True):
+        nothing = logits_from_vectors(predictor.model, join([one]), tf.zeros([len(one.token_ids), 7])).numpy()
+        wanted = scored_alone(predictor, one, target) - log_odds(nothing, [target])[0]
+        assert scores.words.sum() == pytest.approx(wanted, abs=2e-3 * max(1, abs(wanted)))
+        assert scores.sentences.sum() == pytest.approx(scores.words.sum())
+        reached, told, steps = scores.completeness  # type: ignore[misc]
+        assert reached == pytest.approx(scores.words.sum()) and told == pytest.approx(wanted, abs=1e-4) and steps >= 16
+    one_step = integrate(predictor, DOCUMENTS[2], 1, 1)  # too few steps miss, and do not hide it
+    assert abs(one_step.completeness[0] - one_step.completeness[1]) > 1e-3  # type: ignore[index]
+
+
+def test_leave_one_out_is_the_edited_text_scored_alone(predictor: Predictor) -> None:
+    sentences = [[6, 1], [3, 9, 4], [29, 2, 2, 10], [13]]
+    [scores] = explain(predictor, [document(*sentences)], [1], "leave_one_out")
+    whole = scored_alone(predictor, document(*sentences), 1)
+    by_word = []
+    for number, sentence in enumerate(sentences):
+        for word in range(len(sentence)):
+            left = [*sentences[:number], sentence[:word] + sentence[word + 1 :], *sentences[number + 1 :]]
+            by_word.append(whole - scored_alone(predictor, document(*(one for one in left if one)), 1))
+    by_sentence = [whole - scored_alone(predictor, document(*sentences[:n], *sentences[n + 1 :]), 1) for n in range(4)]
+    np.testing.assert_allclose(scores.words, by_word, atol=1e-4)
+    np.testing.assert_allclose(scores.sentences, by_sentence, atol=1e-4)
+
+
+def test_leaving_out_the_only_word_leaves_an_unknown_one(predictor: Predictor) -> None:
+    [scores] = explain(predictor, [document([5])], [0], "leave_one_out")
+    lost = scored_alone(predictor, document([5]), 0) - scored_alone(predictor, document([1]), 0)
+    np.testing.assert_allclose(scores.words, [lost], atol=1e-5)
+    np.testing.assert_allclose(scores.sentences, [lost], atol=1e-5)
+
+
+def test_attention_is_the_papers_product_of_weights(predictor: Predictor) -> None:
+    if not predictor.has_attention:
+        with pytest.raises(ValueError, match="unknown method 'attention'"):
+            explain(predictor, DOCUMENTS, TARGETS, "attention")
+        return
+    for one, scores in zip(DOCUMENTS, explain(predictor, DOCUMENTS, TARGETS, "attention"), strict=True):
+        attended = predictor.model.attend(join([one]))
+        sentence = np.repeat(np.arange(len(one.words_per_sentence)), one.words_per_sentence)
+        product = np.sqrt(attended.sentence_weights.numpy()[sentence]) * attended.word_weights.numpy()
+        np.testing.assert_allclose(scores.words, product, atol=1e-6)
+        np.testing.assert_allclose(scores.sentences, attended.sentence_weights, atol=1e-6)
+        assert not scores.signed
+
+
+def test_an_explained_text_carries_the_places_of_what_was_written(predictor: Predictor) -> None:
+    text = "Word3 <br />WORD7, word9.\n\nQuite unknown! Word3 word12."
+    explanation = explain_text(predictor, text, "gradient")
+    value = json.loads(json.dumps(explanation.to_json()))
+    words = [word for sentence in value["sentences"] for word in sentence["words"]]
+    assert [text[word["start"] : word["end"]] for word in words] == [word["word"] for word in words]
+    known = [word["word"] for word in words if word["word"].lower().startswith("word")]
+    assert known == ["Word3", "WORD7", "word9", "Word3", "word12"]
+    assert value["prediction"] == value["explained_class"] == NAMES[explanation.target]
+    assert sum(value["probabilities"].values()) == pytest.approx(1)
+    assert explain_text(predictor, text, "gradient", target=1).target == 1
+    with pytest.raises(ValueError, match="no word"):
+        explain_text(predictor, " <br /> ", "gradient")
+
+
+def test_scores_come_in_the_order_of_the_documents_whatever_their_batches(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [DOCUMENTS[number % 3] for number in range(7)]
+    alone = [predictor.score([one])[0] for one in DOCUMENTS]
+    monkeypatch.setattr(explanations, "GRADIENT_WORDS", 12)
+    products = gradient_products(predictor, many, np.ones(7), [TARGETS[n % 3] for n in range(7)])[1]
+    for number, verdict in enumerate(predictor.score(many)):
+        np.testing.assert_allclose(verdict.probabilities, alone[number % 3].probabilities, atol=1e-6)
+        np.testing.assert_allclose(products[number], products[number % 3], atol=1e-5)
+        if verdict.word_weights is not None:
+            np.testing.assert_allclose(verdict.word_weights, alone[number % 3].word_weights, atol=1e-6)
+
+
+def test_threads_get_what_one_alone_gets(predictor: Predictor) -> None:
+    texts = [" ".join(WORDS[number : number + 9]) + ". " + WORDS[number] for number in range(12)]
+
+    def ask(text: str) -> Any:
+        return explain_text(predictor, text, "gradient").to_json()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, texts)) == [ask(text) for text in texts]

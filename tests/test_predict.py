@@ -1,0 +1,317 @@
+"""Scoring files and standard input, and explaining texts, as from the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import explain
+import predict
+from config import ModelSettings, TrainingSettings
+from predictor import Predictor, join, unfinished
+from run_folder import Progress, RunConfig, RunFolder, build_model, find_run, save_weights
+from tables import Table
+from tests.helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
+from utils import UserError, exclusive_lock, write_json
+
+ROOT = Path(__file__).parent.parent
+BINARY = np.random.default_rng(1).bytes(4096)
+TEXTS = ["A good word01!", "", "bad word02. Quite bad, word03\nword04?", "qqq zzz", "<br />"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one finished run, beside the records that it might have been trained on."""
+    folder = tmp_path_factory.mktemp("runs")
+    records = folder.parent / "data" / "tiny" / "records"
+    write_tiny_records(records)
+    model = ModelSettings(word_units=3, sentence_units=3, attention_dim=3)
+    config = RunConfig(
+        "tiny", "han", model, TrainingSettings(), ("negative", "positive"), len(VOCABULARY), EMBEDDING_DIM, "no hash"
+    )
+    run = RunFolder(folder / "tiny-han")
+    run.create(config, records)
+    network = build_model(config)
+    generator = np.random.default_rng(4)
+    for weight in network.named_weights().values():
+        weight.assign(generator.normal(size=weight.shape))
+    save_weights(run.best, network, Progress(step=7), run=run.identity())
+    write_json(run.finished, {})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor(runs: Path) -> Predictor:
+    return Predictor.load(RunFolder(runs / "tiny-han"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once(runs: Path, predictor: Predictor) -> Iterator[None]:
+    """Every command gets the same network: TensorFlow traces it once."""
+    load, known = Predictor.load, runs / "tiny-han"
+
+    def load_once(run: RunFolder, device: str = "cpu") -> Predictor:
+        return predictor if run.path == known else load(run, device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictor, "load", load_once)
+        yield
+
+
+def write_csv(path: Path, texts: list[str], column: str = "text") -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["Id", "stars", column])
+        table.writerows([f"n{number}", 3, text] for number, text in enumerate(texts))
+    return path
+
+
+def run_predict(runs: Path, *words: object) -> None:
+    predict.main(predict.build_parser().parse_args(["tiny-han", *map(str, words), "--runs_dir", str(runs)]))
+
+
+def run_explain(runs: Path, *words: object) -> None:
+    folders = ["--runs_dir", str(runs), "--data_dir", str(runs.parent / "data")]
+    explain.main(explain.build_parser().parse_args(["tiny-han", *map(str, words), *folders]))
+
+
+def test_rows_come_out_in_order_with_the_networks_own_probabilities(
+    runs: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "FIRST_WINDOW", 1)
+    texts = [*TEXTS, *(f"word0{number % 9} " * (1 + number * 7 % 23) for number in range(30))]
+    run_predict(runs, write_csv(tmp_path / "in.csv", texts), "--output", tmp_path / "out.csv")
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["id"] for row in rows] == [f"n{number}" for number in range(len(texts))]
+    for row, text in zip(rows, texts, strict=True):
+        sentences = predictor.processor.process(text).words
+        assert int(row["words"]) == sum(map(len, sentences))
+        if not sentences:
+            assert row["prediction"] == row["probability_negative"] == ""
+            continue
+        logits = predictor.model(join([predictor.read(text).document])).numpy()[0].astype(np.float64)
+        expected = np.exp(logits) / np.exp(logits).sum()
+        assert float(row["probability_positive"]) == pytest.approx(expected[1], abs=2e-6)
+        assert row["prediction"] == ("negative", "positive")[int(expected.argmax())]
+    assert (rows[3]["words"], rows[3]["unknown_words"]) == ("2", "2")
+
+
+def test_json_lines_and_lines_of_text_keep_step(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text("\ufeffgood good\n\nqqq\n", encoding="utf-8")
+    with caplog.at_level("INFO", logger="han"):
+        run_predict(runs, lines, "--output", tmp_path / "out.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["1", "2", "3"]
+    assert rows[0]["unknown_words"] == 0 and sum(rows[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert rows[1] == {"id": "2", "prediction": None, "probabilities": None, "words": 0, "unknown_words": 0}
+    assert "1 text without a word: no prediction" in caplog.text
+    assert "1 text without a word that the vocabulary knows" in caplog.text
+
+
+def test_the_column_of_the_text_is_found_or_named(tmp_path: Path) -> None:
+    def columns(*names: str, text: str = "", id: str = "") -> tuple[int, int | None]:
+        return predict.find_columns(Table(tmp_path / "table.csv", "comma-separated", names), text, id)
+
+    assert columns("Id", "Review") == (1, 0)
+    assert columns("stars", "Review Text") == (1, None)
+    assert columns("a", "b", "c", text="b", id="3") == (1, 2)
+    with pytest.raises(UserError, match="--text_column: a, b"):
+        columns("a", "b")
+    with pytest.raises(UserError, match=r"'nope': .* has no such column; it has: a, b"):
+        columns("a", "b", text="nope")
+
+
+@pytest.mark.parametrize(
+    "name, content, expected",
+    [
+        ("semicolons.csv", "id;text\n7;gut, good\n8;bad\n".encode("cp1252"), [("7", "gut, good"), ("8", "bad")]),
+        ("lines.jsonl", b'{"id": "x", "text": "good"}\n{"id": "y", "text": null}\n', [("x", "good"), ("y", "")]),
+        ("one.csv", b'review\n"good, bad"\ngood\n', [("1", "good, bad"), ("2", "good")]),
+        ("lines.txt", "caf\xe9\n\nbad, good\n".encode("latin-1"), [("1", "caf\xe9"), ("2", ""), ("3", "bad, good")]),
+        ("short.csv", b"id,text\n1,good\n2\n3,bad\n", [("1", "good"), ("2", ""), ("3", "bad")]),
+    ],
+)
+def test_tables_of_many_kinds(tmp_path: Path, name: str, content: bytes, expected: list[tuple[str, str]]) -> None:
+    (tmp_path / name).write_bytes(content)
+    with contextlib.ExitStack() as stack:
+        rows = predict.open_rows(predict.build_parser().parse_args(["run", str(tmp_path / name)]), stack)
+        assert [(row.id, row.text) for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("binary.csv", b"text\n" + BINARY, "not text"),
+        ("binary.txt", BINARY, "not text"),
+        ("empty.csv", b"", "is empty"),
+        ("book.csv", b"PK\x03\x04", "Excel workbook"),
+        ("quote.csv", b'id,text\n1,"never closed\n', "line 2: .*never closed"),
+        ("quote1.csv", b'text\n"never closed\n', "line 2: .*close the quotation mark"),
+        ("column.csv", b"a,b\n1,2\n1,3\n", "which column has the text"),
+    ],
+)
+def test_files_that_are_none_are_told_by_name(
+    runs: Path, tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=f"{re.escape(name)}.*{message}"):
+        run_predict(runs, tmp_path / name, "--output", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_standard_input_that_is_no_text_is_told() -> None:
+    with pytest.raises(UserError, match="standard input, line 2: this is no text"):
+        list(predict.text_lines(io.BytesIO(b"fine\n\x00\n"), "standard input"))
+    with pytest.raises(UserError, match="line 1: it is not UTF-8"):
+        list(predict.text_lines(io.BytesIO(b"caf\xe9\n"), "standard input"))
+
+
+def test_nothing_is_overwritten_and_missing_files_are_named(runs: Path, tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "in.csv", ["good"])
+    with pytest.raises(UserError, match="is there already"):
+        run_predict(runs, table, "--output", table)
+    with pytest.raises(UserError, match="no such file"):
+        run_predict(runs, tmp_path / "gone.csv")
+
+
+def test_runs_are_found_by_name_and_path_and_listed(runs: Path) -> None:
+    assert find_run("tiny-han", runs).path == find_run(str(runs / "tiny-han"), Path("nowhere")).path
+    with pytest.raises(UserError, match=r"no run 'other'; .* holds: tiny-han"):
+        find_run("other", runs)
+    with pytest.raises(UserError, match="holds none; train one"):
+        find_run("other", runs / "nowhere")
+
+
+def test_a_run_that_still_trains_says_so(runs: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "young")
+    run.create(RunFolder(runs / "tiny-han").config(), runs.parent / "data" / "tiny" / "records")
+    with pytest.raises(UserError, match="has no weights"):
+        Predictor.load(run)
+    with exclusive_lock(run.lock):
+        assert "is still training" in str(unfinished(run))
+        with pytest.raises(UserError, match="first validation has not come yet"):
+            Predictor.load(run)
+    assert "was broken off" in str(unfinished(run))
+    assert unfinished(RunFolder(runs / "tiny-han")) is None
+
+
+def test_a_closed_pipe_and_standard_input(runs: Path) -> None:
+    """The one process of its own: lines through a pipe, whose reader goes away."""
+    command = [sys.executable, str(ROOT / "predict.py"), "tiny-han", "-", "--runs_dir", str(runs)]
+    first_line = f"{' '.join(command)} | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", first_line], input="good word01\n" * 20_000, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0 and done.stdout.startswith("id,prediction") and "Traceback" not in done.stderr
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# explain.py
+
+
+class Page(HTMLParser):
+    """The tags and the text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, Any]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+HOSTILE = 'Good <script>alert(1)</script> "><img src=x onerror=alert(1)> &amp; \u202eevil\x1b[31m word01 😀 bad'
+
+
+@pytest.mark.parametrize("method", ["attention", "gradient"])
+def test_a_page_holds_the_text_and_nothing_that_runs(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    run_explain(runs, "--text", HOSTILE, "--method", method, "--html", tmp_path / "page.html")
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert not {"script", "img", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") or name in {"href", "src"} for _, given in page.tags for name in given)
+    assert "<script>alert(1)</script>" in page.text and "\u202e" not in page.text and "\x1b" not in page.text
+    assert "http" not in (tmp_path / "page.html").read_text(encoding="utf-8").replace("http-equiv", "")
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "\u202e" not in printed and "script" in printed
+
+
+def test_json_of_a_file_and_a_class_that_was_asked_for(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "review.txt").write_text("Good word01.\n\nBad word02.", encoding="utf-8")
+    run_explain(runs, "--file", tmp_path / "review.txt", "--json", "--method", "leave_one_out", "--target", "positive")
+    value = json.loads(capsys.readouterr().out)
+    assert value["explained_class"] == "positive" and len(value["sentences"]) == 2
+    assert [word["word"] for word in value["sentences"][1]["words"]] == ["Bad", "word02", "."]
+
+
+def test_the_default_method_is_the_one_that_did_best_with_these_weights(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_explain(runs, "--text", "good")
+    assert "Shaded by attention" in capsys.readouterr().out
+    run_explain(runs, "--faithfulness", "--documents", "4", "--json")
+    printed = json.loads(capsys.readouterr().out)
+    file = runs / "tiny-han" / "faithfulness.json"
+    stored = json.loads(file.read_text())
+    assert stored == printed and stored["documents"] == 4 and stored["evidence"] is None
+    write_json(file, stored | {"best_method": "gradient"})
+    run_explain(runs, "--text", "good")
+    assert "gradient x input" in capsys.readouterr().out
+    write_json(file, stored | {"best_method": "gradient", "weights_sha256": "of other weights"})
+    run_explain(runs, "--text", "good")
+    assert "Shaded by attention" in capsys.readouterr().out
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--text", " <br /> "], "no word in the text"),
+        (["--text", ""], "no word in the text"),
+        (["--file", "gone.txt"], "gone.txt: no such file"),
+        (["--text", "good", "--target", "nope"], "no class; there are: negative, positive"),
+        (["--id", "test/9"], r"tiny.csv is not there"),
+        (["--faithfulness", "--split", "unlabelled"], "choose valid or test"),
+        (["--faithfulness", "--documents", "1"], "--documents 1 is out of range"),
+    ],
+)
+def test_mistakes_are_one_line(runs: Path, words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as told:
+        run_explain(runs, *words)
+    assert "\n" not in str(told.value)
+
+
+def test_a_binary_file_is_told(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(os.urandom(64) + b"\xff\x00")
+    with pytest.raises(UserError, match="is not UTF-8 text"):
+        run_explain(runs, "--file", tmp_path / "picture")
+
+
+def test_words_that_nobody_knows_are_told(
+    runs: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level("INFO", logger="han"):
+        run_explain(runs, "--text", "qqq zzz")
+    assert "knows none of the 2 words" in caplog.text and "qqq" in capsys.readouterr().out
