@@ -1,7 +1,7 @@
-"""Metrics of a classifier, from its class probabilities and the true labels: numbers, a report to print, a picture.
+"""Metrics of a classifier, from its class probabilities and the true labels: numbers, a report to print.
 
-No TensorFlow, so a report can be made wherever the probabilities are. scikit-learn (0.7 s) and matplotlib are imported
-where they are used: a script that imports this module still answers ``--help`` at once. Everything is computed in
+No TensorFlow, so a report can be made wherever the probabilities are. scikit-learn (0.7 s) is imported where it is
+used: a script that imports this module still answers ``--help`` at once. Everything is computed in
 float64. A rate is a share between 0 and 1 everywhere but in the printed report.
 
     N documents   C classes
@@ -11,21 +11,16 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import io
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from utils import atomic_write
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -389,77 +384,3 @@ def write_predictions(
         for name, label, row in zip(ids, np.asarray(labels), np.asarray(probabilities), strict=True):
             predicted = class_names[int(row.argmax())]
             writer.writerow([name, class_names[label], predicted, *(f"{value:.6f}" for value in row)])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The picture of the confusion matrix
-
-
-def confusion_matrix_figure(evaluation: Evaluation, title: str = "") -> bytes:
-    """Draws the confusion matrix: shade = share of the true class (on a square-root scale), number = documents.
-
-    One hue from light to dark, so that it reads the same with any colour vision and in print. Up to twelve classes a
-    cell also tells its share; beyond, empty cells stay blank. The picture grows with the number of classes.
-
-    Args:
-        evaluation: What was measured.
-        title: Line above the picture.
-
-    Returns:
-        The bytes of a PNG file.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    classes = len(evaluation.class_names)
-    cell_inches = 0.95 if classes <= MATRIX_CLASSES else 0.45
-    side = max(cell_inches * classes, 2.4)
-    figure = Figure(figsize=(side + 2.4, side + 1.8), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    draw_confusion(axes, evaluation)
-    axes.set_title(title, parse_math=False)
-    picture = io.BytesIO()
-    with warnings.catch_warnings():
-        # matplotlib's own font lacks Chinese, say; boxes in the picture are no reason to disturb a run.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(picture, format="png")
-    return picture.getvalue()
-
-
-def draw_confusion(axes: Axes, evaluation: Evaluation) -> None:
-    """Fills ``axes`` with shaded cells, their numbers and the names of the classes."""
-    from matplotlib.colors import PowerNorm
-
-    counts = np.array(evaluation.confusion)  # [C true, C predicted]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    classes = len(counts)
-    # The square root lifts mistakes of a few percent, which are what one looks for, off the white of zero.
-    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
-    names = [shortened(name, 20) for name in evaluation.class_names]
-    axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 8 or classes > 12 else 0)
-    axes.set_yticks(range(classes), names)
-    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        label.set_parse_math(False)  # a class may be called "$5 to $10"
-    axes.set(xlabel="predicted class", ylabel="true class")
-    for true, predicted in np.ndindex(classes, classes):
-        draw_cell(axes, true, predicted, int(counts[true, predicted]), float(shares[true, predicted]), classes)
-    axes.figure.colorbar(image, ax=axes, shrink=0.6, ticks=[0, 0.05, 0.2, 0.5, 1], label="share of the true class")
-
-
-def draw_cell(axes: Axes, true: int, predicted: int, count: int, share: float, classes: int) -> None:
-    """Writes the number of one cell, dark on light shades and white on dark ones."""
-    if classes > MATRIX_CLASSES and count == 0:
-        return
-    small = classes > MATRIX_CLASSES
-    text = f"{count}" if small else f"{count:,}\n{share:.1%}"
-    axes.text(
-        predicted,
-        true,
-        text,
-        ha="center",
-        va="center",
-        fontsize=(8 if count < 10_000 else 6) if small else 11,
-        color="white" if share > 0.5 else "black",
-        in_layout=False,
-    )

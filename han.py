@@ -45,11 +45,13 @@ class Attended(NamedTuple):
         logits: float32 [B, C].
         word_weights: float32 [N], adding up to 1 within each sentence.
         sentence_weights: float32 [S], adding up to 1 within each document.
+        document_vectors: float32 [B, D], what the last layer classifies.
     """
 
     logits: Tensor
     word_weights: Tensor
     sentence_weights: Tensor
+    document_vectors: Tensor
 
 
 class AttentionPooling(keras.layers.Layer):
@@ -228,8 +230,13 @@ class HAN(keras.Model):
         pooled, sentence_weights = self.sentence_attention(
             encoded, documents.sentences_per_document, keep=training
         )  # [B, D]
-        logits = self.classifier(drop(tf.cast(pooled, tf.float32), self.dropout))
-        return Attended(logits, word_weights, sentence_weights)
+        pooled = tf.cast(pooled, tf.float32)
+        logits = self.classifier(drop(pooled, self.dropout))
+        return Attended(logits, word_weights, sentence_weights, pooled)
+
+    def document_vectors(self, documents: Documents) -> Tensor:
+        """float32 [B, D], what ``classifier`` turns into logits."""
+        return self.attend(documents).document_vectors
 
 
 class Dropout:

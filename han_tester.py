@@ -35,7 +35,6 @@ from utils import (
     run_path,
     run_script,
     sha256_of_file,
-    sha256_of_json,
     write_jsonl,
 )
 
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
     from input_pipeline import Split
     from run_folder import Checkpoint, RunConfig, RunFolder
 
-OTHER_RECORDS = "train again with --restart, or name the run's own --data_dir"
 SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
 WAIT_FOR_RUN_SECONDS = 30.0
 
@@ -209,20 +207,12 @@ class Tester:
         self.config: RunConfig = run.config()
         self.data = DataPaths(self.config.dataset, arguments.data_dir)
         self.manifest = verify_records(self.data.records)
-        self.check_records()
+        run.refuse_other_records(self.config, self.data.records, self.manifest)
         self.split: Split = Split(self.data.records, split_name)
         if not len(self.split):
             raise UserError(f"{self.data.records} has no documents in its {split_name} split")
         self.model = build_model(self.config, padded=device == "gpu")
         self.deciding = self.find_evidence()
-
-    def check_records(self) -> None:
-        """Raises :class:`UserError` unless the records are those that the run was trained on."""
-        for name in ("vocab.txt", "labels.txt"):
-            if (self.run.path / name).read_bytes() != (self.data.records / name).read_bytes():
-                raise UserError(f"{name} of {self.run.path} is not that of {self.data.records}; {OTHER_RECORDS}")
-        if sha256_of_json(self.manifest) != self.config.records_sha256:
-            raise UserError(f"{self.data.records} is not what {self.run.path} was trained on; {OTHER_RECORDS}")
 
     def csv_is_that_of_the_records(self) -> bool:
         """Whether the texts beside the records are those that they were made from; says so if not."""
@@ -299,6 +289,11 @@ class Tester:
         which = "" if checkpoint.path == self.run.best else f"-{checkpoint.path.stem}"
         return self.run.path / f"{kind}-{self.split.name}{which}.{ending}"
 
+    def picture_file(self, kind: str, checkpoint: Checkpoint) -> Path:
+        """Path of a picture; while checkpoints are followed, each one's displaces the one's before."""
+        which = f"-{checkpoint.path.stem}" if self.arguments.checkpoint and checkpoint.path != self.run.best else ""
+        return self.run.plots / f"{kind}-{self.split.name}{which}.png"
+
     def result_row(self, result: Result) -> dict[str, Any]:
         """One line of ``results.jsonl``: what was tested, how it was made, what came out."""
         from run_folder import origin
@@ -335,8 +330,8 @@ class Tester:
         write_predictions(path, ids, result.labels, result.probabilities, self.config.class_names)
 
     def write_summaries(self, result: Result) -> None:
-        """Scalars, precision-recall curves and the confusion matrix for TensorBoard."""
-        from evaluation import confusion_matrix_figure
+        """Scalars, pictures and precision-recall curves for TensorBoard; the pictures as files, too."""
+        from plots import evaluation_pictures
         from summaries import SummaryWriter
 
         step, measured = result.checkpoint.progress.step, result.evaluation
@@ -350,7 +345,11 @@ class Tester:
         }
         with SummaryWriter(self.run.tensorboard / f"tester-{self.split.name}") as writer:
             writer.scalars(step, {name: value for name, value in scalars.items() if value is not None})
-            writer.image(step, "confusion_matrix", confusion_matrix_figure(measured))
+            title = f"{self.run.path.name} on {self.split.name}, step {step}"
+            for name, picture in evaluation_pictures(measured, result.labels, result.probabilities, title).items():
+                writer.image(step, name, picture)
+                with atomic_write(self.picture_file(name, result.checkpoint), "wb") as file:
+                    file.write(picture)
             for number, name in enumerate(self.config.class_names):
                 writer.pr_curve(step, f"pr_curve/{name}", result.labels == number, result.probabilities[:, number])
 
@@ -380,13 +379,23 @@ class Tester:
                 f"\nAttention's top sentence is one that decided in {result.evidence['precision']:.1%} of "
                 f"documents; by chance: {result.evidence['chance']:.1%}.\n"
             )
+        text += self.linear_baselines()
         print(text, end="")
         with atomic_write(self.result_file("report", "txt", result.checkpoint)) as file:
             file.write(text)
         if self.arguments.show_documents and self.csv_is_that_of_the_records():
             self.show(result)
         print(f"\nWritten: {self.result_file('predictions', 'csv', result.checkpoint)}, {self.run.results}")
-        print(f"Look:    tensorboard --logdir {shlex.quote(str(self.run.path.parent))} --host 127.0.0.1", flush=True)
+        print(f"Look:    {self.picture_file('*', result.checkpoint)}")
+        print(f"         tensorboard --logdir {shlex.quote(str(self.run.path.parent))} --host 127.0.0.1", flush=True)
+
+    def linear_baselines(self) -> str:
+        """How linear classifiers did on the same documents, where ``linear_baselines.py`` has tested them."""
+        rows = read_jsonl(self.run.path.with_name(f"{self.config.dataset}-linear") / "results.jsonl")
+        same = (self.split.name, self.manifest["csv"]["sha256"])
+        found = [row for row in rows if (row["split"], row["csv_sha256"]) == same]
+        lines = [f"{row['accuracy']:7.2%}  {row['system']}\n" for row in found]
+        return "\nLinear classifiers on the same documents:\n" + "".join(lines) if found else ""
 
     def show(self, result: Result) -> None:
         """Prints the most telling documents, shaded."""

@@ -15,7 +15,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from utils import (
     Parser,
     UserError,
     append_jsonl,
+    atomic_write,
     dataset_name,
     exclusive_lock,
     log,
@@ -273,6 +274,7 @@ class Trainer:
             for number, handler in previous.items():
                 signal.signal(number, handler)
         self.finish(reason)
+        draw_training(self.run, self.config.class_names, self.progress.step)
         return 0
 
     def on_signal(self, number: int, frame: Any) -> None:
@@ -370,6 +372,7 @@ class Trainer:
         self.totals = StepTotals()
         step = self.progress.step
         self.train_summaries.scalars(step, means)
+        append_jsonl(self.run.steps, {"step": step, **means})
         self.say(
             "step %5d  epoch %.2f  loss %.4f  accuracy %.2f%%  gradient %.2f  rate %.6f  %.0f documents/s",
             step,
@@ -402,7 +405,7 @@ class Trainer:
         from run_folder import save_weights
 
         started = time.perf_counter()
-        loss, accuracy = self.validate()
+        loss, accuracy, class_accuracy = self.validate()
         self.refuse_not_finite({"validation loss": loss})
         progress, patience = self.progress, self.config.training.patience
         better = (accuracy, -loss) > (progress.best_accuracy, -progress.best_loss)
@@ -425,25 +428,34 @@ class Trainer:
                 "epoch": progress.step / self.steps_per_epoch,
                 "valid_loss": loss,
                 "valid_accuracy": accuracy,
+                "valid_class_accuracy": class_accuracy,
                 "best": better,
             },
         )
-        self.valid_summaries.scalars(progress.step, {"loss": loss, "accuracy": accuracy})
+        by_class = {
+            f"class_accuracy/{name}": value
+            for name, value in zip(self.config.class_names, class_accuracy, strict=True)
+            if value is not None
+        }
+        self.valid_summaries.scalars(progress.step, {"loss": loss, "accuracy": accuracy, **by_class})
         for name, weight in self.model.named_weights().items():
             self.valid_summaries.histogram(progress.step, f"weights/{name}", weight.numpy())
         self.valid_summaries.flush()
         self.totals.started += time.perf_counter() - started  # rates speak of training alone
         return bool(patience) and progress.fruitless >= patience
 
-    def validate(self) -> tuple[float, float]:
-        """Loss and accuracy of the weights in memory on the validation split."""
+    def validate(self) -> tuple[float, float, list[float | None]]:
+        """Loss, accuracy and accuracy of each class (``None``: no document) of the weights in memory on validation."""
         from scoring import score_split
 
         probabilities, labels = score_split(self.model, self.valid_split, self.arguments.evaluation_batch_words)
         import numpy as np
 
         chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)
-        return float(-np.log(chosen).mean()), float((probabilities.argmax(axis=1) == labels).mean())
+        right = probabilities.argmax(axis=1) == labels
+        by_class = [right[labels == c] for c in range(len(self.config.class_names))]
+        class_accuracy = [float(of_class.mean()) if len(of_class) else None for of_class in by_class]
+        return float(-np.log(chosen).mean()), float(right.mean()), class_accuracy
 
     def save_or_stop(self) -> None:
         """Saves a checkpoint when one is due; ends the run if a signal came."""
@@ -478,9 +490,23 @@ class Trainer:
 
 def forget_later_history(run: RunFolder, step: int) -> None:
     """Drops history lines after ``step``: they were written by a process that was killed before its next checkpoint."""
-    rows = read_jsonl(run.history)
-    if any(row["step"] > step for row in rows):
-        write_jsonl(run.history, [row for row in rows if row["step"] <= step])
+    for path in (run.history, run.steps):
+        rows = read_jsonl(path)
+        if any(row["step"] > step for row in rows):
+            write_jsonl(path, [row for row in rows if row["step"] <= step])
+
+
+def draw_training(run: RunFolder, class_names: Sequence[str], step: int) -> None:
+    """Draws the curves of a run to ``plots/`` and for TensorBoard."""
+    from plots import training_pictures
+    from summaries import SummaryWriter
+
+    pictures = training_pictures(read_jsonl(run.steps), read_jsonl(run.history), class_names, run.path.name)
+    with SummaryWriter(run.tensorboard / "valid") as writer:
+        for name, picture in pictures.items():
+            writer.image(step, name, picture)
+            with atomic_write(run.plots / f"{name}.png", "wb") as file:
+                file.write(picture)
 
 
 if __name__ == "__main__":

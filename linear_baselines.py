@@ -95,6 +95,7 @@ def main(arguments: argparse.Namespace) -> None:
     results = [evaluate(values, labels, names) for values in probabilities]
     for baseline, values in zip(baselines, probabilities, strict=True):
         write_predictions(run / f"predictions-{baseline.system.slug}-test.csv", ids, labels, values, names)
+    draw(run, baselines[1:], results[1:], labels, probabilities[1:])
     facts = {"seconds": round(time.monotonic() - started), "peak_bytes": peak_memory()}
     rows = result_rows(arguments, run, paths, baselines, results, facts)
     write_jsonl(run / "results.jsonl", rows)
@@ -240,6 +241,22 @@ def result_rows(
     ]
 
 
+def draw(
+    run: Path,
+    baselines: list[Chosen],
+    results: list[Evaluation],
+    labels: NDArray[np.int64],
+    probabilities: list[NDArray[np.float64]],
+) -> None:
+    """Draws what the tester draws, to ``plots/``."""
+    from plots import evaluation_pictures
+
+    for baseline, result, values in zip(baselines, results, probabilities, strict=True):
+        for kind, picture in evaluation_pictures(result, labels, values, f"{baseline.system.name}, test").items():
+            with atomic_write(run / "plots" / f"{kind}-{baseline.system.slug}-test.png", "wb") as file:
+                file.write(picture)
+
+
 def tell(
     run: Path,
     arguments: argparse.Namespace,
@@ -260,7 +277,7 @@ def tell(
         file.write(text)
     facts = rows[0]["all_systems"]
     print(f"\nTook:    {facts['seconds']} s, at most {human_size(facts['peak_bytes'])} of memory, for all of them")
-    print(f"Written: {run}/results.jsonl, report-test.txt, predictions-*-test.csv")
+    print(f"Written: {run}/results.jsonl, report-test.txt, predictions-*-test.csv, plots/*.png")
     if not networks:
         flags = folder_flags(arguments.data_dir, arguments.runs_dir)
         print(f"Next:    python han_tester.py --dataset {' '.join([arguments.dataset, *flags])}", flush=True)

@@ -222,7 +222,7 @@ class System:
     Attributes:
         name: In tables.
         slug: In names of files.
-        penalties: That are tried.
+        penalties: That are tried, from strong to weak.
         fit: Trains with one penalty; several candidates where they share the training.
         scaled: Whether margins need a factor that makes their softmax a probability.
     """
@@ -237,7 +237,7 @@ class System:
 SYSTEMS = (
     System("majority class", "majority", (0.0,), fit_majority),
     System("TF-IDF + logistic regression, 1-2 grams", "logistic", (1.0, 3.0, 10.0, 30.0, 100.0), fit_logistic),
-    System("NB-SVM, 1-3 grams", "nbsvm", (0.001, 0.01, 0.1), fit_nbsvm, scaled=True),
+    System("NB-SVM, 1-3 grams", "nbsvm", (0.0001, 0.001, 0.01, 0.1, 1.0), fit_nbsvm, scaled=True),
 )
 
 
@@ -265,16 +265,25 @@ class Chosen:
 
 
 def choose(system: System, train: CountedDocuments, valid: CountedDocuments) -> Chosen:
-    """Trains every candidate on ``train`` and keeps what is right most often on ``valid``, of equals the first."""
+    """Trains candidates on ``train`` and keeps the one that is right most often on ``valid``, of equals the first.
+
+    Penalties are tried in their order until one is worse than the one before.
+    """
     best: Chosen | None = None
+    before = -1.0
     for penalty in system.penalties:
+        highest = 0.0
         for candidate in system.fit(train, penalty):
             margins = candidate.margins(valid.counts)
             accuracy = float((margins.argmax(axis=1) == valid.labels).mean())
             log.info("validation %.2f%%  %s", 100 * accuracy, described(system, candidate.settings))
+            highest = max(highest, accuracy)
             if best is None or accuracy > best.valid_accuracy:
                 scale = best_scale(margins, valid.labels) if system.scaled else 1.0
                 best = Chosen(system, candidate.settings, accuracy, scale, candidate.margins)
+        if highest < before:
+            break
+        before = highest
     if best is None:
         raise ValueError(f"{system.name} has no candidate")
     return best

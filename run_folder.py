@@ -6,6 +6,8 @@
         checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
         best.safetensors        weights of the best validation
         history.jsonl           one line per validation
+        steps.jsonl             loss, accuracy, learning rate, ... every few steps
+        plots/                  pictures of the training and of the tests
         finished.json           appears when training has ended, and why
         results.jsonl  predictions-test.csv  tensorboard/       written by trainer and tester
 
@@ -119,6 +121,8 @@ class RunFolder:
         self.path = path
         self.config_file = path / "config.json"
         self.history = path / "history.jsonl"
+        self.steps = path / "steps.jsonl"
+        self.plots = path / "plots"
         self.results = path / "results.jsonl"
         self.finished = path / "finished.json"
         self.lock = path.parent / f".{path.name}.lock"  # beside the folder, so that it survives --restart
@@ -195,6 +199,15 @@ class RunFolder:
                 f"the run in {self.path} was begun with other settings ({'; '.join(changed)}); "
                 "choose another --run NAME, or put the old run aside with --restart"
             )
+
+    def refuse_other_records(self, config: RunConfig, records: Path, manifest: dict[str, Any]) -> None:
+        """Raises :class:`UserError` unless ``records``, described by ``manifest``, are what the run learnt from."""
+        way_out = "train again with --restart, or name the run's own --data_dir"
+        for name in ("vocab.txt", "labels.txt"):
+            if (self.path / name).read_bytes() != (records / name).read_bytes():
+                raise UserError(f"{name} of {self.path} is not that of {records}; {way_out}")
+        if sha256_of_json(manifest) != config.records_sha256:
+            raise UserError(f"{records} is not what {self.path} was trained on; {way_out}")
 
     def put_aside(self) -> Path:
         """Renames the folder so that a new run can begin in its place; returns where it went."""

@@ -57,3 +57,29 @@ def score_split(model: Any, split: Split, max_words: int) -> tuple[np.ndarray, n
     for numbers, values in parts:
         probabilities[numbers] = values
     return probabilities, split.index["label"].astype(np.int32)
+
+
+def document_vectors(model: Any, split: Split, numbers: np.ndarray, max_words: int) -> tuple[np.ndarray, np.ndarray]:
+    """What a model makes of some documents before it decides.
+
+    Args:
+        model: With ``document_vectors(documents)``, float32 [B, D], and ``classifier``, which makes logits of them.
+        split: Where the documents stand.
+        numbers: int64 [N], their positions.
+        max_words: Most words in a batch, where a document is not longer.
+
+    Returns:
+        float32 [N, D] vectors and float32 [N, C] probabilities, in the order of ``numbers``.
+    """
+
+    @tf.function(input_signature=[Documents(VECTOR, VECTOR, VECTOR)], autograph=False)
+    def infer(documents: Documents) -> Any:
+        vectors = model.document_vectors(documents)
+        return vectors, tf.nn.softmax(model.classifier(vectors))
+
+    places = evaluation_batches(split.index[numbers], max_words)
+    batches = read_ahead(split.read, (numbers[place] for place in places))
+    parts = [[tensor.numpy() for tensor in infer(batch.documents)] for batch in batches]
+    back = np.argsort(np.concatenate(places))
+    vectors, probabilities = (np.concatenate(part)[back] for part in zip(*parts, strict=True))
+    return vectors, probabilities

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import struct
 import warnings
 from typing import Any
 
@@ -14,7 +13,7 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 import evaluation
-from evaluation import confusion_matrix_figure, evaluate, expected_calibration_error, format_report, wilson_interval
+from evaluation import evaluate, expected_calibration_error, format_report, wilson_interval
 
 STARS = ["1", "2", "3", "4", "7", "8", "9", "10"]
 
@@ -275,33 +274,3 @@ def test_most_frequent_mistakes_are_listed_with_their_share() -> None:
         ["class", "7", "class", "6", "1", "10.00%"],
     ]
     assert format_report(evaluate(np.eye(classes)[y], y, named(classes))).endswith("no mistakes")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Picture
-
-
-@pytest.mark.parametrize("names", [["negative", "positive"], ["$5 to $10_", "名前 $x^$", "c"]])
-def test_picture_is_a_png_that_grows_with_the_classes(names: list[str], recwarn: pytest.WarningsRecorder) -> None:
-    picture = confusion_matrix_figure(evaluate(*example(80, len(names)), names), "title with $ and _")
-    width, height = struct.unpack(">II", picture[16:24])
-    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-    assert width > 95 * len(names) and height > 95 * len(names)
-    assert not recwarn.list
-
-
-def test_picture_shows_true_classes_downwards_and_every_number() -> None:
-    from matplotlib.figure import Figure
-
-    p, y = example(200, 3, skill=0.5)
-    result = evaluate(p, y, ["a", "b", "c"])
-    axes = Figure().add_subplot()
-    evaluation.draw_confusion(axes, result)
-    shares = np.array(result.confusion) / np.sum(result.confusion, axis=1, keepdims=True)
-    np.testing.assert_allclose(axes.images[0].get_array(), shares)
-    for text in axes.texts:
-        predicted, true = text.get_position()
-        assert text.get_text() == f"{result.confusion[true][predicted]}\n{shares[true, predicted]:.1%}"
-    assert len(axes.texts) == 9
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b", "c"]

@@ -27,6 +27,8 @@ LAYERS = [
         "optimizers",
         "pages",
         "own_data",
+        "plots",
+        "projector",
         "records",
         "recurrent",
         "sample_corpus",
@@ -38,7 +40,17 @@ LAYERS = [
     },
     {"han", "input_pipeline", "training"},
     {"run_folder", "scoring", "attention_check", "predictor", "explanations", "faithfulness"},
-    {"create_csv", "download", "explain", "predict", "han_tester", "han_trainer", "linear_baselines", "serialize_data"},
+    {
+        "create_csv",
+        "document_map",
+        "download",
+        "explain",
+        "predict",
+        "han_tester",
+        "han_trainer",
+        "linear_baselines",
+        "serialize_data",
+    },
     {"run_all"},
 ]
 SCRIPTS = sorted(LAYERS[4] | LAYERS[5])
@@ -58,6 +70,7 @@ WITHIN = {
     ("corpora", "config"),
     ("linear_models", "data_processing"),
     ("linear_models", "evaluation"),
+    ("plots", "evaluation"),
     ("corpora", "corpus_formats"),
     ("tables", "corpus_formats"),
     ("own_data", "config"),
@@ -76,7 +89,7 @@ WITH_TENSORFLOW = {
     "predictor",
     "explanations",
 }
-IMPORT_LATE = {"devices", "run_folder", "han_trainer", "han_tester", "explain", "predict"}
+IMPORT_LATE = {"document_map", "devices", "run_folder", "han_trainer", "han_tester", "explain", "predict"}
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 

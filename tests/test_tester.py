@@ -13,6 +13,7 @@ import pytest
 import han_tester
 from attention_check import evidence_score, overlaps
 from han_tester import most_telling, strongest_sentence
+from utils import write_jsonl
 
 ROOT = Path(__file__).parent.parent
 
@@ -54,6 +55,22 @@ def test_nothing_telling_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="han"):
         han_tester.Tester.show(tester, result)  # type: ignore[arg-type]
     assert "no document to show" in caplog.text
+
+
+def test_linear_classifiers_stand_beside_the_network_if_they_saw_the_same_documents(tmp_path: Path) -> None:
+    common = {"split": "test", "csv_sha256": "this"}
+    rows = [{**common, "system": "NB-SVM", "accuracy": 0.9176}, {**common, "system": "other", "csv_sha256": "that"}]
+    write_jsonl(tmp_path / "films-linear" / "results.jsonl", rows)
+    tester = SimpleNamespace(
+        run=SimpleNamespace(path=tmp_path / "films-han"),
+        config=SimpleNamespace(dataset="films"),
+        split=SimpleNamespace(name="test"),
+        manifest={"csv": {"sha256": "this"}},
+    )
+    said = han_tester.Tester.linear_baselines(tester)  # type: ignore[arg-type]
+    assert said == "\nLinear classifiers on the same documents:\n 91.76%  NB-SVM\n"
+    tester.split.name = "valid"
+    assert han_tester.Tester.linear_baselines(tester) == ""  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("flags", [["--checkpoint", "nowhere.safetensors"], ["--show_documents", "-1"]])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
+from helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
 
 import run_folder
 from config import ModelSettings, TrainingSettings
@@ -104,12 +104,19 @@ def test_a_finished_run_holds_everything(uninterrupted: RunFolder) -> None:
         "checkpoints",
         "best.safetensors",
         "history.jsonl",
+        "steps.jsonl",
         "finished.json",
         "tensorboard",
+        "plots",
     } <= names
+    assert {path.name for path in uninterrupted.plots.iterdir()} == {"training.png", "class_accuracy.png"}
     history = read_jsonl(uninterrupted.history)
     assert [row["step"] for row in history] == [6, 12, 18, 24, 30, 36]
     assert max(row["valid_accuracy"] for row in history) > 0.8  # a planted clue word decides
+    assert [row["step"] for row in read_jsonl(uninterrupted.steps)] == [7, 14, 21, 28, 35]
+    labels = np.array([document.label for document in tiny_documents("valid", 30)])
+    for row in history:
+        assert np.mean([row["valid_class_accuracy"][label] for label in labels]) == pytest.approx(row["valid_accuracy"])
     best = read_checkpoint(uninterrupted.best).progress
     assert best.best_accuracy == max(row["valid_accuracy"] for row in history)
     assert [path.name for path in uninterrupted.checkpoint_files()] == [
@@ -133,6 +140,9 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(
     for name in (f"checkpoints/{LAST}", "best.safetensors"):
         assert (resumed.path / name).read_bytes() == (uninterrupted.path / name).read_bytes(), name
     assert read_jsonl(resumed.history) == read_jsonl(uninterrupted.history)
+    assert [row["step"] for row in read_jsonl(resumed.steps)] == [
+        row["step"] for row in read_jsonl(uninterrupted.steps)
+    ]
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(data: Path, uninterrupted: RunFolder, tmp_path: Path) -> None:

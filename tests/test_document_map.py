@@ -1,0 +1,174 @@
+"""Document vectors, their neighbourhoods and maps, and that TensorBoard's projector reads what is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from document_map import drawn, neighbour_agreement, principal_components, tsne
+from projector import write_projector
+from utils import UserError
+
+ROOT = Path(__file__).parent.parent
+
+
+def clusters(documents: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(1)
+    labels = generator.integers(2, size=documents)
+    vectors = generator.normal(size=(documents, 7)).astype(np.float32)
+    vectors[:, 3] += distance * labels
+    return vectors, labels
+
+
+def test_neighbours_agree_where_classes_lie_apart() -> None:
+    vectors, labels = clusters(120, 50)
+    assert neighbour_agreement(vectors, labels) == 1
+    mixed = neighbour_agreement(*clusters(400, 0))
+    assert 0.44 < mixed < 0.56
+    distances = np.linalg.norm(vectors[:, np.newaxis] - vectors, axis=2)
+    np.fill_diagonal(distances, np.inf)
+    scrambled = np.random.default_rng(2).integers(2, size=120)
+    expected = (scrambled[np.argsort(distances, axis=1)[:, :10]] == scrambled[:, np.newaxis]).mean()
+    assert neighbour_agreement(vectors, scrambled) == pytest.approx(expected)
+
+
+def test_maps_keep_apart_what_lies_apart_and_repeat() -> None:
+    vectors, labels = clusters(60, 50)
+    for method in (principal_components, tsne):
+        points = method(vectors)
+        assert points.shape == (60, 2)
+        assert neighbour_agreement(points, labels) == 1
+        np.testing.assert_array_equal(points, method(vectors))
+
+
+def test_documents_are_drawn_once_each_and_always_the_same() -> None:
+    numbers = drawn(500, 60, seed=4)
+    assert len(set(numbers.tolist())) == 60 and (np.diff(numbers) > 0).all() and numbers.max() < 500
+    np.testing.assert_array_equal(numbers, drawn(500, 60, seed=4))
+    assert not np.array_equal(numbers, drawn(500, 60, seed=5))
+    np.testing.assert_array_equal(drawn(30, 2000, seed=4), np.arange(30))
+    with pytest.raises(UserError, match="needs 20"):
+        drawn(19, 2000, seed=4)
+
+
+def test_projector_files_hold_what_was_given(tmp_path: Path) -> None:
+    from google.protobuf import text_format
+    from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
+    vectors = np.random.default_rng(5).normal(size=(3, 4)).astype(np.float32)
+    rows = [("a", "with\ta tab"), ("b", "two\nlines"), ("ü", "")]
+    write_projector(tmp_path, {"before training": vectors, "after training": -vectors}, ("class", "text"), rows)
+    config = text_format.Parse((tmp_path / "projector_config.pbtxt").read_text(), ProjectorConfig())
+    assert [e.tensor_name for e in config.embeddings] == ["before training", "after training"]
+    assert [list(e.tensor_shape) for e in config.embeddings] == [[3, 4]] * 2
+    read = np.loadtxt(tmp_path / config.embeddings[1].tensor_path, delimiter="\t")
+    np.testing.assert_allclose(read, -vectors, rtol=1e-5)
+    lines = (tmp_path / config.embeddings[0].metadata_path).read_text(encoding="utf-8").splitlines()
+    assert lines == ["class\ttext", "a\twith a tab", "b\ttwo lines", "ü\t"]
+
+
+@pytest.mark.parametrize("columns, rows", [(("class",), [("a",)]), (("class", "id"), [("a", "1"), ("b", "2")])])
+def test_projector_refuses_what_it_would_misread(tmp_path: Path, columns: tuple[str], rows: list[tuple[str]]) -> None:
+    with pytest.raises(ValueError):
+        write_projector(tmp_path, {"x": np.zeros((1, 2))}, columns, rows)
+    assert not list(tmp_path.iterdir())
+
+
+def test_vectors_are_what_the_last_layer_classifies(tmp_path: Path) -> None:
+    from helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
+
+    from config import ModelSettings
+    from han import HAN
+    from input_pipeline import Split
+    from scoring import document_vectors, score_split
+
+    write_tiny_records(tmp_path)
+    split = Split(tmp_path, "test")
+    model = HAN(
+        len(VOCABULARY), EMBEDDING_DIM, 2, ModelSettings(word_units=3, sentence_units=4, attention_dim=5), seed=3
+    )
+    numbers = np.array([3, 4, 7, 11, 20, 29])
+    vectors, probabilities = document_vectors(model, split, numbers, max_words=40)
+    assert vectors.shape == (6, 8)
+    whole, _ = score_split(model, split, 1000)
+    np.testing.assert_allclose(probabilities, whole[numbers], atol=1e-6)
+    kernel, bias = model.classifier.get_weights()
+    exponentials = np.exp(vectors @ kernel + bias)
+    np.testing.assert_allclose(probabilities, exponentials / exponentials.sum(axis=1, keepdims=True), atol=1e-5)
+    split.close()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a small network was trained on documents with a planted cause."""
+    from helpers import write_tiny_records
+
+    folder = tmp_path_factory.mktemp("map")
+    write_tiny_records(folder / "data" / "tiny" / "records", documents=240)
+    small = "--word_units 4 --sentence_units 4 --attention_dim 4 --num_epochs 12 --learning_rate 0.02 --batch_size 16"
+    command(folder, f"han_trainer.py --dataset tiny {small} --dropout_keep_proba 1 --warmup_steps 5")
+    return folder
+
+
+def command(folder: Path, line: str) -> str:
+    script, *arguments = line.split()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / script), *arguments], capture_output=True, text=True, cwd=folder, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_training_separates_the_classes_and_the_projector_shows_it(trained: Path) -> None:
+    said = command(trained, "document_map.py --dataset tiny --documents 60")
+    shares = {line.split("  ")[0]: float(line.split()[-1].rstrip("%")) for line in said.splitlines() if "%" in line}
+    assert shares["after training"] > 90 > shares["before training"]
+    run = trained / "runs" / "tiny-han"
+    assert (run / "plots" / "document_map-test.png").read_bytes().startswith(b"\x89PNG")
+    plugin = projector_of_tensorboard(trained / "runs")
+    folder = "tiny-han/tensorboard/documents-test"
+    assert json.loads(plugin("/runs")) == [folder]
+    shown = json.loads(plugin(f"/info?run={folder}"))["embeddings"]
+    assert [(e["tensorName"], e["tensorShape"]) for e in shown] == [
+        ("before training", [60, 8]),
+        ("after training", [60, 8]),
+    ]
+    metadata = list(
+        csv.DictReader(plugin(f"/metadata?run={folder}&name=after training").decode().splitlines(), delimiter="\t")
+    )
+    assert len(metadata) == 60 and {row["class"] for row in metadata} == {"negative", "positive"}
+    tensor = np.frombuffer(plugin(f"/tensor?run={folder}&name=after training"), np.float32).reshape(60, 8)
+    labels = np.array([row["class"] == "positive" for row in metadata])
+    assert neighbour_agreement(tensor, labels) > 0.9
+    assert sum(row["right"] == "right" for row in metadata) == sum(row["class"] == row["predicted"] for row in metadata)
+
+
+def projector_of_tensorboard(logdir: Path) -> Callable[[str], bytes]:
+    """TensorBoard's projector plugin on a folder of runs: a function from an address to the body of its answer."""
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
+    from werkzeug.test import Client
+
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(logdir))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(logdir))
+    applications = ProjectorPlugin(TBContext(data_provider=provider, logdir=str(logdir))).get_plugin_apps()
+
+    def answer(address: str) -> bytes:
+        path, _, query = address.partition("?")
+        response = Client(applications[path]).get(
+            path, query_string=dict(part.split("=") for part in query.split("&") if part)
+        )
+        assert response.status_code == 200, response.data
+        return response.data
+
+    return answer
