@@ -24,6 +24,7 @@ Tensor: TypeAlias = Any  # tf.Tensor; TensorFlow ships no types that a checker c
 
 def compiled_operation(function: Callable[..., Any], inputs: Sequence[Tensor], outputs: int) -> list[Tensor]:
     """A function of :mod:`kernels` as an operation of the graph; its results are of the first input's type."""
+    inputs = [tf.convert_to_tensor(value) for value in inputs]  # an upstream gradient may come as tf.IndexedSlices
     if tf.executing_eagerly():
         return [tf.constant(result) for result in function(*(value.numpy() for value in inputs))]
     return tf.numpy_function(function, inputs, [inputs[0].dtype] * outputs, stateful=False)

@@ -77,6 +77,23 @@ def test_distinct_rows_change_nothing_but_the_work(cell: str, rng: np.random.Gen
     np.testing.assert_allclose(results[0][1], results[1][1], atol=1e-4)
 
 
+@pytest.mark.parametrize("compiled_graph", [False, True])
+def test_a_gradient_that_comes_as_slices_is_taken(compiled_graph: bool, rng: np.random.Generator) -> None:
+    """Whoever gathers a few of the states sends a ``tf.IndexedSlices`` back."""
+    encoder, inputs = randomised("gru"), elements(rng)
+
+    def gradient(use_slices: bool) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            states = encoder(inputs, lengths())
+            last = tf.gather(states, [2, 7]) if use_slices else tf.stack([states[2], states[7]])
+            loss = tf.reduce_sum(tf.square(last))
+        return tape.gradient(loss, inputs)
+
+    run = tf.function(gradient, autograph=False) if compiled_graph else gradient
+    np.testing.assert_allclose(run(True), run(False), atol=1e-6)
+
+
 def test_padded_path_masks_on_the_right_and_never_a_whole_row(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
