@@ -6,17 +6,18 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from utils import UserError, log
 
 
-def start_tensorflow(wanted: str, memory_fraction: float = 0.0) -> str:
+def start_tensorflow(wanted: str, memory_fraction: float = 0.0, connect: Callable[[], None] = lambda: None) -> str:
     """Imports TensorFlow and makes it use the CPU or the GPU; the first thing a script does with TensorFlow.
 
     Args:
         wanted: ``auto``, ``cpu`` or ``gpu``.
         memory_fraction: Share of the GPU's memory to take at most, in (0, 1]; 0 lets it grow as needed.
+        connect: Called before the first operation, when devices are chosen.
 
     Returns:
         ``"cpu"`` or ``"gpu"``.
@@ -43,6 +44,7 @@ def start_tensorflow(wanted: str, memory_fraction: float = 0.0) -> str:
             limit_gpu_memory(gpus[0], memory_fraction)
         else:
             tf.config.set_visible_devices([], "GPU")
+        connect()
         tf.random.stateless_uniform([], [0, 0])  # the first operation wakes the devices, and prints notes of its own
     return device
 
@@ -57,7 +59,8 @@ def quiet_standard_error() -> Iterator[None]:
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
         return
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    # Of several workers, one that is lost is told in a line of ours; the dozen that TensorFlow prints would bury it.
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3" if "TF_CONFIG" in os.environ else "2"
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import ModelSettings, TrainingSettings, add_flags, check_range, settings_from_flags
 from devices import explain_memory, start_tensorflow
+from distributed import ALONE, Alone, meet_workers
 from utils import (
     DataPaths,
     Parser,
@@ -40,8 +41,11 @@ from utils import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from input_pipeline import Batch
-    from run_folder import RunConfig, RunFolder
+    from run_folder import Progress, RunConfig, RunFolder
+    from summaries import SummaryWriter
 
 EVALUATIONS_PER_EPOCH = 2
 LESS_MEMORY = (
@@ -85,6 +89,12 @@ def build_parser() -> Parser:
         default=0.0,
         help="share of the GPU's memory to take at most; 0 grows as needed (default: 0)",
     )
+    parser.add_argument(
+        "--wait_for_workers",
+        type=float,
+        default=600.0,
+        help="seconds to wait for the other machines that TF_CONFIG names (default: 600)",
+    )
     add_flags(parser, ModelSettings)
     add_flags(parser, TrainingSettings)
     return parser
@@ -102,23 +112,47 @@ def main(arguments: argparse.Namespace) -> int:
     manifest = verify_records(records)
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset))
     config = run_config(arguments, model_settings, training_settings, records, manifest)
+    check_splits(records, config)
+    agreed = {**config.flat(), "evaluation_batch_words": arguments.evaluation_batch_words}
+    with meet_workers(agreed, arguments.wait_for_workers) as workers:
+        if workers.is_chief:
+            return begin_or_go_on(run, config, records, arguments, workers)
+        return help_chief(run, config, records, arguments, workers)
+
+
+def begin_or_go_on(
+    run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, workers: Alone
+) -> int:
+    """Makes or checks the run folder, which is the chief's alone, and trains; returns the exit code."""
     refusal = f"another trainer is at work on {run.path}; wait for it, stop it, or choose another --run NAME"
     with exclusive_lock(run.lock, refusal):
-        check_splits(records, config)
         going_on = run.exists() and run.has_weights() and not arguments.restart
         if going_on:
             run.refuse_other_settings(config)
             if run.finished.exists():
                 log.info("the run in %s is finished; test it: %s", run.path, tester_command(arguments))
                 return 0
-        device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction)
+        device = start_together(arguments, workers)
         if arguments.restart and (run.exists() or run.has_weights()):  # now that nothing is left to refuse
             log.info("the run that was in %s is now in %s", run.path, run.put_aside())
         run.remove_leftovers()
         if not going_on:
             run.create(config, records)
-        with explain_memory(LESS_MEMORY):
-            return Trainer(run, config, records, device, arguments).train()
+        with explain_memory(LESS_MEMORY), workers.explain():
+            return Trainer(run, config, records, device, arguments, workers).train()
+
+
+def help_chief(run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, workers: Alone) -> int:
+    """Trains as one of the workers beside the chief, without a run folder; returns the exit code."""
+    device = start_together(arguments, workers)
+    with explain_memory(LESS_MEMORY), workers.explain():
+        return Trainer(run, config, records, device, arguments, workers).train()
+
+
+def start_together(arguments: argparse.Namespace, workers: Alone) -> str:
+    """Starts TensorFlow on all workers, now that the chief has nothing left to refuse; returns the device."""
+    workers.go()
+    return start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction, workers.connect)
 
 
 def check_splits(records: Path, config: RunConfig) -> None:
@@ -142,6 +176,7 @@ def check_intervals(arguments: argparse.Namespace) -> None:
     for name in ("log_summaries_every", "checkpoint_every", "num_checkpoints", "evaluation_batch_words"):
         check_range(name, getattr(arguments, name), 1)
     check_range("per_process_gpu_memory_fraction", arguments.per_process_gpu_memory_fraction, 0, 1)
+    check_range("wait_for_workers", arguments.wait_for_workers, 1)
 
 
 def run_config(
@@ -195,30 +230,50 @@ class Trainer:
         records: Folder of the records.
         device: ``"cpu"`` or ``"gpu"``, as :func:`devices.start_tensorflow` said.
         arguments: The operational flags (intervals).
+        workers: Who trains together. The chief alone touches the run folder.
     """
 
     def __init__(
-        self, run: RunFolder, config: RunConfig, records: Path, device: str, arguments: argparse.Namespace
+        self,
+        run: RunFolder,
+        config: RunConfig,
+        records: Path,
+        device: str,
+        arguments: argparse.Namespace,
+        workers: Alone = ALONE,
     ) -> None:
         import numpy as np
 
         from input_pipeline import Split
-        from run_folder import Progress, build_model, newest_checkpoint, restore, step_of
+        from run_folder import Progress, build_model
 
-        self.run, self.config, self.device, self.arguments = run, config, device, arguments
-        self.identity = run.identity()
+        self.run, self.config, self.device, self.arguments, self.workers = run, config, device, arguments, workers
         self.train_split, self.valid_split = Split(records, "train"), Split(records, "valid")
         self.steps_per_epoch = math.ceil(len(self.train_split) / config.training.batch_size)
         embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
         self.model = build_model(config, embeddings, padded=self.device == "gpu")
         self.optimizer = self.build_optimizer()
-        checkpoint = newest_checkpoint(run)
-        self.progress = restore(checkpoint, self.model, self.optimizer) if checkpoint else Progress()
-        for damaged in run.checkpoint_files():
-            if step_of(damaged) > self.progress.step:
-                damaged.unlink()  # newest_checkpoint told of it; new checkpoints must not sort before it
+        self.progress = self.pick_up() if workers.is_chief else Progress()
+        self.progress = Progress(**workers.from_chief(asdict(self.progress)))
+        workers.hand_out(self.state())
         self.step_function = self.compile_step()
         self.stop_signal = 0
+
+    def pick_up(self) -> Progress:
+        """Restores the newest checkpoint, if there is one; returns where the run stands."""
+        from run_folder import Progress, newest_checkpoint, restore, step_of
+
+        self.identity = self.run.identity()
+        checkpoint = newest_checkpoint(self.run)
+        progress = restore(checkpoint, self.model, self.optimizer) if checkpoint else Progress()
+        for damaged in self.run.checkpoint_files():
+            if step_of(damaged) > progress.step:
+                damaged.unlink()  # newest_checkpoint told of it; new checkpoints must not sort before it
+        return progress
+
+    def state(self) -> list[Any]:
+        """All variables that a step changes."""
+        return [*self.model.named_weights().values(), *self.optimizer.variables]
 
     def build_optimizer(self) -> Any:
         """Adam on the run's learning-rate schedule, its state allocated."""
@@ -241,26 +296,26 @@ class Trainer:
         from training import train_step
 
         vector = tf.TensorSpec([None], tf.int32)
-        signature = (Documents(vector, vector, vector), vector, tf.TensorSpec([2], tf.int32))
+        seed, share = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.float32)
+        signature = (Documents(vector, vector, vector), vector, seed, share)
 
         @tf.function(input_signature=signature, autograph=False)
-        def step(documents: Any, labels: Any, seed: Any) -> Any:
-            return train_step(self.model, self.optimizer, documents, labels, seed, self.config.training)
+        def step(documents: Any, labels: Any, seed: Any, share: Any) -> Any:
+            settings = self.config.training
+            return train_step(self.model, self.optimizer, documents, labels, seed, settings, self.workers, share)
 
         return step
 
     def train(self) -> int:
         """Trains to the end of the run, or to a signal; returns the exit code."""
-        from summaries import SummaryWriter
-
         self.announce()
-        forget_later_history(self.run, self.progress.step)
+        if self.workers.is_chief:
+            forget_later_history(self.run, self.progress.step)
         previous = {number: signal.signal(number, self.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        resumed = self.progress.step or None
         try:
             with (
-                SummaryWriter(self.run.tensorboard / "train", resume_step=resumed) as self.train_summaries,
-                SummaryWriter(self.run.tensorboard / "valid", resume_step=resumed) as self.valid_summaries,
+                self.summary_writer("train") as self.train_summaries,
+                self.summary_writer("valid") as self.valid_summaries,
             ):
                 reason = self.train_epochs()
         except Interrupted:
@@ -274,8 +329,17 @@ class Trainer:
             for number, handler in previous.items():
                 signal.signal(number, handler)
         self.finish(reason)
-        draw_training(self.run, self.config.class_names, self.progress.step)
+        if self.workers.is_chief:
+            draw_training(self.run, self.config.class_names, self.progress.step)
         return 0
+
+    def summary_writer(self, split: str) -> SummaryWriter:
+        """Writes curves for TensorBoard, behind those of the run's earlier processes."""
+        from summaries import SilentWriter, SummaryWriter
+
+        if not self.workers.is_chief:
+            return SilentWriter()
+        return SummaryWriter(self.run.tensorboard / split, resume_step=self.progress.step or None)
 
     def on_signal(self, number: int, frame: Any) -> None:
         """Remembers that a signal came; the step in progress is finished first. A second one ends it all."""
@@ -340,15 +404,21 @@ class Trainer:
             self.train_split.index, self.config.training.batch_size, self.config.training.seed, self.progress.epoch
         )
         done = self.progress.step - self.progress.epoch * self.steps_per_epoch
-        return read_ahead(self.train_split.read, batches[done:])
+        return read_ahead(self.read_part, batches[done:])
+
+    def read_part(self, numbers: np.ndarray) -> Batch:
+        """This worker's part of a joint batch (all of it, where there is one worker), with the numbers of all."""
+        return self.train_split.read(self.workers.part(numbers))._replace(numbers=numbers)
 
     def take_step(self, batch: Batch) -> None:
         """Trains on one batch, counts it, and writes summaries when they are due."""
-        seed = [self.config.training.seed, self.progress.step]
-        report = {name: float(value) for name, value in self.step_function(batch.documents, batch.labels, seed).items()}
+        seed = [self.workers.seed(self.config.training.seed), self.progress.step]
+        share = self.workers.share(len(batch.numbers))
+        reported = self.step_function(batch.documents, batch.labels, seed, share)
+        report = {name: float(value) for name, value in reported.items()}
         self.refuse_not_finite({"loss": report["loss"], "gradient's norm": report["gradient_norm"]})
         self.progress.step += 1
-        self.totals.add(len(batch.numbers), int(batch.documents.token_ids.shape[0]), report)
+        self.totals.add(len(batch.numbers), int(self.train_split.index["words"][batch.numbers].sum()), report)
         self.bar.update()
         if self.progress.step % self.arguments.log_summaries_every == 0:
             self.summarise()
@@ -372,7 +442,8 @@ class Trainer:
         self.totals = StepTotals()
         step = self.progress.step
         self.train_summaries.scalars(step, means)
-        append_jsonl(self.run.steps, {"step": step, **means})
+        if self.workers.is_chief:
+            append_jsonl(self.run.steps, {"step": step, **means})
         self.say(
             "step %5d  epoch %.2f  loss %.4f  accuracy %.2f%%  gradient %.2f  rate %.6f  %.0f documents/s",
             step,
@@ -402,9 +473,8 @@ class Trainer:
 
     def evaluate_and_remember(self) -> bool:
         """Validates, keeps the weights if they are the best so far; returns whether to stop early."""
-        from run_folder import save_weights
-
         started = time.perf_counter()
+        self.workers.keep_in_step(self.state())
         loss, accuracy, class_accuracy = self.validate()
         self.refuse_not_finite({"validation loss": loss})
         progress, patience = self.progress, self.config.training.patience
@@ -412,8 +482,6 @@ class Trainer:
         if better:
             progress.best_step, progress.best_loss, progress.best_accuracy = progress.step, loss, accuracy
         progress.fruitless = 0 if better else progress.fruitless + 1
-        if better:
-            save_weights(self.run.best, self.model, progress, run=self.identity)
         self.say(
             "step %5d  validation loss %.4f  accuracy %.2f%%%s",
             progress.step,
@@ -421,17 +489,8 @@ class Trainer:
             100 * accuracy,
             "  best so far" if better else f"  best {100 * progress.best_accuracy:.2f}% at {progress.best_step}",
         )
-        append_jsonl(
-            self.run.history,
-            {
-                "step": progress.step,
-                "epoch": progress.step / self.steps_per_epoch,
-                "valid_loss": loss,
-                "valid_accuracy": accuracy,
-                "valid_class_accuracy": class_accuracy,
-                "best": better,
-            },
-        )
+        if self.workers.is_chief:
+            self.remember(loss, accuracy, class_accuracy, better)
         by_class = {
             f"class_accuracy/{name}": value
             for name, value in zip(self.config.class_names, class_accuracy, strict=True)
@@ -444,11 +503,31 @@ class Trainer:
         self.totals.started += time.perf_counter() - started  # rates speak of training alone
         return bool(patience) and progress.fruitless >= patience
 
+    def remember(self, loss: float, accuracy: float, class_accuracy: list[float | None], better: bool) -> None:
+        """Keeps the weights if they are the best so far, and adds a line to the history."""
+        from run_folder import save_weights
+
+        progress = self.progress
+        if better:
+            save_weights(self.run.best, self.model, progress, run=self.identity)
+        append_jsonl(
+            self.run.history,
+            {
+                "step": progress.step,
+                "epoch": progress.step / self.steps_per_epoch,
+                "valid_loss": loss,
+                "valid_accuracy": accuracy,
+                "valid_class_accuracy": class_accuracy,
+                "best": better,
+            },
+        )
+
     def validate(self) -> tuple[float, float, list[float | None]]:
         """Loss, accuracy and accuracy of each class (``None``: no document) of the weights in memory on validation."""
         from scoring import score_split
 
-        probabilities, labels = score_split(self.model, self.valid_split, self.arguments.evaluation_batch_words)
+        words = self.arguments.evaluation_batch_words
+        probabilities, labels = score_split(self.model, self.valid_split, words, self.workers)
         import numpy as np
 
         chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)
@@ -459,7 +538,8 @@ class Trainer:
 
     def save_or_stop(self) -> None:
         """Saves a checkpoint when one is due; ends the run if a signal came."""
-        if self.stop_signal:
+        if agreed := self.workers.agree_on_signal(self.stop_signal):
+            self.stop_signal = agreed
             raise Interrupted
         if self.progress.step % self.arguments.checkpoint_every == 0:
             self.save()
@@ -468,6 +548,8 @@ class Trainer:
         """Writes a checkpoint and deletes the oldest beyond ``--num_checkpoints``."""
         from run_folder import save_weights
 
+        if not self.workers.is_chief:
+            return
         path = self.run.checkpoints / f"step-{self.progress.step:08d}.safetensors"
         save_weights(path, self.model, self.progress, self.optimizer, self.identity)
         for old in self.run.checkpoint_files()[: -self.arguments.num_checkpoints]:
@@ -477,6 +559,9 @@ class Trainer:
         """Saves, and marks the run as finished."""
         self.save()
         progress = asdict(self.progress)
+        if not self.workers.is_chief:
+            log.info("finished (%s) after %d steps; the run is on the chief's machine", reason, self.progress.step)
+            return
         write_json(self.run.finished, {"reason": reason, **progress})
         log.info(
             "finished (%s) after %d steps; best validation accuracy %.2f%% at step %d; test it: %s",

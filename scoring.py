@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from distributed import ALONE, Alone
 from han import Documents
 from input_pipeline import Batch, Split, evaluation_batches, read_ahead
 
@@ -43,19 +44,23 @@ def scoring_function(model: Any) -> Any:
     return model._scoring_function
 
 
-def score_batches(model: Any, split: Split, max_words: int) -> Iterator[Scored]:
-    """Scores a split, each document once, in batches of at most ``max_words`` words (one document at least)."""
+def score_batches(model: Any, split: Split, max_words: int, workers: Alone = ALONE) -> Iterator[Scored]:
+    """Scores this worker's part of a split in batches of at most ``max_words`` words (one document at least).
+
+    A process on its own scores each document once.
+    """
     score = scoring_function(model)
-    for batch in read_ahead(split.read, evaluation_batches(split.index, max_words)):
+    for batch in read_ahead(split.read, workers.part(evaluation_batches(split.index, max_words))):
         yield Scored(batch, *(tensor.numpy() for tensor in score(batch.documents)))
 
 
-def score_split(model: Any, split: Split, max_words: int) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 [documents, C] and labels int32 [documents], in the split's order."""
-    parts = [(scored.batch.numbers, scored.probabilities) for scored in score_batches(model, split, max_words)]
-    probabilities = np.zeros((len(split), parts[0][1].shape[1]), np.float32)
-    for numbers, values in parts:
-        probabilities[numbers] = values
+def score_split(model: Any, split: Split, max_words: int, workers: Alone = ALONE) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities float32 [documents, C] and labels int32 [documents], in the split's order, on every worker."""
+    parts = [(scored.batch.numbers, scored.probabilities) for scored in score_batches(model, split, max_words, workers)]
+    numbers, values = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
+    numbers = workers.concatenate(numbers.astype(np.int32)[:, np.newaxis])[:, 0]
+    probabilities = np.zeros((len(split), values.shape[1]), np.float32)
+    probabilities[numbers] = workers.concatenate(values)
     return probabilities, split.index["label"].astype(np.int32)
 
 

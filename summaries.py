@@ -163,6 +163,25 @@ class SummaryWriter:
             self.flush()
 
 
+class SilentWriter(SummaryWriter):
+    """Takes scalars and histograms and writes nothing: for the workers beside the chief."""
+
+    def __init__(self) -> None:
+        pass
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes nothing."""
+
+    def histogram(self, step: int, tag: str, values: ArrayLike) -> None:
+        """Writes nothing."""
+
+    def flush(self) -> None:
+        """Has nothing to flush."""
+
+    def close(self) -> None:
+        """Has nothing to close."""
+
+
 def next_file_name(folder: Path) -> str:
     """A name that sorts behind every event file in ``folder``: TensorBoard reads them in the order of their names.
 

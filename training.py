@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from config import TrainingSettings
+from distributed import ALONE, Alone
 
 
 @dataclass
@@ -36,8 +37,17 @@ class StepTotals:
         }
 
 
-def train_step(model: Any, optimizer: Any, documents: Any, labels: Any, seed: Any, settings: TrainingSettings) -> Any:
-    """One optimiser step on one batch: forward, backward, clipping, update.
+def train_step(
+    model: Any,
+    optimizer: Any,
+    documents: Any,
+    labels: Any,
+    seed: Any,
+    settings: TrainingSettings,
+    workers: Alone = ALONE,
+    share: Any = 1.0,
+) -> Any:
+    """One optimiser step on one batch: forward, backward, sum over the workers, clipping, update.
 
     Args:
         model: With ``attend(documents, training, seed)`` and ``trainable_variables``.
@@ -46,6 +56,8 @@ def train_step(model: Any, optimizer: Any, documents: Any, labels: Any, seed: An
         labels: int32 [B].
         seed: int32 [2], of dropout.
         settings: Clipping norm and L2.
+        workers: The processes that train together, this one with its part of a joint batch.
+        share: float32 scalar, the share of the joint batch that ``documents`` are.
 
     Returns:
         Dictionary of float32 scalars: loss, accuracy, gradient_norm and the two attention entropies.
@@ -59,18 +71,20 @@ def train_step(model: Any, optimizer: Any, documents: Any, labels: Any, seed: An
             total += settings.l2 * tf.add_n([tf.reduce_sum(tf.square(w.value)) for w in matrices])
     variables = [variable.value for variable in model.trainable_variables]
     gradients = tape.gradient(total, variables)
+    right = tf.equal(tf.argmax(attended.logits, axis=1, output_type=tf.int32), labels)
+    report = {
+        "loss": loss,
+        "accuracy": tf.reduce_mean(tf.cast(right, tf.float32)),
+        "word_attention_entropy": entropy(attended.word_weights, documents.words_per_sentence),
+        "sentence_attention_entropy": entropy(attended.sentence_weights, documents.sentences_per_document),
+    }
+    # From here on the gradient is the joint batch's: rows of a sparse one are those that any worker touched.
+    gradients, report = workers.add_up(gradients, report, share)
     norm = tf.linalg.global_norm(gradients)
     if settings.max_grad_norm:
         gradients, _ = tf.clip_by_global_norm(gradients, settings.max_grad_norm, use_norm=norm)
     optimizer.apply(gradients, model.trainable_variables)
-    right = tf.equal(tf.argmax(attended.logits, axis=1, output_type=tf.int32), labels)
-    return {
-        "loss": loss,
-        "accuracy": tf.reduce_mean(tf.cast(right, tf.float32)),
-        "gradient_norm": norm,
-        "word_attention_entropy": entropy(attended.word_weights, documents.words_per_sentence),
-        "sentence_attention_entropy": entropy(attended.sentence_weights, documents.sentences_per_document),
-    }
+    return report | {"gradient_norm": norm}
 
 
 def entropy(weights: Any, lengths: Any) -> Any:

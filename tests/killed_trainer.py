@@ -4,6 +4,7 @@
 
 POINT is ``step`` (after COUNT optimiser steps of this process), ``never``, or the beginning of a file name (``step-``,
 ``best``, ``config``, ``finished``): when the COUNT-th such file is written but not yet renamed into place.
+A process that finishes prints the hash of the weights in its memory.
 """
 
 import os
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import han_trainer
 import utils
+from run_folder import hash_of_weights, weights_of
 
 
 def die() -> None:
@@ -43,6 +45,13 @@ def main() -> None:
                 die()
         replace(source, target)
 
+    finish = han_trainer.Trainer.finish
+
+    def told_finish(self: Any, reason: str) -> None:
+        finish(self, reason)
+        print(hash_of_weights(weights_of(self.model)))
+
+    han_trainer.Trainer.finish = told_finish  # type: ignore[method-assign]
     han_trainer.Trainer.take_step = counted_step  # type: ignore[method-assign]
     os.replace = counted_replace
     utils.run_script(han_trainer.main, han_trainer.build_parser())

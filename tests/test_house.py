@@ -22,6 +22,7 @@ LAYERS = [
         "corpus_formats",
         "data_processing",
         "devices",
+        "distributed",
         "evaluation",
         "linear_models",
         "optimizers",
@@ -68,6 +69,7 @@ WITHIN = {
     ("pages", "shading"),
     ("word_vectors", "config"),
     ("corpora", "config"),
+    ("distributed", "config"),
     ("linear_models", "data_processing"),
     ("linear_models", "evaluation"),
     ("plots", "evaluation"),
@@ -89,7 +91,16 @@ WITH_TENSORFLOW = {
     "predictor",
     "explanations",
 }
-IMPORT_LATE = {"document_map", "devices", "run_folder", "han_trainer", "han_tester", "explain", "predict"}
+IMPORT_LATE = {
+    "document_map",
+    "devices",
+    "distributed",
+    "run_folder",
+    "han_trainer",
+    "han_tester",
+    "explain",
+    "predict",
+}
 LAYER_OF = {name: number for number, names in enumerate(LAYERS) for name in names}
 
 
