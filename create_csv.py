@@ -172,12 +172,13 @@ def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
         splits.append(LEFT_OUT if empty or label is None else SPLITS.index(row.split))
         classes.append(ids.get(label or "", -1))
     refuse_repeated_ids(hashes(names), corpus, raw)
+    del names
     return Survey(labels, hashes(texts), np.array(splits, np.uint8), np.array(classes, np.int16), without_text)
 
 
 def hashes(digests: bytearray) -> NDArray[np.uint64]:
     """Digests of 8 bytes, one after the other, as numbers that are the same on every machine."""
-    return np.frombuffer(bytes(digests), dtype=">u8").astype(np.uint64)
+    return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
 
 
 def refuse_nul(row: Row) -> None:
@@ -188,8 +189,8 @@ def refuse_nul(row: Row) -> None:
 
 def refuse_repeated_ids(names: NDArray[np.uint64], corpus: Corpus, raw: Path) -> None:
     """Two documents of one name could not be told apart in the results."""
-    _, first = np.unique(names, return_index=True)
-    if len(first) < len(names):
+    if len(np.unique(names)) < len(names):
+        _, first = np.unique(names, return_index=True)
         repeated = int(np.setdiff1d(np.arange(len(names)), first)[0])
         row = next(islice(corpus.rows(raw), repeated, None))
         raise UserError(f"{corpus.source_file(raw)}: document {row.id} stands in it twice; {corpus.way_out(raw)}")
@@ -246,15 +247,21 @@ def choose_share(texts: NDArray[np.uint64], classes: NDArray[np.int16], share: f
     Returns:
         bool [documents].
     """
-    groups, group_of, sizes = np.unique(texts, return_inverse=True, return_counts=True)
+    order = np.argsort(texts)  # by hash: an order drawn by the seed
+    ranked_texts = texts[order]
+    first = np.flatnonzero(np.append(True, ranked_texts[1:] != ranked_texts[:-1])[: len(texts)])
+    if not len(first):
+        return np.zeros(0, bool)
+    sizes = np.diff(np.append(first, len(texts)))
     # A text that occurs with several labels is counted with the first class: not with the one that stands first.
-    group_class = np.full(len(groups), np.iinfo(np.int16).max, np.int16)
-    np.minimum.at(group_class, group_of, classes)
-    chosen = np.zeros(len(groups), bool)
+    group_class = np.minimum.reduceat(classes[order], first)
+    chosen = np.zeros(len(first), bool)
     for class_id in np.unique(group_class):
-        ranked = np.flatnonzero(group_class == class_id)  # np.unique sorts by hash: an order drawn by the seed
+        ranked = np.flatnonzero(group_class == class_id)
         chosen[ranked[fill(sizes[ranked].tolist(), share)]] = True
-    return chosen[group_of]
+    marks = np.empty(len(texts), bool)
+    marks[order] = np.repeat(chosen, sizes)
+    return marks
 
 
 def fill(sizes: list[int], share: float) -> list[int]:
@@ -336,8 +343,10 @@ def count_classes(survey: Survey, split: int) -> dict[str, int]:
 def count_contradictions(survey: Survey) -> int:
     """Distinct training texts that occur with more than one label."""
     training = (survey.splits == TRAIN) | (survey.splits == VALID)
-    pairs = np.unique(np.stack([survey.texts[training], survey.classes[training].astype(np.uint64)]), axis=1)
-    return int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+    order = np.argsort(survey.texts[training])
+    texts, classes = survey.texts[training][order], survey.classes[training][order]
+    contradicted = (texts[1:] == texts[:-1]) & (classes[1:] != classes[:-1])
+    return len(np.unique(texts[1:][contradicted]))
 
 
 def report(statistics: dict[str, Any], survey: Survey, corpus: Corpus) -> None:

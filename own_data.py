@@ -30,6 +30,7 @@ from tables import (
     ID_NAMES,
     LABEL_NAMES,
     OTHER_CELLS,
+    OTHER_NAMES,
     SAMPLE_RECORDS,
     SHOWN,
     SPLIT_NAMES,
@@ -248,7 +249,8 @@ def guess_text(table: Table, free: Sequence[Profile], profiles: Sequence[Profile
     exact = [p for p in fit if p.plain in TEXT_NAMES]
     tokens = [p for p in fit if set(p.plain.split("_")) & set(TEXT_NAMES) and not set(p.plain.split("_")) & NOT_TEXT]
     long = [p for p in fit if p.characters >= 20 and p.plain not in LABEL_NAMES]
-    for candidates in (exact, tokens, long):
+    varied = [p for p in fit if not p.could_be_label and p.plain not in (*LABEL_NAMES, *ID_NAMES, *OTHER_NAMES)]
+    for candidates in (exact, tokens, long, varied):
         ranked = sorted(candidates, key=lambda p: -p.characters)
         if len(ranked) > 1 and ranked[0].characters < 3 * ranked[1].characters:
             raise UserError(

@@ -49,6 +49,7 @@ KILLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIG
 INTERRUPTED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 # Below this many training documents the defaults, which were chosen on IMDB, take too few steps.
 MANY_DOCUMENTS = 10_000
+FEW_TEST_DOCUMENTS = 400  # fewer leave the accuracy uncertain by more than 5 points, for 95%
 STEPS = 1_000
 MOST_EPOCHS = 20
 FEW_DOCUMENTS: dict[str, Any] = {"word_units": 50, "sentence_units": 50, "attention_dim": 100}
@@ -120,11 +121,22 @@ def main(arguments: argparse.Namespace) -> int:
         if stage.name == arguments.until:
             break
     if arguments.until == "test":
+        tell_few(read_json(paths.csv_manifest)["splits"])
         print(
             f"\nNext:    tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1\n"
             f"         python han_tester.py {shlex.join(run_flags(arguments))} --show_documents 10"
         )
     return 0
+
+
+def tell_few(splits: dict[str, Any]) -> None:
+    """Says under the report that a small test split proves little."""
+    count = splits["test"]["documents"]
+    if count < FEW_TEST_DOCUMENTS:
+        print(
+            f"\nNote:    {count} test documents are few: what the accuracy is worth is said by its interval, and a "
+            "difference\n         smaller than that interval means nothing."
+        )
 
 
 def advice(code: int) -> str:

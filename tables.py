@@ -131,6 +131,8 @@ MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
 }
 PIECE = 1 << 20
+ASCII = bytes(range(128))
+ASCII_LETTERS = bytes(byte for byte in ASCII if chr(byte).isalpha())
 
 
 def find_encoding(path: Path, wanted: str) -> tuple[str, str, tuple[str, ...]]:
@@ -198,7 +200,7 @@ def utf16_without_mark(head: bytes) -> str:
 def not_utf8(path: Path) -> tuple[str, str, tuple[str, ...]]:
     """The encoding of a file that is not UTF-8 throughout: mostly UTF-8 all the same, or one byte per letter."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    good = bad = 0
+    good = bad = beyond_ascii = letters = 0
     undefined = False
     with path.open("rb") as file:
         while piece := file.read(PIECE):
@@ -206,9 +208,16 @@ def not_utf8(path: Path) -> tuple[str, str, tuple[str, ...]]:
             replaced = text.count("\ufffd")
             bad += replaced
             good += len(text) - len(text.encode("ascii", "ignore")) - replaced
+            beyond_ascii += len(piece.translate(None, delete=ASCII))
+            letters += len(piece) - len(piece.translate(None, delete=ASCII_LETTERS))
             undefined = undefined or any(byte in piece for byte in b"\x81\x8d\x8f\x90\x9d")
     if good > 10 * bad:
         return "utf-8", "replace", (f"{bad:,} characters are not UTF-8 and could not be read",)
+    if beyond_ascii > 0.3 * (beyond_ascii + letters):
+        raise UserError(
+            f"{path} is not UTF-8, and too few of its letters are Latin to guess; name its --encoding (for example "
+            "cp1251, gb18030, shift_jis, big5, euc-kr), or save it as UTF-8"
+        )
     codec = "latin-1" if undefined else "cp1252"
     remark = f"not UTF-8: read as {codec} (Western European); if letters come out wrong, name the right --encoding"
     return codec, "strict", (remark,)

@@ -328,6 +328,22 @@ def test_an_encoding_that_does_not_fit(tmp_path: Path, codec: str) -> None:
         understand(path, CsvSettings(encoding=codec))
 
 
+def test_chinese_is_read_in_its_encoding_and_never_as_western_european(tmp_path: Path) -> None:
+    rows = [(f"这部电影非常好看，第{n}次", "好坏"[n % 2]) for n in range(20)]
+    path = write(tmp_path / "mine.csv", [("评论", "标签"), *rows], encoding="gb18030")
+    assert "name its --encoding" in refusal(path)
+    assert pairs(run(path, tmp_path, "--encoding", "gb18030")) == Counter(rows)
+
+
+def test_some_bytes_of_another_encoding_do_not_spoil_the_rest(tmp_path: Path) -> None:
+    rows = [(f"Größe, Überfluß und Ärger, Nummer {n}", "ab"[n % 2]) for n in range(20)]
+    path = write(tmp_path / "mine.csv", [("text", "label"), *rows])
+    path.write_bytes(path.read_bytes() + "Größe 21,a\n".encode("cp1252"))
+    corpus, told = understand(path, CsvSettings())
+    assert [row.text for row in corpus.read(path)][:20] == [text for text, _ in rows]
+    assert "2 characters are not UTF-8 and could not be read" in told
+
+
 def test_a_rare_letter_far_down_decides_about_the_encoding(tmp_path: Path) -> None:
     rows = [(f"plain text number {n} of many", "ab"[n % 2]) for n in range(60_000)] + [("café très cher", "a")]
     path = write(tmp_path / "mine.csv", [("text", "label"), *rows], encoding="cp1252")

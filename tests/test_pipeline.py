@@ -108,6 +108,7 @@ def test_a_spreadsheet_of_forty_rows_ends_in_a_report_and_a_changed_one_is_notic
     assert "2 classes: 1 (20), 5 (20)" in done.stderr and "only 8 test documents" in done.stderr
     assert "$ python download.py" not in done.stdout
     assert "--min_count 2" in done.stdout and "--batch_size 8" in done.stdout  # chosen by size, printed like any flag
+    assert "8 test documents are few" in done.stdout
     assert "runs/Meine Filme-han on test" in done.stdout and "mean absolute error" in done.stdout
     source.write_bytes(table.replace("Nr. 7", "Nr. sieben").encode("cp1252"))
     again = run_all(tmp_path, "--until", "create_csv", dataset="Meine Filme")
