@@ -371,7 +371,7 @@ def checked_record(table: Table, record: Record, header: list[str] | None) -> Re
         fields = fields[:width]  # a spreadsheet's empty columns to the right
     if len(fields) < width or len(fields) > width:
         return record._replace(fields=[], problem=OTHER_CELLS)
-    return record._replace(fields=fields)
+    return record if fields is record.fields else record._replace(fields=fields)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

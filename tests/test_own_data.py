@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -342,6 +343,21 @@ def test_some_bytes_of_another_encoding_do_not_spoil_the_rest(tmp_path: Path) ->
     corpus, told = understand(path, CsvSettings())
     assert [row.text for row in corpus.read(path)][:20] == [text for text, _ in rows]
     assert "2 characters are not UTF-8 and could not be read" in told
+
+
+def test_memory_does_not_grow_with_the_texts(tmp_path: Path) -> None:
+    def peak(count: int) -> int:
+        rows = ((f"row {n} " + "some more words " * 40, "ab"[n % 2]) for n in range(count))
+        path = write(tmp_path / "mine.csv", [("text", "label"), *rows])
+        tracemalloc.start()
+        corpus, _ = understand(path, CsvSettings())
+        assert sum(1 for _ in corpus.read(path)) == count
+        result = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return result
+
+    peak(10)
+    assert peak(16_000) < peak(4_000) + 500_000  # 12,000 more texts are 7 MB; a sample of both is looked at closely
 
 
 def test_a_rare_letter_far_down_decides_about_the_encoding(tmp_path: Path) -> None:
