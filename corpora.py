@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from corpus_formats import MAX_TEXT_BYTES, Row, check_tar_gz, read_food, read_imdb, read_zhang
-from utils import DataPaths, UserError, dataset_name, human_size, read_json, sha256_of_file, sha256_of_json
+from utils import (
+    DATA_ENDINGS,
+    DataPaths,
+    UserError,
+    dataset_name,
+    human_size,
+    read_json,
+    sha256_of_file,
+    sha256_of_json,
+)
 
 SPLITS = ("train", "valid", "test", "unlabelled")
 CSV_COLUMNS = ("id", "split", "label", "rating", "text")
@@ -358,7 +367,9 @@ def find_corpus(name: str) -> Corpus:
         if corpus.name == name:
             return corpus
     known = ", ".join(corpus.name for corpus in CORPORA)
-    raise UserError(f"unknown data set {name!r}; the known ones are: {known}; {OWN_FORM}")
+    beside = [name + ending for ending in DATA_ENDINGS if Path(name + ending).is_file()]
+    meant = f"; did you mean {shlex.quote(beside[0])}?" if beside else ""
+    raise UserError(f"unknown data set {name!r}; the known ones are: {known}; {OWN_FORM}{meant}")
 
 
 def own_source(text: str, paths: DataPaths) -> Path | None:

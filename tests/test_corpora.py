@@ -51,6 +51,13 @@ def test_an_unknown_data_set_lists_the_known_ones() -> None:
         find_corpus("imdv")
 
 
+def test_a_file_without_its_ending_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my reviews.tsv").touch()
+    with pytest.raises(UserError, match=r"did you mean 'my reviews\.tsv'\?$"):
+        find_corpus("my reviews")
+
+
 def test_names_are_unique_and_lead_to_their_rows() -> None:
     assert [find_corpus(corpus.name) for corpus in CORPORA] == list(CORPORA)
 
