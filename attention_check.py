@@ -72,6 +72,8 @@ def texts_by_id(data: DataPaths, names: set[str]) -> dict[str, str]:
 
 def weights_by_document(scored: Scored) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Cuts a batch's flat weights into documents: word weights, words per sentence, sentence weights of each."""
+    if scored.word_weights is None or scored.sentence_weights is None:
+        raise ValueError("the model does not attend: there are no weights to cut")
     _, lengths, sentences = (vector.numpy() for vector in scored.batch.documents)
     sentence_ends = np.cumsum(sentences)
     word_ends = np.cumsum(lengths)[sentence_ends - 1]

@@ -5,6 +5,9 @@ A settings class is a frozen dataclass whose fields are made with :func:`setting
 * command-line flags (:func:`add_flags`, :func:`settings_from_flags`), spelled with underscores,
 * JSON to store beside the results (:func:`to_json`, :func:`from_json`), where a misspelt name is an error,
 * the difference between two sets of settings in words (:func:`differences`).
+
+The settings of all models stand side by side in :class:`ModelSettings`; :func:`model_settings_from_flags` takes those
+that the chosen model has and refuses the others.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
@@ -21,6 +25,10 @@ Settings = TypeVar("Settings")
 
 # What no setting may exceed, stated range or not: whole numbers reach TensorFlow and NumPy as 32-bit integers.
 LARGEST_INT = 2**31 - 1
+EMBEDDING_DIM = 200
+
+
+MODELS = ("han", "bilstm", "cnn")
 
 # How a verdict can be explained (explanations.py), in order of the time it takes.
 EXPLANATION_METHODS = ("attention", "gradient", "integrated_gradients", "leave_one_out")
@@ -32,11 +40,34 @@ def setting(
     choices: tuple[str, ...] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
+    check: Callable[[str], object] | None = None,
+    models: tuple[str, ...] = MODELS,
 ) -> Any:
-    """Declares one setting: a dataclass field that also knows its help text, its choices and its range (inclusive)."""
+    """Declares one setting: a dataclass field that knows its help text, choices or range (inclusive) and models.
+
+    ``check`` raises :class:`ValueError` for a text that is no value of this setting and says what is one.
+    """
     return dataclasses.field(
-        default=default, metadata={"help": help, "choices": choices, "min": minimum, "max": maximum}
+        default=default,
+        metadata={"help": help, "choices": choices, "min": minimum, "max": maximum, "check": check, "models": models},
     )
+
+
+def numbers_in(text: str) -> tuple[int, ...]:
+    """``"3,4,5"`` -> ``(3, 4, 5)``: different whole numbers from 1 to 20, with commas between them."""
+    parts = text.replace(" ", "").split(",")
+    numbers = tuple(int(part) for part in parts if part.isascii() and part.isdecimal())
+    if len(set(numbers)) < len(parts) or not all(1 <= number <= 20 for number in numbers):
+        raise ValueError("give different numbers from 1 to 20 with commas between them, for example 3,4,5")
+    return numbers
+
+
+def embeddings_source(text: str) -> tuple[str, str]:
+    """``"glove:FILE"`` -> ``("glove", "FILE")``; ``"word2vec"`` and ``"random"`` have no file."""
+    method, _, file = text.partition(":")
+    if text not in {"word2vec", "random"} and not (method == "glove" and file):
+        raise ValueError("choose from word2vec, random, glove:FILE")
+    return method, file
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -71,22 +102,38 @@ class TextSettings:
     splitter_documents: int = setting(3000, "training documents that Punkt learns abbreviations from", minimum=0)
     embeddings: str = setting(
         "word2vec",
-        "initial word vectors: word2vec trained on the training and unlabelled text, or random",
-        choices=("word2vec", "random"),
+        "initial word vectors: word2vec, trained on the training and unlabelled text; glove:FILE, looked up in a text "
+        "file of GloVe or word2vec, .gz too, by the lower-cased word; or random",
+        check=embeddings_source,
     )
-    embedding_dim: int = setting(200, "size of a word vector", minimum=1)
+    embedding_dim: int = setting(
+        0, f"size of a word vector; 0: that of the glove file, {EMBEDDING_DIM} without one", minimum=0
+    )
     word2vec_epochs: int = setting(5, "passes of word2vec over the text", minimum=1)
     seed: int = setting(1, "seed of word vectors and of everything else drawn at random in this stage", minimum=0)
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The shape of the network (``han.py``); the paper has 50 units per direction and attention of 100."""
+    """The shape of the network (``han.py``, ``baselines.py``). A setting belongs to all models or to those it names.
 
-    cell: str = setting("gru", "recurrent cell at both levels", choices=("gru", "lstm"))
-    word_units: int = setting(100, "units per direction of the word encoder", minimum=1)
-    sentence_units: int = setting(100, "units per direction of the sentence encoder", minimum=1)
-    attention_dim: int = setting(200, "size of the attention's hidden layer and context vectors", minimum=1)
+    The paper has 50 units per direction and attention of 100; Kim (2014) has the three filter widths and 100 filters.
+    """
+
+    cell: str = setting("gru", "recurrent cell at both levels", choices=("gru", "lstm"), models=("han",))
+    pooling: str = setting(
+        "attention",
+        "how words become a sentence and sentences a document: the paper's HN-ATT, HN-AVE, HN-MAX",
+        choices=("attention", "mean", "max"),
+        models=("han",),
+    )
+    word_units: int = setting(100, "units per direction of the word encoder", minimum=1, models=("han", "bilstm"))
+    sentence_units: int = setting(100, "units per direction of the sentence encoder", minimum=1, models=("han",))
+    attention_dim: int = setting(
+        200, "size of the attention's hidden layer and context vectors", minimum=1, models=("han",)
+    )
+    filter_widths: str = setting("3,4,5", "words in a window of the convolutions", check=numbers_in, models=("cnn",))
+    filters: int = setting(100, "filters of each width", minimum=1, models=("cnn",))
 
 
 @dataclass(frozen=True)
@@ -100,8 +147,9 @@ class TrainingSettings:
     decay: str = setting("cosine", "how the learning rate falls after warm-up", choices=("cosine", "linear", "none"))
     max_grad_norm: float = setting(5.0, "clip the gradient's global norm to this", minimum=0)
     dropout_keep_proba: float = setting(
-        0.5, "share of units kept by dropout on words, sentences and document", minimum=0.01, maximum=1
+        0.5, "share of units kept by dropout on words, sentences and document (cnn: document)", minimum=0.01, maximum=1
     )
+    freeze_embeddings: bool = setting(False, "leave the word vectors as serialize_data.py made them")
     word_dropout: float = setting(0.0, "share of words replaced by <unk> in training", minimum=0, maximum=0.99)
     l2: float = setting(0.0, "weight of the sum of squared weight matrices (embedding left out) in the loss", minimum=0)
     evaluate_every: int = setting(0, "steps between validations; 0: twice an epoch", minimum=0)
@@ -142,16 +190,66 @@ def add_flags(
         )
 
 
+def add_model_flag(parser: argparse.ArgumentParser, help: str) -> None:
+    """Adds ``--model``, by which every script finds the run."""
+    parser.add_argument("--model", default=MODELS[0], choices=MODELS, help=f"{help} (default: {MODELS[0]})")
+
+
 def flag_help(field: dataclasses.Field[Any]) -> str:
-    """The help text of a flag, its default at the end."""
-    default = f" (default: {field.default})" if field.default != "" else ""
-    return f"{field.metadata['help']}{default}".replace("%", "%%")
+    """The help text of a flag, at its end the models that have it, if not all have, and its default."""
+    models = field.metadata["models"]
+    notes = [] if models == MODELS else [", ".join(models)]
+    notes += [f"default: {field.default}"] if field.default != "" else []
+    return (f"{field.metadata['help']} ({'; '.join(notes)})" if notes else field.metadata["help"]).replace("%", "%%")
 
 
 def settings_from_flags(settings_class: type[Settings], arguments: argparse.Namespace) -> Settings:
     """Picks the settings of one class out of parsed flags and checks their ranges."""
     names = [field.name for field in dataclasses.fields(settings_class)]  # type: ignore[arg-type]
     return checked(settings_class(**{name: getattr(arguments, name) for name in names}))
+
+
+def model_settings_from_flags(arguments: argparse.Namespace) -> ModelSettings:
+    """The settings of the model ``arguments.model``.
+
+    Args:
+        arguments: Parsed flags that hold only those settings that were given (``add_flags`` with ``unset=True``).
+
+    Raises:
+        UserError: One was given that this model does not have, or a value out of range.
+    """
+    for field in dataclasses.fields(ModelSettings):
+        if hasattr(arguments, field.name) and not has_setting(arguments.model, field.name):
+            raise UserError(
+                f"--{field.name} has no meaning for --model {arguments.model}, it belongs to "
+                f"{' and '.join(field.metadata['models'])}; leave it out, or choose another --model"
+            )
+    return given_settings(ModelSettings, arguments)
+
+
+def given_settings(settings_class: type[Settings], arguments: argparse.Namespace) -> Settings:
+    """The settings of one class out of flags of which only those that were given are there; the rest by default."""
+    names = [field.name for field in dataclasses.fields(settings_class)]  # type: ignore[arg-type]
+    return checked(settings_class(**{name: getattr(arguments, name) for name in names if hasattr(arguments, name)}))
+
+
+def has_setting(model: str, name: str) -> bool:
+    """Whether a setting means anything to a model; those of data and of training do to every one."""
+    fields = {field.name: field for field in dataclasses.fields(ModelSettings)}
+    return name not in fields or model in fields[name].metadata["models"]
+
+
+def model_settings_to_json(model: str, settings: ModelSettings) -> dict[str, Any]:
+    """The settings that this model has."""
+    return {name: value for name, value in to_json(settings).items() if has_setting(model, name)}
+
+
+def model_title(model: str, settings: ModelSettings) -> str:
+    """What the field calls such a network: ``HAN-GRU``, ``HN-AVE-GRU``, ``HN-MAX-LSTM``, ``BiLSTM``, ``CNN``."""
+    if model == "han":
+        name = {"attention": "HAN", "mean": "HN-AVE", "max": "HN-MAX"}[settings.pooling]
+        return f"{name}-{settings.cell.upper()}"
+    return {"bilstm": "BiLSTM", "cnn": "CNN"}[model]
 
 
 def checked(settings: Settings) -> Settings:
@@ -161,6 +259,11 @@ def checked(settings: Settings) -> Settings:
         check_range(field.name, value, field.metadata["min"], field.metadata["max"])
         if field.metadata["choices"] and value not in field.metadata["choices"]:
             raise UserError(f"--{field.name} {value!r} is unknown; choose from {', '.join(field.metadata['choices'])}")
+        if field.metadata["check"]:
+            try:
+                field.metadata["check"](value)
+            except ValueError as error:
+                raise UserError(f"--{field.name} {value!r} is unknown; {error}") from error
     return settings
 
 

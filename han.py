@@ -43,7 +43,8 @@ class Attended(NamedTuple):
 
     Attributes:
         logits: float32 [B, C].
-        word_weights: float32 [N], adding up to 1 within each sentence.
+        word_weights: float32 [N], adding up to 1 within each sentence. What a weight is depends on the pooling: see
+            :class:`AttentionPooling`, :class:`MeanPooling`, :class:`MaxPooling`.
         sentence_weights: float32 [S], adding up to 1 within each document.
         document_vectors: float32 [B, D], what the last layer classifies.
     """
@@ -125,11 +126,63 @@ def compiled_attention(elements: Tensor, lengths: Tensor, own: list[Tensor], kee
     return differentiable(elements, *own)
 
 
+class MeanPooling(keras.layers.Layer):
+    """The mean of each segment: every element has the same weight (HN-AVE in Yang et al. 2016)."""
+
+    def call(self, elements: Tensor, lengths: Tensor, keep: bool = False) -> tuple[Tensor, Tensor]:
+        """Pools segments; arguments and results as for :meth:`AttentionPooling.call`."""
+        segment = tf.repeat(tf.range(tf.size(lengths)), lengths)
+        weights = tf.gather(1 / tf.cast(lengths, tf.float32), segment)
+        pooled = tf.math.segment_sum(tf.cast(elements, tf.float32) * weights[:, tf.newaxis], segment)
+        return tf.cast(pooled, elements.dtype), weights
+
+
+class MaxPooling(keras.layers.Layer):
+    """The maximum of each unit over each segment (HN-MAX in Yang et al. 2016).
+
+    An element's weight is the share of the units whose maximum it holds; a maximum that several hold is divided.
+    """
+
+    def call(self, elements: Tensor, lengths: Tensor, keep: bool = False) -> tuple[Tensor, Tensor]:
+        """Pools segments; arguments and results as for :meth:`AttentionPooling.call`."""
+        segment = tf.repeat(tf.range(tf.size(lengths)), lengths)
+        pooled = tf.math.segment_max(elements, segment)
+        holds = tf.cast(tf.equal(elements, tf.gather(pooled, segment)), tf.float32)
+        shares = holds / tf.gather(tf.math.segment_sum(holds, segment), segment)
+        return pooled, tf.stop_gradient(tf.reduce_mean(shares, axis=1))
+
+
+def pooling_layer(settings: ModelSettings, inputs: int, seed: int, compiled: bool, **arguments: Any) -> Any:
+    """The layer that ``--pooling`` names; arguments as for :class:`AttentionPooling`."""
+    if settings.pooling == "attention":
+        return AttentionPooling(inputs, settings.attention_dim, seed, compiled, **arguments)
+    return {"mean": MeanPooling, "max": MaxPooling}[settings.pooling](**arguments)
+
+
 def segment_softmax(scores: Tensor, segment: Tensor) -> Tensor:
     """Softmax within each segment. ``scores``: float32 [N]; ``segment``: int32 [N], ascending. Returns float32 [N]."""
     highest = tf.stop_gradient(tf.math.segment_max(scores, segment))
     exponentials = tf.exp(scores - tf.gather(highest, segment))
     return exponentials / tf.gather(tf.math.segment_sum(exponentials, segment), segment)
+
+
+def add_embeddings(
+    model: Any, size: int, dim: int, seed: int, start: np.ndarray | None = None, frozen: bool = False
+) -> Any:
+    """Gives a model its word vectors, a weight float32 [size, dim].
+
+    Args:
+        model: A Keras model.
+        size: V.
+        dim: E.
+        seed: Of the random values, uniform in +-0.05, where there is no ``start``.
+        start: float32 [size, dim].
+        frozen: Training leaves them alone: no gradient, no optimiser state.
+    """
+    initializer = (
+        keras.initializers.RandomUniform(-0.05, 0.05, seed) if start is None else keras.initializers.Constant(start)
+    )
+    return model.add_weight((size, dim), initializer, trainable=not frozen, name="embeddings", autocast=False)
 
 
 class HAN(keras.Model):
@@ -141,11 +194,12 @@ class HAN(keras.Model):
         vocabulary_size: V.
         embedding_dim: E.
         classes: C.
-        settings: Cell, units and attention size.
+        settings: Cell, pooling, units and attention size.
         dropout: Share of values dropped on word embeddings, sentence vectors and the document vector in training.
         word_dropout: Share of words replaced by ``<unk>`` in training.
         seed: Of the initial weights.
         embeddings: float32 [V, E] to start from; small random values without it.
+        freeze_embeddings: Leave the word vectors as they are.
         padded: Run the recurrent layers padded through ``keras.layers`` (for GPUs) instead of packed.
         dtype: ``"float32"`` or ``"mixed_bfloat16"``.
     """
@@ -160,29 +214,23 @@ class HAN(keras.Model):
         word_dropout: float = 0.0,
         seed: int = 0,
         embeddings: np.ndarray | None = None,
+        freeze_embeddings: bool = False,
         padded: bool = False,
         dtype: str = "float32",
     ) -> None:
         super().__init__(dtype=dtype, name="han")
         self.dropout, self.word_dropout = dropout, word_dropout
-        start = (
-            keras.initializers.RandomUniform(-0.05, 0.05, seed)
-            if embeddings is None
-            else keras.initializers.Constant(embeddings)
-        )
-        self.embeddings = self.add_weight((vocabulary_size, embedding_dim), start, name="embeddings", autocast=False)
+        self.embeddings = add_embeddings(self, vocabulary_size, embedding_dim, seed, embeddings, freeze_embeddings)
         words, sentences = 2 * settings.word_units, 2 * settings.sentence_units
         self.word_encoder = BidirectionalEncoder(
             settings.cell, settings.word_units, embedding_dim, seed + 10, padded, name="word_encoder", dtype=dtype
         )
-        self.word_attention = AttentionPooling(
-            words, settings.attention_dim, seed + 20, not padded, name="word_attention", dtype=dtype
-        )
+        self.word_attention = pooling_layer(settings, words, seed + 20, not padded, name="word_attention", dtype=dtype)
         self.sentence_encoder = BidirectionalEncoder(
             settings.cell, settings.sentence_units, words, seed + 30, padded, name="sentence_encoder", dtype=dtype
         )
-        self.sentence_attention = AttentionPooling(
-            sentences, settings.attention_dim, seed + 40, not padded, name="sentence_attention", dtype=dtype
+        self.sentence_attention = pooling_layer(
+            settings, sentences, seed + 40, not padded, name="sentence_attention", dtype=dtype
         )
         self.classifier = keras.layers.Dense(
             classes, kernel_initializer=keras.initializers.GlorotUniform(seed + 50), dtype="float32", name="classifier"
@@ -200,8 +248,8 @@ class HAN(keras.Model):
             for direction in (encoder.left_to_right, encoder.right_to_left):
                 for weight in ("kernel", "recurrent_kernel", "bias"):
                     weights[f"{level}_encoder/{direction.name}/{weight}"] = getattr(direction.cell, weight)
-            for weight in ("kernel", "bias", "context"):
-                weights[f"{level}_attention/{weight}"] = getattr(attention, weight)
+            for weight in attention.weights:  # mean and maximum have none
+                weights[f"{level}_attention/{weight.name}"] = weight
         return weights | {"classifier/kernel": self.classifier.kernel, "classifier/bias": self.classifier.bias}
 
     def call(self, documents: Documents, training: bool = False, seed: Tensor | None = None) -> Tensor:

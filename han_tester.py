@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config import check_range
+from config import add_model_flag, check_range
 from devices import explain_memory, start_tensorflow
 from utils import (
     DataPaths,
@@ -60,7 +60,8 @@ def build_parser() -> Parser:
         help="val follows a trainer on the validation split; test evaluates the best checkpoint on the "
         "test split when training has ended (default: test)",
     )
-    parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
+    add_model_flag(parser, "which model's run, unless --run names it")
+    parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
     parser.add_argument(
         "--checkpoint", type=Path, help="evaluate this checkpoint now, whether or not training has ended"
     )
@@ -94,7 +95,7 @@ def main(arguments: argparse.Namespace) -> int:
         check_range(name, getattr(arguments, name), least)
     from run_folder import RunFolder, follow_checkpoints
 
-    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset))
+    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     wait_for(
         run.exists,
         f"no run in {run.path} yet; waiting {WAIT_FOR_RUN_SECONDS:.0f} s for a trainer to begin it",
@@ -172,7 +173,7 @@ class Result:
         evaluation: The metrics.
         probabilities: float32 [documents, C].
         labels: int32 [documents].
-        sentence_focus: float32 [documents], largest sentence weight of each document.
+        sentence_focus: float32 [documents], largest sentence weight of each document; ``None`` without attention.
         unknown_words: Share of words that are ``<unk>``.
         cut_words: Share of words cut off when the records were made.
         evidence: What :func:`attention_check.evidence_score` found, where the data set knows its evidence.
@@ -182,7 +183,7 @@ class Result:
     evaluation: Evaluation
     probabilities: np.ndarray
     labels: np.ndarray
-    sentence_focus: np.ndarray
+    sentence_focus: np.ndarray | None
     unknown_words: float
     cut_words: float
     evidence: dict[str, float] | None
@@ -244,11 +245,13 @@ class Tester:
         size, classes = len(self.split), len(self.config.class_names)
         probabilities = np.zeros((size, classes), np.float32)
         focus, top = np.zeros(size, np.float32), np.zeros(size, np.int64)
+        attends = hasattr(self.model, "attend")
         unknown = words = 0
         for scored in score_batches(self.model, self.split, self.arguments.evaluation_batch_words):
             numbers, (tokens, _, sentences) = scored.batch.numbers, scored.batch.documents
             probabilities[numbers] = scored.probabilities
-            focus[numbers], top[numbers] = strongest_sentence(scored.sentence_weights, sentences.numpy())
+            if scored.sentence_weights is not None:
+                focus[numbers], top[numbers] = strongest_sentence(scored.sentence_weights, sentences.numpy())
             unknown += int((tokens.numpy() == UNKNOWN_ID).sum())
             words += int(tokens.shape[0])
         labels = self.split.index["label"].astype(np.int32)
@@ -258,10 +261,10 @@ class Tester:
             evaluate(probabilities, labels, self.config.class_names),
             probabilities,
             labels,
-            focus,
+            focus if attends else None,
             unknown / words,
             counts["cut_words"] / (counts["words"] + counts["cut_words"]),
-            evidence_score(top, self.deciding) if self.deciding else None,
+            evidence_score(top, self.deciding) if attends and self.deciding else None,
         )
         self.write(result)
         return result
@@ -305,7 +308,8 @@ class Tester:
             "dataset": self.config.dataset,
             "split": self.split.name,
             "architecture": self.config.architecture,
-            "cell": self.config.model.cell,
+            "title": self.config.title(),
+            "cell": self.config.to_json()["model"].get("cell"),
             "seed": self.config.training.seed,
             "step": progress.step,
             "checkpoint": result.checkpoint.path.name,
@@ -372,7 +376,8 @@ class Tester:
         """The whole report on standard output, with the most telling documents if they were asked for."""
         from evaluation import format_report
 
-        heading = f"{self.run.path} on {self.split.name}, weights of step {result.checkpoint.progress.step}"
+        step = result.checkpoint.progress.step
+        heading = f"{self.run.path} on {self.split.name}: {self.config.title()}, weights of step {step}"
         text = "\n" + format_report(result.evaluation, heading, result.unknown_words, result.cut_words) + "\n"
         if result.evidence:
             text += (
@@ -402,6 +407,11 @@ class Tester:
         from attention_check import attended_texts
         from shading import render, shade, supports_colour
 
+        if result.sentence_focus is None:
+            log.info(
+                "no document to show: a %s attends to nothing; explain.py tells what moved it", self.config.title()
+            )
+            return
         names = self.config.class_names
         numbers = most_telling(result, self.split, self.arguments.show_documents)
         if not numbers:

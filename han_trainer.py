@@ -1,7 +1,8 @@
-"""Trains a Hierarchical Attention Network on serialised records, with validation, checkpoints and exact resume.
+"""Trains a Hierarchical Attention Network, or a network to compare it with, on serialised records.
 
     python han_trainer.py --run_type train
     nohup python3 han_trainer.py --run_type "train" >> train.out &
+    python han_trainer.py --run_type train --model cnn
 
 Killed at any instant, the same command goes on from the last checkpoint and, on a CPU, ends with the same weights, bit
 for bit: the order of documents is a pure function of (seed, epoch), dropout of (seed, step).
@@ -20,7 +21,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config import ModelSettings, TrainingSettings, add_flags, check_range, settings_from_flags
+from config import (
+    ModelSettings,
+    TrainingSettings,
+    add_flags,
+    add_model_flag,
+    check_range,
+    model_settings_from_flags,
+    settings_from_flags,
+)
 from devices import explain_memory, start_tensorflow
 from distributed import ALONE, Alone, meet_workers
 from utils import (
@@ -49,8 +58,8 @@ if TYPE_CHECKING:
 
 EVALUATIONS_PER_EPOCH = 2
 LESS_MEMORY = (
-    "lower --batch_size (in validation --evaluation_batch_words) or --word_units, --sentence_units and "
-    "--attention_dim, and run the same command again"
+    "lower --batch_size (in validation --evaluation_batch_words) or the flags that size the network, for example "
+    "--word_units, and run the same command again"
 )
 
 
@@ -59,7 +68,8 @@ def build_parser() -> Parser:
     parser = Parser(prog="han_trainer.py", description=__doc__)
     parser.add_argument("--dataset", default="imdb", type=dataset_name, help="name of the data set (default: imdb)")
     parser.add_argument("--run_type", default="train", choices=("train",), help="what to do (default: train)")
-    parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
+    add_model_flag(parser, "network to train: han, or bilstm or cnn to compare it with")
+    parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
     parser.add_argument("--restart", action="store_true", help="put an existing run aside and begin anew")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
@@ -95,7 +105,7 @@ def build_parser() -> Parser:
         default=600.0,
         help="seconds to wait for the other machines that TF_CONFIG names (default: 600)",
     )
-    add_flags(parser, ModelSettings)
+    add_flags(parser, ModelSettings, unset=True)
     add_flags(parser, TrainingSettings)
     return parser
 
@@ -103,14 +113,14 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> int:
     """Trains until the last epoch or early stopping; returns the exit code."""
     check_intervals(arguments)
-    model_settings = settings_from_flags(ModelSettings, arguments)
+    model_settings = model_settings_from_flags(arguments)
     training_settings = settings_from_flags(TrainingSettings, arguments)
     from records import verify_records
     from run_folder import RunFolder
 
     records = DataPaths(arguments.dataset, arguments.data_dir).records
     manifest = verify_records(records)
-    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset))
+    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     config = run_config(arguments, model_settings, training_settings, records, manifest)
     check_splits(records, config)
     agreed = {**config.flat(), "evaluation_batch_words": arguments.evaluation_batch_words}
@@ -203,7 +213,7 @@ def run_config(
     vocabulary_size, embedding_dim = map(int, embeddings.shape)
     return RunConfig(
         arguments.dataset,
-        "han",
+        arguments.model,
         model,
         training,
         tuple(names),
@@ -328,6 +338,8 @@ class Trainer:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            self.train_split.close()
+            self.valid_split.close()
         self.finish(reason)
         if self.workers.is_chief:
             draw_training(self.run, self.config.class_names, self.progress.step)
@@ -348,21 +360,22 @@ class Trainer:
 
     def announce(self) -> None:
         """Says what is about to be trained, and from where."""
-        weights = sum(math.prod(weight.shape) for weight in self.model.trainable_variables)
+        from run_folder import weights_by_layer
+
+        layers = weights_by_layer(self.model)
         settings = self.config.training
         log.info(
-            "run %s: HAN (%s), %s weights, of them %s in word vectors; %s training and %s validation documents; "
-            "%d epochs of %d steps on the %s",
+            "run %s: %s; %s training and %s validation documents; %d epochs of %d steps on the %s",
             self.run.path,
-            self.config.model.cell.upper(),
-            f"{weights:,}",
-            f"{self.config.vocabulary_size * self.config.embedding_dim:,}",
+            self.config.title(),
             f"{len(self.train_split):,}",
             f"{len(self.valid_split):,}",
             settings.num_epochs,
             self.steps_per_epoch,
             self.device.upper(),
         )
+        parts = ", ".join(f"{name} {count:,}" for name, count in layers.items())
+        log.info("%s weights: %s", f"{sum(layers.values()):,}", parts)
         if self.progress.step:
             log.info("going on from step %d of epoch %d", self.progress.step, self.progress.epoch + 1)
 

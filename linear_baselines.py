@@ -288,7 +288,8 @@ def tested_networks(runs_dir: Path, dataset: str, names: Sequence[str]) -> Itera
     for file in sorted(runs_dir.glob("*/results.jsonl")):
         rows = [row for row in read_jsonl(file) if (row.get("dataset"), row.get("split")) == (dataset, "test")]
         if rows and "system" not in rows[-1] and list(rows[-1]["class_names"]) == list(names):
-            yield {**rows[-1], "system": f"{rows[-1]['architecture'].upper()} in {file.parent}"}
+            title = rows[-1].get("title") or rows[-1]["architecture"].upper()
+            yield {**rows[-1], "system": f"{title} in {file.parent}"}
 
 
 def comparison(rows: list[dict[str, Any]]) -> Iterator[str]:

@@ -26,7 +26,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from config import CsvSettings, ModelSettings, TextSettings, TrainingSettings, add_flags
+from config import (
+    CsvSettings,
+    ModelSettings,
+    TextSettings,
+    TrainingSettings,
+    add_flags,
+    add_model_flag,
+    embeddings_source,
+    given_settings,
+    has_setting,
+    model_settings_from_flags,
+)
 from corpora import find_corpus, own_source, sha256_of_source
 from utils import (
     DataPaths,
@@ -94,7 +105,8 @@ def build_parser() -> Parser:
     parser.add_argument("--source", help="archive to use instead of the publisher's: a file or another address")
     parser.add_argument("--sha256", help="hash that the archive must have")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run (default: test)")
-    parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
+    add_model_flag(parser, "network to train: han, or bilstm or cnn to compare it with")
+    parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to train (default: auto)")
@@ -111,6 +123,7 @@ def left_out(settings_class: type) -> frozenset[str]:
 
 def main(arguments: argparse.Namespace) -> int:
     """Runs the stages; returns the exit code of the one that failed, or 0."""
+    refuse_settings(arguments)
     paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
     memory = paths.folder / "run_all.json"
     for stage in stages(arguments, paths):
@@ -122,10 +135,9 @@ def main(arguments: argparse.Namespace) -> int:
             break
     if arguments.until == "test":
         tell_few(read_json(paths.csv_manifest)["splits"])
-        print(
-            f"\nNext:    tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1\n"
-            f"         python han_tester.py {shlex.join(run_flags(arguments))} --show_documents 10"
-        )
+        print(f"\nNext:    tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1")
+        if arguments.model == "han":
+            print(f"         python han_tester.py {shlex.join(run_flags(arguments))} --show_documents 10")
     return 0
 
 
@@ -139,6 +151,13 @@ def tell_few(splits: dict[str, Any]) -> None:
         )
 
 
+def refuse_settings(arguments: argparse.Namespace) -> None:
+    """Refuses at once what a later stage would refuse when others have done their work."""
+    model_settings_from_flags(arguments)
+    for settings_class in (CsvSettings, TextSettings, TrainingSettings):
+        given_settings(settings_class, arguments)
+
+
 def advice(code: int) -> str:
     """What to do when a stage has ended with ``code``; one that was killed could not say it itself."""
     if code in KILLED:
@@ -150,7 +169,7 @@ def advice(code: int) -> str:
 
 def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     """Yields the stages in order, each when the one before has run: its inputs are there by then."""
-    run = run_path(arguments.runs_dir, arguments.run, paths.dataset)
+    run = run_path(arguments.runs_dir, arguments.run, paths.dataset, arguments.model)
     data = folder_flags(arguments.data_dir)
     source, dataset = own_source(arguments.dataset, paths), arguments.dataset
     if source:
@@ -160,6 +179,8 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         yield download_stage(arguments, paths)
         inputs = [find_corpus(arguments.dataset).source_file(paths.raw)]
     binary = [] if arguments.binary is None else [str(arguments.binary)]
+    vectors = [Path(file) for file in [embeddings_source(getattr(arguments, "embeddings", "random"))[1]] if file]
+    shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if arguments.model == "han" else []  # the others do not attend
     yield Stage(
         "create_csv",
         ["create_csv.py", dataset, *binary, *given(CsvSettings, arguments), *data],
@@ -172,7 +193,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     yield Stage(
         "serialize_data",
         ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *data],
-        [paths.csv, paths.labels],
+        [paths.csv, paths.labels, *vectors],
         [paths.manifest],
         flag(arguments, "workers"),
     )
@@ -192,7 +213,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     )
     yield Stage(
         "test",
-        ["han_tester.py", "--run_type", "test", *where, "--show_documents", str(SHOWN_DOCUMENTS)],
+        ["han_tester.py", "--run_type", "test", *where, *shown],
         [paths.manifest, run / "best.safetensors"],
         [run / "results.jsonl"],
         report=run / "report-test.txt",
@@ -219,7 +240,7 @@ def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
     splits = read_json(paths.csv_manifest)["splits"]
     suited = SUITED.get(paths.dataset) or settings_for(splits["train"]["documents"])
     for name, value in suited.items():
-        if not hasattr(arguments, name):
+        if not hasattr(arguments, name) and has_setting(arguments.model, name):
             setattr(arguments, name, value)
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import shlex
 import shutil
@@ -34,7 +35,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from config import ModelSettings, TrainingSettings, differences, from_json, to_json
+from config import (
+    MODELS,
+    ModelSettings,
+    TrainingSettings,
+    differences,
+    from_json,
+    model_settings_to_json,
+    model_title,
+    to_json,
+)
 from utils import FORMAT_VERSION, UserError, atomic_write, is_locked, log, read_json, sha256_of_json, write_json
 
 TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json")
@@ -46,7 +56,7 @@ class RunConfig:
 
     Attributes:
         dataset: Name of the data set.
-        architecture: ``han``.
+        architecture: ``han``, ``bilstm`` or ``cnn``.
         model: Shape of the network.
         training: How it is trained.
         class_names: In order of the labels.
@@ -65,13 +75,15 @@ class RunConfig:
     records_sha256: str
 
     def to_json(self) -> dict[str, Any]:
-        """A nested dictionary."""
-        return asdict(self)
+        """A nested dictionary; of the model's settings those that this model has."""
+        return {**asdict(self), "model": model_settings_to_json(self.architecture, self.model)}
 
     @classmethod
     def from_json(cls, value: dict[str, Any], source: str) -> RunConfig:
         """Rebuilds the configuration; a name that does not belong is an error naming it and ``source``."""
         try:
+            if value["architecture"] not in MODELS:
+                raise UserError(f"{source}: unknown model {value['architecture']!r}; known: {', '.join(MODELS)}")
             return cls(
                 **{
                     **value,
@@ -83,10 +95,15 @@ class RunConfig:
         except (TypeError, KeyError) as error:
             raise UserError(f"{source} is not a run configuration of this version ({error})") from error
 
+    def title(self) -> str:
+        """What the field calls the network, for example ``HAN-GRU``."""
+        frozen = ", frozen word vectors" if self.training.freeze_embeddings else ""
+        return model_title(self.architecture, self.model) + frozen
+
     def flat(self) -> dict[str, Any]:
         """All settings side by side, for :func:`config.differences`."""
         value = self.to_json()
-        return {**value, **to_json(self.model), **to_json(self.training), "model": None, "training": None}
+        return {**value, **value["model"], **to_json(self.training), "model": None, "training": None}
 
 
 @dataclass
@@ -465,18 +482,32 @@ def step_of(checkpoint: Path) -> int:
 # The model
 
 
+def weights_by_layer(model: Any) -> dict[str, int]:
+    """How many numbers each layer holds, in the order of ``named_weights()``."""
+    counts: dict[str, int] = {}
+    for name, weight in model.named_weights().items():
+        layer = name.split("/")[0]
+        counts[layer] = counts.get(layer, 0) + math.prod(weight.shape)
+    return counts
+
+
 def build_model(config: RunConfig, embeddings: np.ndarray | None = None, padded: bool = False) -> Any:
     """Builds the network that a configuration describes; TensorFlow is imported here.
+
+    What every network offers: ``model(documents, training, seed)`` -> logits float32 [B, C], ``named_weights()``,
+    ``embeddings``, ``document_vectors(documents)`` and the ``classifier`` that makes logits of those vectors. One that
+    attends, and only such a one, also has ``attend(documents, training, seed)`` -> :class:`han.Attended`.
 
     Args:
         config: Of the run.
         embeddings: float32 [V, E] to start from.
         padded: Use the padded (cuDNN) path: on a GPU.
     """
+    from baselines import CNN, BiLSTM
     from han import HAN
 
     training = config.training
-    return HAN(
+    return {"han": HAN, "bilstm": BiLSTM, "cnn": CNN}[config.architecture](
         config.vocabulary_size,
         config.embedding_dim,
         len(config.class_names),
@@ -485,6 +516,7 @@ def build_model(config: RunConfig, embeddings: np.ndarray | None = None, padded:
         word_dropout=training.word_dropout,
         seed=training.seed,
         embeddings=embeddings,
+        freeze_embeddings=training.freeze_embeddings,
         padded=padded,
         dtype="mixed_bfloat16" if training.mixed_precision else "float32",
     )

@@ -21,22 +21,27 @@ class Scored(NamedTuple):
     Attributes:
         batch: The documents.
         probabilities: float32 [B, C].
-        word_weights: float32 [N].
-        sentence_weights: float32 [S].
+        word_weights: float32 [N]; ``None`` from a model that does not attend.
+        sentence_weights: float32 [S]; ``None`` likewise.
     """
 
     batch: Batch
     probabilities: np.ndarray
-    word_weights: np.ndarray
-    sentence_weights: np.ndarray
+    word_weights: np.ndarray | None = None
+    sentence_weights: np.ndarray | None = None
 
 
 def scoring_function(model: Any) -> Any:
-    """The model's inference as one graph for batches of any size; made once per model."""
+    """The model's inference as one graph for batches of any size; made once per model.
+
+    It returns the probabilities and, of a model that attends, the weights of words and of sentences.
+    """
     if not hasattr(model, "_scoring_function"):
 
         @tf.function(input_signature=[Documents(VECTOR, VECTOR, VECTOR)], autograph=False)
         def score(documents: Documents) -> Any:
+            if not hasattr(model, "attend"):
+                return (tf.nn.softmax(model(documents)),)
             attended = model.attend(documents)
             return tf.nn.softmax(attended.logits), attended.word_weights, attended.sentence_weights
 

@@ -13,7 +13,7 @@ Each text is cut into words once, by all cores, in memory that does not grow wit
    on disk, and the vocabulary is fixed.
 4. *Records.* The workers translate the spools into final ids and write the shards. Shards are cut where chunks end, and
    chunks do not depend on the workers: the same CSV gives the same bytes on any number of cores.
-5. *Word vectors*, from the words of the training and the unlabelled texts.
+5. *Word vectors*, from the words of the training and the unlabelled texts, or from a published file.
 6. The manifest; then the new folder takes the place of the old one, which was left untouched until now.
 
 No network, no TensorFlow.
@@ -48,7 +48,15 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from config import TextSettings, add_flags, check_range, settings_from_flags, to_json
+from config import (
+    EMBEDDING_DIM,
+    TextSettings,
+    add_flags,
+    check_range,
+    embeddings_source,
+    settings_from_flags,
+    to_json,
+)
 from corpora import SPLITS, CsvRow, command_line, read_csv
 from data_processing import (
     SPLITTER_FILE,
@@ -85,7 +93,7 @@ from utils import (
     sync_folder,
     write_json,
 )
-from word_vectors import random_vectors, train_word2vec, write_part
+from word_vectors import look_up, random_vectors, train_word2vec, vector_size, write_part
 
 LABELLED_SPLITS = ("train", "valid", "test")
 CORPUS_SPLITS = ("train", "unlabelled")  # word vectors never see a text of the others
@@ -162,6 +170,7 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[st
     if not paths.csv.is_file():
         raise UserError(f"{paths.csv} is not there; run first: {create_csv_command(paths)}")
     labels = read_labels(paths)
+    settings = with_embedding_dim(settings)
     refusal = f"another serialize_data.py is at work on {paths.folder}; wait until it has ended"
     with exclusive_lock(paths.folder / ".serialize_data.lock", refusal), new_folder(paths.records) as folder:
         spool = folder / "spool"
@@ -172,6 +181,22 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[st
         write_json(folder / MANIFEST_FILE, manifest)
     log.info("records are in %s", paths.records)
     return manifest
+
+
+def with_embedding_dim(settings: TextSettings) -> TextSettings:
+    """The settings with the size of the word vectors filled in: that of the file, or the usual one.
+
+    Raises:
+        UserError: There is no such file, or its vectors have another size than the one asked for.
+    """
+    _, file = embeddings_source(settings.embeddings)
+    size = vector_size(Path(file)) if file else settings.embedding_dim or EMBEDDING_DIM
+    if settings.embedding_dim not in {0, size}:
+        raise UserError(
+            f"--embedding_dim {settings.embedding_dim} does not fit {file}, whose vectors have {size} numbers; "
+            "leave the flag out, or take another file"
+        )
+    return dataclasses.replace(settings, embedding_dim=size)
 
 
 @contextlib.contextmanager
@@ -655,9 +680,9 @@ class Serializer:
         found = self.survey()
         processor = self.learn_to_split(found)
         spooled = self.spool_words(found)
-        vocabulary = self.fix_vocabulary(spooled)
+        vocabulary, counts = self.fix_vocabulary(spooled)
         splits = self.write_records(spooled, found)
-        embeddings = self.make_vectors(spooled, vocabulary)
+        embeddings = self.make_vectors(spooled, vocabulary, counts)
         show_documents(found.first, processor, vocabulary, self.labels)
         with atomic_write(self.folder / LABELS_FILE, newline="\n") as file:
             file.writelines(f"{label}\n" for label in self.labels)
@@ -709,8 +734,12 @@ class Serializer:
             raise UserError(f"{self.paths.csv} changed while it was read; run the same command again")
         return spooled
 
-    def fix_vocabulary(self, spooled: list[SpooledChunk]) -> Vocabulary:
-        """Step 3: the words of the training split that are frequent enough, and each worker's way to their ids."""
+    def fix_vocabulary(self, spooled: list[SpooledChunk]) -> tuple[Vocabulary, NDArray[np.int64]]:
+        """Step 3: the words of the training split that are frequent enough, and each worker's way to their ids.
+
+        Returns:
+            The vocabulary, and int64 [V] how often each of its words, ``<unk>`` too, stands in the training split.
+        """
         with timed("vocabulary") as said:
             by_generation: dict[str, list[SpooledChunk]] = {}
             for chunk in spooled:
@@ -724,7 +753,10 @@ class Serializer:
             vocabulary.save(self.folder / VOCABULARY_FILE)
             list(self.pool.map(functools.partial(translate_generation, folder=self.spool), by_generation))
             said.append(f"{len(vocabulary):,} of {different:,} words are seen at least {self.settings.min_count} times")
-        return vocabulary
+        count_of = dict(frequent)
+        counts = np.array([count_of.get(word, 0) for word in vocabulary.words], np.int64)
+        counts[UNKNOWN_ID] = sum(chunk.words for chunk in spooled if chunk.split == "train") - counts.sum()
+        return vocabulary, counts
 
     def write_records(self, spooled: list[SpooledChunk], found: Survey) -> dict[str, Any]:
         """Step 4: the shards and the index of each split; returns what the manifest says of the splits."""
@@ -752,22 +784,31 @@ class Serializer:
             log.info("%s", split_line(split, facts))
         return described
 
-    def make_vectors(self, spooled: list[SpooledChunk], vocabulary: Vocabulary) -> dict[str, Any]:
-        """Step 5: a first vector for each word of the vocabulary."""
+    def make_vectors(
+        self, spooled: list[SpooledChunk], vocabulary: Vocabulary, counts: NDArray[np.int64]
+    ) -> dict[str, Any]:
+        """Step 5: a first vector for each word of the vocabulary; returns what the manifest says of them."""
         size, settings = len(vocabulary), self.settings
+        method, file = embeddings_source(settings.embeddings)
         with timed("word vectors") as said:
-            if settings.embeddings == "random":
-                vectors, hits = random_vectors(size, settings.embedding_dim, settings.seed), 0
+            if method == "random":
+                vectors = random_vectors(size, settings.embedding_dim, settings.seed)
+                found = np.zeros(size, np.bool_)
+            elif method == "glove":
+                vectors, found = look_up(Path(file), vocabulary.words, settings.embedding_dim, settings.seed)
             else:
                 parts = self.write_corpus([chunk for chunk in spooled if chunk.split in CORPUS_SPLITS])
                 dim, epochs = settings.embedding_dim, settings.word2vec_epochs
-                vectors, hits = train_word2vec(parts, size, dim, epochs, settings.seed, self.workers)
-            with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as file:
-                np.save(file, vectors)
+                vectors, found = train_word2vec(parts, size, dim, epochs, settings.seed, self.workers)
+            with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as output:
+                np.save(output, vectors)
+            hits, share = int(found.sum()), float(counts[found].sum() / max(counts.sum(), 1))
             said.append(
-                f"{settings.embeddings}: {hits:,} words hit, {size - 1 - hits:,} missed (random), <pad> is zero"
+                f"{method}: {hits:,} of {size - 1:,} words hit ({hits / (size - 1):.1%}), {share:.1%} of the running "
+                f"words of the training split; the others are random, <pad> is zero"
             )
-        return {"method": settings.embeddings, "hits": hits, "misses": size - 1 - hits}
+        described = {"method": method, "hits": hits, "misses": size - 1 - hits, "share_of_running_words": share}
+        return {**described, "file": describe_vector_file(Path(file))} if file else described
 
     def write_corpus(self, chunks: list[SpooledChunk]) -> list[Path]:
         """The text that word vectors are learnt from, in parts, each of chunks from everywhere in the corpus.
@@ -781,6 +822,11 @@ class Serializer:
         kept = [(path, portion) for path, portion in zip(paths, portions, strict=True) if portion]
         list(self.pool.map(functools.partial(write_corpus_part, folder=self.spool), kept))
         return [path for path, _ in kept]
+
+
+def describe_vector_file(path: Path) -> dict[str, str]:
+    """Name and hash of a published file, for the manifest."""
+    return {"name": path.name, "sha256": sha256_of_file(path)}
 
 
 def write_corpus_part(task: tuple[Path, list[SpooledChunk]], folder: Path) -> None:

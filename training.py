@@ -50,7 +50,7 @@ def train_step(
     """One optimiser step on one batch: forward, backward, sum over the workers, clipping, update.
 
     Args:
-        model: With ``attend(documents, training, seed)`` and ``trainable_variables``.
+        model: ``model(documents, training, seed)`` -> logits, with ``trainable_variables``; ``attend`` if it attends.
         optimizer: A Keras optimiser, built.
         documents: The batch.
         labels: int32 [B].
@@ -60,24 +60,24 @@ def train_step(
         share: float32 scalar, the share of the joint batch that ``documents`` are.
 
     Returns:
-        Dictionary of float32 scalars: loss, accuracy, gradient_norm and the two attention entropies.
+        Dictionary of float32 scalars: loss, accuracy, gradient_norm and, of a model that attends, the two attention
+        entropies.
     """
     with tf.GradientTape() as tape:
-        attended = model.attend(documents, training=True, seed=seed)
-        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, attended.logits))
+        attended = model.attend(documents, training=True, seed=seed) if hasattr(model, "attend") else None
+        logits = attended.logits if attended else model(documents, training=True, seed=seed)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
         total = loss
         if settings.l2:
             matrices = [w for name, w in model.named_weights().items() if "kernel" in name]
             total += settings.l2 * tf.add_n([tf.reduce_sum(tf.square(w.value)) for w in matrices])
     variables = [variable.value for variable in model.trainable_variables]
     gradients = tape.gradient(total, variables)
-    right = tf.equal(tf.argmax(attended.logits, axis=1, output_type=tf.int32), labels)
-    report = {
-        "loss": loss,
-        "accuracy": tf.reduce_mean(tf.cast(right, tf.float32)),
-        "word_attention_entropy": entropy(attended.word_weights, documents.words_per_sentence),
-        "sentence_attention_entropy": entropy(attended.sentence_weights, documents.sentences_per_document),
-    }
+    right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+    report = {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
+    if attended:
+        report["word_attention_entropy"] = entropy(attended.word_weights, documents.words_per_sentence)
+        report["sentence_attention_entropy"] = entropy(attended.sentence_weights, documents.sentences_per_document)
     # From here on the gradient is the joint batch's: rows of a sparse one are those that any worker touched.
     gradients, report = workers.add_up(gradients, report, share)
     norm = tf.linalg.global_norm(gradients)

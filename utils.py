@@ -94,10 +94,10 @@ class DataPaths:
         return self.records / "manifest.json"
 
 
-def run_path(runs_dir: Path, run: str | None, dataset: str) -> Path:
-    """The folder of a run: ``<runs_dir>/<dataset>-han`` unless ``--run`` names another."""
+def run_path(runs_dir: Path, run: str | None, dataset: str, model: str = "han") -> Path:
+    """The folder of a run: ``<runs_dir>/<dataset>-<model>`` unless ``--run`` names another."""
     plain_name("dataset", dataset)
-    return runs_dir / (f"{dataset}-han" if run is None else plain_name("run", run))
+    return runs_dir / (f"{dataset}-{model}" if run is None else plain_name("run", run))
 
 
 DATA_ENDINGS = (
@@ -142,8 +142,9 @@ def folder_flags(data_dir: Path, runs_dir: Path | None = None) -> list[str]:
 
 def run_flags(arguments: argparse.Namespace) -> list[str]:
     """The flags by which trainer and tester find the same data and run, from the parsed flags of any script."""
+    model = [] if arguments.model == "han" else ["--model", arguments.model]
     named = ["--run", arguments.run] if arguments.run else []
-    return ["--dataset", arguments.dataset, *named, *folder_flags(arguments.data_dir, arguments.runs_dir)]
+    return ["--dataset", arguments.dataset, *model, *named, *folder_flags(arguments.data_dir, arguments.runs_dir)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""First word vectors: skip-gram with negative sampling, trained on the corpus itself, or small random numbers.
+"""First word vectors: skip-gram with negative sampling, trained on the corpus itself; a published file; or random.
 
 Skip-gram with negative sampling: Mikolov, Sutskever, Chen, Corrado and Dean, *Distributed Representations of Words and
 Phrases and their Compositionality*, NIPS 2013. For each word and each neighbour within a window the product of their
@@ -25,6 +25,8 @@ Layer 1 of the house: no TensorFlow.
 from __future__ import annotations
 
 import contextlib
+import gzip
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -64,6 +66,88 @@ def random_vectors(words: int, dim: int, seed: int) -> Floats:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# A published file
+
+
+def vector_size(path: Path) -> int:
+    """Size of the vectors in a text file of GloVe or word2vec, from its first line.
+
+    Raises:
+        UserError: There is no such file, or it is another kind of file.
+    """
+    with lines_of(path) as lines:
+        fields = next(lines, b"").split()
+    if len(fields) == 2 and all(field.isdigit() for field in fields):
+        return int(fields[1])
+    if len(fields) < 2 or not all(is_number(field) for field in fields[1:]):
+        raise UserError(f"{path} is no text file of GloVe or word2vec: its first line is not a word and numbers")
+    return len(fields) - 1
+
+
+def look_up(path: Path, words: Sequence[str], dim: int, seed: int) -> tuple[Floats, NDArray[np.bool_]]:
+    """Vectors from a text file of GloVe, or of word2vec with its header line; ``.gz`` too. The file streams by.
+
+    Args:
+        path: The file; each line is a word and ``dim`` numbers, with spaces between them.
+        words: The vocabulary; the first two, ``<pad>`` and ``<unk>``, are not looked up.
+        dim: E.
+        seed: Of the vectors of words that are not in the file.
+
+    Returns:
+        float32 [V, E], row by row the words, and bool [V], which of them were found. Of a word that the file holds
+        twice the first vector counts.
+
+    Raises:
+        UserError: There is no such file, or a line is damaged or cut short.
+    """
+    vectors, found = random_vectors(len(words), dim, seed), np.zeros(len(words), np.bool_)
+    wanted = {word.encode(): number for number, word in enumerate(words) if number > 1}
+    with lines_of(path) as lines:
+        for number, line in enumerate(lines, start=1):
+            line = line.rstrip()
+            spaces = line.count(b" ")
+            if number == 1 and spaces == 1 and dim > 1:
+                continue  # word2vec's header
+            if spaces < dim:
+                raise UserError(f"{path}, line {number}: {dim} numbers are expected, and there are {max(spaces, 0)}")
+            place = wanted.get(line[: line.index(b" ")])
+            # More spaces than numbers: the word itself holds some, and none of ours does.
+            if place is None or found[place] or spaces > dim:
+                continue
+            try:
+                vectors[place] = [float(field) for field in line.split(b" ")[1:]]
+            except ValueError as error:
+                raise UserError(f"{path}, line {number} does not hold a word and {dim} numbers ({error})") from error
+            found[place] = True
+    if not np.isfinite(vectors).all():
+        raise UserError(f"{path} holds numbers that are not finite; take another file")
+    return vectors, found
+
+
+@contextlib.contextmanager
+def lines_of(path: Path) -> Iterator[Iterator[bytes]]:
+    """The lines of a file, unpacked if it is one of gzip; trouble on the way is a :class:`UserError` that names it."""
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as lines:
+            yield iter(lines)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no file {path}; give its path: --embeddings glove:FILE") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path} is cut short or damaged ({error}); download it again") from error
+
+
+def is_number(field: bytes) -> bool:
+    """Whether ``float`` can read it."""
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The corpus: parts, of which one at a time is in memory
 
 
@@ -97,7 +181,7 @@ def count_words(parts: Sequence[Path], vocabulary_size: int) -> NDArray[np.int64
 
 def train_word2vec(
     parts: Sequence[Path], vocabulary_size: int, dim: int, epochs: int, seed: int, workers: int = 1
-) -> tuple[Floats, int]:
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Trains skip-gram vectors on a corpus.
 
     Args:
@@ -109,14 +193,14 @@ def train_word2vec(
         workers: Threads; they change the time and not a bit of the result.
 
     Returns:
-        float32 [V, E], row by row the words of the vocabulary, and the number of words that were trained. The others,
+        float32 [V, E], row by row the words of the vocabulary, and bool [V], which of them were trained. The others,
         ``<unk>`` among them, are small random numbers, and ``<pad>`` is zero.
     """
     counts = count_words(parts, vocabulary_size)
     vectors = random_vectors(vocabulary_size, dim, seed)
     seen = counts > 0
     if not seen.any():
-        return vectors, 0
+        return vectors, seen
     generator = np.random.default_rng([seed, 0])
     model = SkipGram(
         inputs=(generator.random((vocabulary_size, dim), np.float32) - np.float32(0.5)) / np.float32(dim),
@@ -134,7 +218,7 @@ def train_word2vec(
     if not np.isfinite(model.inputs).all():
         raise UserError("word2vec ran away (its vectors are not finite); run again with --embeddings random")
     vectors[seen] = model.inputs[seen]
-    return vectors, int(np.count_nonzero(seen))
+    return vectors, seen
 
 
 def kept_share(counts: NDArray[np.int64]) -> Floats:

@@ -27,6 +27,7 @@ MARKED = re.compile(r"(?P<begin><!-- results:(?P<task>[\w-]+) -->\n).*?(?P<end><
 KEPT = (
     "dataset",
     "architecture",
+    "title",
     "cell",
     "seed",
     "step",
@@ -74,7 +75,7 @@ def kept_row(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "task": f"{row['dataset']}-{classes}",
         **({"system": row["system"]} if "system" in row else {}),
-        **{name: row[name] for name in KEPT},
+        **{name: row.get(name) for name in KEPT},
         "command": row["trained"]["command"],
         "commit": row["trained"]["commit"],
         "time": row["trained"]["time"],
@@ -84,7 +85,7 @@ def kept_row(row: dict[str, Any]) -> dict[str, Any]:
 
 def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
     """Two rows with the same key are the same experiment, of which the later one stands; published ones are others."""
-    return "source" in row, row["task"], row.get("system"), row.get("architecture"), row.get("cell"), row.get("seed")
+    return "source" in row, row["task"], name_of(row), row.get("seed")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -115,7 +116,8 @@ def name_of(row: dict[str, Any]) -> str:
     """The system of a row: a published one by its name, one that was run here by its name or its network."""
     if "system" in row:
         return str(row["system"]) if "source" in row else f"{row['system']}, run here"
-    return f"**{row['architecture'].upper()}-{row['cell'].upper()}, this project**"
+    title = row.get("title") or f"{row['architecture']}-{row['cell']}".upper()  # rows of before there were others
+    return f"**{title}, this project**"
 
 
 def mean(group: list[dict[str, Any]], name: str) -> float:

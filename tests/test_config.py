@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from typing import Any, get_type_hints
 
 import pytest
 
-from config import CsvSettings, ModelSettings, TextSettings, TrainingSettings, check_range, checked
-from utils import UserError
+from config import (
+    MODELS,
+    CsvSettings,
+    ModelSettings,
+    TextSettings,
+    TrainingSettings,
+    add_flags,
+    add_model_flag,
+    check_range,
+    checked,
+    embeddings_source,
+    from_json,
+    model_settings_from_flags,
+    model_settings_to_json,
+    model_title,
+    numbers_in,
+)
+from utils import Parser, UserError
 
 CLASSES = (CsvSettings, TextSettings, ModelSettings, TrainingSettings)
 NUMBERS = [
@@ -30,6 +47,56 @@ def test_every_numeric_setting_has_bounds(settings: Any, name: str, value: float
 @pytest.mark.parametrize("settings", CLASSES)
 def test_defaults_are_within_bounds(settings: Any) -> None:
     assert checked(settings()) == settings()
+
+
+def parsed(*flags: str) -> argparse.Namespace:
+    parser = Parser()
+    add_model_flag(parser, "network")
+    add_flags(parser, ModelSettings, unset=True)
+    return parser.parse_args(flags)
+
+
+def test_a_model_takes_its_own_settings_and_refuses_those_of_others() -> None:
+    assert model_settings_from_flags(parsed()) == ModelSettings()
+    assert model_settings_from_flags(parsed("--model", "cnn", "--filters", "7")) == ModelSettings(filters=7)
+    with pytest.raises(UserError, match="--cell has no meaning for --model bilstm, it belongs to han"):
+        model_settings_from_flags(parsed("--model", "bilstm", "--cell", "gru"))  # given, though it is the default
+    with pytest.raises(UserError, match="--word_units has no meaning for --model cnn, it belongs to han and bilstm"):
+        model_settings_from_flags(parsed("--model", "cnn", "--word_units", "3"))
+    own = {model: set(model_settings_to_json(model, ModelSettings())) for model in MODELS}
+    assert own["bilstm"] == {"word_units"} and own["cnn"] == {"filter_widths", "filters"}
+    assert set.union(*own.values()) == {field.name for field in dataclasses.fields(ModelSettings)}
+
+
+def test_networks_have_the_names_of_the_field() -> None:
+    titles = [
+        model_title("han", ModelSettings()),
+        model_title("han", ModelSettings(pooling="mean")),
+        model_title("han", ModelSettings(pooling="max", cell="lstm")),
+        model_title("bilstm", ModelSettings()),
+        model_title("cnn", ModelSettings()),
+    ]
+    assert titles == ["HAN-GRU", "HN-AVE-GRU", "HN-MAX-LSTM", "BiLSTM", "CNN"]
+
+
+@pytest.mark.parametrize("widths", ["", "3,", "3,3", "0", "21", "a", "3;4", "-3"])
+def test_filter_widths_are_different_small_numbers(widths: str) -> None:
+    assert numbers_in("3, 4,5") == (3, 4, 5)
+    with pytest.raises(UserError, match=r"--filter_widths .* is unknown; give different numbers from 1 to 20"):
+        checked(ModelSettings(filter_widths=widths))
+
+
+@pytest.mark.parametrize("source", ["glove", "glove:", "fasttext:x", "Random", ""])
+def test_embeddings_come_from_known_sources(source: str) -> None:
+    assert embeddings_source("glove:/a:b/c.gz") == ("glove", "/a:b/c.gz")
+    with pytest.raises(UserError, match=r"--embeddings .* is unknown; choose from word2vec, random, glove:FILE"):
+        checked(TextSettings(embeddings=source))
+
+
+def test_a_setting_declared_after_the_file_was_written_has_its_default() -> None:
+    assert from_json(ModelSettings, {"cell": "lstm"}, "x") == ModelSettings(cell="lstm")
+    with pytest.raises(UserError, match="x: unknown setting sell in ModelSettings"):
+        from_json(ModelSettings, {"sell": "lstm"}, "x")
 
 
 def test_check_range_includes_its_ends() -> None:

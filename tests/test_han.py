@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from config import ModelSettings
-from han import HAN, Documents, Dropout, segment_softmax
+from han import HAN, Documents, Dropout, MaxPooling, segment_softmax
 
 VOCABULARY, EMBEDDING, CLASSES = 31, 7, 3
 SETTINGS = {cell: ModelSettings(cell=cell, word_units=4, sentence_units=5, attention_dim=6) for cell in ("gru", "lstm")}
@@ -24,9 +26,10 @@ def batch(texts: list[list[list[int]]]) -> Documents:
     return Documents(*(tf.constant(vector, tf.int32) for vector in vectors))
 
 
-def model(cell: str = "gru", **arguments: object) -> HAN:
+def model(cell: str = "gru", pooling: str = "attention", **arguments: object) -> HAN:
     """A network with large random weights everywhere: biases and context vectors count."""
-    built = HAN(VOCABULARY, EMBEDDING, CLASSES, SETTINGS[cell], seed=1, **arguments)  # type: ignore[arg-type]
+    settings = replace(SETTINGS[cell], pooling=pooling)
+    built = HAN(VOCABULARY, EMBEDDING, CLASSES, settings, seed=1, **arguments)  # type: ignore[arg-type]
     generator = np.random.default_rng(11)
     for weight in built.named_weights().values():
         weight.assign(generator.normal(size=weight.shape, scale=0.6))
@@ -75,6 +78,14 @@ def numpy_encode(inputs: np.ndarray, weights: dict[str, np.ndarray], level: str,
     return np.concatenate(both, axis=1)
 
 
+def numpy_pooling(states: np.ndarray, pooling: str) -> tuple[np.ndarray, np.ndarray]:
+    """HN-AVE and HN-MAX; the weights of the maximum count, unit by unit, who holds it."""
+    if pooling == "mean":
+        return states.mean(axis=0), np.full(len(states), 1 / len(states))
+    holders = np.bincount(states.argmax(axis=0), minlength=len(states))
+    return states.max(axis=0), holders / states.shape[1]
+
+
 def numpy_attention(states: np.ndarray, weights: dict[str, np.ndarray], level: str) -> tuple[np.ndarray, np.ndarray]:
     """Equations 5 to 7 (words) and 8 to 10 (sentences)."""
     hidden = np.tanh(states @ weights[f"{level}_attention/kernel"] + weights[f"{level}_attention/bias"])
@@ -83,15 +94,20 @@ def numpy_attention(states: np.ndarray, weights: dict[str, np.ndarray], level: s
     return attention @ states, attention
 
 
-def numpy_han(text: list[list[int]], weights: dict[str, np.ndarray], cell: str) -> tuple[np.ndarray, list, np.ndarray]:
+def numpy_han(
+    text: list[list[int]], weights: dict[str, np.ndarray], cell: str, pooling: str = "attention"
+) -> tuple[np.ndarray, list, np.ndarray]:
+    def pool(states: np.ndarray, level: str) -> tuple[np.ndarray, np.ndarray]:
+        return numpy_attention(states, weights, level) if pooling == "attention" else numpy_pooling(states, pooling)
+
     vectors, word_weights = [], []
     for sentence in text:
         states = numpy_encode(weights["embeddings"][sentence], weights, "word", cell)
-        vector, attention = numpy_attention(states, weights, "word")
+        vector, attention = pool(states, "word")
         vectors.append(vector)
         word_weights.extend(attention)
     encoded = numpy_encode(np.array(vectors), weights, "sentence", cell)
-    vector, sentence_weights = numpy_attention(encoded, weights, "sentence")
+    vector, sentence_weights = pool(encoded, "sentence")
     return vector @ weights["classifier/kernel"] + weights["classifier/bias"], word_weights, sentence_weights
 
 
@@ -109,10 +125,30 @@ def test_forward_is_that_of_the_equations(cell: str, padded: bool) -> None:
     )
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_gradient_of_the_whole_network_is_the_numerical_one(cell: str) -> None:
+@pytest.mark.parametrize("pooling", ["mean", "max"])
+def test_other_poolings_are_those_of_the_equations(pooling: str) -> None:
+    settings = ModelSettings(pooling=pooling, word_units=4, sentence_units=5)
+    network = HAN(VOCABULARY, EMBEDDING, CLASSES, settings, seed=3)
+    weights = {name: weight.numpy().astype(np.float64) for name, weight in network.named_weights().items()}
+    assert not any("attention" in name for name in weights)
+    attended = network.attend(batch(TEXTS))
+    expected = [numpy_han(text, weights, "gru", pooling) for text in TEXTS]
+    np.testing.assert_allclose(attended.logits, [logits for logits, _, _ in expected], atol=1e-6)
+    np.testing.assert_allclose(attended.word_weights, np.concatenate([words for _, words, _ in expected]), atol=1e-6)
+    np.testing.assert_allclose(attended.sentence_weights, np.concatenate([w for *_, w in expected]), atol=1e-6)
+
+
+def test_equal_elements_share_the_weight_of_the_maximum() -> None:
+    elements = tf.constant([[1.0, 5], [1, 2], [0, 5], [7, 7]])
+    pooled, weights = MaxPooling()(elements, tf.constant([3, 1]))
+    np.testing.assert_allclose(pooled, [[1, 5], [7, 7]])
+    np.testing.assert_allclose(weights, [0.5, 0.25, 0.25, 1])
+
+
+@pytest.mark.parametrize(("cell", "pooling"), [("gru", "attention"), ("lstm", "attention"), ("gru", "max")])
+def test_gradient_of_the_whole_network_is_the_numerical_one(cell: str, pooling: str) -> None:
     """Along random directions in all weights at once, the loss changes as the gradient says."""
-    network, documents = model(cell), batch(TEXTS)
+    network, documents = model(cell, pooling=pooling), batch(TEXTS)
     labels = tf.constant([2, 0, 1])
     variables = [weight.value for weight in network.trainable_variables]
 

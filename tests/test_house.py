@@ -39,7 +39,7 @@ LAYERS = [
         "tables",
         "word_vectors",
     },
-    {"han", "input_pipeline", "training"},
+    {"baselines", "han", "input_pipeline", "training"},
     {"run_folder", "scoring", "attention_check", "predictor", "explanations", "faithfulness"},
     {
         "create_csv",
@@ -58,6 +58,7 @@ SCRIPTS = sorted(LAYERS[4] | LAYERS[5])
 READ_THE_SOURCE = {"create_csv", "download", "run_all"}  # these need the path of a person's own file, not its name
 # Imports within a layer that are meant; everything else points to a lower one.
 WITHIN = {
+    ("baselines", "han"),
     ("input_pipeline", "han"),
     ("corpora", "sample_corpus"),
     ("word_vectors", "data_processing"),
@@ -85,6 +86,7 @@ WITH_TENSORFLOW = {
     "schedules",
     "optimizers",
     "han",
+    "baselines",
     "input_pipeline",
     "scoring",
     "training",

@@ -37,7 +37,7 @@ from serialize_data import (
     survey,
     worker_pool,
 )
-from utils import DataPaths, UserError, exclusive_lock, read_json
+from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = TextSettings(min_count=2, max_words_per_sentence=12, max_sentences_per_document=9, splitter_documents=40,
@@ -154,7 +154,13 @@ def test_vocabulary_is_that_of_the_training_split_and_vectors_are_in_its_order(p
     vectors = np.load(paths.records / "embeddings.npy", allow_pickle=False)
     assert vectors.shape == (len(vocabulary), 6) == (manifest["vocabulary_size"], 6)
     assert vectors.dtype == np.float32 and not vectors[0].any() and vectors[1:].any(axis=1).all()
-    assert manifest["embeddings"] == {"method": "word2vec", "hits": len(vocabulary) - 2, "misses": 1}
+    share = 1 - manifest["splits"]["train"]["unknown_words"] / manifest["splits"]["train"]["words"]
+    assert manifest["embeddings"] == {
+        "method": "word2vec",
+        "hits": len(vocabulary) - 2,
+        "misses": 1,
+        "share_of_running_words": pytest.approx(share),
+    }
 
 
 def within_limits(paths: DataPaths, processor: Any) -> Counter[str]:
@@ -187,6 +193,32 @@ def test_random_vectors_need_no_unlabelled_text_and_leave_the_records_as_they_ar
     assert manifest["embeddings"]["method"] == "random"
     different = {name for name, content in contents(paths.records).items() if content != with_word2vec[name]}
     assert different == {"embeddings.npy", "manifest.json"}
+
+
+@pytest.mark.usefixtures("quick")
+def test_vectors_of_a_published_file_bring_their_size_and_their_hits(
+    paths: DataPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = paths.folder / "vectors.txt"
+    file.write_text("the 1 2 3 4\nelsewhere 5 6 7 8\n. -1 -2 -3 -4\n", encoding="utf-8")
+    settings = replace(SETTINGS, embeddings=f"glove:{file}", embedding_dim=0)
+    with caplog.at_level("INFO", logger="han"):
+        manifest = serialize(paths, settings, 1)
+    processor, vocabulary = load_text_processing(paths.records)
+    vectors = np.load(paths.records / "embeddings.npy", allow_pickle=False)
+    assert vectors.shape == (len(vocabulary), 4) and manifest["settings"]["embedding_dim"] == 4
+    np.testing.assert_array_equal(vectors[vocabulary.id("the")], [1, 2, 3, 4])
+    np.testing.assert_array_equal(vectors[vocabulary.id(".")], [-1, -2, -3, -4])
+    words = within_limits(paths, processor)
+    words["<unk>"] += 1  # the document without a word
+    share = (words["the"] + words["."]) / words.total()
+    described = manifest["embeddings"]
+    assert (described["hits"], described["misses"]) == (2, len(vocabulary) - 3)
+    assert described["share_of_running_words"] == pytest.approx(share)
+    assert described["file"] == {"name": "vectors.txt", "sha256": sha256_of_file(file)}
+    assert f"glove: 2 of {len(vocabulary) - 1} words hit" in caplog.text and f"{share:.1%} of the runn" in caplog.text
+    with pytest.raises(UserError, match=r"--embedding_dim 6 does not fit .*, whose vectors have 4 numbers"):
+        serialize(paths, replace(settings, embedding_dim=6), 1)
 
 
 @pytest.mark.usefixtures("quick")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,8 @@ import tensorflow as tf
 from helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
 
 import run_folder
-from config import ModelSettings, TrainingSettings
-from han_trainer import build_parser, run_config
+from config import ModelSettings, TrainingSettings, model_settings_to_json
+from han_trainer import Trainer, build_parser, main, run_config
 from run_folder import (
     Progress,
     RunConfig,
@@ -143,6 +145,48 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(
     assert [row["step"] for row in read_jsonl(resumed.steps)] == [
         row["step"] for row in read_jsonl(uninterrupted.steps)
     ]
+
+
+@pytest.mark.parametrize("model", ["han", "cnn"])
+def test_a_model_resumes_to_the_same_weights_and_frozen_vectors_stay(
+    model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process: stopped after 7 steps by what a full disk would raise, and gone on with."""
+    shape = {"han": ["--word_units", "3", "--sentence_units", "2"], "cnn": ["--filters", "4"]}[model]
+    flags = ["--dataset", "tiny", "--model", model, *shape, "--freeze_embeddings", "--data_dir", str(data),
+             "--batch_size", "8", "--num_epochs", "1", "--checkpoint_every", "3", "--device", "cpu"]  # fmt: skip
+    folders = [RunFolder(tmp_path / name / f"tiny-{model}") for name in ("whole", "broken")]
+
+    def arguments(run: RunFolder) -> argparse.Namespace:
+        return build_parser().parse_args([*flags, "--runs_dir", str(run.path.parent)])
+
+    assert main(arguments(folders[0])) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, "take_step", stop_after(7, Trainer.take_step))
+        with pytest.raises(OSError, match="the disk is full"):
+            main(arguments(folders[1]))
+    assert main(arguments(folders[1])) == 0
+    last = "step-00000012.safetensors"
+    one, other = (read_checkpoint(run.checkpoints / last) for run in folders)
+    assert one.weights_sha256 == other.weights_sha256
+    assert [value.tobytes() for value in one.optimizer] == [value.tobytes() for value in other.optimizer]
+    start = np.load(data / "tiny" / "records" / "embeddings.npy")
+    np.testing.assert_array_equal(one.weights["embeddings"], start)
+    assert start.shape not in {value.shape for value in one.optimizer}
+    kept = folders[0].config().to_json()["model"]
+    assert set(kept) == set(model_settings_to_json(model, ModelSettings()))
+
+
+def stop_after(steps: int, take_step: Any) -> Any:
+    """``take_step`` that fails when it has been called so many times."""
+    calls = iter(range(steps))
+
+    def limited(*arguments: Any) -> None:
+        if next(calls, None) is None:
+            raise OSError("the disk is full")
+        take_step(*arguments)
+
+    return limited
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(data: Path, uninterrupted: RunFolder, tmp_path: Path) -> None:

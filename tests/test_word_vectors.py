@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 import word_vectors
+from utils import UserError
 from word_vectors import (
     BLOCK_NEGATIVES,
     BLOCK_WORDS,
@@ -22,9 +24,11 @@ from word_vectors import (
     ascent,
     count_words,
     kept_share,
+    look_up,
     random_vectors,
     read_part,
     train_word2vec,
+    vector_size,
     write_part,
 )
 
@@ -42,6 +46,48 @@ def test_random_vectors_are_small_seeded_and_zero_for_padding() -> None:
     assert 0.04 < np.abs(vectors).max() <= 0.05
     np.testing.assert_array_equal(vectors, random_vectors(50, 7, seed=3))
     assert (vectors[1:] != random_vectors(50, 7, seed=4)[1:]).any()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A published file
+
+WORDS = ["<pad>", "<unk>", "the", "café", "rare", "."]
+GLOVE = "the 0.1 -0.2 3e-1\nof 1 1 1\n. . . 9 9 9\n. 4 5 6\ncafé 7 8 9\nthe 0 0 0\n<unk> 5 5 5\nThe 2 2 2\n"
+
+
+@pytest.mark.parametrize("header", ["", "8 3\n"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_vectors_are_looked_up_in_a_file_of_glove_or_of_word2vec(tmp_path: Path, header: str, packed: bool) -> None:
+    path = tmp_path / "vectors.txt"
+    content = (header + GLOVE).encode()
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert vector_size(path) == 3
+    vectors, found = look_up(path, WORDS, 3, seed=4)
+    assert found.tolist() == [False, False, True, True, False, True]
+    # The first of two vectors counts, "<unk>" is not looked up, ". . ." is another word than ".".
+    np.testing.assert_allclose(vectors[[2, 3, 5]], [[0.1, -0.2, 0.3], [7, 8, 9], [4, 5, 6]])
+    np.testing.assert_array_equal(vectors[[0, 1, 4]], random_vectors(6, 3, 4)[[0, 1, 4]])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no text file of GloVe or word2vec"),
+        (b"hello world\n", "no text file of GloVe or word2vec"),
+        (b"2 3\n\x00\x01binary\n\x07", "line 2: 3 numbers are expected, and there are 0"),
+        (b"the 1 2 3\nof 1 2\n", "line 2: 3 numbers are expected, and there are 2"),
+        (b"the 1 2 3\n. 1 x 3\n", "line 2 does not hold a word and 3 numbers"),
+        (b"the 1 2 nan\n", "not finite"),
+        (gzip.compress(GLOVE.encode() * 2000)[:-30], "cut short or damaged"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        look_up(path, WORDS, vector_size(path), seed=1)
+    with pytest.raises(UserError, match="there is no file"):
+        vector_size(tmp_path / "elsewhere.txt")
 
 
 def test_parts_leave_padding_and_unknown_words_out(tmp_path: Path) -> None:
@@ -167,9 +213,9 @@ def cosine(vectors: Any, one: int, other: int) -> float:
 
 
 def test_words_used_alike_get_vectors_alike(tmp_path: Path) -> None:
-    vectors, hits = train_word2vec(planted(tmp_path), 28, dim=12, epochs=8, seed=1)
+    vectors, trained = train_word2vec(planted(tmp_path), 28, dim=12, epochs=8, seed=1)
     assert vectors.shape == (28, 12) and vectors.dtype == np.float32
-    assert hits == 24  # of 28 rows: not <pad>, not <unk>, and not the two words that never occur
+    assert trained.sum() == 24  # of 28 rows: not <pad>, not <unk>, and not the two words that never occur
     assert min(cosine(vectors, 2, 3), cosine(vectors, 4, 5)) > 0.8
     assert max(cosine(vectors, 2, 4), cosine(vectors, 3, 5)) < 0.6
     assert not vectors[0].any()
@@ -194,6 +240,6 @@ def test_training_does_not_run_away_on_a_small_vocabulary(tmp_path: Path, words:
 
 def test_an_empty_corpus_gives_random_vectors(tmp_path: Path) -> None:
     path = make_part(tmp_path / "part.npz", [[1, 1], [1]])
-    vectors, hits = train_word2vec([path], 5, 4, 2, seed=1)
-    assert hits == 0
+    vectors, trained = train_word2vec([path], 5, 4, 2, seed=1)
+    assert not trained.any()
     np.testing.assert_array_equal(vectors, random_vectors(5, 4, 1))
