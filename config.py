@@ -140,22 +140,82 @@ class ModelSettings:
 class TrainingSettings:
     """How the network is trained (``han_trainer.py``)."""
 
+    optimizer: str = setting(
+        "adam", "adam, adamw (decoupled weight decay) or sgd (Nesterov momentum)", choices=("adam", "adamw", "sgd")
+    )
+    momentum: float = setting(0.9, "Nesterov momentum of sgd, beta_1 of adam and adamw", minimum=0, maximum=0.99)
+    weight_decay: float = setting(
+        0.01, "adamw: share of each weight, times the learning rate, that it loses per step", minimum=0
+    )
     batch_size: int = setting(64, "documents in a batch", minimum=1)
+    batch_words: int = setting(0, "most words in a batch, in place of --batch_size; 0: batches by documents", minimum=0)
+    bucket_by: str = setting(
+        "sentences",
+        "what the documents of a batch have in similar numbers",
+        choices=("sentences", "words", "none"),
+    )
+    max_sentences: int = setting(0, "training reads the first so many sentences of a document; 0: all", minimum=0)
+    max_words: int = setting(0, "training reads the first so many words of a sentence; 0: all", minimum=0)
     num_epochs: int = setting(3, "passes over the training split at most", minimum=1)
-    learning_rate: float = setting(0.002, "peak learning rate of Adam", minimum=0)
+    learning_rate: float = setting(0.002, "peak learning rate", minimum=0)
     warmup_steps: int = setting(100, "steps in which the learning rate rises linearly from zero", minimum=0)
     decay: str = setting("cosine", "how the learning rate falls after warm-up", choices=("cosine", "linear", "none"))
+    cycle: str = setting(
+        "none",
+        "cyclical learning rate in place of warm-up and decay (Smith 2017)",
+        choices=("none", "triangular", "triangular2", "exp_range"),
+    )
+    cycle_steps: int = setting(0, "steps of a whole cycle, up and down; 0: those of an epoch", minimum=0)
+    cycle_gamma: float = setting(0.999, "exp_range: factor per step on the height of a cycle", minimum=0.5, maximum=1)
+    min_learning_rate: float = setting(
+        0.0, "lowest learning rate of a cycle; 0: a tenth of --learning_rate, the highest", minimum=0
+    )
+    cycle_momentum: bool = setting(
+        False, "with --cycle: momentum from --max_momentum at the lowest rate to --min_momentum at the highest"
+    )
+    min_momentum: float = setting(0.85, "momentum at the highest learning rate of a cycle", minimum=0, maximum=0.99)
+    max_momentum: float = setting(0.95, "momentum at the lowest learning rate of a cycle", minimum=0, maximum=0.99)
     max_grad_norm: float = setting(5.0, "clip the gradient's global norm to this", minimum=0)
     dropout_keep_proba: float = setting(
         0.5, "share of units kept by dropout on words, sentences and document (cnn: document)", minimum=0.01, maximum=1
     )
     freeze_embeddings: bool = setting(False, "leave the word vectors as serialize_data.py made them")
     word_dropout: float = setting(0.0, "share of words replaced by <unk> in training", minimum=0, maximum=0.99)
-    l2: float = setting(0.0, "weight of the sum of squared weight matrices (embedding left out) in the loss", minimum=0)
+    l2: float = setting(
+        0.0,
+        "weight in the loss of the sum of all squared weights but biases; of the word vectors those of the batch count",
+        minimum=0,
+    )
+    label_smoothing: float = setting(
+        0.0, "share of the label that is spread evenly over all classes", minimum=0, maximum=0.9
+    )
+    class_weights: str = setting(
+        "none",
+        "balanced: a document weighs documents / (classes * documents of its class)",
+        choices=("none", "balanced"),
+    )
     evaluate_every: int = setting(0, "steps between validations; 0: twice an epoch", minimum=0)
     patience: int = setting(6, "stop after this many validations without a better one; 0: never", minimum=0)
     mixed_precision: bool = setting(False, "bfloat16 arithmetic, float32 weights")
     seed: int = setting(1, "seed of initial weights, order of documents and dropout", minimum=0)
+
+    def check_together(self) -> None:
+        """Raises :class:`UserError` for values that do not go together."""
+        if self.cycle == "none":
+            if self.cycle_momentum:
+                raise UserError("--cycle_momentum has no cycle to follow; give one: --cycle triangular")
+            return
+        if self.cycle_steps == 1:
+            raise UserError("--cycle_steps 1 cannot rise and fall; give at least 2, or 0 for an epoch")
+        if self.min_learning_rate > self.learning_rate:
+            raise UserError(
+                f"--min_learning_rate {self.min_learning_rate} is above --learning_rate {self.learning_rate}, which is "
+                "the highest of a cycle; lower the one or raise the other"
+            )
+        if self.cycle_momentum and self.min_momentum > self.max_momentum:
+            raise UserError(
+                f"--min_momentum {self.min_momentum} is above --max_momentum {self.max_momentum}; change one of them"
+            )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -253,7 +313,7 @@ def model_title(model: str, settings: ModelSettings) -> str:
 
 
 def checked(settings: Settings) -> Settings:
-    """Returns ``settings`` unchanged, or raises :class:`UserError` naming the first value outside its range."""
+    """Returns ``settings`` unchanged, or raises :class:`UserError` naming the first value that is not allowed."""
     for field in dataclasses.fields(settings):  # type: ignore[arg-type]
         value = getattr(settings, field.name)
         check_range(field.name, value, field.metadata["min"], field.metadata["max"])
@@ -264,6 +324,8 @@ def checked(settings: Settings) -> Settings:
                 field.metadata["check"](value)
             except ValueError as error:
                 raise UserError(f"--{field.name} {value!r} is unknown; {error}") from error
+    if isinstance(settings, TrainingSettings):
+        settings.check_together()
     return settings
 
 

@@ -209,6 +209,10 @@ class Tester:
         self.data = DataPaths(self.config.dataset, arguments.data_dir)
         self.manifest = verify_records(self.data.records)
         run.refuse_other_records(self.config, self.data.records, self.manifest)
+        if self.config.retraining and split_name == "valid":
+            raise UserError(
+                f"{run.path} was trained on the validation documents, too: they test nothing; use --run_type test"
+            )
         self.split: Split = Split(self.data.records, split_name)
         if not len(self.split):
             raise UserError(f"{self.data.records} has no documents in its {split_name} split")
@@ -314,7 +318,8 @@ class Tester:
             "step": progress.step,
             "checkpoint": result.checkpoint.path.name,
             "weights_sha256": result.checkpoint.weights_sha256,
-            "valid_accuracy": progress.best_accuracy,
+            "valid_accuracy": None if self.config.retraining else progress.best_accuracy,
+            "chosen": self.chosen(),
             **result.evaluation.to_json(),
             "unknown_words": result.unknown_words,
             "cut_words": result.cut_words,
@@ -322,6 +327,16 @@ class Tester:
             "trained": made,
             "tested": origin(),
         }
+
+    def chosen(self) -> str:
+        """How the weights of this run are chosen, in words."""
+        first = self.config.retraining
+        if first is None:
+            return "the best on validation"
+        return (
+            f"the last of a training on train and validation together, for the {first.epochs:.2f} epochs that "
+            f"validation chose in {first.run} (step {first.step}, validation accuracy {first.valid_accuracy:.2%})"
+        )
 
     def write_predictions(self, result: Result) -> None:
         """Writes ``predictions-<split>.csv``."""
@@ -379,6 +394,8 @@ class Tester:
         step = result.checkpoint.progress.step
         heading = f"{self.run.path} on {self.split.name}: {self.config.title()}, weights of step {step}"
         text = "\n" + format_report(result.evaluation, heading, result.unknown_words, result.cut_words) + "\n"
+        if self.config.retraining:
+            text += f"\nThe weights are {self.chosen()}.\n"
         if result.evidence:
             text += (
                 f"\nAttention's top sentence is one that decided in {result.evidence['precision']:.1%} of "

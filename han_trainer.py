@@ -3,6 +3,8 @@
     python han_trainer.py --run_type train
     nohup python3 han_trainer.py --run_type "train" >> train.out &
     python han_trainer.py --run_type train --model cnn
+    python han_trainer.py --run_type lr_range       where learning begins and ends: suggests learning rates
+    python han_trainer.py --run_type retrain        once more on train + validation, as long as a finished run was best
 
 Killed at any instant, the same command goes on from the last checkpoint and, on a CPU, ends with the same weights, bit
 for bit: the order of documents is a pure function of (seed, epoch), dropout of (seed, step).
@@ -11,6 +13,7 @@ for bit: the order of documents is a pure function of (seed, epoch), dropout of 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import shlex
 import signal
@@ -29,9 +32,11 @@ from config import (
     check_range,
     model_settings_from_flags,
     settings_from_flags,
+    to_json,
 )
 from devices import explain_memory, start_tensorflow
 from distributed import ALONE, Alone, meet_workers
+from tracking import check_installed
 from utils import (
     DataPaths,
     Parser,
@@ -55,8 +60,10 @@ if TYPE_CHECKING:
     from input_pipeline import Batch
     from run_folder import Progress, RunConfig, RunFolder
     from summaries import SummaryWriter
+    from tracking import WandbRun
 
 EVALUATIONS_PER_EPOCH = 2
+RUN_TYPES = ("train", "lr_range", "retrain")
 LESS_MEMORY = (
     "lower --batch_size (in validation --evaluation_batch_words) or the flags that size the network, for example "
     "--word_units, and run the same command again"
@@ -67,7 +74,7 @@ def build_parser() -> Parser:
     """The command line; every setting of the model and of training is a flag."""
     parser = Parser(prog="han_trainer.py", description=__doc__)
     parser.add_argument("--dataset", default="imdb", type=dataset_name, help="name of the data set (default: imdb)")
-    parser.add_argument("--run_type", default="train", choices=("train",), help="what to do (default: train)")
+    parser.add_argument("--run_type", default="train", choices=RUN_TYPES, help="what to do (default: train)")
     add_model_flag(parser, "network to train: han, or bilstm or cnn to compare it with")
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
     parser.add_argument("--restart", action="store_true", help="put an existing run aside and begin anew")
@@ -105,14 +112,37 @@ def build_parser() -> Parser:
         default=600.0,
         help="seconds to wait for the other machines that TF_CONFIG names (default: 600)",
     )
+    parser.add_argument(
+        "--wandb",
+        action="store_true",
+        help="send settings and curves to Weights and Biases, or keep them for it with WANDB_MODE=offline",
+    )
+    parser.add_argument("--wandb_project", default="han", help="name of the project there (default: han)")
+    add_range_flags(parser)
     add_flags(parser, ModelSettings, unset=True)
     add_flags(parser, TrainingSettings)
     return parser
 
 
+def add_range_flags(parser: Parser) -> None:
+    """The flags of the learning-rate range test."""
+    group = parser.add_argument_group("--run_type lr_range")
+    group.add_argument("--lr_min", type=float, default=1e-5, help="learning rate at the start (default: 1e-05)")
+    group.add_argument("--lr_max", type=float, default=1.0, help="learning rate at the end (default: 1)")
+    group.add_argument("--lr_steps", type=int, default=200, help="steps from the one to the other (default: 200)")
+    group.add_argument(
+        "--lr_scale",
+        choices=("exponential", "linear"),
+        default="exponential",
+        help="how the learning rate rises (default: exponential)",
+    )
+
+
 def main(arguments: argparse.Namespace) -> int:
     """Trains until the last epoch or early stopping; returns the exit code."""
     check_intervals(arguments)
+    if arguments.wandb:
+        check_installed()
     model_settings = model_settings_from_flags(arguments)
     training_settings = settings_from_flags(TrainingSettings, arguments)
     from records import verify_records
@@ -122,6 +152,12 @@ def main(arguments: argparse.Namespace) -> int:
     manifest = verify_records(records)
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     config = run_config(arguments, model_settings, training_settings, records, manifest)
+    if arguments.run_type == "lr_range":
+        return find_rates(run, config, records, arguments)
+    if arguments.run_type == "retrain":
+        config = retraining_config(run, config)
+        run = RunFolder(run.path.with_name(f"{run.path.name}-retrained"))
+        arguments.run = run.path.name  # from here on a run like any other
     check_splits(records, config)
     agreed = {**config.flat(), "evaluation_batch_words": arguments.evaluation_batch_words}
     with meet_workers(agreed, arguments.wait_for_workers) as workers:
@@ -176,6 +212,59 @@ def check_splits(records: Path, config: RunConfig) -> None:
         )
 
 
+def find_rates(run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace) -> int:
+    """Runs the learning-rate range test and writes what it found beside the run; returns the exit code."""
+    from lr_range import RangeTest, run_range_test, summary, write_outcome
+    from run_folder import RunFolder
+
+    test = RangeTest(arguments.lr_min, arguments.lr_max, arguments.lr_steps, arguments.lr_scale)
+    device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction)
+    with explain_memory(LESS_MEMORY):
+        outcome = run_range_test(config, records, device, test)
+    place = RunFolder(run.path.with_name(f"{run.path.name}-lr_range"))
+    if place.path.exists():
+        log.info("the result that was in %s is now in %s", place.path, place.put_aside())
+    write_outcome(place.path, outcome, config, test)
+    print(f"{summary(outcome, test)}\n\nWritten: {place.path}/lr_range.png, .csv, .json", flush=True)
+    return 0
+
+
+def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
+    """The configuration of a retraining: that of a finished run, and the epochs after which it was best.
+
+    Args:
+        first: The finished run.
+        asked: What flags and records ask for: a retraining leaves nothing to choose.
+
+    Raises:
+        UserError: The run is not finished, was made from other records, or a flag asks for another setting.
+    """
+    from run_folder import Retraining, read_checkpoint
+
+    if not first.finished.exists():
+        raise UserError(
+            f"{first.path} is not a finished run; train it first, then retrain with --run {first.path.name}"
+        )
+    config = first.config()
+    if config.retraining:
+        raise UserError(f"{first.path} was trained on validation already; retrain {config.retraining.run}")
+    if config.records_sha256 != asked.records_sha256:
+        raise UserError(f"the records are not what {first.path} was trained on; train it again with --restart")
+    for settings, wanted in ((config.model, asked.model), (config.training, asked.training)):
+        for name, value in to_json(wanted).items():
+            if value not in {getattr(settings, name), getattr(type(settings)(), name)}:
+                raise UserError(
+                    f"--{name} {value}: a retraining takes the settings of {first.path}, which has "
+                    f"{getattr(settings, name)}; leave the flag out, or train another --run"
+                )
+    best = read_checkpoint(first.best)
+    (row,) = (row for row in read_jsonl(first.history) if row["step"] == best.progress.step)
+    chosen = Retraining(
+        first.path.name, best.weights_sha256, best.progress.step, row["epoch"], best.progress.best_accuracy
+    )
+    return dataclasses.replace(config, retraining=chosen)
+
+
 def tester_command(arguments: argparse.Namespace) -> str:
     """What to type to test this run."""
     return shlex.join(["python", "han_tester.py", "--run_type", "test", *run_flags(arguments)])
@@ -185,6 +274,11 @@ def check_intervals(arguments: argparse.Namespace) -> None:
     """Refuses counts that make no sense."""
     for name in ("log_summaries_every", "checkpoint_every", "num_checkpoints", "evaluation_batch_words"):
         check_range(name, getattr(arguments, name), 1)
+    check_range("lr_steps", arguments.lr_steps, 20)
+    check_range("lr_min", arguments.lr_min, 1e-12)
+    check_range("lr_max", arguments.lr_max, 1e-12)
+    if arguments.lr_max <= arguments.lr_min:
+        raise UserError(f"--lr_max {arguments.lr_max} is not above --lr_min {arguments.lr_min}; give it a higher value")
     check_range("per_process_gpu_memory_fraction", arguments.per_process_gpu_memory_fraction, 0, 1)
     check_range("wait_for_workers", arguments.wait_for_workers, 1)
 
@@ -254,12 +348,18 @@ class Trainer:
     ) -> None:
         import numpy as np
 
-        from input_pipeline import Split
+        from input_pipeline import Epochs, Split
         from run_folder import Progress, build_model
 
+        settings = config.training
         self.run, self.config, self.device, self.arguments, self.workers = run, config, device, arguments, workers
-        self.train_split, self.valid_split = Split(records, "train"), Split(records, "valid")
-        self.steps_per_epoch = math.ceil(len(self.train_split) / config.training.batch_size)
+        names = "train+valid" if config.retraining else "train"
+        self.train_split = Split(records, names, settings.max_sentences, settings.max_words)
+        self.valid_split = None if config.retraining else Split(records, "valid")
+        self.epochs = Epochs(self.train_split.index, settings)
+        self.last_step = self.epochs.total_steps
+        if config.retraining:
+            self.last_step = self.epochs.step_after(config.retraining.epochs)
         embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
         self.model = build_model(config, embeddings, padded=self.device == "gpu")
         self.optimizer = self.build_optimizer()
@@ -286,35 +386,23 @@ class Trainer:
         return [*self.model.named_weights().values(), *self.optimizer.variables]
 
     def build_optimizer(self) -> Any:
-        """Adam on the run's learning-rate schedule, its state allocated."""
-        from optimizers import RowwiseAdam
-        from schedules import WarmupDecay
+        """The optimiser on the run's schedules of learning rate and momentum."""
+        from optimizers import build_optimizer
+        from schedules import momentum_schedule, rate_schedule
 
         settings = self.config.training
-        self.schedule = WarmupDecay(
-            settings.learning_rate, settings.warmup_steps, settings.num_epochs * self.steps_per_epoch, settings.decay
-        )
-        optimizer = RowwiseAdam(self.schedule)
-        optimizer.build(self.model.trainable_variables)
-        return optimizer
+        self.rate = rate_schedule(settings, self.epochs.total_steps, self.epochs.steps(0))
+        self.momentum = momentum_schedule(settings, self.epochs.steps(0))
+        return build_optimizer(settings, self.rate, self.momentum, self.model.trainable_variables)
 
     def compile_step(self) -> Any:
-        """:func:`train_step` of this model and optimiser as one graph for batches of any size."""
-        import tensorflow as tf
+        """The training step of this model and optimiser as one graph."""
+        from training import balanced_class_weights, compile_step
 
-        from han import Documents
-        from training import train_step
-
-        vector = tf.TensorSpec([None], tf.int32)
-        seed, share = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.float32)
-        signature = (Documents(vector, vector, vector), vector, seed, share)
-
-        @tf.function(input_signature=signature, autograph=False)
-        def step(documents: Any, labels: Any, seed: Any, share: Any) -> Any:
-            settings = self.config.training
-            return train_step(self.model, self.optimizer, documents, labels, seed, settings, self.workers, share)
-
-        return step
+        settings, weights = self.config.training, None
+        if settings.class_weights == "balanced":
+            weights = balanced_class_weights(self.train_split.index["label"], len(self.config.class_names))
+        return compile_step(self.model, self.optimizer, settings, weights, self.workers)
 
     def train(self) -> int:
         """Trains to the end of the run, or to a signal; returns the exit code."""
@@ -322,24 +410,29 @@ class Trainer:
         if self.workers.is_chief:
             forget_later_history(self.run, self.progress.step)
         previous = {number: signal.signal(number, self.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        self.tracker = self.start_tracking()
+        code = 1
         try:
             with (
                 self.summary_writer("train") as self.train_summaries,
                 self.summary_writer("valid") as self.valid_summaries,
             ):
                 reason = self.train_epochs()
+            code = 0
         except Interrupted:
+            code = 128 + self.stop_signal
             self.save()
             log.info(
                 "stopped by a signal at step %d, saved; the same command (without --restart) goes on from here",
                 self.progress.step,
             )
-            return 128 + self.stop_signal
+            return code
         finally:
+            if self.tracker:
+                self.tracker.finish(code)
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            self.train_split.close()
-            self.valid_split.close()
+            self.close()
         self.finish(reason)
         if self.workers.is_chief:
             draw_training(self.run, self.config.class_names, self.progress.step)
@@ -353,6 +446,20 @@ class Trainer:
             return SilentWriter()
         return SummaryWriter(self.run.tensorboard / split, resume_step=self.progress.step or None)
 
+    def start_tracking(self) -> WandbRun | None:
+        """The run on Weights and Biases, if it is asked for; the chief alone tells of it."""
+        if not self.arguments.wandb or not self.workers.is_chief:
+            return None
+        from tracking import WandbRun
+
+        return WandbRun(self.run.path, self.arguments.wandb_project, self.config.to_json())
+
+    def close(self) -> None:
+        """Closes the splits."""
+        self.train_split.close()
+        if self.valid_split is not None:
+            self.valid_split.close()
+
     def on_signal(self, number: int, frame: Any) -> None:
         """Remembers that a signal came; the step in progress is finished first. A second one ends it all."""
         self.stop_signal = number
@@ -365,17 +472,37 @@ class Trainer:
         layers = weights_by_layer(self.model)
         settings = self.config.training
         log.info(
-            "run %s: %s; %s training and %s validation documents; %d epochs of %d steps on the %s",
+            "run %s: %s; %s training and %s validation documents; %d epochs, %d steps on the %s",
             self.run.path,
             self.config.title(),
             f"{len(self.train_split):,}",
-            f"{len(self.valid_split):,}",
+            "no" if self.valid_split is None else f"{len(self.valid_split):,}",
             settings.num_epochs,
-            self.steps_per_epoch,
+            self.last_step,
             self.device.upper(),
         )
         parts = ", ".join(f"{name} {count:,}" for name, count in layers.items())
         log.info("%s weights: %s", f"{sum(layers.values()):,}", parts)
+        if self.config.retraining:
+            first = self.config.retraining
+            log.info(
+                "retraining on train and validation for %.2f epochs, after which %s was best (step %d, validation "
+                "accuracy %.2f%%)",
+                first.epochs,
+                first.run,
+                first.step,
+                100 * first.valid_accuracy,
+            )
+        if settings.max_sentences or settings.max_words:
+            words, documents = self.train_split.cut_shares()
+            log.info(
+                "in training --max_sentences %d and --max_words %d cut %.2f%% of the words, in %.2f%% of the "
+                "documents; validation and test read all",
+                settings.max_sentences,
+                settings.max_words,
+                100 * words,
+                100 * documents,
+            )
         if self.progress.step:
             log.info("going on from step %d of epoch %d", self.progress.step, self.progress.epoch + 1)
 
@@ -390,6 +517,8 @@ class Trainer:
         with self.progress_bar() as self.bar:
             while self.progress.epoch < settings.num_epochs:
                 for batch in self.remaining_batches():
+                    if self.config.retraining and self.progress.step == self.last_step:
+                        return "the chosen number of epochs is done"
                     self.take_step(batch)
                     if self.at_evaluation() and self.evaluate_and_remember():
                         return "early stopping"
@@ -402,7 +531,7 @@ class Trainer:
         from tqdm import tqdm
 
         return tqdm(
-            total=self.config.training.num_epochs * self.steps_per_epoch,
+            total=self.last_step,
             initial=self.progress.step,
             unit="step",
             disable=not sys.stderr.isatty(),
@@ -411,13 +540,10 @@ class Trainer:
 
     def remaining_batches(self) -> Iterator[Batch]:
         """The batches of the current epoch that have not been trained on yet, read ahead."""
-        from input_pipeline import read_ahead, training_batches
+        from input_pipeline import read_ahead
 
-        batches = training_batches(
-            self.train_split.index, self.config.training.batch_size, self.config.training.seed, self.progress.epoch
-        )
-        done = self.progress.step - self.progress.epoch * self.steps_per_epoch
-        return read_ahead(self.read_part, batches[done:])
+        done = self.progress.step - int(self.epochs.starts[self.progress.epoch])
+        return read_ahead(self.read_part, self.epochs.batches(self.progress.epoch)[done:])
 
     def read_part(self, numbers: np.ndarray) -> Batch:
         """This worker's part of a joint batch (all of it, where there is one worker), with the numbers of all."""
@@ -431,7 +557,7 @@ class Trainer:
         report = {name: float(value) for name, value in reported.items()}
         self.refuse_not_finite({"loss": report["loss"], "gradient's norm": report["gradient_norm"]})
         self.progress.step += 1
-        self.totals.add(len(batch.numbers), int(self.train_split.index["words"][batch.numbers].sum()), report)
+        self.totals.add(len(batch.numbers), int(self.epochs.index["words"][batch.numbers].sum()), report)
         self.bar.update()
         if self.progress.step % self.arguments.log_summaries_every == 0:
             self.summarise()
@@ -451,22 +577,32 @@ class Trainer:
         from training import StepTotals
 
         means = self.totals.means()
-        means["learning_rate"] = float(self.schedule(self.progress.step - 1))
+        means |= self.pace()
         self.totals = StepTotals()
         step = self.progress.step
         self.train_summaries.scalars(step, means)
         if self.workers.is_chief:
             append_jsonl(self.run.steps, {"step": step, **means})
+        if self.tracker:
+            self.tracker.scalars(step, "train", means)
         self.say(
-            "step %5d  epoch %.2f  loss %.4f  accuracy %.2f%%  gradient %.2f  rate %.6f  %.0f documents/s",
+            "step %5d  epoch %.2f  loss %.4f  accuracy %.2f%%  gradient %.2f  rate %.6f  momentum %.3f  "
+            "%.0f documents/s",
             step,
-            step / self.steps_per_epoch,
+            self.epochs.passed(step),
             means["loss"],
             100 * means["accuracy"],
             means["gradient_norm"],
             means["learning_rate"],
+            means["momentum"],
             means["documents_per_second"],
         )
+
+    def pace(self) -> dict[str, float]:
+        """Learning rate and momentum of the step taken last."""
+        step = self.progress.step - 1
+        momentum = self.config.training.momentum if self.momentum is None else float(self.momentum(step))
+        return {"learning_rate": float(self.rate(step)), "momentum": momentum}
 
     def say(self, message: str, *values: Any) -> None:
         """Logs a line without breaking the progress bar."""
@@ -476,13 +612,15 @@ class Trainer:
     def at_evaluation(self) -> bool:
         """Whether validation is due after this step: at the chosen interval, else twice an epoch; always at the end."""
         settings, step = self.config.training, self.progress.step
-        if step == settings.num_epochs * self.steps_per_epoch:
+        if self.config.retraining:
+            return False
+        if step == self.epochs.total_steps:
             return True
         if settings.evaluate_every:
             return step % settings.evaluate_every == 0
-        within_epoch = step - self.progress.epoch * self.steps_per_epoch
-        part = math.ceil(self.steps_per_epoch / EVALUATIONS_PER_EPOCH)
-        return within_epoch % part == 0 or within_epoch == self.steps_per_epoch
+        steps = self.epochs.steps(self.progress.epoch)
+        within_epoch = step - int(self.epochs.starts[self.progress.epoch])
+        return within_epoch % math.ceil(steps / EVALUATIONS_PER_EPOCH) == 0 or within_epoch == steps
 
     def evaluate_and_remember(self) -> bool:
         """Validates, keeps the weights if they are the best so far; returns whether to stop early."""
@@ -509,7 +647,10 @@ class Trainer:
             for name, value in zip(self.config.class_names, class_accuracy, strict=True)
             if value is not None
         }
-        self.valid_summaries.scalars(progress.step, {"loss": loss, "accuracy": accuracy, **by_class})
+        measured = {"loss": loss, "accuracy": accuracy}
+        self.valid_summaries.scalars(progress.step, {**measured, **by_class})
+        if self.tracker:
+            self.tracker.scalars(progress.step, "valid", measured)
         for name, weight in self.model.named_weights().items():
             self.valid_summaries.histogram(progress.step, f"weights/{name}", weight.numpy())
         self.valid_summaries.flush()
@@ -527,11 +668,12 @@ class Trainer:
             self.run.history,
             {
                 "step": progress.step,
-                "epoch": progress.step / self.steps_per_epoch,
+                "epoch": self.epochs.passed(progress.step),
                 "valid_loss": loss,
                 "valid_accuracy": accuracy,
                 "valid_class_accuracy": class_accuracy,
                 "best": better,
+                **self.pace(),
             },
         )
 
@@ -539,6 +681,8 @@ class Trainer:
         """Loss, accuracy and accuracy of each class (``None``: no document) of the weights in memory on validation."""
         from scoring import score_split
 
+        if self.valid_split is None:
+            raise ValueError("a retraining has no validation")
         words = self.arguments.evaluation_batch_words
         probabilities, labels = score_split(self.model, self.valid_split, words, self.workers)
         import numpy as np
@@ -570,12 +714,19 @@ class Trainer:
 
     def finish(self, reason: str) -> None:
         """Saves, and marks the run as finished."""
+        from run_folder import save_weights
+
         self.save()
-        progress = asdict(self.progress)
         if not self.workers.is_chief:
             log.info("finished (%s) after %d steps; the run is on the chief's machine", reason, self.progress.step)
             return
+        if self.config.retraining:
+            save_weights(self.run.best, self.model, self.progress, run=self.identity)
+        progress = asdict(self.progress)
         write_json(self.run.finished, {"reason": reason, **progress})
+        if self.config.retraining:
+            log.info("finished after %d steps; test it: %s", self.progress.step, tester_command(self.arguments))
+            return
         log.info(
             "finished (%s) after %d steps; best validation accuracy %.2f%% at step %d; test it: %s",
             reason,

@@ -130,10 +130,10 @@ def training_pictures(
     steps: Sequence[Mapping[str, Any]], validations: Sequence[Mapping[str, Any]], class_names: Sequence[str], title: str
 ) -> dict[str, bytes]:
     """The pictures of a training as PNG, by name; arguments as for :func:`training_figure`."""
-    return {
-        "training": png(training_figure(steps, validations, title)),
-        "class_accuracy": png(class_accuracy_figure(validations, class_names, title)),
-    }
+    pictures = {"training": png(training_figure(steps, validations, title))}
+    if validations:  # a retraining on train and validation has none
+        pictures["class_accuracy"] = png(class_accuracy_figure(validations, class_names, title))
+    return pictures
 
 
 # ---------------------------------------------------------------------------------------------------------------------

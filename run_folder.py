@@ -4,12 +4,13 @@
         config.json             settings, class names, versions, command line, what data it was made from
         vocab.txt  labels.txt  sentence_splitter.json        to process text as in training
         checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
-        best.safetensors        weights of the best validation
+        best.safetensors        weights of the best validation; after a retraining, which has none, the last
         history.jsonl           one line per validation
         steps.jsonl             loss, accuracy, learning rate, ... every few steps
         plots/                  pictures of the training and of the tests
         finished.json           appears when training has ended, and why
         results.jsonl  predictions-test.csv  tensorboard/       written by trainer and tester
+        wandb.json  wandb/      with --wandb: the run's id there, what was not sent yet
 
 A checkpoint is one safetensors file that appears whole or not at all (arrays and a JSON header: nothing is ever
 unpickled), and carries the hash of its weights.
@@ -51,6 +52,25 @@ TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json")
 
 
 @dataclass(frozen=True)
+class Retraining:
+    """A second training, on training and validation documents together, for as long as a first one found best.
+
+    Attributes:
+        run: Name of the first run.
+        weights_sha256: Of its best weights.
+        step: At which it had them.
+        epochs: Passes over its training split until then, the last one perhaps in part.
+        valid_accuracy: What they reached on validation.
+    """
+
+    run: str
+    weights_sha256: str
+    step: int
+    epochs: float
+    valid_accuracy: float
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """What a run is: another value of any of these is another run.
 
@@ -63,6 +83,7 @@ class RunConfig:
         vocabulary_size: V, with ``<pad>`` and ``<unk>``.
         embedding_dim: E.
         records_sha256: Of the manifest of the records it is trained on.
+        retraining: For how long, if it is trained on validation as well; ``None`` for a run that validates.
     """
 
     dataset: str
@@ -73,6 +94,7 @@ class RunConfig:
     vocabulary_size: int
     embedding_dim: int
     records_sha256: str
+    retraining: Retraining | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary; of the model's settings those that this model has."""
@@ -90,6 +112,7 @@ class RunConfig:
                     "model": from_json(ModelSettings, value["model"], source),
                     "training": from_json(TrainingSettings, value["training"], source),
                     "class_names": tuple(value["class_names"]),
+                    "retraining": Retraining(**value["retraining"]) if value.get("retraining") else None,
                 }
             )
         except (TypeError, KeyError) as error:

@@ -104,3 +104,17 @@ def test_check_range_includes_its_ends() -> None:
         check_range("share", value, 0, 1)
     with pytest.raises(UserError, match="from 0 to 1"):
         check_range("share", 1.01, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"cycle_momentum": True}, "--cycle_momentum"),
+        ({"cycle": "triangular", "cycle_steps": 1}, "--cycle_steps 1"),
+        ({"cycle": "triangular", "min_learning_rate": 0.5}, "--min_learning_rate 0.5 is above"),
+        ({"cycle": "exp_range", "cycle_momentum": True, "min_momentum": 0.97}, "--min_momentum 0.97 is above"),
+    ],
+)
+def test_training_settings_that_do_not_go_together_are_refused(values: dict[str, Any], named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        checked(TrainingSettings(**values))

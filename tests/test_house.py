@@ -37,10 +37,11 @@ LAYERS = [
         "shading",
         "summaries",
         "tables",
+        "tracking",
         "word_vectors",
     },
     {"baselines", "han", "input_pipeline", "training"},
-    {"run_folder", "scoring", "attention_check", "predictor", "explanations", "faithfulness"},
+    {"run_folder", "scoring", "attention_check", "lr_range", "predictor", "explanations", "faithfulness"},
     {
         "create_csv",
         "document_map",
@@ -80,6 +81,10 @@ WITHIN = {
     ("own_data", "corpora"),
     ("own_data", "corpus_formats"),
     ("own_data", "tables"),
+    ("optimizers", "config"),
+    ("schedules", "config"),
+    ("training", "han"),
+    ("lr_range", "run_folder"),
 }
 WITH_TENSORFLOW = {
     "recurrent",
@@ -97,6 +102,7 @@ IMPORT_LATE = {
     "document_map",
     "devices",
     "distributed",
+    "lr_range",
     "run_folder",
     "han_trainer",
     "han_tester",

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from helpers import write_tiny_records
 
-from input_pipeline import Split, evaluation_batches, read_ahead, training_batches
+from config import TrainingSettings
+from input_pipeline import Epochs, Split, evaluation_batches, first_of, read_ahead, training_batches
 
 DOCUMENTS = 1237
 
@@ -46,6 +47,79 @@ def test_batches_hold_similar_numbers_of_sentences_in_random_order(index: np.nda
     assert np.mean(spread) < 0.1 * np.ptp(index["sentences"])
     means = [index["sentences"][batch].mean() for batch in batches]
     assert abs(np.corrcoef(means, np.arange(len(means)))[0, 1]) < 0.3
+
+
+@pytest.mark.parametrize("bucket_by", ["sentences", "words", "none"])
+def test_batches_by_words_hold_every_document_once_and_stay_under_their_ceiling(
+    index: np.ndarray, bucket_by: str
+) -> None:
+    batches = training_batches(index, 64, 1, 0, batch_words=700, bucket_by=bucket_by)
+    assert sorted(np.concatenate(batches)) == list(range(DOCUMENTS))
+    words = [index["words"][batch].sum() for batch in batches]
+    assert all(count <= 700 or len(batch) == 1 for count, batch in zip(words, batches, strict=True))
+    assert any(count > 700 for count in words)  # a document longer than a batch has one of its own
+    assert np.mean(words) > 450
+
+
+def test_buckets_are_even_in_what_they_are_made_by(index: np.ndarray) -> None:
+    def spread(field: str, bucket_by: str) -> float:
+        batches = training_batches(index, 16, 1, 0, bucket_by=bucket_by)
+        return float(np.mean([np.ptp(index[field][batch]) for batch in batches]))
+
+    assert spread("words", "words") < 0.3 * spread("words", "sentences") < 0.3 * spread("words", "none")
+    assert spread("sentences", "sentences") < 0.3 * spread("sentences", "words") < 0.3 * spread("sentences", "none")
+
+
+def test_epochs_of_different_lengths_know_where_they_begin(index: np.ndarray) -> None:
+    epochs = Epochs(index, TrainingSettings(batch_words=900, num_epochs=4, seed=5, bucket_by="none"))
+    lengths = [len(epochs.batches(epoch)) for epoch in range(4)]
+    assert len(set(lengths)) > 1  # otherwise this test shows nothing
+    assert epochs.starts.tolist() == [0, *np.cumsum(lengths)] and epochs.total_steps == sum(lengths)
+    assert [epochs.steps(epoch) for epoch in range(4)] == lengths
+    assert epochs.passed(0) == 0 and epochs.passed(lengths[0]) == 1
+    assert epochs.passed(lengths[0] + 3) == pytest.approx(1 + 3 / lengths[1])
+    assert all(epochs.step_after(epochs.passed(step)) == step for step in range(1, sum(lengths) + 1))
+    constant = Epochs(index, TrainingSettings(batch_size=16, num_epochs=2))
+    assert constant.starts.tolist() == [0, 78, 156] == [0, *(78 * n for n in (1, 2))]
+
+
+def test_caps_read_the_first_sentences_and_words_and_tell_what_they_cut(tmp_path: Path) -> None:
+    texts = write_tiny_records(tmp_path, documents=40)["train"]
+    whole = Split(tmp_path, "train")
+    numbers = np.array([3, 31, 8, 20])
+    for max_sentences, max_words in ((0, 0), (2, 0), (0, 3), (2, 3), (1, 1), (99, 99)):
+        cut = [
+            [sentence[: max_words or None] for sentence in text.sentences[: max_sentences or None]] for text in texts
+        ]
+        split = Split(tmp_path, "train", max_sentences, max_words)
+        batch = split.read(numbers)
+        for documents in (batch.documents, first_of(whole.read(numbers).documents, max_sentences, max_words)):
+            tokens, lengths, sentences = (part.numpy().tolist() for part in documents)
+            assert tokens == [word for n in numbers for sentence in cut[n] for word in sentence]
+            assert lengths == [len(sentence) for n in numbers for sentence in cut[n]]
+            assert sentences == [len(cut[n]) for n in numbers]
+        kept = [sum(map(len, sentences)) for sentences in cut]
+        all_words = [sum(map(len, text.sentences)) for text in texts]
+        words, documents_cut = split.cut_shares()
+        assert words == pytest.approx(1 - sum(kept) / sum(all_words))
+        assert documents_cut == np.mean([a < b for a, b in zip(kept, all_words, strict=True)])
+        epochs = Epochs(whole.index, TrainingSettings(max_sentences=max_sentences, max_words=max_words))
+        assert (epochs.index["sentences"] == [len(sentences) for sentences in cut]).all()
+        assert (epochs.index["words"] >= kept).all() and (epochs.index["words"] <= all_words).all()
+        split.close()
+    whole.close()
+
+
+def test_joined_splits_read_as_one(tmp_path: Path) -> None:
+    texts = write_tiny_records(tmp_path, documents=12)
+    split = Split(tmp_path, "train+valid")
+    numbers = np.array([13, 0, 11, 12, 15])
+    wanted = [[*texts["train"], *texts["valid"]][number] for number in numbers]
+    assert len(split) == 16 and split.ids(numbers) == [text.id for text in wanted]
+    batch = split.read(numbers)
+    assert batch.labels.numpy().tolist() == [text.label for text in wanted]
+    assert batch.documents.token_ids.numpy().tolist() == [word for text in wanted for s in text.sentences for word in s]
+    split.close()
 
 
 def test_evaluation_batches_stay_under_their_ceiling(index: np.ndarray) -> None:

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.utils.class_weight import compute_class_weight
 
 from config import ModelSettings, TrainingSettings
 from han import HAN, Documents
-from training import StepTotals, entropy, train_step
+from training import StepTotals, balanced_class_weights, document_losses, entropy, train_step
 
 DOCUMENTS = Documents(*(tf.constant(v, tf.int32) for v in ([3, 4, 5, 6, 3, 7, 8], [3, 1, 2, 1], [1, 3])))
 LABELS = tf.constant([1, 0])
@@ -48,12 +49,35 @@ def test_clipping_shortens_the_step_to_its_norm_and_keeps_its_direction() -> Non
         np.testing.assert_allclose(clipped[name] - value, share * (free[name] - value), atol=1e-6)
 
 
-def test_l2_pulls_kernels_towards_zero_and_leaves_the_rest() -> None:
+def test_l2_pulls_every_weight_but_biases_towards_zero_and_of_the_words_those_of_the_batch() -> None:
     _, before, without = step(max_grad_norm=0)
     _, _, with_l2 = step(max_grad_norm=0, l2=0.05)
     for name, value in before.items():
         pull = with_l2[name] - without[name]
-        np.testing.assert_allclose(pull, -0.1 * value if "kernel" in name else 0 * value, atol=1e-5, err_msg=name)
+        expected = 0 * value if name.endswith("bias") else -0.1 * value
+        if name == "embeddings":
+            expected[[0, 1, 2]] = 0  # not in the batch
+        np.testing.assert_allclose(pull, expected, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, np.array([0.5, 2, 1], np.float32)])
+def test_losses_with_smoothing_and_class_weights_are_kerass(smoothing: float, weights: np.ndarray | None) -> None:
+    logits = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
+    labels = np.array([2, 0, 1, 1], np.int32)
+    peer = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing, reduction=None)
+    expected = peer(np.eye(3, dtype=np.float32)[labels], logits).numpy()
+    if weights is not None:
+        expected = expected * weights[labels]
+    np.testing.assert_allclose(document_losses(logits, labels, smoothing, weights), expected, rtol=1e-5)
+
+
+def test_balanced_weights_are_scikit_learns_and_leave_out_a_class_without_documents() -> None:
+    labels = np.array([0, 0, 0, 1, 3, 3])
+    weights = balanced_class_weights(labels[labels != 3], 2)
+    np.testing.assert_allclose(weights, compute_class_weight("balanced", classes=np.arange(2), y=[0, 0, 0, 1]))
+    assert weights[labels[labels != 3]].mean() == pytest.approx(1)
+    assert balanced_class_weights(labels, 4).tolist() == [0.5, 1.5, 0, 0.75]
 
 
 def test_entropy_is_that_of_numpy_with_zero_for_certainty() -> None:

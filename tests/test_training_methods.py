@@ -1,0 +1,157 @@
+"""Training runs in this process: every method together is killed and resumed; other optimisers; retraining."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import write_tiny_records
+
+import han_tester
+import han_trainer
+from input_pipeline import Split
+from run_folder import RunFolder, read_checkpoint
+from utils import UserError, read_json, read_jsonl
+
+NETWORK = ["--word_units", "4", "--sentence_units", "3", "--attention_dim", "5", "--warmup_steps", "5"]
+PACE = ["--num_epochs", "3", "--learning_rate", "0.05", "--log_summaries_every", "1"]
+EVERYTHING = [
+    *("--optimizer", "sgd", "--cycle", "triangular2", "--cycle_steps", "8", "--cycle_momentum"),
+    *("--batch_words", "150", "--bucket_by", "words", "--max_sentences", "4", "--max_words", "5"),
+    *("--label_smoothing", "0.1", "--class_weights", "balanced", "--l2", "0.001"),
+]
+
+
+class Killed(BaseException):
+    """As a signal that nobody can catch."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_tiny_records(folder / "tiny" / "records")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+
+
+def train(data: Path, runs: Path, *flags: str) -> RunFolder:
+    where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(runs)]
+    settings = [] if "retrain" in flags else [*NETWORK, *PACE]
+    arguments = han_trainer.build_parser().parse_args([*where, *settings, "--checkpoint_every", "4", *flags])
+    assert han_trainer.main(arguments) == 0
+    return RunFolder(runs / "tiny-han")
+
+
+def retrain(data: Path, runs: Path, *flags: str) -> RunFolder:
+    return RunFolder(train(data, runs, "--run_type", "retrain", *flags).path.with_name("tiny-han-retrained"))
+
+
+def train_killed(data: Path, runs: Path, steps: int, monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
+    take_step, left = han_trainer.Trainer.take_step, iter(range(steps))
+
+    def counted(self: Any, batch: Any) -> None:
+        if next(left, None) is None:
+            raise Killed
+        take_step(self, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(han_trainer.Trainer, "take_step", counted)
+        train(data, runs, *flags)
+
+
+def test_every_method_together_killed_and_resumed_ends_with_the_same_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="han"):
+        whole = train(data, tmp_path / "whole", *EVERYTHING)
+    assert "--max_sentences 4 and --max_words 5 cut" in caplog.text
+    for steps in (6, 9):
+        train_killed(data, tmp_path / "resumed", steps, monkeypatch, *EVERYTHING)
+    resumed = train(data, tmp_path / "resumed", *EVERYTHING)
+    last = whole.checkpoint_files()[-1]
+    assert last.read_bytes() == resumed.checkpoint_files()[-1].read_bytes()
+    assert read_jsonl(whole.history) == read_jsonl(resumed.history)
+    history = read_jsonl(whole.history)
+    assert [row["epoch"] for row in history][1::2] == [1, 2, 3]
+    for row in history:
+        height = 1 - abs(2 * ((row["step"] - 1) % 8) / 8 - 1)
+        height /= 2 ** ((row["step"] - 1) // 8)
+        assert row["learning_rate"] == pytest.approx(0.005 + 0.045 * height, rel=1e-5)
+        assert row["momentum"] == pytest.approx(0.95 - 0.1 * height, rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_other_optimisers_find_the_clue(data: Path, tmp_path: Path, optimizer: str) -> None:
+    rate = {"adamw": "0.05", "sgd": "0.5"}[optimizer]
+    flags = ["--batch_size", "8", "--dropout_keep_proba", "1", "--num_epochs", "5"]
+    run = train(data, tmp_path, *flags, "--optimizer", optimizer, "--learning_rate", rate)
+    best = read_checkpoint(run.best).progress
+    assert best.best_accuracy > 0.8
+    assert all(np.isfinite(weight).all() for weight in read_checkpoint(run.best).weights.values())
+
+
+def test_retraining_sees_train_and_validation_for_the_chosen_epochs_and_is_tested_as_such(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--batch_size", "8", "--dropout_keep_proba", "0.9", "--evaluate_every", "5", "--num_epochs", "2"]
+    first = train(data, tmp_path, *flags)
+    before = {path: path.read_bytes() for path in first.path.rglob("*") if path.is_file()}
+    best = read_checkpoint(first.best)
+    seen: list[int] = []
+    read = Split.read
+
+    def remembering(self: Split, numbers: np.ndarray) -> Any:
+        assert self.name == "train+valid"
+        seen.extend(numbers.tolist())
+        return read(self, numbers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Split, "read", remembering)
+        train_killed(data, tmp_path, 5, monkeypatch, "--run_type", "retrain")
+        seen.clear()
+        run = retrain(data, tmp_path, "--learning_rate", "0.05")
+    chosen = run.config().retraining
+    assert chosen is not None
+    assert (chosen.run, chosen.step, chosen.weights_sha256) == ("tiny-han", best.progress.step, best.weights_sha256)
+    # 90 documents are 12 batches of 8, 120 are 15: as many epochs, so more steps.
+    assert chosen.epochs == pytest.approx(best.progress.step / 12)
+    steps = round(chosen.epochs * 15)
+    last = read_checkpoint(run.best)
+    assert last.progress.step == steps == read_json(run.finished)["step"] != best.progress.step
+    assert max(seen) >= 90 and not run.history.exists()
+    assert {path: path.read_bytes() for path in before} == before
+    uninterrupted = retrain(data, twin(first, tmp_path / "twin"))
+    assert read_checkpoint(uninterrupted.best).weights_sha256 == last.weights_sha256
+    where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(tmp_path), "--run", run.path.name]
+    monkeypatch.setattr(han_tester, "start_tensorflow", lambda *_: "cpu")
+    assert han_tester.main(han_tester.build_parser().parse_args(where)) == 0
+    (row,) = read_jsonl(run.results)
+    assert row["weights_sha256"] == last.weights_sha256 and row["valid_accuracy"] is None
+    for told in (row["chosen"], capsys.readouterr().out):
+        assert f"for the {chosen.epochs:.2f} epochs that validation chose in tiny-han" in told
+    with pytest.raises(UserError, match="trained on the validation documents"):
+        han_tester.main(han_tester.build_parser().parse_args([*where, "--run_type", "val"]))
+
+
+def twin(run: RunFolder, runs: Path) -> Path:
+    """A folder of runs with a copy of this one alone."""
+    shutil.copytree(run.path, runs / run.path.name)
+    return runs
+
+
+def test_a_retraining_leaves_nothing_to_choose(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not a finished run"):
+        retrain(data, tmp_path)
+    train(data, tmp_path, "--batch_size", "8", "--num_epochs", "1")
+    with pytest.raises(UserError, match=r"--learning_rate 0\.3: a retraining takes the settings of"):
+        retrain(data, tmp_path, "--learning_rate", "0.3")
+    with pytest.raises(UserError, match="is not a finished run"):
+        train(data, tmp_path, "--run_type", "retrain", "--run", "tiny-han-retrained")
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["tiny-han"]

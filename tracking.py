@@ -1,0 +1,84 @@
+"""Weights and Biases, opt-in: the curves and settings of a run on a page beside those of other runs.
+
+``--wandb`` needs the package of ``requirements-wandb.txt``. With an account (``wandb login``) the curves go to its
+server while training runs; with ``WANDB_MODE=offline`` nothing leaves this machine, and ``wandb sync`` sends later what
+was kept in the run folder. What is sent: settings, curves, and the name of the run. No code, no text, no weights, no
+figures of the machine.
+
+A run that goes on after an interruption goes on under the same id, which the run folder keeps. Points carry the number
+of their step, so that steps which are trained again fall on the points they had before.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from utils import UserError, read_json, write_json
+
+INSTALL = "python -m pip install --require-hashes -r requirements-wandb.txt"
+
+
+def check_installed() -> None:
+    """Raises :class:`UserError` where the package is missing, before anything is written."""
+    if find_spec("wandb") is None:
+        raise UserError(f"--wandb needs the package wandb, which is not installed; type: {INSTALL}")
+
+
+class WandbRun:
+    """One run on Weights and Biases, begun anew or gone on with.
+
+    Args:
+        folder: The run folder; the id is kept in its ``wandb.json``, what is not sent yet in its ``wandb``.
+        project: Name of the project on the server.
+        config: The run's settings, shown beside the curves.
+
+    Raises:
+        UserError: The server cannot be reached, or nobody is logged in.
+    """
+
+    def __init__(self, folder: Path, project: str, config: dict[str, Any]) -> None:
+        import wandb
+
+        note = folder / "wandb.json"
+        if not note.exists():
+            write_json(note, {"id": secrets.token_hex(4), "project": project})
+        kept = read_json(note)
+        try:
+            self.run = wandb.init(
+                id=kept["id"],
+                project=kept["project"],
+                name=folder.name,
+                dir=folder,
+                config=config,
+                resume="allow",
+                settings=wandb.Settings(
+                    console="off",
+                    silent=True,
+                    save_code=False,
+                    disable_code=True,
+                    disable_git=True,
+                    x_disable_stats=True,
+                    x_disable_meta=True,
+                    x_disable_machine_info=True,
+                    x_save_requirements=False,
+                ),
+            )
+        except wandb.Error as error:
+            raise UserError(
+                f"--wandb: {str(error).rstrip('.')}; log in with: wandb login, or keep the curves on this machine: "
+                "WANDB_MODE=offline"
+            ) from error
+        self.run.define_metric("step")
+        self.run.define_metric("*", step_metric="step")
+
+    def scalars(self, step: int, group: str, values: Mapping[str, float]) -> None:
+        """Sends one point of each curve ``group/name``."""
+        self.run.log({"step": step, **{f"{group}/{name}": value for name, value in values.items()}})
+
+    def finish(self, exit_code: int = 0) -> None:
+        """Sends what is left and closes; another exit code than 0 marks the run as broken off."""
+        self.run.finish(exit_code=exit_code)
