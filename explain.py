@@ -24,7 +24,7 @@ from config import EXPLANATION_METHODS, check_range
 from corpora import SPLITS, read_csv
 from devices import explain_memory, start_tensorflow
 from run_folder import find_run, origin
-from utils import DataPaths, Parser, UserError, atomic_write, log, progress, read_json, run_script, write_json
+from utils import DataPaths, Parser, UserError, atomic_write, log, progress, run_script, write_json
 
 if TYPE_CHECKING:
     from explanations import Explanation
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from predictor import Predictor
     from run_folder import RunFolder
 
-FAITHFULNESS_FILE = "faithfulness.json"
 NOTES = {
     "attention": "Shaded by attention: sqrt(sentence weight) x word weight.",
     "gradient": "Shaded by gradient x input on the word vectors, for",
@@ -137,19 +136,17 @@ def chosen_method(predictor: Predictor, run: RunFolder, asked: str | None) -> tu
     Raises:
         UserError: Attention was asked for, and the network has none.
     """
-    from explanations import methods_of
+    from explanations import FAITHFULNESS_FILE, default_method, methods_of
 
     there = methods_of(predictor)
     if asked is not None:
         if asked not in there:
             raise UserError(f"--method {asked}: this network has no attention; choose from {', '.join(there)}")
         return asked, ""
-    file = run.path / FAITHFULNESS_FILE
-    found = read_json(file) if file.exists() else {}
-    if found.get("weights_sha256") == predictor.weights_sha256 and found.get("best_method") in there:
-        return found["best_method"], f" Chosen by {FAITHFULNESS_FILE}."
-    default = "attention" if "attention" in there else "integrated_gradients"
-    return default, " Not examined yet: --faithfulness shows how far to trust it."
+    method, found = default_method(predictor, run.path)
+    if found:
+        return method, f" Chosen by {FAITHFULNESS_FILE}."
+    return method, " Not examined yet: --faithfulness shows how far to trust it."
 
 
 def show_text(
@@ -221,6 +218,7 @@ def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments
     """Examines every method on a sample, writes ``faithfulness.json`` and prints what it means."""
     import numpy as np
 
+    from explanations import FAITHFULNESS_FILE
     from faithfulness import examine, format_findings, to_json
     from input_pipeline import Split
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -32,6 +33,9 @@ from config import EXPLANATION_METHODS
 from han import Documents
 from predictor import EMPTY, VECTOR, Document, Predictor, Span, Verdict, batches, join
 from shading import MOST_SENTENCES, LeftOut, ShadedSentence, shade_scores
+from utils import read_json
+
+FAITHFULNESS_FILE = "faithfulness.json"  # in the run folder
 
 GRADIENT_WORDS = 15_000  # most words in a batch whose gradient is taken: several times the memory of a forward pass
 
@@ -60,6 +64,23 @@ class Scores:
 def methods_of(predictor: Predictor) -> tuple[str, ...]:
     """The methods that the predictor's network can be explained with: without attention the others."""
     return EXPLANATION_METHODS if predictor.has_attention else EXPLANATION_METHODS[1:]
+
+
+def default_method(predictor: Predictor, run: Path) -> tuple[str, dict[str, Any]]:
+    """The method that a run is explained by unless another is asked for.
+
+    Args:
+        predictor: The network.
+        run: The run folder.
+
+    Returns:
+        The method, and what ``explain.py --faithfulness`` found; nothing where it has not examined these weights.
+    """
+    file, there = run / FAITHFULNESS_FILE, methods_of(predictor)
+    found = read_json(file) if file.exists() else {}
+    if found.get("weights_sha256") == predictor.weights_sha256 and found.get("best_method") in there:
+        return found["best_method"], found
+    return "attention" if "attention" in there else "integrated_gradients", {}
 
 
 def explain(predictor: Predictor, documents: Sequence[Document], targets: Sequence[int], method: str) -> list[Scores]:

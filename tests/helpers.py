@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from config import ModelSettings, TrainingSettings
 from data_processing import TextProcessor
 from records import DocumentBatch, RecordWriter, describe_files, write_index
+from run_folder import Progress, RunConfig, RunFolder, build_model, save_weights
 from utils import FORMAT_VERSION, write_json
 
 VOCABULARY = ["<pad>", "<unk>", "bad", "good", *(f"word{n:02d}" for n in range(40))]
@@ -74,3 +76,26 @@ def write_tiny_records(folder: Path, documents: int = 90) -> dict[str, list[Tiny
         },
     )
     return splits
+
+
+def write_tiny_run(path: Path, records: Path, seed: int = 6) -> RunFolder:
+    """A finished run with random weights, which answers like any other; its data set is called ``tiny``."""
+    config = RunConfig(
+        "tiny",
+        "han",
+        ModelSettings(word_units=3, sentence_units=3, attention_dim=3),
+        TrainingSettings(),
+        ("negative", "positive"),
+        len(VOCABULARY),
+        EMBEDDING_DIM,
+        "no hash",
+    )
+    run = RunFolder(path)
+    run.create(config, records)
+    network = build_model(config)
+    generator = np.random.default_rng(seed)
+    for weight in network.named_weights().values():
+        weight.assign(generator.normal(size=weight.shape))
+    save_weights(run.best, network, Progress(step=7), run=run.identity())
+    write_json(run.finished, {})
+    return run

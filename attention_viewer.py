@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Shows in a browser what one trained network, or two side by side, make of a text, and serves it to programs.
+
+    python attention_viewer.py imdb-han                     http://127.0.0.1:8000
+    python attention_viewer.py imdb-han imdb-lstm           the same text before both
+    curl -d '{"instances": ["A dull film."]}' http://127.0.0.1:8000/v1/models/han:predict
+
+RUN is a run folder or its name in `runs/`. The REST interface has the form of TensorFlow Serving's; /openapi.json
+describes it. Whoever reaches the port can read the test texts: by default that is this machine alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import socket
+from pathlib import Path
+
+from config import check_range
+from devices import start_tensorflow
+from run_folder import RunFolder, find_run
+from utils import DataPaths, Parser, UserError, log, run_script
+
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+EVERYWHERE = ("0.0.0.0", "::")
+MOST_HEADER_BYTES = 128_000  # a permalink holds a whole text
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(prog="attention_viewer.py", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="run folder, or its name in --runs_dir")
+    parser.add_argument("other", metavar="OTHER_RUN", nargs="?", help="a second run to compare it with")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (default: 8000)")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "gpu"), help="(default: cpu)")
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Serves until it is stopped; returns the exit code."""
+    check_range("port", arguments.port, 0, 65535)
+    runs = [find_run(name, arguments.runs_dir) for name in (arguments.run, arguments.other) if name is not None]
+    if len(runs) == 2 and runs[0].path.resolve() == runs[1].path.resolve():
+        raise UserError(f"{arguments.run} and {arguments.other} are the same run; name another one to compare it with")
+    with listening_socket(arguments.host, arguments.port) as listening:
+        serve(runs, listening, arguments)
+    return 0
+
+
+def listening_socket(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, before anything slow is done.
+
+    Raises:
+        UserError: The port is taken or not allowed, or this machine has no such address.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(f"--port {port} is taken on {host}; try --port {port + 1}, or 0 for a free one") from error
+        if error.errno == errno.EACCES:
+            raise UserError(f"--port {port} is not allowed; choose one from 1024 on") from error
+        raise UserError(f"--host {host} --port {port}: {error.strerror or error}; try --host 127.0.0.1") from error
+
+
+def serve(runs: list[RunFolder], listening: socket.socket, arguments: argparse.Namespace) -> None:
+    """Loads the runs and answers requests until Ctrl-C or SIGTERM."""
+    device = start_tensorflow(arguments.device)
+    import uvicorn
+
+    from answers import Site
+    from viewer import make_app
+
+    sites = [Site.load(run, DataPaths(run.config().dataset, arguments.data_dir), device) for run in runs]
+    for site in sites:
+        if site.notice:
+            log.warning("%s (step %d)", site.notice, site.predictor.step)
+    host, port = listening.getsockname()[:2]
+    hosts = ("*",) if arguments.host in EVERYWHERE else (*LOOPBACK, arguments.host)
+    app = make_app(sites, hosts)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, h11_max_incomplete_event_size=MOST_HEADER_BYTES
+    )
+    shown = "127.0.0.1" if arguments.host in EVERYWHERE else f"[{host}]" if ":" in host else host
+    print(f"http://{shown}:{port}   (Ctrl-C ends it)", flush=True)
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:  # the way to end it
+        log.info("ended")
+    finally:
+        for site in sites:
+            site.batcher.close()
+
+
+if __name__ == "__main__":
+    run_script(main, build_parser())

@@ -1,0 +1,92 @@
+"""Documents of many threads are scored together, each caller gets its own back, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+
+from batcher import Batcher, Busy
+
+
+class Text:
+    """A document of so many words, told apart by its number."""
+
+    def __init__(self, number: int, words: int = 3) -> None:
+        self.number, self.token_ids = number, np.zeros(words, np.int32)
+
+
+class Network:
+    """Answers with the documents' numbers; waits at the gate; keeps the sizes of its batches."""
+
+    def __init__(self) -> None:
+        self.gate, self.begun, self.batches = threading.Event(), threading.Event(), []
+
+    def score(self, documents: Sequence[Any]) -> list[Any]:
+        self.batches.append([document.number for document in documents])
+        self.begun.set()
+        assert self.gate.wait(20)
+        if any(document.number < 0 for document in documents):
+            raise MemoryError("too large")
+        return [document.number for document in documents]
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network()
+    yield network
+    network.gate.set()
+
+
+def test_what_comes_while_the_network_works_is_one_batch(network: Network) -> None:
+    batcher = Batcher(network.score, most_words=100)
+    with ThreadPoolExecutor(30) as pool:
+        first = pool.submit(batcher.score, [Text(0)])
+        assert network.begun.wait(20)
+        rest = [pool.submit(batcher.score, [Text(n), Text(100 + n)]) for n in range(1, 13)]
+        while len(batcher._waiting) < 24:
+            pass
+        network.gate.set()
+        assert first.result(20) == [0]
+        assert [future.result(20) for future in rest] == [[n, 100 + n] for n in range(1, 13)]
+    assert [len(batch) for batch in network.batches] == [1, 24]
+    batcher.close()
+
+
+def test_a_batch_holds_no_more_words_than_it_may_and_a_longer_document_goes_alone(network: Network) -> None:
+    network.gate.set()
+    batcher = Batcher(network.score, most_words=10)
+    assert batcher.score([Text(1, 4), Text(2, 6), Text(3, 1), Text(4, 50), Text(5, 1)]) == [1, 2, 3, 4, 5]
+    assert network.batches == [[1, 2], [3], [4], [5]]
+    assert batcher.score([]) == []
+    batcher.close()
+
+
+def test_an_error_reaches_those_who_asked_and_the_next_are_answered(network: Network) -> None:
+    network.gate.set()
+    batcher = Batcher(network.score, most_words=10)
+    with pytest.raises(MemoryError, match="too large"):
+        batcher.score([Text(-1)])
+    assert batcher.score([Text(7)]) == [7]
+    batcher.close()
+
+
+def test_too_much_is_refused_and_so_is_everything_after_the_end(network: Network) -> None:
+    batcher = Batcher(network.score, most_words=10, most_waiting_words=20)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(batcher.score, [Text(0)])
+        assert network.begun.wait(20)
+        long = pool.submit(batcher.score, [Text(1, 999)])  # nothing else waits: it is taken, however long
+        while not batcher._waiting:
+            pass
+        with pytest.raises(Busy):
+            batcher.score([Text(2)])
+        network.gate.set()
+        assert (first.result(20), long.result(20)) == ([0], [1])
+    batcher.close()
+    with pytest.raises(Busy):
+        batcher.score([Text(3)])
