@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import math
 import shlex
 import signal
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from input_pipeline import Batch
     from run_folder import Progress, RunConfig, RunFolder
     from summaries import SummaryWriter
+    from text_panel import TextPanel
     from tracking import WandbRun
 
 EVALUATIONS_PER_EPOCH = 2
@@ -626,7 +628,7 @@ class Trainer:
         """Validates, keeps the weights if they are the best so far; returns whether to stop early."""
         started = time.perf_counter()
         self.workers.keep_in_step(self.state())
-        loss, accuracy, class_accuracy = self.validate()
+        loss, accuracy, class_accuracy, entropy = self.validate()
         self.refuse_not_finite({"validation loss": loss})
         progress, patience = self.progress, self.config.training.patience
         better = (accuracy, -loss) > (progress.best_accuracy, -progress.best_loss)
@@ -647,10 +649,13 @@ class Trainer:
             for name, value in zip(self.config.class_names, class_accuracy, strict=True)
             if value is not None
         }
-        measured = {"loss": loss, "accuracy": accuracy}
+        measured = {"loss": loss, "accuracy": accuracy, **entropy}
         self.valid_summaries.scalars(progress.step, {**measured, **by_class})
         if self.tracker:
             self.tracker.scalars(progress.step, "valid", measured)
+        if self.workers.is_chief:
+            for tag, text in self.text_panel.shaded(self.model).items():
+                self.valid_summaries.text(progress.step, tag, text)
         for name, weight in self.model.named_weights().items():
             self.valid_summaries.histogram(progress.step, f"weights/{name}", weight.numpy())
         self.valid_summaries.flush()
@@ -677,21 +682,39 @@ class Trainer:
             },
         )
 
-    def validate(self) -> tuple[float, float, list[float | None]]:
-        """Loss, accuracy and accuracy of each class (``None``: no document) of the weights in memory on validation."""
-        from scoring import score_split
+    def validate(self) -> tuple[float, float, list[float | None], dict[str, float]]:
+        """What the weights in memory do on validation.
 
+        Returns:
+            Loss, accuracy, accuracy of each class (``None``: no document), entropies of attention, if there is any.
+        """
         if self.valid_split is None:
             raise ValueError("a retraining has no validation")
-        words = self.arguments.evaluation_batch_words
-        probabilities, labels = score_split(self.model, self.valid_split, words, self.workers)
         import numpy as np
 
+        from attention_statistics import MeanEntropy
+        from scoring import add_entropy, score_split
+
+        entropy, words = MeanEntropy(), self.arguments.evaluation_batch_words
+        probabilities, labels = score_split(
+            self.model, self.valid_split, words, self.workers, functools.partial(add_entropy, entropy)
+        )
+        entropy.sums = self.workers.concatenate(entropy.sums[np.newaxis].astype(np.float32)).sum(axis=0)
         chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)
         right = probabilities.argmax(axis=1) == labels
         by_class = [right[labels == c] for c in range(len(self.config.class_names))]
         class_accuracy = [float(of_class.mean()) if len(of_class) else None for of_class in by_class]
-        return float(-np.log(chosen).mean()), float(right.mean()), class_accuracy
+        return float(-np.log(chosen).mean()), float(right.mean()), class_accuracy, entropy.means()
+
+    @functools.cached_property
+    def text_panel(self) -> TextPanel:
+        """The validation documents that are shown as training goes."""
+        from text_panel import TextPanel
+
+        if self.valid_split is None:
+            raise ValueError("a retraining has no validation")
+        data = DataPaths(self.config.dataset, self.arguments.data_dir)
+        return TextPanel(self.valid_split, data, self.run.path, self.config.class_names)
 
     def save_or_stop(self) -> None:
         """Saves a checkpoint when one is due; ends the run if a signal came."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from attention_statistics import MeanEntropy
 from distributed import ALONE, Alone
 from han import Documents
 from input_pipeline import Batch, Split, evaluation_batches, read_ahead
@@ -59,14 +60,38 @@ def score_batches(model: Any, split: Split, max_words: int, workers: Alone = ALO
         yield Scored(batch, *(tensor.numpy() for tensor in score(batch.documents)))
 
 
-def score_split(model: Any, split: Split, max_words: int, workers: Alone = ALONE) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 [documents, C] and labels int32 [documents], in the split's order, on every worker."""
-    parts = [(scored.batch.numbers, scored.probabilities) for scored in score_batches(model, split, max_words, workers)]
+def score_split(
+    model: Any,
+    split: Split,
+    max_words: int,
+    workers: Alone = ALONE,
+    also: Callable[[Scored], None] = lambda scored: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities float32 [documents, C] and labels int32 [documents], in the split's order, on every worker.
+
+    Args:
+        model: The network.
+        split: At least one document.
+        max_words: Most words in a batch.
+        workers: Who shares the work.
+        also: Gets each batch of this worker, for whatever else is measured on the way.
+    """
+    parts = []
+    for scored in score_batches(model, split, max_words, workers):
+        parts.append((scored.batch.numbers, scored.probabilities))
+        also(scored)
     numbers, values = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
     numbers = workers.concatenate(numbers.astype(np.int32)[:, np.newaxis])[:, 0]
     probabilities = np.zeros((len(split), values.shape[1]), np.float32)
     probabilities[numbers] = workers.concatenate(values)
     return probabilities, split.index["label"].astype(np.int32)
+
+
+def add_entropy(total: MeanEntropy, scored: Scored) -> None:
+    """Counts a batch's attention, where the model has any."""
+    if scored.word_weights is not None and scored.sentence_weights is not None:
+        _, words, sentences = (vector.numpy() for vector in scored.batch.documents)
+        total.add(scored.word_weights, words, scored.sentence_weights, sentences)
 
 
 def document_vectors(model: Any, split: Split, numbers: np.ndarray, max_words: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"utils", "kernels"},
     {
+        "attention_statistics",
         "config",
         "corpora",
         "corpus_formats",
@@ -53,6 +54,7 @@ LAYERS = [
         "explanations",
         "faithfulness",
         "rest",
+        "text_panel",
         "viewer",
     },
     {
@@ -78,6 +80,8 @@ WITHIN = {
     ("corpora", "sample_corpus"),
     ("word_vectors", "data_processing"),
     ("attention_check", "scoring"),
+    ("text_panel", "attention_check"),
+    ("text_panel", "scoring"),
     ("predictor", "run_folder"),
     ("explanations", "predictor"),
     ("faithfulness", "explanations"),

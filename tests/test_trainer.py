@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.util.tensor_util import make_ndarray
 
 import run_folder
 from config import ModelSettings, TrainingSettings, model_settings_to_json
@@ -126,6 +128,18 @@ def test_a_finished_run_holds_everything(uninterrupted: RunFolder) -> None:
         "step-00000032.safetensors",
         LAST,
     ]
+
+
+def test_tensorboard_shows_validation_documents_and_how_attention_narrows(uninterrupted: RunFolder) -> None:
+    reader = EventAccumulator(str(uninterrupted.tensorboard / "valid"), size_guidance={"tensors": 0})
+    reader.Reload()
+    shown = [tag for tag in reader.Tags()["tensors"] if tag.startswith("attention/")]
+    assert len(shown) == 4 and all(reader.SummaryMetadata(tag).plugin_data.plugin_name == "text" for tag in shown)
+    for tag in shown:
+        assert [event.step for event in reader.Tensors(tag)] == [6, 12, 18, 24, 30, 36]
+    for name, longest in (("word", 6), ("sentence", 5)):
+        values = [float(make_ndarray(e.tensor_proto)) for e in reader.Tensors(f"{name}_attention_entropy")]
+        assert len(values) == 6 and 0 < values[-1] < np.log(longest)
 
 
 def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(
