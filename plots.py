@@ -441,3 +441,80 @@ def draw_map(axes: Axes, points: NDArray[Any], labels: NDArray[Any], class_names
         )
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color("#c8c8c8")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Attention and explanations
+
+
+def top_words_figure(
+    tops: Sequence[Sequence[tuple[str, float]]], class_names: Sequence[str], title: str = ""
+) -> Figure:
+    """The words with the most attention of each class, as bars.
+
+    Args:
+        tops: [C] lists of (word, mean importance), the weightiest first.
+        class_names: [C].
+        title: Line above the picture.
+    """
+    shown = [c for c, words in enumerate(tops) if words][:MOST_CURVES]
+    rows = max(1, -(-len(shown) // 2))
+    longest = max((len(words) for words in tops), default=1)
+    figure = new_figure(0.6 + rows * (0.7 + 0.22 * longest))
+    all_axes = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
+    for axes, c in zip(all_axes, shown, strict=False):
+        places = np.arange(len(tops[c]))
+        axes.barh(places, [weight for _, weight in tops[c]], color=COLOURS[0], height=0.7)
+        axes.set_yticks(places, [shortened(word, NAME_WIDTH) for word, _ in tops[c]], parse_math=False)
+        axes.set_ylim(longest - 0.4, -0.6)
+        plain(axes)
+        entitle(axes, shortened(class_names[c], NAME_WIDTH))
+    for axes in all_axes[len(shown) :]:
+        axes.set_axis_off()
+    figure.supxlabel("mean importance where the word stands", fontsize=9)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
+    return figure
+
+
+def evenness_figure(words: ArrayLike, sentences: ArrayLike, title: str = "") -> Figure:
+    """How evenly attention is spread, as two histograms: 0 all on one, 1 the same for each.
+
+    Args:
+        words: float, one value per sentence: entropy of its words' weights as a share of the largest possible.
+        sentences: float, one value per document.
+        title: Line above the picture.
+    """
+    figure = new_figure(3.0)
+    all_axes = figure.subplots(1, 2)
+    parts = (("words within a sentence", "sentences", words), ("sentences within a document", "documents", sentences))
+    for axes, (name, what, values) in zip(all_axes, parts, strict=True):
+        axes.hist(np.asarray(values), bins=np.linspace(0, 1, 21), color=COLOURS[0])
+        plain(axes, xlim=(0, 1), xlabel="entropy / largest possible", ylabel=what)
+        entitle(axes, name)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
+    return figure
+
+
+def faithfulness_figure(value: Mapping[str, Any], names: Mapping[str, str], title: str = "") -> Figure:
+    """How often the verdict changes when the words, or sentences, that a method ranks first are deleted.
+
+    Args:
+        value: What ``faithfulness.to_json`` gives.
+        names: Of the methods, as they are shown.
+        title: Line above the picture.
+    """
+    methods = list(value["words"])
+    figure = new_figure(0.9 + 0.42 * len(methods))
+    places = np.arange(len(methods))
+    for axes, level in zip(figure.subplots(1, 2, sharey=True), ("words", "sentences"), strict=True):
+        flips = [value[level][method]["flips"] for method in methods]
+        shares = [100 * flip["mean"] for flip in flips]
+        colours = [GREY if method == "random" else COLOURS[0] for method in methods]
+        axes.barh(places, shares, xerr=[100 * flip["half_width"] for flip in flips], color=colours, height=0.65)
+        axes.set_yticks(places, [names[method] for method in methods])
+        plain(axes, xlim=(0, 100))
+        entitle(axes, level)
+    figure.axes[0].invert_yaxis()  # the first method on top; both share the axis
+    figure.supxlabel(f"verdicts that change when the top {value['flip_share']:.0%} are deleted, %", fontsize=9)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
+    return figure
