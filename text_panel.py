@@ -153,11 +153,12 @@ def page(
 
 
 def table_row(part: ShadedSentence | LeftOut) -> str:
-    """A sentence with its weight and a bar for it, or what was left out."""
+    """A sentence with its weight and a bar for it, or what was left out; ``pre``, for a long text squeezes the rest."""
     if isinstance(part, LeftOut):
-        return f"<tr><td>{part.weight:.2f}</td><td></td><td><em>{part.sentences} more</em></td></tr>"
+        return f"<tr><td><pre>{part.weight:.2f}</pre></td><td><em>{part.sentences} more</em></td></tr>"
     bar = "█" * round(BAR_CELLS * part.share_of_strongest)
-    return f"<tr><td>{part.weight:.2f}</td><td>{bar}</td><td>{''.join(map(marked, part.pieces))}</td></tr>"
+    sentence = "".join(map(marked, part.pieces))
+    return f"<tr><td><pre>{part.weight:.2f} {bar:{BAR_CELLS}}</pre></td><td>{sentence}</td></tr>"
 
 
 def marked(piece: Piece) -> str:
