@@ -79,7 +79,7 @@ COPY --chown=han:han . .
 
 USER $USER_UID:$USER_GID
 VOLUME ["/app/data", "/app/runs"]
-# TensorBoard and Jupyter. Publish them on 127.0.0.1 only: TensorBoard shows everything to whoever can reach it.
-EXPOSE 6006 8888
+# TensorBoard, the viewer and Jupyter. Publish them on 127.0.0.1 only: they show everything to whoever can reach them.
+EXPOSE 6006 8000 8888
 ENTRYPOINT ["entrypoint"]
 CMD ["python", "run_all.py", "sample"]

@@ -20,9 +20,10 @@ from batcher import Batcher, Busy
 from data_processing import UNKNOWN_ID
 from explanations import Explanation, Scores, attention_scores, default_method, explain, keep_words, methods_of
 from faithfulness import NAMES, verdict_in_words
-from mistakes import LabelledDocument, SplitDocuments
+from mistakes import LabelledDocument, SplitDocuments, drawn
+from neighbours import FEWEST_POINTS, MOST_POINTS, DocumentMap
 from pages import likeliest
-from predictor import BATCH_WORDS, Predictor, Span, unfinished
+from predictor import BATCH_WORDS, Document, Predictor, Span, Verdict, unfinished
 from run_folder import RunFolder
 from utils import DataPaths, human_size
 
@@ -62,6 +63,8 @@ class Site:
         documents: The test split of its data set.
         notice: A remark about unfinished training; empty for a finished run.
         default_method: The method that the page begins with.
+        explaining: Held by who explains by a method that reads a text many times.
+        map: Of documents of the test split; ``None`` until :meth:`draw_map` has drawn it.
         findings: What ``explain.py --faithfulness`` found of these weights; empty where it has not been run.
     """
 
@@ -73,6 +76,7 @@ class Site:
     default_method: str = "attention"
     findings: dict[str, Any] = field(default_factory=dict)
     explaining: threading.Lock = field(default_factory=threading.Lock)
+    map: DocumentMap | None = None
 
     @classmethod
     def load(cls, run: RunFolder, data: DataPaths, device: str = "cpu") -> Site:
@@ -92,6 +96,19 @@ class Site:
         """Words of a text, and those that the vocabulary does not know."""
         reading = self.predictor.read(text)
         return reading.words, reading.unknown_words
+
+    def draw_map(self) -> None:
+        """Draws the map of some documents of the test split, if there are enough.
+
+        Raises:
+            UserError: As :meth:`mistakes.SplitDocuments.all`.
+        """
+        documents = list(self.documents.all().values())
+        chosen = drawn(documents, MOST_POINTS)
+        verdicts = self.batcher.score([self.predictor.read(document.text).document for document in chosen])
+        vectors = [verdict.vector for verdict in verdicts if verdict.vector is not None]
+        if len(vectors) == len(chosen) >= FEWEST_POINTS:
+            self.map = DocumentMap.of(chosen, np.array(vectors))
 
     def trust(self) -> list[str]:
         """What is known about how true the explanations of this run are, in sentences."""
@@ -192,7 +209,7 @@ class Answer:
         kept: bool [N]; false for a word that was left out.
         unknown: bool [N]; true for a word that the vocabulary does not know.
         word_attention: float32 [N], 0 for a word that was left out; ``None`` for a network without attention.
-        before: float32 [C], the probabilities before anything was edited or left out; ``None`` where nothing was.
+        before: The verdict before anything was edited or left out; ``None`` where nothing was.
         remarks: Sentences to be told.
     """
 
@@ -201,7 +218,7 @@ class Answer:
     kept: np.ndarray
     unknown: np.ndarray
     word_attention: np.ndarray | None
-    before: np.ndarray | None
+    before: Verdict | None
     remarks: list[str]
 
     @property
@@ -212,14 +229,14 @@ class Answer:
     @property
     def verdict_before(self) -> str:
         """The likeliest class before; empty where nothing was changed."""
-        return "" if self.before is None else self.explanation.class_names[int(self.before.argmax())]
+        return "" if self.before is None else self.explanation.class_names[int(self.before.probabilities.argmax())]
 
     @functools.cached_property
     def classes(self) -> list[tuple[str, float, float | None]]:
         """The likeliest classes: name, probability, probability before."""
         names = self.explanation.class_names
         return [
-            (name, probability, None if self.before is None else float(self.before[names.index(name)]))
+            (name, probability, None if self.before is None else float(self.before.probabilities[names.index(name)]))
             for name, probability in likeliest(self.explanation)
         ]
 
@@ -239,6 +256,30 @@ class Answer:
         words = self.explanation.spans[number]
         return f"{words[0][0]}-{words[-1][1]}"
 
+    @functools.cached_property
+    def points(self) -> list[tuple[float, float, bool]]:
+        """The documents of the map: x and y, and whether they are labelled as this text is judged."""
+        if self.site.map is None:
+            return []
+        places = self.site.map.places(self.site.map.vectors)
+        labelled = (document.label == self.verdict for document in self.site.map.documents)
+        return [(float(x), float(y), same) for (x, y), same in zip(places, labelled, strict=True)]
+
+    @property
+    def place(self) -> list[float]:
+        """x and y of this text on the map."""
+        return place_on_map(self.site, self.explanation.verdict)
+
+    @property
+    def place_before(self) -> list[float]:
+        """x and y of the text before it was changed; empty where it was not."""
+        return [] if self.before is None else place_on_map(self.site, self.before)
+
+    def nearest(self, but: str) -> list[LabelledDocument]:
+        """The documents of the map that are nearest to this text, without the one named ``but``."""
+        vector = self.explanation.verdict.vector
+        return [] if self.site.map is None or vector is None else self.site.map.nearest(vector, but=but)
+
     def note(self, word: int) -> str:
         """What is told of a word when it is pointed at."""
         parts = []
@@ -252,6 +293,11 @@ class Answer:
         if self.unknown[word]:
             parts.append("not in the vocabulary")
         return " · ".join(parts)
+
+
+def place_on_map(site: Site, verdict: Verdict) -> list[float]:
+    """x and y of a text on the map of a run; empty where there is none."""
+    return [] if site.map is None or verdict.vector is None else site.map.places(verdict.vector).tolist()
 
 
 def answer(site: Site, question: Question) -> Answer:
@@ -291,7 +337,7 @@ def answer(site: Site, question: Question) -> Answer:
     shown = Explanation(
         text, spans, predictor.class_names, target, method, verdict, scores, document.words_per_sentence
     )
-    return Answer(site, shown, kept, unknown, attention, before[0].probabilities if before else None, remarks)
+    return Answer(site, shown, kept, unknown, attention, before[0] if before else None, remarks)
 
 
 def kept_words(spans: Sequence[Span], without: Sequence[Span]) -> np.ndarray:
@@ -324,7 +370,7 @@ def usable_method(site: Site, asked: str, words: int) -> tuple[str, list[str]]:
     return method, remarks
 
 
-def scored(site: Site, documents: Sequence[Any]) -> list[Any]:
+def scored(site: Site, documents: Sequence[Document]) -> list[Verdict]:
     """The verdicts of documents, in a batch with those of others."""
     try:
         return site.batcher.score(documents)
@@ -332,7 +378,7 @@ def scored(site: Site, documents: Sequence[Any]) -> list[Any]:
         raise Refusal(503, "Too many texts are waiting. Try again in a few seconds.") from error
 
 
-def explained(site: Site, document: Any, target: int, method: str, verdict: Any) -> Scores:
+def explained(site: Site, document: Document, target: int, method: str, verdict: Verdict) -> Scores:
     """Scores by a method; of those that read a text many times, one at a time."""
     if method == "attention":
         return attention_scores(document, verdict)

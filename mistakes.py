@@ -12,7 +12,7 @@ import shlex
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from utils import DataPaths, UserError, folder_flags, read_jsonl
 
 SPLIT = "test"
 MOST_DOCUMENTS = 50_000
+Item = TypeVar("Item")
+
 UNSURE = 0.2  # a verdict whose probability is less than this above the runner-up's
 FILTERS = ("any", "right", "wrong", "unsure")
 
@@ -173,7 +175,7 @@ class SplitDocuments:
             return self._mistakes
 
 
-def drawn(names: Sequence[str], most: int) -> Sequence[str]:
+def drawn(names: Sequence[Item], most: int) -> Sequence[Item]:
     """``names``, or so many of them drawn at random, always the same."""
     if len(names) <= most:
         return names

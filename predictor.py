@@ -7,7 +7,7 @@ The text goes through the tokeniser that made the training records, with the lim
 object changes nothing after it is loaded, so that many threads may use one; the same documents in the same call give
 the same bits on a CPU.
 
-    N words   S sentences   C classes
+    N words   S sentences   C classes   D size of a document vector
 """
 
 from __future__ import annotations
@@ -72,12 +72,14 @@ class Verdict(NamedTuple):
         probabilities: float32 [C].
         word_weights: float32 [N], adding up to 1 within each sentence; ``None`` for a network without attention.
         sentence_weights: float32 [S], adding up to 1; ``None`` for a network without attention.
+        vector: float32 [D], what the last layer classifies; ``None`` for a network that does not tell.
     """
 
     logits: np.ndarray
     probabilities: np.ndarray
     word_weights: np.ndarray | None
     sentence_weights: np.ndarray | None
+    vector: np.ndarray | None = None
 
 
 class Predictor:
@@ -164,7 +166,8 @@ class Predictor:
 
     def score_batch(self, documents: Sequence[Document]) -> Iterator[Verdict]:
         """Yields the verdicts of documents that make one batch."""
-        logits, probabilities, words, sentences = (tensor.numpy() for tensor in self._infer(join(documents)))
+        outputs = (tensor.numpy() for tensor in self._infer(join(documents)))
+        logits, probabilities, words, sentences, vectors = outputs
         word, sentence = 0, 0
         for row, (token_ids, lengths) in enumerate(documents):
             if self.has_attention:
@@ -172,7 +175,7 @@ class Predictor:
                 word, sentence = word + len(token_ids), sentence + len(lengths)
             else:
                 weights = None, None
-            yield Verdict(logits[row], probabilities[row], *weights)
+            yield Verdict(logits[row], probabilities[row], *weights, vectors[row] if vectors.size else None)
 
     def logits(self, documents: Iterable[Document]) -> np.ndarray:
         """float32 [documents, C]; reads any number of documents as a stream, in memory that does not grow."""
@@ -194,18 +197,24 @@ class Predictor:
 
 
 def inference(model: Any) -> Any:
-    """The model's inference as one graph: logits, probabilities, and the weights of words and sentences if it has any.
+    """The model's inference as one graph: logits, probabilities, weights of words and sentences, document vectors.
+
+    What a model does not tell is empty.
 
     TensorFlow runs a traced graph from any number of threads at once.
     """
 
     @tf.function(input_signature=[Documents(VECTOR, VECTOR, VECTOR)], autograph=False)
     def infer(documents: Documents) -> Any:
-        if not hasattr(model, "attend"):
-            logits, words, sentences = model(documents), tf.zeros([0]), tf.zeros([0])
+        words = sentences = vectors = tf.zeros([0])
+        if hasattr(model, "attend"):
+            logits, words, sentences, vectors = model.attend(documents)
+        elif hasattr(model, "document_vectors"):
+            vectors = model.document_vectors(documents)
+            logits = model.classifier(vectors)
         else:
-            logits, words, sentences = model.attend(documents)[:3]
-        return logits, tf.nn.softmax(logits), words, sentences
+            logits = model(documents)
+        return logits, tf.nn.softmax(logits), words, sentences, vectors
 
     return infer
 

@@ -26,6 +26,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from answers import Answer, Refusal, Site, answer, parse_question, site_named
+from batcher import Busy
 from config import EXPLANATION_METHODS
 from data_processing import blank_markup
 from explanations import methods_of
@@ -138,11 +139,11 @@ def make_app(sites: Sequence[Site], hosts: Sequence[str] = ("localhost", "127.0.
 
 
 def read_documents(sites: Sequence[Site]) -> None:
-    """Reads the test documents before anybody asks for them; what goes wrong is told when somebody does."""
+    """Reads and maps the test documents before anybody asks for them; what goes wrong is told when somebody does."""
     for site in sites:
         try:
-            site.documents.all()
-        except (UserError, OSError):
+            site.draw_map()
+        except (UserError, OSError, Busy):
             continue
 
 

@@ -50,6 +50,7 @@ LAYERS = [
         "batcher",
         "lr_range",
         "mistakes",
+        "neighbours",
         "predictor",
         "explanations",
         "exploration",
@@ -91,8 +92,12 @@ WITHIN = {
     ("explanations", "predictor"),
     ("faithfulness", "explanations"),
     ("faithfulness", "predictor"),
-    *(("answers", name) for name in ("batcher", "explanations", "faithfulness", "mistakes", "predictor", "run_folder")),
-    *(("viewer", name) for name in ("answers", "explanations", "faithfulness", "mistakes", "rest")),
+    ("neighbours", "mistakes"),
+    *(
+        ("answers", name)
+        for name in ("neighbours", "batcher", "explanations", "faithfulness", "mistakes", "predictor", "run_folder")
+    ),
+    *(("viewer", name) for name in ("answers", "batcher", "explanations", "faithfulness", "mistakes", "rest")),
     ("rest", "answers"),
     ("mistakes", "run_folder"),
     ("pages", "shading"),

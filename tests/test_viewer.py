@@ -18,7 +18,6 @@ from urllib.parse import urlencode
 import httpx2
 import numpy as np
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
 import attention_viewer
@@ -27,12 +26,12 @@ from explanations import explain
 from mistakes import SplitDocuments, drawn
 from predictor import Predictor, join
 from run_folder import RunFolder
-from tests.helpers import write_tiny_records, write_tiny_run
+from tests.helpers import write_tiny_run
+from tests.viewer_site import DOCUMENTS, load_site, probabilities, serving, write_folder
 from utils import DataPaths, UserError, append_jsonl, exclusive_lock, write_json
 from viewer import MOST_BODY_BYTES, make_app
 
 TEXT = "A good word01! Bad word02, unheard.\nQuite good word03 and word04? word05."
-DOCUMENTS = 40
 HOSTILE = [
     "<script>alert(1)</script> good",
     '"><img src=x onerror=alert(1)> bad',
@@ -52,62 +51,23 @@ ODD = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``data/tiny`` with a CSV, ``runs`` with two runs."""
-    folder = tmp_path_factory.mktemp("viewer")
-    records = folder / "data" / "tiny" / "records"
-    write_tiny_records(records)
-    generator = np.random.default_rng(2)
-    with (folder / "data" / "tiny" / "tiny.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["id", "split", "label", "rating", "text"])
-        for split in ("train", "test"):
-            for number in range(DOCUMENTS):
-                words = [f"word{n:02d}" if n < 40 else "<br />qqq." for n in generator.integers(0, 60, 2 + 3 * number)]
-                label = ("negative", "positive")[number % 2]
-                table.writerow([f"{split}/{number}", split, label, 0, " ".join(words)])
-    for seed, name in zip((6, 7), ("tiny-han", "tiny-other"), strict=True):
-        write_tiny_run(folder / "runs" / name, records, seed)
-    return folder
-
-
-def load(folder: Path, name: str) -> Site:
-    site = Site.load(RunFolder(folder / "runs" / name), DataPaths("tiny", folder / "data"))
-    write_predictions(site)
-    return site
-
-
-def write_predictions(site: Site) -> None:
-    """What the tester writes, from the network itself."""
-    documents = SplitDocuments(RunFolder(Path("nowhere")), site.documents.data, "").all().values()
-    names = site.predictor.class_names
-    with site.documents.predictions_file.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["id", "label", "prediction", *(f"probability_{name}" for name in names)])
-        for document in documents:
-            values = probabilities(site.predictor, document.text)
-            table.writerow([document.id, document.label, names[int(values.argmax())], *(f"{v:.6f}" for v in values)])
+    return write_folder(tmp_path_factory.mktemp("viewer"))
 
 
 @pytest.fixture(scope="module")
 def site(folder: Path) -> Site:
-    return load(folder, "tiny-han")
+    return load_site(folder, "tiny-han")
 
 
 @pytest.fixture(scope="module")
 def other(folder: Path) -> Site:
-    return load(folder, "tiny-other")
+    return load_site(folder, "tiny-other")
 
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Iterator[TestClient]:
     with TestClient(make_app([site], ["testserver"])) as client:
         yield client
-
-
-def probabilities(predictor: Predictor, text: str) -> np.ndarray:
-    """From the model itself, in float64."""
-    logits = predictor.model(join([predictor.read(text).document])).numpy()[0].astype(np.float64)
-    return np.exp(logits) / np.exp(logits).sum()
 
 
 class Page(HTMLParser):
@@ -271,6 +231,7 @@ def test_nothing_of_a_text_becomes_markup(client: TestClient, text: str) -> None
         allowed = {"html", "head", "meta", "title", "link", "script", "body", "a", "header", "p", "nav", "main", "form"}
         allowed |= {"h1", "label", "textarea", "div", "button", "span", "select", "option", "fieldset", "legend"}
         allowed |= {"input", "section", "table", "caption", "tr", "th", "td", "svg", "rect", "ol", "li", "bdi", "b"}
+        allowed |= {"figure", "figcaption", "circle", "line"}
         assert {tag for tag, _ in page.tags} <= allowed
         scripts = [attributes for tag, attributes in page.tags if tag == "script"]
         assert all(attributes == {"src": "static/viewer.js", "defer": None} for attributes in scripts)
@@ -541,16 +502,8 @@ def test_the_method_that_did_best_is_the_first_choice_and_its_figures_are_told(f
 
 @pytest.fixture(scope="module")
 def address(site: Site) -> Iterator[str]:
-    """A real server on a free port."""
-    with attention_viewer.listening_socket("127.0.0.1", 0) as listening:
-        server = uvicorn.Server(
-            uvicorn.Config(make_app([site]), log_level="error", h11_max_incomplete_event_size=128_000)
-        )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with serving([site]) as address:
+        yield address
 
 
 def test_fifty_clients_at_once_are_answered_without_an_error(address: str, site: Site) -> None:
@@ -571,3 +524,36 @@ def test_fifty_clients_at_once_are_answered_without_an_error(address: str, site:
     alone = [probabilities(site.predictor, text)[1] for text in texts]
     assert [positive for *_, positive in answers] == pytest.approx(alone, abs=1e-5)
     assert site.batcher.calls - calls < 100
+
+
+# -- the map ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_map_is_that_of_the_document_vectors_and_a_text_lies_where_its_vector_does(site: Site) -> None:
+    site.draw_map()
+    assert site.map is not None
+    documents = site.map.documents
+    vectors = [site.predictor.model.document_vectors(join([site.predictor.read(d.text).document])) for d in documents]
+    vectors = np.concatenate([vector.numpy() for vector in vectors]).astype(np.float64)
+    centred = vectors - vectors.mean(axis=0)
+    by_svd = centred @ np.linalg.svd(centred)[2][:2].T
+    places = site.map.places(vectors)
+    for axis in (0, 1):  # the sign of an axis is free
+        assert abs(np.corrcoef(places[:, axis], by_svd[:, axis])[0, 1]) == pytest.approx(1, abs=1e-4)
+    scales = np.ptp(places, axis=0) / np.ptp(by_svd, axis=0)
+    assert scales[0] == pytest.approx(scales[1], rel=1e-3)
+    assert places.min() >= 0 and places[:, 0].max() <= 1 and places[:, 1].max() <= site.map.height
+    order = np.argsort(np.linalg.norm(vectors - vectors[3], axis=1))
+    near = [document.id for document in site.map.nearest(vectors[3], but=documents[3].id)]
+    assert near == [documents[place].id for place in order if place != 3][:3]
+
+
+def test_the_page_shows_the_place_of_a_text_and_where_it_was(client: TestClient, site: Site) -> None:
+    site.draw_map()
+    plain, changed = ask(client, text=TEXT), ask(client, text=TEXT, without="0-14")
+    assert len(plain.of_class("here")) == 1 and not plain.of_class("way")
+    assert len(plain.of_class("same")) + len(plain.of_class("other")) == DOCUMENTS
+    [way], [here] = changed.of_class("way"), changed.of_class("here")
+    assert (way["x2"], way["y2"]) == (here["cx"], here["cy"])
+    before = plain.of_class("here")[0]
+    assert (way["x1"], way["y1"]) == (before["cx"], before["cy"])

@@ -1,0 +1,311 @@
+"""The page in a real browser: the whole flow with mouse and with keyboard, hostile and odd texts, small screens."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from answers import Site
+from tests.viewer_site import load_site, probabilities, serving, write_folder
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROME_OF_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+EXECUTABLE = next(filter(None, map(shutil.which, (*NAMES, CHROME_OF_MACOS))), None)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        EXECUTABLE is None, reason="no Chromium and no Chrome here; on Debian: apt-get install chromium"
+    ),
+]
+TEXT = "A good word01! Bad word02, unheard.\nQuite good word03 and word04? word05."
+HOSTILE = [
+    "<script>window.hacked = 1</script> good",
+    '"><img src=x onerror="window.hacked = 1"> bad',
+    "</textarea><svg onload='window.hacked = 1'> good",
+    '" autofocus onfocus="window.hacked = 1 bad',
+]
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> list[Site]:
+    folder = write_folder(tmp_path_factory.mktemp("browser"))
+    sites = [load_site(folder, name) for name in ("tiny-han", "tiny-other")]
+    for site in sites:
+        site.draw_map()
+    return sites
+
+
+@pytest.fixture(scope="module")
+def address(sites: list[Site]) -> Iterator[str]:
+    with serving(sites[:1]) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox does not run as root
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=[*root, "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """An empty page; whatever the browser complains about (its policy, a script) fails the test."""
+    context = browser.new_context(base_url=address, viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    page.on("request", lambda request: None if request.url.startswith(address) else complaints.append(request.url))
+    page.goto("/")
+    yield page
+    context.close()
+    assert [text for text in complaints if "422" not in text] == []
+
+
+def explain(page: Page, text: str, method: str = "attention") -> None:
+    page.locator(f"#ask input[value={method}]").check()
+    page.locator("#text").fill(text)
+    with page.expect_response("**/answer"):
+        page.get_by_role("button", name="Explain").click()
+    expect(page.locator("#answer.busy")).to_have_count(0)
+
+
+def answer(page: Page, act: Any) -> None:
+    """Does something that asks for another answer, and waits for it."""
+    with page.expect_response("**/answer"):
+        act()
+    expect(page.locator("#answer.busy")).to_have_count(0)
+
+
+def shown(page: Page) -> list[str]:
+    return page.locator(".probabilities td.number:not(.quiet)").all_inner_texts()
+
+
+def expected(site: Site, text: str) -> list[str]:
+    return [f"{100 * value:.1f}%" for value in sorted(probabilities(site.predictor, text), reverse=True)]
+
+
+def word(page: Page, text: str) -> Any:
+    return page.locator(".word").get_by_text(text, exact=True).first
+
+
+def test_the_whole_flow_with_a_mouse(page: Page, sites: list[Site]) -> None:
+    explain(page, TEXT)
+    assert shown(page) == expected(sites[0], TEXT)
+    by_attention = page.locator(".shaded").inner_html()
+    assert page.locator(".word.level5").count() >= 1 and page.locator(".word.against").count() == 0
+    answer(page, lambda: page.get_by_label("integrated gradients").check())
+    assert page.locator(".shaded").inner_html() != by_attention and "method=integrated_gradients" in page.url
+
+    page.locator("button.weight").nth(1).click()
+    expect(page.locator("li.out")).to_have_count(1)
+    assert shown(page) == expected(sites[0], "A good word01! \nQuite good word03 and word04? word05.")
+    expect(page.locator(".probabilities")).to_contain_text(f"was {expected(sites[0], TEXT)[0]}")
+    page.locator("button.weight").nth(1).click()
+    expect(page.locator("li.out")).to_have_count(0)
+
+    word(page, "Bad").click()
+    page.locator("input.edit").fill("good good")
+    answer(page, lambda: page.locator("input.edit").press("Enter"))
+    edited = TEXT.replace("Bad", "good good")
+    assert page.locator("#text").input_value() == edited and shown(page) == expected(sites[0], edited)
+    expect(page.locator(".about")).to_contain_text("Words were edited")
+    link, before = page.url, shown(page)
+    answer(page, lambda: page.get_by_role("button", name="Undo all").click())
+    assert page.locator("#text").input_value() == TEXT and shown(page) == expected(sites[0], TEXT)
+
+    page.goto(link)
+    assert shown(page) == before and page.locator("#text").input_value() == edited
+    expect(page.locator(".about")).to_contain_text("Words were edited")
+
+
+def test_a_sentence_stays_left_out_while_a_word_before_it_is_edited(page: Page, sites: list[Site]) -> None:
+    explain(page, TEXT)
+    answer(page, lambda: page.locator("button.weight").nth(2).click())
+    word(page, "Bad").click()
+    page.locator("input.edit").fill("Wonderful")
+    answer(page, lambda: page.locator("input.edit").press("Enter"))
+    assert page.locator("li.out .word").first.inner_text() == "Quite"
+    assert shown(page) == expected(sites[0], "A good word01! Wonderful word02, unheard.\n word05.")
+
+
+def test_escape_leaves_a_word_and_typing_in_the_text_begins_anew(page: Page) -> None:
+    explain(page, TEXT)
+    word(page, "Bad").click()
+    page.locator("input.edit").fill("good")
+    page.locator("input.edit").press("Escape")
+    assert page.locator("#text").input_value() == TEXT and page.locator("input.edit").count() == 0
+    answer(page, lambda: page.locator("button.weight").first.click())
+    page.locator("#text").press("End")
+    page.locator("#text").type(" bad")
+    answer(page, lambda: page.locator("#text").press("Control+Enter"))
+    assert page.locator("li.out").count() == 0 and "was" not in page.locator(".probabilities").inner_text()
+
+
+def test_the_back_button_returns_to_the_answer_before(page: Page) -> None:
+    explain(page, "good word01.")
+    first = shown(page)
+    explain(page, "bad word02. word03")
+    page.go_back()
+    expect(page.locator("#text")).to_have_value("good word01.")
+    assert shown(page) == first
+
+
+def test_everything_can_be_done_from_the_keyboard(page: Page, sites: list[Site]) -> None:
+    explain(page, TEXT)
+    page.locator("#permalink").focus()
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    expect(page.locator(".word").first).to_be_focused()
+    expect(page.locator("#detail")).to_contain_text("A: attention")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.keyboard.type("bad")
+    answer(page, lambda: page.keyboard.press("Enter"))
+    edited = TEXT.replace("A good", "A bad")
+    assert page.locator("#text").input_value() == edited
+    expect(word(page, "bad")).to_be_focused()
+    answer(page, lambda: page.keyboard.press("Delete"))
+    assert shown(page) == expected(sites[0], TEXT.replace("good ", "", 1))
+    page.keyboard.press("End")
+    expect(page.locator(".word").last).to_be_focused()
+    page.locator("button.weight").first.focus()
+    answer(page, lambda: page.keyboard.press("Enter"))
+    expect(page.locator("button.weight").first).to_be_focused()
+    assert page.locator("button.weight").first.get_attribute("aria-pressed") == "true"
+
+
+def test_numbers_are_shown_where_the_mouse_points(page: Page) -> None:
+    explain(page, TEXT, "gradient")
+    word(page, "unheard").hover()
+    expect(page.locator("#detail")).to_have_text(re.compile(r"^unheard: [+-]\d.* log-odds of .*not in the vocabulary$"))
+    page.locator("button.weight").first.hover()
+    expect(page.locator("#detail")).to_contain_text("click to leave it out")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_of_a_text_runs(page: Page, text: str) -> None:
+    explain(page, text)
+    assert page.locator(".word").count() >= 1 and page.evaluate("window.hacked === undefined")
+    assert page.locator("#answer script, #answer img, #answer [onload], #answer [onfocus]").count() == 0
+    page.goto(page.url)
+    assert page.evaluate("window.hacked === undefined") and page.locator("#text").input_value() == text
+
+
+def test_places_hold_in_every_script(page: Page) -> None:
+    text = "👩‍👩‍👧 good 🏳️‍🌈, مرحبا bad שלום 𝔘nicode word01"
+    explain(page, text)
+    word(page, "bad").click()
+    page.locator("input.edit").fill("good 🎬")
+    answer(page, lambda: page.locator("input.edit").press("Enter"))
+    assert page.locator("#text").input_value() == text.replace("bad", "good 🎬")
+    assert page.locator(".shaded bdi").first.get_attribute("dir") == "auto"
+
+
+def test_five_thousand_words_one_word_and_none(page: Page) -> None:
+    long = "good word01 bad word02 qqq. " * 834  # 400 sentences of it are read
+    page.evaluate("(text) => { document.getElementById('text').value = text; }", long)  # typing takes Chromium seconds
+    answer(page, lambda: page.get_by_role("button", name="Explain").click())
+    assert page.locator(".word").count() == 400 * 6 and "were not read" in page.locator(".says").inner_text()
+    explain(page, "good")
+    assert page.locator(".word").count() == 1
+    explain(page, "")
+    assert "There is no word in this text" in page.get_by_role("alert").inner_text()
+
+
+def test_from_the_page_of_mistakes_to_a_text_and_a_random_one(page: Page, sites: list[Site]) -> None:
+    page.get_by_role("link", name="Mistakes").click()
+    page.get_by_role("link", name="longest").click()
+    first = page.locator(".mistakes a").first
+    name = first.inner_text()
+    first.click()
+    document = sites[0].documents.all()[name]
+    assert page.locator("#text").input_value() == document.text and shown(page) == expected(sites[0], document.text)
+    expect(page.locator(".about")).to_contain_text("judged wrong")
+    page.locator("select").select_option("right")
+    page.get_by_role("button", name="Draw a test document").click()
+    expect(page.locator(".about")).to_contain_text("judged right")
+    assert page.locator("select").input_value() == "right"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_and_every_shade_is_legible(browser: Browser, address: str, scheme: Any) -> None:
+    context = browser.new_context(base_url=address, viewport={"width": 320, "height": 640}, color_scheme=scheme)
+    page = context.new_page()
+    for path in ("/", "/errors", f"/?text={'unbroken' * 40}+good&method=gradient&original=bad", "/?id=test/39"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
+    page.goto(f"/?text={TEXT}&method=gradient".replace("\n", " "))
+    for sign in ("for", "against"):
+        for level in range(1, 6):
+            page.locator(".word").first.evaluate(f"(word) => {{ word.className = 'word {sign} level{level}'; }}")
+            colours = page.locator(".word").first.evaluate(
+                "(word) => [getComputedStyle(word).color, getComputedStyle(word).backgroundColor]"
+            )
+            assert contrast(*colours) >= 4.5, (sign, level, colours)
+    context.close()
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of two colours (Web Content Accessibility Guidelines 2.2)."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    darker, lighter = sorted([luminance(one), luminance(other)])
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Browser, sites: list[Site]) -> None:
+    with serving(sites) as address:
+        page = browser.new_page(viewport={"width": 1200, "height": 900})
+        page.goto(address)
+        explain(page, TEXT)
+        assert shown(page) == expected(sites[0], TEXT) + expected(sites[1], TEXT)
+        answer(page, lambda: page.locator(".run").nth(1).locator("button.weight").first.click())
+        assert page.locator("li.out").count() == 2
+
+        def places() -> list[Any]:
+            return [page.locator(".run").nth(number).bounding_box() for number in (0, 1)]
+
+        one, two = places()
+        assert one["y"] == two["y"] and one["x"] + one["width"] <= two["x"]
+        page.set_viewport_size({"width": 390, "height": 844})
+        one, two = places()
+        assert one["y"] + one["height"] <= two["y"] and one["x"] == two["x"]
+        page.close()
+
+
+def test_it_answers_without_script(browser: Browser, address: str, sites: list[Site]) -> None:
+    context = browser.new_context(base_url=address, java_script_enabled=False)
+    page = context.new_page()
+    page.goto("/")
+    page.locator("#text").fill(TEXT)
+    page.get_by_role("button", name="Explain").click()
+    assert shown(page) == expected(sites[0], TEXT)
+    page.locator("button.weight").first.click()
+    assert page.locator("li.out").count() == 1 and shown(page) == expected(sites[0], TEXT[14:])
+    context.close()
+
+
+def test_a_server_that_is_gone_is_told(browser: Browser, sites: list[Site]) -> None:
+    page = browser.new_page()
+    with serving(sites[:1]) as address:
+        page.goto(address)
+    page.locator("#text").fill(TEXT)
+    page.get_by_role("button", name="Explain").click()
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer.")
+    page.close()

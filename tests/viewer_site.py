@@ -1,0 +1,78 @@
+"""Two tiny runs with their data set, as the page needs them, and a server for browsers."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import uvicorn
+
+from answers import Site
+from attention_viewer import MOST_HEADER_BYTES, listening_socket
+from mistakes import SplitDocuments
+from predictor import Predictor, join
+from run_folder import RunFolder
+from tests.helpers import write_tiny_records, write_tiny_run
+from utils import DataPaths
+from viewer import make_app
+
+DOCUMENTS = 40
+
+
+def write_folder(folder: Path) -> Path:
+    """Writes ``data/tiny`` with a CSV and ``runs`` with two runs that differ in what they predict."""
+    records = folder / "data" / "tiny" / "records"
+    write_tiny_records(records)
+    generator = np.random.default_rng(2)
+    with (folder / "data" / "tiny" / "tiny.csv").open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["id", "split", "label", "rating", "text"])
+        for split in ("train", "test"):
+            for number in range(DOCUMENTS):
+                words = [f"word{n:02d}" if n < 40 else "<br />qqq." for n in generator.integers(0, 60, 2 + 3 * number)]
+                label = ("negative", "positive")[number % 2]
+                table.writerow([f"{split}/{number}", split, label, 0, " ".join(words)])
+    for seed, name in zip((6, 7), ("tiny-han", "tiny-other"), strict=True):
+        write_tiny_run(folder / "runs" / name, records, seed)
+    return folder
+
+
+def load_site(folder: Path, name: str) -> Site:
+    site = Site.load(RunFolder(folder / "runs" / name), DataPaths("tiny", folder / "data"))
+    write_predictions(site)
+    return site
+
+
+def write_predictions(site: Site) -> None:
+    """What the tester writes, from the network itself."""
+    documents = SplitDocuments(RunFolder(Path("nowhere")), site.documents.data, "").all().values()
+    names = site.predictor.class_names
+    with site.documents.predictions_file.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["id", "label", "prediction", *(f"probability_{name}" for name in names)])
+        for document in documents:
+            values = probabilities(site.predictor, document.text)
+            table.writerow([document.id, document.label, names[int(values.argmax())], *(f"{v:.6f}" for v in values)])
+
+
+def probabilities(predictor: Predictor, text: str) -> np.ndarray:
+    """From the model itself, in float64."""
+    logits = predictor.model(join([predictor.read(text).document])).numpy()[0].astype(np.float64)
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+@contextlib.contextmanager
+def serving(sites: Sequence[Site]) -> Iterator[str]:
+    """A real server on a free port; yields its address."""
+    with listening_socket("127.0.0.1", 0) as listening:
+        config = uvicorn.Config(make_app(sites), log_level="error", h11_max_incomplete_event_size=MOST_HEADER_BYTES)
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
