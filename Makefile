@@ -45,7 +45,7 @@ imdb: $(INSTALLED) ## Run the whole pipeline on the 100,000 IMDB reviews, two cl
 	$(PY) run_all.py imdb True $(if $(SOURCE),--source "$(SOURCE)") $(ARGS)
 
 test: $(INSTALLED_DEV) ## Run the tests, except those marked slow.
-	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow" -rs $(ARGS)
 
 # pytest exits with 5 when no test carries the mark.
 test-slow: $(INSTALLED_DEV) ## Run the tests marked slow.

@@ -18,6 +18,7 @@ import numpy as np
 
 from batcher import Batcher, Busy
 from data_processing import UNKNOWN_ID
+from devices import explain_memory
 from explanations import Explanation, Scores, attention_scores, default_method, explain, keep_words, methods_of
 from faithfulness import NAMES, verdict_in_words
 from mistakes import LabelledDocument, SplitDocuments, drawn
@@ -25,7 +26,7 @@ from neighbours import FEWEST_POINTS, MOST_POINTS, DocumentMap
 from pages import likeliest
 from predictor import BATCH_WORDS, Document, Predictor, Span, Verdict, unfinished
 from run_folder import RunFolder
-from utils import DataPaths, human_size
+from utils import DataPaths, UserError, human_size
 
 MOST_TEXT_BYTES = 1_000_000  # a text of so many is refused
 MOST_LINK_BYTES = 60_000  # of a permalink; longer texts have none
@@ -360,7 +361,7 @@ def usable_method(site: Site, asked: str, words: int) -> tuple[str, list[str]]:
     """The method for a text of so many words, and remarks where it is not the one asked for."""
     there = methods_of(site.predictor)
     method = asked if asked in there else site.default_method
-    remarks = [] if asked in {"", method} else [f"{site.name} has no {NAMES.get(asked, asked)}."]
+    remarks = [] if asked == method else [f"{site.name} has no {NAMES[asked]}: shown by {NAMES[method]}."]
     if words > MOST_WORDS.get(method, words):
         remarks.append(
             f"This page goes up to {MOST_WORDS[method]:,} words by {NAMES[method]}, and the text has {words:,}: "
@@ -373,9 +374,12 @@ def usable_method(site: Site, asked: str, words: int) -> tuple[str, list[str]]:
 def scored(site: Site, documents: Sequence[Document]) -> list[Verdict]:
     """The verdicts of documents, in a batch with those of others."""
     try:
-        return site.batcher.score(documents)
+        with explain_memory("give a shorter text"):
+            return site.batcher.score(documents)
     except Busy as error:
         raise Refusal(503, "Too many texts are waiting. Try again in a few seconds.") from error
+    except UserError as error:
+        raise Refusal(503, f"{error}.") from error
 
 
 def explained(site: Site, document: Document, target: int, method: str, verdict: Verdict) -> Scores:
@@ -385,8 +389,11 @@ def explained(site: Site, document: Document, target: int, method: str, verdict:
     if not site.explaining.acquire(timeout=PATIENCE):
         raise Refusal(503, "Too many explanations are waiting. Try again in a while, or choose attention.")
     try:
-        [scores] = explain(site.predictor, [document], [target], method)
+        with explain_memory("give a shorter text, or choose attention"):
+            [scores] = explain(site.predictor, [document], [target], method)
         return scores
+    except UserError as error:
+        raise Refusal(503, f"{error}.") from error
     finally:
         site.explaining.release()
 

@@ -203,9 +203,14 @@ def whole_page(sites: Sequence[Site], values: dict[str, str]) -> HTMLResponse:
         text = "" if status == 413 else values.get("text", "")
         question = parse_question({"text": text, "method": sites[0].default_method}, None)
         shown = {"sites": sites, "question": question, "answers": [], "document": None}
-    shown |= {"methods": methods_of(sites[0].predictor), "names": NAMES, "error": error}
+    shown |= {"methods": methods_of_any(sites), "names": NAMES, "error": error}
     shown |= {"filters": filters(sites), "filter": values.get("filter", "any")}
     return HTMLResponse(render_page("viewer/page.html", **shown), status)
+
+
+def methods_of_any(sites: Sequence[Site]) -> list[str]:
+    """The methods that one of the runs at least can be explained by."""
+    return [name for name in EXPLANATION_METHODS if any(name in methods_of(site.predictor) for site in sites)]
 
 
 def document_named(site: Site, name: str) -> LabelledDocument:

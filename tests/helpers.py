@@ -78,11 +78,11 @@ def write_tiny_records(folder: Path, documents: int = 90) -> dict[str, list[Tiny
     return splits
 
 
-def write_tiny_run(path: Path, records: Path, seed: int = 6) -> RunFolder:
+def write_tiny_run(path: Path, records: Path, seed: int = 6, architecture: str = "han") -> RunFolder:
     """A finished run with random weights, which answers like any other; its data set is called ``tiny``."""
     config = RunConfig(
         "tiny",
-        "han",
+        architecture,
         ModelSettings(word_units=3, sentence_units=3, attention_dim=3),
         TrainingSettings(),
         ("negative", "positive"),

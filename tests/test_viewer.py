@@ -22,6 +22,7 @@ from fastapi.testclient import TestClient
 
 import attention_viewer
 from answers import MOST_TEXT_BYTES, Question, Site, parse_question
+from batcher import Busy
 from explanations import explain
 from mistakes import SplitDocuments, drawn
 from predictor import Predictor, join
@@ -205,6 +206,18 @@ def test_two_runs_answer_side_by_side(site: Site, other: Site) -> None:
         assert "Where tiny-other is wrong" in shown
 
 
+def test_a_network_without_attention_is_explained_by_another_method(folder: Path, tmp_path: Path, site: Site) -> None:
+    run = write_tiny_run(tmp_path / "runs" / "flat", folder / "data" / "tiny" / "records", architecture="bilstm")
+    flat = Site.load(run, DataPaths("tiny", folder / "data"))
+    with TestClient(make_app([flat, site], ["testserver"])) as client:
+        page = ask(client, text=TEXT, method="attention")
+        assert percentages(page) == [*expected(flat.predictor, TEXT), *expected(site.predictor, TEXT)]
+        assert "flat has no attention: shown by integrated gradients." in page.shown
+        assert 'value="attention"' in client.get("/").text
+    with TestClient(make_app([flat], ["testserver"])) as client:
+        assert 'value="attention"' not in client.get("/").text
+
+
 def test_leave_one_out_of_a_long_text_is_shown_by_gradient(client: TestClient) -> None:
     page = ask(client, text="good word01 bad word02 good. " * 300, method="leave_one_out")
     assert any("up to 1,500 words by leave-one-out" in text for text in page.shown)
@@ -316,6 +329,32 @@ def test_other_requests_are_refused_with_their_reason(client: TestClient) -> Non
     assert client.post("/answer", content=too_many, headers=kind).status_code == 400
     assert client.post("/answer", content=b"text=\xff", headers=kind).status_code == 400
     assert client.get("/answer").status_code == 405
+
+
+def test_memory_that_runs_out_is_told(site: Site, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.batcher, "_score", fail)
+        response = client.post("/v1/models/han:predict", json={"instances": ["good"]})
+        assert response.status_code == 503 and response.json() == {"error": "out of memory; give a shorter text."}
+    with monkeypatch.context() as patch:
+        patch.setattr("answers.explain", fail)
+        response = client.post("/answer", data={"text": "good", "method": "gradient"})
+        assert (
+            response.status_code == 503 and "out of memory; give a shorter text, or choose attention." in response.text
+        )
+    assert client.post("/answer", data={"text": "good", "method": "gradient"}).status_code == 200
+
+
+def test_too_much_that_waits_is_told(site: Site, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise Busy
+
+    monkeypatch.setattr(site.batcher, "score", refuse)
+    response = client.post("/answer", data={"text": "good"})
+    assert response.status_code == 503 and "Too many texts are waiting." in response.text
 
 
 # -- REST -------------------------------------------------------------------------------------------------------------
