@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from config import check_range
+from config import add_model_flag, check_range
 from devices import explain_memory, start_tensorflow
 from utils import (
     DataPaths,
@@ -52,7 +52,8 @@ def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="document_map.py", description=__doc__)
     parser.add_argument("--dataset", default="imdb", type=dataset_name, help="name of the data set (default: imdb)")
-    parser.add_argument("--run", help="name of the run folder (default: <dataset>-han)")
+    add_model_flag(parser, "which network's run to map")
+    parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
     parser.add_argument("--split", default="test", choices=("train", "valid", "test"), help="default: test")
     parser.add_argument(
         "--documents",
@@ -84,7 +85,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_range("evaluation_batch_words", arguments.evaluation_batch_words, 1)
     from run_folder import RunFolder
 
-    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset))
+    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     if not run.exists():
         raise UserError(f"there is no run in {run.path}; train one: {trainer_command(arguments)}")
     config = run.config()

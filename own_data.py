@@ -444,6 +444,8 @@ def check_classes(
         refuse_many(table, columns, found)
     if number < 2:
         seen = f"one class only ({next(iter(classes.values()))[0]})" if classes else "no label in any row"
+        if found.without_label:
+            seen += f" ({found.without_label:,} rows have nothing there, or nan, null or n/a, which mean nothing)"
         raise UserError(
             f"{table.path}: the label column {column!r} has {seen}, and two classes are needed; name another with "
             f"--label_column, one of {', '.join(table.names)[:200]}"

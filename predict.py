@@ -15,6 +15,7 @@ import argparse
 import collections
 import contextlib
 import csv
+import itertools
 import json
 import sys
 import time
@@ -25,9 +26,20 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from corpus_formats import MAX_TEXT_BYTES
 from devices import explain_memory, start_tensorflow
-from own_data import named_column
+from own_data import guess_text, named_column, profile
 from run_folder import find_run
-from tables import ID_NAMES, TEXT_NAMES, Table, bounded_lines, find_encoding, open_table, plain_name, records
+from tables import (
+    ID_NAMES,
+    SAMPLE_RECORDS,
+    TEXT_NAMES,
+    Table,
+    bounded_lines,
+    find_encoding,
+    open_table,
+    plain_name,
+    records,
+    usable,
+)
 from utils import Parser, UserError, atomic_write, log, run_script
 
 if TYPE_CHECKING:
@@ -101,7 +113,7 @@ def score_all(predictor: Predictor, rows: Iterator[Row], write: Any, size: int |
     """Scores ``rows`` and hands each to ``write``, with a progress bar over the bytes of the input (``size``)."""
     from tqdm import tqdm
 
-    started, texts, wordless, unknown = time.monotonic(), 0, 0, 0
+    started, texts, wordless, unknown, cut = time.monotonic(), 0, 0, 0, 0
     bar = tqdm(total=size, unit="B", unit_scale=True, disable=interactive or not sys.stderr.isatty(), leave=False)
     with bar:
         for scored in score_rows(predictor, rows, interactive):
@@ -109,6 +121,7 @@ def score_all(predictor: Predictor, rows: Iterator[Row], write: Any, size: int |
             texts += 1
             wordless += not scored.reading.words
             unknown += 0 < scored.reading.words == scored.reading.unknown_words
+            cut += scored.reading.cut_words > 0
             bar.update(scored.row.size)
     seconds = time.monotonic() - started
     log.info("%s texts in %.1f s, %s a second", f"{texts:,}", seconds, f"{texts / max(seconds, 1e-9):,.0f}")
@@ -116,6 +129,8 @@ def score_all(predictor: Predictor, rows: Iterator[Row], write: Any, size: int |
         log.warning("%s without a word: no prediction", counted(wordless))
     if unknown:
         log.warning("%s without a word that the vocabulary knows: the prediction means nothing", counted(unknown))
+    if cut:
+        log.warning("%s with more sentences than the network reads: the end did not count", counted(cut))
 
 
 def counted(texts: int) -> str:
@@ -268,19 +283,26 @@ def table_rows(table: Table, text: int, named: int | None) -> Iterator[Row]:
 
 
 def find_columns(table: Table, text_column: str, id_column: str) -> tuple[int, int | None]:
-    """The places of the text and of its name; a :class:`UserError` if it is unclear which column has the text."""
+    """The places of the text and of its name; a :class:`UserError` if it is unclear which column has the text.
+
+    Without a flag it is the column that bears a usual name, else the one that ``create_csv.py`` would take.
+    """
     plain = [plain_name(name) for name in table.names]
     named = named_column(table, "id_column", id_column)
     if named is None:
         named = next((plain.index(name) for name in ID_NAMES if name in plain), None)
     text = named_column(table, "text_column", text_column)
     if text is None:
-        text = next((plain.index(name) for name in TEXT_NAMES if name in plain), None)
-    if text is None:
-        raise UserError(
-            f"{table.path}: which column has the text? say it with --text_column: {', '.join(table.names)[:300]}"
-        )
+        usual = [place for place, name in enumerate(plain) if name in TEXT_NAMES]
+        text = usual[0] if len(usual) == 1 else guess_column(table)
     return text, named
+
+
+def guess_column(table: Table) -> int:
+    """The column that holds the text, by what stands in it."""
+    sample = [record.fields for record in itertools.islice(usable(table), SAMPLE_RECORDS)]
+    profiles = [profile(name, place, [row[place] for row in sample]) for place, name in enumerate(table.names)]
+    return guess_text(table, [column for column in profiles if not column.splits], profiles)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

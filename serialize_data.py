@@ -752,7 +752,7 @@ class Serializer:
             vocabulary = Vocabulary.from_counts(frequent, self.settings.min_count)
             vocabulary.save(self.folder / VOCABULARY_FILE)
             list(self.pool.map(functools.partial(translate_generation, folder=self.spool), by_generation))
-            said.append(f"{len(vocabulary):,} of {different:,} words are seen at least {self.settings.min_count} times")
+            said.append(f"{len(frequent):,} of {different:,} words are seen at least {self.settings.min_count} times")
         count_of = dict(frequent)
         counts = np.array([count_of.get(word, 0) for word in vocabulary.words], np.int64)
         counts[UNKNOWN_ID] = sum(chunk.words for chunk in spooled if chunk.split == "train") - counts.sum()

@@ -166,7 +166,11 @@ def atomic_write(path: Path, mode: str = "w", **open_arguments: Any) -> Iterator
     if "b" not in mode:
         open_arguments.setdefault("encoding", "utf-8")
         open_arguments.setdefault("errors", "surrogateescape")  # a path from the command line goes back to its bytes
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    except OSError as error:
+        error.filename = str(path)  # a person knows nothing of the temporary file
+        raise
     try:
         with open(descriptor, mode, **open_arguments) as file:
             yield file
@@ -396,7 +400,7 @@ def stop(number: int, frame: object) -> NoReturn:
 
 def tell_interrupted(program: str) -> int:
     """Says that a signal ended the program; returns the exit code, which tells Ctrl-C and SIGTERM apart."""
-    print(f"{program}: interrupted; the same command goes on from here", file=sys.stderr)
+    print(f"{program}: interrupted; what is complete is kept, and the same command can be run again", file=sys.stderr)
     return 128 + _stopped[0] if _stopped else INTERRUPTED_EXIT_CODE
 
 

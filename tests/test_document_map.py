@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import document_map
 from document_map import drawn, neighbour_agreement, principal_components, tsne
 from projector import write_projector
 from utils import UserError
@@ -124,6 +125,16 @@ def command(folder: Path, line: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("flags", ["--dataset nix", "--dataset nix --model cnn", "--dataset nix --run mine"])
+def test_a_missing_run_is_named_with_the_command_that_trains_it(tmp_path: Path, flags: str) -> None:
+    arguments = document_map.build_parser().parse_args([*flags.split(), "--runs_dir", str(tmp_path)])
+    name = arguments.run or f"nix-{arguments.model}"
+    with pytest.raises(
+        UserError, match=f"no run in {tmp_path}/{name}; train one: python han_trainer.py {flags} --runs"
+    ):
+        document_map.main(arguments)
 
 
 def test_training_separates_the_classes_and_the_projector_shows_it(trained: Path) -> None:

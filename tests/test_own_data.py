@@ -239,6 +239,7 @@ def test_texts_survive(tmp_path: Path) -> None:
     ("rows", "settings", "words"),
     [
         ([("text", "label"), *((text, "pos") for text, _ in ROWS)], {}, "has one class only (pos)"),
+        ([("text", "label"), *((text, ("pos", "nan")[n % 2]) for n, (text, _) in enumerate(ROWS))], {}, "or nan, null"),
         ([("text", "label"), *ROWS, ("odd", "typo")], {}, "'typo' of the label column 'label' has one document"),
         (
             [("review", "comment", "label"), *((text, text[::-1], label) for text, label in ROWS)],

@@ -21,9 +21,10 @@ import pytest
 import explain
 import predict
 from config import ModelSettings, TrainingSettings
+from data_processing import load_text_processing
 from predictor import Predictor, join, unfinished
 from run_folder import Progress, RunConfig, RunFolder, build_model, find_run, save_weights
-from tables import Table
+from tables import Table, open_table
 from tests.helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
 from utils import UserError, exclusive_lock, write_json
 
@@ -129,10 +130,38 @@ def test_the_column_of_the_text_is_found_or_named(tmp_path: Path) -> None:
     assert columns("Id", "Review") == (1, 0)
     assert columns("stars", "Review Text") == (1, None)
     assert columns("a", "b", "c", text="b", id="3") == (1, 2)
-    with pytest.raises(UserError, match="--text_column: a, b"):
-        columns("a", "b")
     with pytest.raises(UserError, match=r"'nope': .* has no such column; it has: a, b"):
         columns("a", "b", text="nope")
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "found"),
+    [
+        ("Urteil;Beschreibung", "gut;Der Stuhl ist gut gebaut worden", 1),  # by what stands in it
+        ("text;review", "short;a long text that says what the person thought", 1),  # two usual names: the longer
+        ("text;review", "the one is as long;as the other one is", "could each be the text"),
+        ("a;b", "1;2", "no column looks like text; say which it is with --text_column: "),
+    ],
+)
+def test_without_one_usual_name_the_text_is_where_create_csv_finds_it(
+    tmp_path: Path, header: str, row: str, found: int | str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"{header}\n{row}\n", encoding="utf-8")
+    table = open_table(path, "")
+    if isinstance(found, int):
+        assert predict.find_columns(table, "", "") == (found, None)
+    else:
+        with pytest.raises(UserError, match=found):
+            predict.find_columns(table, "", "")
+
+
+def test_texts_that_were_cut_are_told(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    limit = load_text_processing(runs / "tiny-han")[0].max_sentences_per_document
+    file = write_csv(tmp_path / "in.csv", ["A good word01. " * (limit + 1), "A good word01. " * limit])
+    with caplog.at_level("INFO", logger="han"):
+        run_predict(runs, file, "--output", tmp_path / "out.csv")
+    assert "1 text with more sentences than the network reads: the end did not count" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -161,7 +190,7 @@ def test_tables_of_many_kinds(tmp_path: Path, name: str, content: bytes, expecte
         ("book.csv", b"PK\x03\x04", "Excel workbook"),
         ("quote.csv", b'id,text\n1,"never closed\n', "line 2: .*never closed"),
         ("quote1.csv", b'text\n"never closed\n', "line 2: .*close the quotation mark"),
-        ("column.csv", b"a,b\n1,2\n1,3\n", "which column has the text"),
+        ("column.csv", b"a,b\n1,2\n1,3\n", "no column looks like text"),
     ],
 )
 def test_files_that_are_none_are_told_by_name(

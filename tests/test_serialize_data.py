@@ -240,6 +240,8 @@ def test_first_documents_are_shown(paths: DataPaths, caplog: pytest.LogCaptureFi
     assert any(f"trainword0:{ids['trainword0']}" in line for line in shown)
     assert any("[" in line and "]:1" in line for line in shown)
     assert any("words of" in line or "words unknown" in line for line in shown)
+    known = len(ids) - 2  # without <pad> and <unk>
+    assert any(f" {known:,} of " in line and "words are seen at least 5" in line for line in shown)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

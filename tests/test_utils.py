@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import DataPaths, UserError, read_jsonl, run_path
+from utils import DataPaths, UserError, atomic_write, read_jsonl, run_path
 
 ROOT = Path(__file__).parent.parent
 # Ends as its argument says, within the frame that every script has.
@@ -48,6 +48,13 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
         DataPaths(name)
     with pytest.raises(UserError, match="no name for a folder"):
         run_path(Path("runs"), name, "imdb")
+
+
+def test_a_file_that_cannot_be_made_is_told_by_its_own_name(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 250)  # fits, its temporary file does not
+    with pytest.raises(OSError) as caught, atomic_write(path):
+        pass
+    assert caught.value.filename == str(path)
 
 
 def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
@@ -102,7 +109,7 @@ def test_a_signal_is_one_line_and_its_own_code(number: signal.Signals, code: int
     time.sleep(0.1)
     process.send_signal(number)
     _, errors = process.communicate(timeout=30)
-    assert process.returncode == code and errors.count("\n") == 1 and "interrupted" in errors
+    assert process.returncode == code and errors.count("\n") == 1 and "interrupted; what is complete is kept" in errors
 
 
 def test_a_library_that_swallows_the_signal_changes_nothing() -> None:
