@@ -218,6 +218,21 @@ class TrainingSettings:
             )
 
 
+@dataclass(frozen=True)
+class RangeTestSettings:
+    """How the learning rate rises in a range test (``han_trainer.py --run_type lr_range``, ``lr_range.py``)."""
+
+    lr_min: float = setting(1e-5, "range test: learning rate at the start", minimum=1e-12)
+    lr_max: float = setting(1.0, "range test: learning rate at the end", minimum=1e-12)
+    lr_steps: int = setting(200, "range test: steps from the one to the other", minimum=20)
+    lr_scale: str = setting("exponential", "range test: how the learning rate rises", choices=("exponential", "linear"))
+
+    def check_together(self) -> None:
+        """Raises :class:`UserError` for values that do not go together."""
+        if self.lr_max <= self.lr_min:
+            raise UserError(f"--lr_max {self.lr_max} is not above --lr_min {self.lr_min}; give it a higher value")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Flags
 
@@ -324,7 +339,7 @@ def checked(settings: Settings) -> Settings:
                 field.metadata["check"](value)
             except ValueError as error:
                 raise UserError(f"--{field.name} {value!r} is unknown; {error}") from error
-    if isinstance(settings, TrainingSettings):
+    if isinstance(settings, TrainingSettings | RangeTestSettings):
         settings.check_together()
     return settings
 

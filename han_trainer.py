@@ -13,27 +13,25 @@ for bit: the order of documents is a pure function of (seed, epoch), dropout of 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import functools
 import math
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config import (
     ModelSettings,
+    RangeTestSettings,
     TrainingSettings,
     add_flags,
     add_model_flag,
     check_range,
     model_settings_from_flags,
     settings_from_flags,
-    to_json,
 )
 from devices import explain_memory, start_tensorflow
 from distributed import ALONE, Alone, meet_workers
@@ -42,17 +40,13 @@ from utils import (
     DataPaths,
     Parser,
     UserError,
-    append_jsonl,
-    atomic_write,
     dataset_name,
     exclusive_lock,
     log,
-    read_jsonl,
     run_flags,
     run_path,
     run_script,
     write_json,
-    write_jsonl,
 )
 
 if TYPE_CHECKING:
@@ -60,9 +54,8 @@ if TYPE_CHECKING:
 
     from input_pipeline import Batch
     from run_folder import Progress, RunConfig, RunFolder
-    from summaries import SummaryWriter
-    from text_panel import TextPanel
-    from tracking import WandbRun
+    from scoring import Validation
+    from training_log import TrainingLog
 
 EVALUATIONS_PER_EPOCH = 2
 RUN_TYPES = ("train", "lr_range", "retrain")
@@ -120,24 +113,10 @@ def build_parser() -> Parser:
         help="send settings and curves to Weights and Biases, or keep them for it with WANDB_MODE=offline",
     )
     parser.add_argument("--wandb_project", default="han", help="name of the project there (default: han)")
-    add_range_flags(parser)
     add_flags(parser, ModelSettings, unset=True)
     add_flags(parser, TrainingSettings)
+    add_flags(parser, RangeTestSettings)
     return parser
-
-
-def add_range_flags(parser: Parser) -> None:
-    """The flags of the learning-rate range test."""
-    group = parser.add_argument_group("--run_type lr_range")
-    group.add_argument("--lr_min", type=float, default=1e-5, help="learning rate at the start (default: 1e-05)")
-    group.add_argument("--lr_max", type=float, default=1.0, help="learning rate at the end (default: 1)")
-    group.add_argument("--lr_steps", type=int, default=200, help="steps from the one to the other (default: 200)")
-    group.add_argument(
-        "--lr_scale",
-        choices=("exponential", "linear"),
-        default="exponential",
-        help="how the learning rate rises (default: exponential)",
-    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -147,15 +126,16 @@ def main(arguments: argparse.Namespace) -> int:
         check_installed()
     model_settings = model_settings_from_flags(arguments)
     training_settings = settings_from_flags(TrainingSettings, arguments)
+    range_test = settings_from_flags(RangeTestSettings, arguments)
     from records import verify_records
-    from run_folder import RunFolder
+    from run_folder import RunFolder, retraining_config
 
     records = DataPaths(arguments.dataset, arguments.data_dir).records
     manifest = verify_records(records)
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     config = run_config(arguments, model_settings, training_settings, records, manifest)
     if arguments.run_type == "lr_range":
-        return find_rates(run, config, records, arguments)
+        return find_rates(run, config, records, arguments, range_test)
     if arguments.run_type == "retrain":
         config = retraining_config(run, config)
         run = RunFolder(run.path.with_name(f"{run.path.name}-retrained"))
@@ -214,57 +194,17 @@ def check_splits(records: Path, config: RunConfig) -> None:
         )
 
 
-def find_rates(run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace) -> int:
-    """Runs the learning-rate range test and writes what it found beside the run; returns the exit code."""
-    from lr_range import RangeTest, run_range_test, summary, write_outcome
-    from run_folder import RunFolder
+def find_rates(
+    run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, test: RangeTestSettings
+) -> int:
+    """Runs the learning-rate range test and tells what it found; returns the exit code."""
+    from lr_range import run_range_test, tell
 
-    test = RangeTest(arguments.lr_min, arguments.lr_max, arguments.lr_steps, arguments.lr_scale)
     device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction)
     with explain_memory(LESS_MEMORY):
         outcome = run_range_test(config, records, device, test)
-    place = RunFolder(run.path.with_name(f"{run.path.name}-lr_range"))
-    if place.path.exists():
-        log.info("the result that was in %s is now in %s", place.path, place.put_aside())
-    write_outcome(place.path, outcome, config, test)
-    print(f"{summary(outcome, test)}\n\nWritten: {place.path}/lr_range.png, .csv, .json", flush=True)
+    tell(outcome, config, test, run)
     return 0
-
-
-def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
-    """The configuration of a retraining: that of a finished run, and the epochs after which it was best.
-
-    Args:
-        first: The finished run.
-        asked: What flags and records ask for: a retraining leaves nothing to choose.
-
-    Raises:
-        UserError: The run is not finished, was made from other records, or a flag asks for another setting.
-    """
-    from run_folder import Retraining, read_checkpoint
-
-    if not first.finished.exists():
-        raise UserError(
-            f"{first.path} is not a finished run; train it first, then retrain with --run {first.path.name}"
-        )
-    config = first.config()
-    if config.retraining:
-        raise UserError(f"{first.path} was trained on validation already; retrain {config.retraining.run}")
-    if config.records_sha256 != asked.records_sha256:
-        raise UserError(f"the records are not what {first.path} was trained on; train it again with --restart")
-    for settings, wanted in ((config.model, asked.model), (config.training, asked.training)):
-        for name, value in to_json(wanted).items():
-            if value not in {getattr(settings, name), getattr(type(settings)(), name)}:
-                raise UserError(
-                    f"--{name} {value}: a retraining takes the settings of {first.path}, which has "
-                    f"{getattr(settings, name)}; leave the flag out, or train another --run"
-                )
-    best = read_checkpoint(first.best)
-    (row,) = (row for row in read_jsonl(first.history) if row["step"] == best.progress.step)
-    chosen = Retraining(
-        first.path.name, best.weights_sha256, best.progress.step, row["epoch"], best.progress.best_accuracy
-    )
-    return dataclasses.replace(config, retraining=chosen)
 
 
 def tester_command(arguments: argparse.Namespace) -> str:
@@ -276,11 +216,6 @@ def check_intervals(arguments: argparse.Namespace) -> None:
     """Refuses counts that make no sense."""
     for name in ("log_summaries_every", "checkpoint_every", "num_checkpoints", "evaluation_batch_words"):
         check_range(name, getattr(arguments, name), 1)
-    check_range("lr_steps", arguments.lr_steps, 20)
-    check_range("lr_min", arguments.lr_min, 1e-12)
-    check_range("lr_max", arguments.lr_max, 1e-12)
-    if arguments.lr_max <= arguments.lr_min:
-        raise UserError(f"--lr_max {arguments.lr_max} is not above --lr_min {arguments.lr_min}; give it a higher value")
     check_range("per_process_gpu_memory_fraction", arguments.per_process_gpu_memory_fraction, 0, 1)
     check_range("wait_for_workers", arguments.wait_for_workers, 1)
 
@@ -399,62 +334,50 @@ class Trainer:
 
     def compile_step(self) -> Any:
         """The training step of this model and optimiser as one graph."""
-        from training import balanced_class_weights, compile_step
+        from training import chosen_class_weights, compile_step
 
-        settings, weights = self.config.training, None
-        if settings.class_weights == "balanced":
-            weights = balanced_class_weights(self.train_split.index["label"], len(self.config.class_names))
+        settings = self.config.training
+        weights = chosen_class_weights(settings, self.train_split.index["label"], len(self.config.class_names))
         return compile_step(self.model, self.optimizer, settings, weights, self.workers)
 
     def train(self) -> int:
         """Trains to the end of the run, or to a signal; returns the exit code."""
         self.announce()
-        if self.workers.is_chief:
-            forget_later_history(self.run, self.progress.step)
         previous = {number: signal.signal(number, self.on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
-        self.tracker = self.start_tracking()
-        code = 1
         try:
-            with (
-                self.summary_writer("train") as self.train_summaries,
-                self.summary_writer("valid") as self.valid_summaries,
-            ):
-                reason = self.train_epochs()
-            code = 0
+            with self.open_log() as self.training_log:
+                reason = self.train_or_save()
         except Interrupted:
-            code = 128 + self.stop_signal
+            return 128 + self.stop_signal
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+            self.close()
+        self.finish(reason)
+        self.training_log.draw(self.progress.step)
+        return 0
+
+    def open_log(self) -> TrainingLog:
+        """Where this training writes what it finds."""
+        from training_log import TrainingLog
+
+        data = DataPaths(self.config.dataset, self.arguments.data_dir)
+        project = self.arguments.wandb_project if self.arguments.wandb else None
+        return TrainingLog(
+            self.run, self.config, data, self.valid_split, self.progress.step, self.workers.is_chief, project
+        )
+
+    def train_or_save(self) -> str:
+        """Runs the remaining epochs and returns why training ended; stopped by a signal, it saves first."""
+        try:
+            return self.train_epochs()
+        except Interrupted:
             self.save()
             log.info(
                 "stopped by a signal at step %d, saved; the same command (without --restart) goes on from here",
                 self.progress.step,
             )
-            return code
-        finally:
-            if self.tracker:
-                self.tracker.finish(code)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-            self.close()
-        self.finish(reason)
-        if self.workers.is_chief:
-            draw_training(self.run, self.config.class_names, self.progress.step)
-        return 0
-
-    def summary_writer(self, split: str) -> SummaryWriter:
-        """Writes curves for TensorBoard, behind those of the run's earlier processes."""
-        from summaries import SilentWriter, SummaryWriter
-
-        if not self.workers.is_chief:
-            return SilentWriter()
-        return SummaryWriter(self.run.tensorboard / split, resume_step=self.progress.step or None)
-
-    def start_tracking(self) -> WandbRun | None:
-        """The run on Weights and Biases, if it is asked for; the chief alone tells of it."""
-        if not self.arguments.wandb or not self.workers.is_chief:
-            return None
-        from tracking import WandbRun
-
-        return WandbRun(self.run.path, self.arguments.wandb_project, self.config.to_json())
+            raise
 
     def close(self) -> None:
         """Closes the splits."""
@@ -582,11 +505,7 @@ class Trainer:
         means |= self.pace()
         self.totals = StepTotals()
         step = self.progress.step
-        self.train_summaries.scalars(step, means)
-        if self.workers.is_chief:
-            append_jsonl(self.run.steps, {"step": step, **means})
-        if self.tracker:
-            self.tracker.scalars(step, "train", means)
+        self.training_log.training(step, means)
         self.say(
             "step %5d  epoch %.2f  loss %.4f  accuracy %.2f%%  gradient %.2f  rate %.6f  momentum %.3f  "
             "%.0f documents/s",
@@ -626,95 +545,40 @@ class Trainer:
 
     def evaluate_and_remember(self) -> bool:
         """Validates, keeps the weights if they are the best so far; returns whether to stop early."""
+        from run_folder import save_weights
+
         started = time.perf_counter()
         self.workers.keep_in_step(self.state())
-        loss, accuracy, class_accuracy, entropy = self.validate()
-        self.refuse_not_finite({"validation loss": loss})
+        found = self.validate()
+        self.refuse_not_finite({"validation loss": found.loss})
         progress, patience = self.progress, self.config.training.patience
-        better = (accuracy, -loss) > (progress.best_accuracy, -progress.best_loss)
+        better = (found.accuracy, -found.loss) > (progress.best_accuracy, -progress.best_loss)
         if better:
-            progress.best_step, progress.best_loss, progress.best_accuracy = progress.step, loss, accuracy
+            progress.best_step, progress.best_loss, progress.best_accuracy = progress.step, found.loss, found.accuracy
         progress.fruitless = 0 if better else progress.fruitless + 1
         self.say(
             "step %5d  validation loss %.4f  accuracy %.2f%%%s",
             progress.step,
-            loss,
-            100 * accuracy,
+            found.loss,
+            100 * found.accuracy,
             "  best so far" if better else f"  best {100 * progress.best_accuracy:.2f}% at {progress.best_step}",
         )
-        if self.workers.is_chief:
-            self.remember(loss, accuracy, class_accuracy, better)
-        by_class = {
-            f"class_accuracy/{name}": value
-            for name, value in zip(self.config.class_names, class_accuracy, strict=True)
-            if value is not None
-        }
-        measured = {"loss": loss, "accuracy": accuracy, **entropy}
-        self.valid_summaries.scalars(progress.step, {**measured, **by_class})
-        if self.tracker:
-            self.tracker.scalars(progress.step, "valid", measured)
-        if self.workers.is_chief:
-            for tag, text in self.text_panel.shaded(self.model).items():
-                self.valid_summaries.text(progress.step, tag, text)
-        for name, weight in self.model.named_weights().items():
-            self.valid_summaries.histogram(progress.step, f"weights/{name}", weight.numpy())
-        self.valid_summaries.flush()
+        if better and self.workers.is_chief:
+            save_weights(self.run.best, self.model, progress, run=self.identity)
+        epoch = self.epochs.passed(progress.step)
+        self.training_log.validation(progress.step, epoch, found, better, self.pace())
+        self.training_log.model(progress.step, self.model)
         self.totals.started += time.perf_counter() - started  # rates speak of training alone
         return bool(patience) and progress.fruitless >= patience
 
-    def remember(self, loss: float, accuracy: float, class_accuracy: list[float | None], better: bool) -> None:
-        """Keeps the weights if they are the best so far, and adds a line to the history."""
-        from run_folder import save_weights
-
-        progress = self.progress
-        if better:
-            save_weights(self.run.best, self.model, progress, run=self.identity)
-        append_jsonl(
-            self.run.history,
-            {
-                "step": progress.step,
-                "epoch": self.epochs.passed(progress.step),
-                "valid_loss": loss,
-                "valid_accuracy": accuracy,
-                "valid_class_accuracy": class_accuracy,
-                "best": better,
-                **self.pace(),
-            },
-        )
-
-    def validate(self) -> tuple[float, float, list[float | None], dict[str, float]]:
-        """What the weights in memory do on validation.
-
-        Returns:
-            Loss, accuracy, accuracy of each class (``None``: no document), entropies of attention, if there is any.
-        """
+    def validate(self) -> Validation:
+        """What the weights in memory do on validation."""
         if self.valid_split is None:
             raise ValueError("a retraining has no validation")
-        import numpy as np
+        from scoring import validate
 
-        from attention_statistics import MeanEntropy
-        from scoring import add_entropy, score_split
-
-        entropy, words = MeanEntropy(), self.arguments.evaluation_batch_words
-        probabilities, labels = score_split(
-            self.model, self.valid_split, words, self.workers, functools.partial(add_entropy, entropy)
-        )
-        entropy.sums = self.workers.concatenate(entropy.sums[np.newaxis].astype(np.float32)).sum(axis=0)
-        chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)
-        right = probabilities.argmax(axis=1) == labels
-        by_class = [right[labels == c] for c in range(len(self.config.class_names))]
-        class_accuracy = [float(of_class.mean()) if len(of_class) else None for of_class in by_class]
-        return float(-np.log(chosen).mean()), float(right.mean()), class_accuracy, entropy.means()
-
-    @functools.cached_property
-    def text_panel(self) -> TextPanel:
-        """The validation documents that are shown as training goes."""
-        from text_panel import TextPanel
-
-        if self.valid_split is None:
-            raise ValueError("a retraining has no validation")
-        data = DataPaths(self.config.dataset, self.arguments.data_dir)
-        return TextPanel(self.valid_split, data, self.run.path, self.config.class_names)
+        words = self.arguments.evaluation_batch_words
+        return validate(self.model, self.valid_split, words, len(self.config.class_names), self.workers)
 
     def save_or_stop(self) -> None:
         """Saves a checkpoint when one is due; ends the run if a signal came."""
@@ -758,27 +622,6 @@ class Trainer:
             self.progress.best_step,
             tester_command(self.arguments),
         )
-
-
-def forget_later_history(run: RunFolder, step: int) -> None:
-    """Drops history lines after ``step``: they were written by a process that was killed before its next checkpoint."""
-    for path in (run.history, run.steps):
-        rows = read_jsonl(path)
-        if any(row["step"] > step for row in rows):
-            write_jsonl(path, [row for row in rows if row["step"] <= step])
-
-
-def draw_training(run: RunFolder, class_names: Sequence[str], step: int) -> None:
-    """Draws the curves of a run to ``plots/`` and for TensorBoard."""
-    from plots import training_pictures
-    from summaries import SummaryWriter
-
-    pictures = training_pictures(read_jsonl(run.steps), read_jsonl(run.history), class_names, run.path.name)
-    with SummaryWriter(run.tensorboard / "valid") as writer:
-        for name, picture in pictures.items():
-            writer.image(step, name, picture)
-            with atomic_write(run.plots / f"{name}.png", "wb") as file:
-                file.write(picture)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from run_folder import RunConfig, build_model, origin
+from config import RangeTestSettings
+from run_folder import RunConfig, RunFolder, build_model, origin
 from utils import atomic_write, log, write_json
 
 # The test ends when the smoothed loss is this many times its lowest value so far.
@@ -31,23 +32,6 @@ BEGINS, ENDS = 0.1, 0.9
 # A smaller fall than this share of the first loss is no learning.
 LEAST_FALL = 0.05
 SMOOTHING = 40  # the standard deviation of the smoothing is this part of the steps
-
-
-@dataclass(frozen=True)
-class RangeTest:
-    """What a range test is asked to do.
-
-    Attributes:
-        low: First learning rate.
-        high: Last learning rate.
-        steps: Optimiser steps from the one to the other.
-        scale: ``exponential`` or ``linear``.
-    """
-
-    low: float
-    high: float
-    steps: int
-    scale: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +61,7 @@ class Outcome:
     diverged: bool
 
 
-def run_range_test(config: RunConfig, records: Path, device: str, test: RangeTest) -> Outcome:
+def run_range_test(config: RunConfig, records: Path, device: str, test: RangeTestSettings) -> Outcome:
     """Trains a fresh network of the run's settings while the learning rate rises.
 
     Args:
@@ -89,21 +73,19 @@ def run_range_test(config: RunConfig, records: Path, device: str, test: RangeTes
     from input_pipeline import Epochs, Split, read_ahead
     from optimizers import build_optimizer
     from schedules import Rise
-    from training import balanced_class_weights, compile_step
+    from training import chosen_class_weights, compile_step
 
     settings = config.training
     with closing(Split(records, "train", settings.max_sentences, settings.max_words)) as split:
         embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
         model = build_model(config, embeddings, padded=device == "gpu")
-        rate = Rise(test.low, test.high, test.steps, test.scale)
+        rate = Rise(test.lr_min, test.lr_max, test.lr_steps, test.lr_scale)
         optimizer = build_optimizer(settings, rate, None, model.trainable_variables)
-        weights = None
-        if settings.class_weights == "balanced":
-            weights = balanced_class_weights(split.index["label"], len(config.class_names))
+        weights = chosen_class_weights(settings, split.index["label"], len(config.class_names))
         step_function = compile_step(model, optimizer, settings, weights)
         epochs = Epochs(split.index, settings)
         numbers = (batch for epoch in itertools.count() for batch in epochs.batches(epoch))
-        with closing(read_ahead(split.read, itertools.islice(numbers, test.steps))) as batches:
+        with closing(read_ahead(split.read, itertools.islice(numbers, test.lr_steps))) as batches:
             return watch(rate, losses_of(batches, step_function, settings.seed), test)
 
 
@@ -113,10 +95,10 @@ def losses_of(batches: Any, step_function: Any, seed: int) -> Iterator[float]:
         yield float(step_function(batch.documents, batch.labels, [seed, step], 1.0)["loss"])
 
 
-def watch(rate: Any, losses: Iterator[float], test: RangeTest) -> Outcome:
+def watch(rate: Any, losses: Iterator[float], test: RangeTestSettings) -> Outcome:
     """Follows the losses of the steps until the last one or until they break out."""
     seen: list[float] = []
-    width = test.steps / SMOOTHING
+    width = test.lr_steps / SMOOTHING
     diverged = False
     for step, loss in enumerate(losses):
         if not math.isfinite(loss):
@@ -125,7 +107,7 @@ def watch(rate: Any, losses: Iterator[float], test: RangeTest) -> Outcome:
         seen.append(loss)
         smoothed = smooth(np.array(seen), width)
         if step % 10 == 0:
-            log.info("step %4d of %d  rate %.3g  loss %.4f", step + 1, test.steps, float(rate(step)), smoothed[-1])
+            log.info("step %4d of %d  rate %.3g  loss %.4f", step + 1, test.lr_steps, float(rate(step)), smoothed[-1])
         if step > 2 * width and smoothed[-1] > DIVERGED * smoothed.min():
             diverged = True
             break
@@ -165,7 +147,16 @@ def suggest(rates: np.ndarray, smoothed: np.ndarray) -> Bounds | None:
 # What is written and told
 
 
-def write_outcome(folder: Path, outcome: Outcome, config: RunConfig, test: RangeTest) -> None:
+def tell(outcome: Outcome, config: RunConfig, test: RangeTestSettings, run: RunFolder) -> None:
+    """Writes the outcome into the folder beside the run, puts an earlier one aside, and prints the suggestion."""
+    place = RunFolder(run.path.with_name(f"{run.path.name}-lr_range"))
+    if place.path.exists():
+        log.info("the result that was in %s is now in %s", place.path, place.put_aside())
+    write_outcome(place.path, outcome, config, test)
+    print(f"{summary(outcome, test)}\n\nWritten: {place.path}/lr_range.png, .csv, .json", flush=True)
+
+
+def write_outcome(folder: Path, outcome: Outcome, config: RunConfig, test: RangeTestSettings) -> None:
     """Writes ``lr_range.csv``, ``lr_range.json`` and ``lr_range.png`` into a new folder."""
     with atomic_write(folder / "lr_range.csv", newline="") as file:
         writer = csv.writer(file)
@@ -187,7 +178,7 @@ def write_outcome(folder: Path, outcome: Outcome, config: RunConfig, test: Range
     )
 
 
-def picture(outcome: Outcome, test: RangeTest) -> bytes:
+def picture(outcome: Outcome, test: RangeTestSettings) -> bytes:
     """The loss over the learning rate, the suggested bounds marked, as a PNG file."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -201,14 +192,14 @@ def picture(outcome: Outcome, test: RangeTest) -> bytes:
         axes.axvspan(outcome.bounds.lower, outcome.bounds.upper, color="#009E73", alpha=0.12)
         for name, value in asdict(outcome.bounds).items():
             axes.axvline(value, color="#009E73", linestyle="--", label=f"{name} bound {value:.2g}")
-    if test.scale == "exponential":
+    if test.lr_scale == "exponential":
         axes.set_xscale("log")
     if len(outcome.smoothed):  # one batch that broke out must not flatten the rest
         low, high = outcome.smoothed.min(), outcome.smoothed.max()
         axes.set_ylim(max(0.0, low - 0.3 * (high - low) - 0.05), high + 0.3 * (high - low) + 0.05)
     end = "broke out" if outcome.diverged else "did not break out"
-    axes.set_title(f"Learning-rate range test, {len(outcome.losses)} of {test.steps} steps, {end}", fontsize=11)
-    axes.set_xlabel(f"learning rate ({test.scale} rise)")
+    axes.set_title(f"Learning-rate range test, {len(outcome.losses)} of {test.lr_steps} steps, {end}", fontsize=11)
+    axes.set_xlabel(f"learning rate ({test.lr_scale} rise)")
     axes.set_ylabel("training loss (nats per document)")
     axes.legend(fontsize=9)
     axes.grid(alpha=0.25)
@@ -217,14 +208,16 @@ def picture(outcome: Outcome, test: RangeTest) -> bytes:
     return file.getvalue()
 
 
-def summary(outcome: Outcome, test: RangeTest) -> str:
+def summary(outcome: Outcome, test: RangeTestSettings) -> str:
     """What the test found, in words."""
     taken = len(outcome.losses)
     if outcome.diverged:
-        reached = outcome.rates[-1] if taken else test.low
-        end = f"the loss broke out at a learning rate of {reached:.3g}, after {taken} of {test.steps} steps"
+        reached = outcome.rates[-1] if taken else test.lr_min
+        end = f"the loss broke out at a learning rate of {reached:.3g}, after {taken} of {test.lr_steps} steps"
     else:
-        end = f"the loss did not break out up to a learning rate of {test.high:.3g}: a higher --lr_max would show where"
+        end = (
+            f"the loss did not break out up to a learning rate of {test.lr_max:.3g}: a higher --lr_max would show where"
+        )
     if outcome.bounds is None:
         return f"{end}\nno suggestion: the loss never fell; try a lower --lr_min, a higher --lr_max or more --lr_steps"
     lower, upper = outcome.bounds.lower, outcome.bounds.upper

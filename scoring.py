@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -85,6 +86,42 @@ def score_split(
     probabilities = np.zeros((len(split), values.shape[1]), np.float32)
     probabilities[numbers] = workers.concatenate(values)
     return probabilities, split.index["label"].astype(np.int32)
+
+
+class Validation(NamedTuple):
+    """What a network does on the validation split.
+
+    Attributes:
+        loss: Cross-entropy in nats, mean over the documents.
+        accuracy: Share of documents that are classified right.
+        class_accuracy: The same of each class; ``None`` for one without documents.
+        entropy: Entropies of attention by name, as :meth:`MeanEntropy.means` gives them; empty without attention.
+    """
+
+    loss: float
+    accuracy: float
+    class_accuracy: list[float | None]
+    entropy: dict[str, float]
+
+
+def validate(model: Any, split: Split, max_words: int, classes: int, workers: Alone = ALONE) -> Validation:
+    """Scores a split and measures it, the same on every worker.
+
+    Args:
+        model: The network.
+        split: At least one document.
+        max_words: Most words in a batch.
+        classes: C.
+        workers: Who shares the work.
+    """
+    entropy = MeanEntropy()
+    probabilities, labels = score_split(model, split, max_words, workers, functools.partial(add_entropy, entropy))
+    entropy.sums = workers.concatenate(entropy.sums[np.newaxis].astype(np.float32)).sum(axis=0)
+    chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)
+    right = probabilities.argmax(axis=1) == labels
+    by_class = [right[labels == c] for c in range(classes)]
+    class_accuracy = [float(of_class.mean()) if len(of_class) else None for of_class in by_class]
+    return Validation(float(-np.log(chosen).mean()), float(right.mean()), class_accuracy, entropy.means())
 
 
 def add_entropy(total: MeanEntropy, scored: Scored) -> None:

@@ -113,6 +113,17 @@ def document_losses(logits: Any, labels: Any, smoothing: float = 0.0, class_weig
     return losses if class_weights is None else losses * tf.gather(class_weights, labels)
 
 
+def chosen_class_weights(settings: TrainingSettings, labels: np.ndarray, classes: int) -> np.ndarray | None:
+    """The class weights that ``--class_weights`` asks for: float32 [C], or ``None`` for none.
+
+    Args:
+        settings: Of the training.
+        labels: int [documents], of the training split.
+        classes: C.
+    """
+    return balanced_class_weights(labels, classes) if settings.class_weights == "balanced" else None
+
+
 def balanced_class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """What a document of each class weighs so that all classes count alike: documents / (classes * of this class).
 

@@ -57,6 +57,7 @@ LAYERS = [
         "faithfulness",
         "rest",
         "text_panel",
+        "training_log",
         "viewer",
     },
     {
@@ -117,6 +118,9 @@ WITHIN = {
     ("schedules", "config"),
     ("training", "han"),
     ("lr_range", "run_folder"),
+    ("training_log", "run_folder"),
+    ("training_log", "scoring"),
+    ("training_log", "text_panel"),
 }
 WITH_TENSORFLOW = {
     "recurrent",

@@ -10,7 +10,8 @@ import pytest
 from helpers import write_tiny_records
 
 import han_trainer
-from lr_range import RangeTest, smooth, suggest, summary, watch
+from config import RangeTestSettings
+from lr_range import smooth, suggest, summary, watch
 from schedules import Rise
 from summaries import png_size
 from utils import UserError, read_json
@@ -45,7 +46,7 @@ def test_smoothing_is_scipys_inside_and_does_not_lag() -> None:
 
 
 def test_it_stops_when_the_loss_breaks_out_or_is_no_number() -> None:
-    test = RangeTest(1e-5, 1, 201, "exponential")
+    test = RangeTestSettings(1e-5, 1, 201, "exponential")
     rate = Rise(1e-5, 1, 201, "exponential")
     broken = watch(rate, iter(valley(RATES)), test)
     assert broken.diverged and 160 < len(broken.losses) < 201
