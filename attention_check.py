@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from corpora import read_csv
-from data_processing import load_text_processing
+from data_processing import Span, load_text_processing
 from input_pipeline import Split
 from scoring import Scored, scoring_function
 from utils import DataPaths, UserError, read_jsonl
-
-Span = tuple[int, int]
 
 
 class AttendedText(NamedTuple):

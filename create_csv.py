@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import CsvSettings, add_flags, settings_from_flags, to_json
-from corpora import CSV_COLUMNS, SPLITS, Corpus, command_line, find_corpus, own_source
+from corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
 from corpus_formats import Row
 from evaluation import wilson_interval
 from utils import (
@@ -64,8 +64,6 @@ from utils import (
 TRAIN, VALID, TEST, UNLABELLED = range(len(SPLITS))
 LEFT_OUT = len(SPLITS)
 OWN_FLAGS = ("text_column", "label_column", "split_column", "encoding")
-# Fewer test documents than this leave the accuracy uncertain by more than 5 points.
-FEW_TEST_DOCUMENTS = 400
 
 
 def build_parser() -> Parser:

@@ -29,10 +29,10 @@ from utils import (
     atomic_write,
     dataset_name,
     log,
-    run_flags,
     run_path,
     run_script,
     sha256_of_file,
+    trainer_command,
 )
 
 if TYPE_CHECKING:
@@ -115,11 +115,6 @@ def main(arguments: argparse.Namespace) -> None:
     split.close()
     print(f"\nWritten: {picture_file(run, arguments.split)}")
     print(f"Look:    tensorboard --logdir {shlex.quote(str(run.path.parent))} --host 127.0.0.1   (tab Projector)")
-
-
-def trainer_command(arguments: argparse.Namespace) -> str:
-    """What to type to train the run that is asked for."""
-    return shlex.join(["python", "han_trainer.py", *run_flags(arguments)])
 
 
 def chosen_checkpoint(run: RunFolder, arguments: argparse.Namespace) -> Checkpoint:

@@ -31,10 +31,10 @@ from utils import (
     log,
     read_json,
     read_jsonl,
-    run_flags,
     run_path,
     run_script,
     sha256_of_file,
+    trainer_command,
     write_jsonl,
 )
 
@@ -153,11 +153,6 @@ def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
     if not run.best.exists():
         raise UserError(f"{run.best} is not there; train anew with --restart, or name another --checkpoint")
     return read_checkpoint(run.best)
-
-
-def trainer_command(arguments: argparse.Namespace) -> str:
-    """What to type to train the run that is asked for."""
-    return shlex.join(["python", "han_trainer.py", *run_flags(arguments)])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

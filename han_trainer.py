@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import shlex
 import signal
 import sys
 import time
@@ -35,7 +34,7 @@ from config import (
 )
 from devices import explain_memory, start_tensorflow
 from distributed import ALONE, Alone, meet_workers
-from tracking import check_installed
+from tracking import add_wandb_flags, check_installed
 from utils import (
     DataPaths,
     Parser,
@@ -43,9 +42,9 @@ from utils import (
     dataset_name,
     exclusive_lock,
     log,
-    run_flags,
     run_path,
     run_script,
+    tester_command,
     write_json,
 )
 
@@ -107,12 +106,7 @@ def build_parser() -> Parser:
         default=600.0,
         help="seconds to wait for the other machines that TF_CONFIG names (default: 600)",
     )
-    parser.add_argument(
-        "--wandb",
-        action="store_true",
-        help="send settings and curves to Weights and Biases, or keep them for it with WANDB_MODE=offline",
-    )
-    parser.add_argument("--wandb_project", default="han", help="name of the project there (default: han)")
+    add_wandb_flags(parser)
     add_flags(parser, ModelSettings, unset=True)
     add_flags(parser, TrainingSettings)
     add_flags(parser, RangeTestSettings)
@@ -122,8 +116,7 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> int:
     """Trains until the last epoch or early stopping; returns the exit code."""
     check_intervals(arguments)
-    if arguments.wandb:
-        check_installed()
+    check_installed(arguments)
     model_settings = model_settings_from_flags(arguments)
     training_settings = settings_from_flags(TrainingSettings, arguments)
     range_test = settings_from_flags(RangeTestSettings, arguments)
@@ -205,11 +198,6 @@ def find_rates(
         outcome = run_range_test(config, records, device, test)
     tell(outcome, config, test, run)
     return 0
-
-
-def tester_command(arguments: argparse.Namespace) -> str:
-    """What to type to test this run."""
-    return shlex.join(["python", "han_tester.py", "--run_type", "test", *run_flags(arguments)])
 
 
 def check_intervals(arguments: argparse.Namespace) -> None:

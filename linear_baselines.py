@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import check_range
-from corpora import CsvRow, command_line, read_csv
+from corpora import CsvRow, create_csv_command, read_csv
 from evaluation import Evaluation, evaluate, format_report, write_predictions
 from linear_models import SYSTEMS, Chosen, CountedDocuments, choose, described, gram_counter, gram_lengths, trained_anew
 from utils import (
@@ -109,13 +109,8 @@ def main(arguments: argparse.Namespace) -> None:
 def class_names(paths: DataPaths) -> list[str]:
     """The classes of a data set in the order of their numbers."""
     if not paths.labels.is_file():
-        raise UserError(f"{paths.labels} is not there; run first: {make_csv(paths)}")
+        raise UserError(f"{paths.labels} is not there; run first: {create_csv_command(paths)}")
     return [name for name in paths.labels.read_text(encoding="utf-8").split("\n") if name]
-
-
-def make_csv(paths: DataPaths) -> str:
-    """What to type to make the CSV file."""
-    return command_line("create_csv.py", paths.dataset, paths.raw)
 
 
 def labelled(paths: DataPaths, names: Sequence[str], splits: tuple[str, ...]) -> Iterator[tuple[CsvRow, int]]:
@@ -162,7 +157,9 @@ def count_training(
     valid = np.array(is_valid, bool)
     documents = CountedDocuments(counts, np.array(labels), gram_lengths(counter.vocabulary_), len(names))
     if not valid.any():
-        raise UserError(f"{paths.csv} has no validation documents; make some: {make_csv(paths)} --valid_share 0.1")
+        raise UserError(
+            f"{paths.csv} has no validation documents; make some: {create_csv_command(paths)} --valid_share 0.1"
+        )
     if len(np.unique(documents.labels[~valid])) < 2:
         raise UserError(f"training on {paths.csv} sees fewer than two classes; raise --train_documents")
     return documents, valid
@@ -192,7 +189,7 @@ def score_test(
         for part, baseline in zip(parts, baselines, strict=True):
             part.append(baseline.probabilities(counts))
     if not ids:
-        raise UserError(f"{paths.csv} has no test documents; make it anew: {make_csv(paths)}")
+        raise UserError(f"{paths.csv} has no test documents; make it anew: {create_csv_command(paths)}")
     return ids, np.array(labels), [np.concatenate(part) for part in parts]
 
 

@@ -19,13 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from data_processing import UNKNOWN_ID, TextProcessor, Vocabulary, load_text_processing
+from data_processing import UNKNOWN_ID, Span, TextProcessor, Vocabulary, load_text_processing
 from han import Documents
 from input_pipeline import evaluation_batches
 from run_folder import Checkpoint, RunFolder, build_model, read_checkpoint, restore
 from utils import UserError
-
-Span = tuple[int, int]
 
 BATCH_WORDS = 40_000  # most words in a batch: the ceiling of its memory; the tester's default
 WINDOW_WORDS = 1_000_000  # documents are sorted by length within windows of this many words

@@ -9,6 +9,9 @@
 A finished stage whose inputs and settings are unchanged is skipped; one of which an input changed runs again, and says
 which. A training that was broken off goes on; one with other settings begins anew and the old run is put aside.
 
+Two things are left to han_trainer.py, as each answers a question about a data set that is prepared: --run_type lr_range
+(which learning rates?) before a training, --run_type retrain (once more, on train and validation) after it.
+
 Small data get settings that suit them; they are printed with the command, and a flag that you give wins.
 """
 
@@ -38,7 +41,8 @@ from config import (
     has_setting,
     model_settings_from_flags,
 )
-from corpora import find_corpus, own_source, sha256_of_source
+from corpora import FEW_TEST_DOCUMENTS, find_corpus, own_source, sha256_of_source
+from tracking import add_wandb_flags, check_installed, wandb_flags
 from utils import (
     DataPaths,
     Parser,
@@ -60,7 +64,6 @@ KILLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIG
 INTERRUPTED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
 # Below this many training documents the defaults, which were chosen on IMDB, take too few steps.
 MANY_DOCUMENTS = 10_000
-FEW_TEST_DOCUMENTS = 400  # fewer leave the accuracy uncertain by more than 5 points, for 95%
 STEPS = 1_000
 MOST_EPOCHS = 20
 FEW_DOCUMENTS: dict[str, Any] = {"word_units": 50, "sentence_units": 50, "attention_dim": 100}
@@ -110,6 +113,7 @@ def build_parser() -> Parser:
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to train (default: auto)")
+    add_wandb_flags(parser)
     parser.add_argument("--workers", type=int, help="processes of serialize_data (default: one per core)")
     for settings_class in (CsvSettings, TextSettings, ModelSettings, TrainingSettings):
         add_flags(parser, settings_class, unset=True, leave_out=left_out(settings_class))
@@ -153,6 +157,7 @@ def tell_few(splits: dict[str, Any]) -> None:
 
 def refuse_settings(arguments: argparse.Namespace) -> None:
     """Refuses at once what a later stage would refuse when others have done their work."""
+    check_installed(arguments)
     model_settings_from_flags(arguments)
     for settings_class in (CsvSettings, TextSettings, TrainingSettings):
         given_settings(settings_class, arguments)
@@ -209,7 +214,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         ],
         [paths.manifest],
         [run / "finished.json"],
-        flag(arguments, "device"),
+        [*flag(arguments, "device"), *wandb_flags(arguments)],
     )
     yield Stage(
         "test",

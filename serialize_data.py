@@ -57,7 +57,7 @@ from config import (
     settings_from_flags,
     to_json,
 )
-from corpora import SPLITS, CsvRow, command_line, read_csv
+from corpora import SPLITS, CsvRow, create_csv_command, read_csv
 from data_processing import (
     SPLITTER_FILE,
     UNKNOWN_ID,
@@ -218,11 +218,6 @@ def new_folder(place: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-
-
-def create_csv_command(paths: DataPaths) -> str:
-    """The command that makes the CSV file."""
-    return command_line("create_csv.py", paths.dataset, paths.raw)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

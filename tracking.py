@@ -11,6 +11,7 @@ of their step, so that steps which are trained again fall on the points they had
 
 from __future__ import annotations
 
+import argparse
 import secrets
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -19,12 +20,29 @@ from typing import Any
 
 from utils import UserError, read_json, write_json
 
+PROJECT = "han"
 INSTALL = "python -m pip install --require-hashes -r requirements-wandb.txt"
 
 
-def check_installed() -> None:
-    """Raises :class:`UserError` where the package is missing, before anything is written."""
-    if find_spec("wandb") is None:
+def add_wandb_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--wandb`` and ``--wandb_project``."""
+    parser.add_argument(
+        "--wandb",
+        action="store_true",
+        help="send settings and curves of training to Weights and Biases, or keep them for it with WANDB_MODE=offline",
+    )
+    parser.add_argument("--wandb_project", default=PROJECT, help=f"name of the project there (default: {PROJECT})")
+
+
+def wandb_flags(arguments: argparse.Namespace) -> list[str]:
+    """The same flags as words, for a script that hands them on."""
+    project = [] if arguments.wandb_project == PROJECT else ["--wandb_project", arguments.wandb_project]
+    return ["--wandb", *project] if arguments.wandb else []
+
+
+def check_installed(arguments: argparse.Namespace) -> None:
+    """Raises :class:`UserError` where ``--wandb`` is given and the package is missing, before anything is written."""
+    if arguments.wandb and find_spec("wandb") is None:
         raise UserError(f"--wandb needs the package wandb, which is not installed; type: {INSTALL}")
 
 

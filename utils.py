@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -145,6 +146,16 @@ def run_flags(arguments: argparse.Namespace) -> list[str]:
     model = [] if arguments.model == "han" else ["--model", arguments.model]
     named = ["--run", arguments.run] if arguments.run else []
     return ["--dataset", arguments.dataset, *model, *named, *folder_flags(arguments.data_dir, arguments.runs_dir)]
+
+
+def trainer_command(arguments: argparse.Namespace) -> str:
+    """What to type to train the run that the parsed flags of any script name."""
+    return shlex.join(["python", "han_trainer.py", *run_flags(arguments)])
+
+
+def tester_command(arguments: argparse.Namespace) -> str:
+    """What to type to test it."""
+    return shlex.join(["python", "han_tester.py", "--run_type", "test", *run_flags(arguments)])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -28,6 +28,12 @@ def clusters(documents: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
     return vectors, labels
 
 
+def test_a_run_that_is_not_there_is_told_with_the_command_that_trains_it(tmp_path: Path) -> None:
+    flags = ["--dataset", "sample", "--model", "cnn", "--runs_dir", str(tmp_path)]
+    with pytest.raises(UserError, match=r"sample-cnn; train one: python han_trainer\.py --dataset sample --model cnn"):
+        document_map.main(document_map.build_parser().parse_args(flags))
+
+
 def test_neighbours_agree_where_classes_lie_apart() -> None:
     vectors, labels = clusters(120, 50)
     assert neighbour_agreement(vectors, labels) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 from helpers import write_tiny_records
 
 import han_trainer
-from tracking import INSTALL, WandbRun, check_installed
-from utils import UserError, read_json, read_jsonl
+import run_all
+from tracking import INSTALL, WandbRun, check_installed, wandb_flags
+from utils import DataPaths, UserError, read_json, read_jsonl, write_json
 
 
 class FakeWandb(ModuleType):
@@ -102,4 +104,16 @@ def test_what_is_missing_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delitem(sys.modules, "wandb")
     monkeypatch.setattr("tracking.find_spec", lambda _: None)
     with pytest.raises(UserError, match=INSTALL):
-        check_installed()
+        check_installed(argparse.Namespace(wandb=True))
+    check_installed(argparse.Namespace(wandb=False))
+
+
+def test_run_all_hands_the_flags_on_without_training_anew(tmp_path: Path) -> None:
+    flags = ["--data_dir", str(tmp_path), "--wandb", "--wandb_project", "reviews"]
+    arguments = han_trainer.build_parser().parse_args(flags)
+    assert wandb_flags(arguments) == flags[2:]
+    arguments = run_all.build_parser().parse_args(["sample", *flags])
+    paths = DataPaths("sample", tmp_path)
+    write_json(paths.csv_manifest, {"splits": {"train": {"documents": 1000}}})
+    [train] = [stage for stage in run_all.stages(arguments, paths) if stage.name == "train"]
+    assert train.options == flags[2:] and "--wandb" not in train.command  # options are no reason to run again
