@@ -24,7 +24,7 @@ from config import EXPLANATION_METHODS, check_range
 from corpora import SPLITS, read_csv
 from devices import explain_memory, start_tensorflow
 from run_folder import find_run, origin
-from utils import DataPaths, Parser, UserError, atomic_write, log, progress, run_script, write_json
+from utils import DataPaths, Parser, UserError, atomic_write, check_writable, log, progress, run_script, write_json
 
 if TYPE_CHECKING:
     from explanations import Explanation
@@ -77,6 +77,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"--target {arguments.target!r} is no class; there are: {', '.join(config.class_names)}")
     data = DataPaths(config.dataset, arguments.data_dir)
     text, label = (None, None) if arguments.faithfulness else find_text(arguments, data)
+    if arguments.faithfulness:
+        check_writable(run.path)
     device = start_tensorflow(arguments.device)
     from predictor import Predictor, unfinished
 

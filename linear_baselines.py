@@ -31,6 +31,7 @@ from utils import (
     Parser,
     UserError,
     atomic_write,
+    check_writable,
     dataset_name,
     folder_flags,
     human_size,
@@ -78,6 +79,7 @@ def main(arguments: argparse.Namespace) -> None:
     paths = DataPaths(arguments.dataset, arguments.data_dir)
     run = run_path(arguments.runs_dir, arguments.run or f"{arguments.dataset}-linear", arguments.dataset)
     names = class_names(paths)
+    check_writable(run)
     counter = gram_counter()
     documents, is_valid = count_training(counter, paths, names, arguments.train_documents)
     log.info(

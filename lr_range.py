@@ -219,7 +219,10 @@ def summary(outcome: Outcome, test: RangeTestSettings) -> str:
             f"the loss did not break out up to a learning rate of {test.lr_max:.3g}: a higher --lr_max would show where"
         )
     if outcome.bounds is None:
-        return f"{end}\nno suggestion: the loss never fell; try a lower --lr_min, a higher --lr_max or more --lr_steps"
+        return (
+            f"{end}\nno suggestion: the loss fell by less than {LEAST_FALL:.0%}; "
+            "try a lower --lr_min, a higher --lr_max or more --lr_steps"
+        )
     lower, upper = outcome.bounds.lower, outcome.bounds.upper
     return (
         f"{end}\n"

@@ -198,6 +198,22 @@ def atomic_write(path: Path, mode: str = "w", **open_arguments: Any) -> Iterator
         raise
 
 
+def check_writable(folder: Path) -> None:
+    """Tries whether files can be made in ``folder``, before hours of work are spent on what could not be written.
+
+    Raises:
+        OSError: They cannot; it names the folder. One that is not there yet is judged by the one above it.
+    """
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        error.filename = str(folder)
+        raise
+
+
 def current_umask() -> int:
     """The process's file-mode mask; ``mkstemp`` ignores it, so :func:`atomic_write` applies it by hand."""
     mask = os.umask(0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import DataPaths, UserError, atomic_write, read_jsonl, run_path
+from utils import DataPaths, UserError, atomic_write, check_writable, read_jsonl, run_path
 
 ROOT = Path(__file__).parent.parent
 # Ends as its argument says, within the frame that every script has.
@@ -55,6 +55,16 @@ def test_a_file_that_cannot_be_made_is_told_by_its_own_name(tmp_path: Path) -> N
     with pytest.raises(OSError) as caught, atomic_write(path):
         pass
     assert caught.value.filename == str(path)
+
+
+def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "run")
+    assert not list(tmp_path.iterdir())
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(OSError) as caught:
+        check_writable(file / "run")
+    assert caught.value.filename == str(file)
 
 
 def test_a_line_that_is_not_utf8_is_named(tmp_path: Path) -> None:
