@@ -342,7 +342,6 @@ class Trainer:
                 signal.signal(number, handler)
             self.close()
         self.finish(reason)
-        self.training_log.draw(self.progress.step)
         return 0
 
     def open_log(self) -> TrainingLog:
@@ -588,7 +587,7 @@ class Trainer:
             old.unlink(missing_ok=True)
 
     def finish(self, reason: str) -> None:
-        """Saves, and marks the run as finished."""
+        """Saves, draws, and marks the run as finished: last, so that a run which says so lacks nothing."""
         from run_folder import save_weights
 
         self.save()
@@ -597,6 +596,7 @@ class Trainer:
             return
         if self.config.retraining:
             save_weights(self.run.best, self.model, self.progress, run=self.identity)
+        self.training_log.draw(self.progress.step)
         progress = asdict(self.progress)
         write_json(self.run.finished, {"reason": reason, **progress})
         if self.config.retraining:

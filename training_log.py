@@ -137,8 +137,6 @@ class TrainingLog:
 
     def draw(self, step: int) -> None:
         """Draws the curves of the finished run to ``plots/`` and for TensorBoard."""
-        if not self.is_chief:
-            return
         from plots import training_pictures
 
         pictures = training_pictures(

@@ -14,6 +14,7 @@ import han_tester
 import han_trainer
 from input_pipeline import Split
 from run_folder import RunFolder, read_checkpoint
+from training_log import TrainingLog
 from utils import UserError, read_json, read_jsonl
 
 NETWORK = ["--word_units", "4", "--sentence_units", "3", "--attention_dim", "5", "--warmup_steps", "5"]
@@ -85,6 +86,22 @@ def test_every_method_together_killed_and_resumed_ends_with_the_same_weights(
         height /= 2 ** ((row["step"] - 1) // 8)
         assert row["learning_rate"] == pytest.approx(0.005 + 0.045 * height, rel=1e-5)
         assert row["momentum"] == pytest.approx(0.95 - 0.1 * height, rel=1e-5)
+
+
+def test_a_run_killed_while_it_draws_is_not_finished_and_draws_when_it_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(TrainingLog, "draw", killed)
+        train(data, tmp_path, "--num_epochs", "1")
+    run = RunFolder(tmp_path / "tiny-han")
+    history = run.history.read_bytes()
+    assert not run.finished.exists()
+    train(data, tmp_path, "--num_epochs", "1")
+    assert run.finished.exists() and sorted(run.plots.glob("*.png")) and run.history.read_bytes() == history
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
