@@ -24,7 +24,18 @@ from config import EXPLANATION_METHODS, check_range
 from corpora import SPLITS, read_csv
 from devices import explain_memory, start_tensorflow
 from run_folder import find_run, origin
-from utils import DataPaths, Parser, UserError, atomic_write, check_writable, log, progress, run_script, write_json
+from utils import (
+    DataPaths,
+    Parser,
+    UserError,
+    atomic_write,
+    check_writable,
+    log,
+    progress,
+    read_json,
+    run_script,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from explanations import Explanation
@@ -163,7 +174,7 @@ def show_text(
     if not reading.words:
         raise UserError("there is no word in the text; give one with --text or --file")
     if reading.unknown_words == reading.words:
-        log.warning("the vocabulary knows none of the %d words: the verdict means nothing", reading.words)
+        log.warning("the vocabulary knows none of the words (%d): the verdict means nothing", reading.words)
     if reading.cut_words:
         log.warning("the text has too many sentences: its last %d words were not read", reading.cut_words)
     target = None if arguments.target is None else names.index(arguments.target)
@@ -249,10 +260,26 @@ def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments
             "evidence": evidence_found(split, data, run, numbers, findings),
             "examined": origin(),
         }
-    write_json(run.path / FAITHFULNESS_FILE, value)
+    file = run.path / FAITHFULNESS_FILE
+    larger = documents_examined(file, predictor.weights_sha256)
+    if larger <= count:
+        write_json(file, value)
     heading = f"{run.path}, {count} documents of its {arguments.split} split (seed {arguments.seed})"
     print(json.dumps(value, indent=2) if arguments.json else format_findings(value, heading), flush=True)
-    log.info("written: %s", run.path / FAITHFULNESS_FILE)
+    if larger <= count:
+        log.info("written: %s", file)
+    else:
+        log.info("%s keeps the examination of %d documents; delete it to put this one in its place", file, larger)
+
+
+def documents_examined(file: Path, weights_sha256: str) -> int:
+    """How many documents an earlier examination of the same weights saw; 0 where there is none that can be read."""
+    try:
+        earlier = read_json(file)
+    except (UserError, FileNotFoundError):
+        return 0
+    same = isinstance(earlier, dict) and earlier.get("weights_sha256") == weights_sha256
+    return int(earlier.get("documents", 0)) if same else 0
 
 
 def refuse_other_vocabulary(run: RunFolder, data: DataPaths) -> None:

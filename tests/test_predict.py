@@ -308,6 +308,9 @@ def test_the_default_method_is_the_one_that_did_best_with_these_weights(
     write_json(file, stored | {"best_method": "gradient"})
     run_explain(runs, "--text", "good")
     assert "gradient x input" in capsys.readouterr().out
+    run_explain(runs, "--faithfulness", "--documents", "2", "--json")
+    assert json.loads(capsys.readouterr().out)["documents"] == 2
+    assert json.loads(file.read_text())["documents"] == 4  # a smaller examination does not take a larger one's place
     write_json(file, stored | {"best_method": "gradient", "weights_sha256": "of other weights"})
     run_explain(runs, "--text", "good")
     assert "Shaded by attention" in capsys.readouterr().out
@@ -343,4 +346,4 @@ def test_words_that_nobody_knows_are_told(
 ) -> None:
     with caplog.at_level("INFO", logger="han"):
         run_explain(runs, "--text", "qqq zzz")
-    assert "knows none of the 2 words" in caplog.text and "qqq" in capsys.readouterr().out
+    assert "knows none of the words (2)" in caplog.text and "qqq" in capsys.readouterr().out
