@@ -55,7 +55,7 @@ class Row(NamedTuple):
     """A text to score.
 
     Attributes:
-        id: Its name in the column ``id``; its number, from 1 on, where there is none.
+        id: Its name in the column ``id``, or else ``row/17``; of a line of plain text, its number from 1 on.
         text: What the person wrote.
         size: Characters of the row that it stands in.
     """
@@ -81,7 +81,9 @@ def build_parser() -> Parser:
         "file", metavar="FILE", help="table (CSV, TSV, JSON lines); FILE.txt or - (standard input): one text per line"
     )
     parser.add_argument("--text_column", default="", help="name or number of the text's column (default: by its name)")
-    parser.add_argument("--id_column", default="", help="column that names the texts (default: id, or else numbers)")
+    parser.add_argument(
+        "--id_column", default="", help="column that names the texts (default: id, or else row/2 and so on)"
+    )
     parser.add_argument("--encoding", default="", help="of the file, for example cp1251 (default: found)")
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --output ends, else csv")
@@ -270,15 +272,15 @@ def table_rows(table: Table, text: int, named: int | None) -> Iterator[Row]:
     Args:
         table: What :func:`tables.open_table` found.
         text: Place of the text.
-        named: Place of its name; rows are numbered without it.
+        named: Place of its name; without it a row is ``row/17``, which is what ``create_csv.py`` calls it.
     """
     readable = (record for record in records(table) if record.problem not in {"empty row", "the header again"})
-    for number, record in enumerate(readable, start=1):
+    for record in readable:
         if record.problem:
             log.warning("%s, line %d: %s; no prediction", table.path, record.line, record.problem)
-            yield Row(str(number), "", 0)
+            yield Row(f"row/{record.row}", "", 0)
         else:
-            name = str(number) if named is None else record.fields[named]
+            name = f"row/{record.row}" if named is None else record.fields[named]
             yield Row(name, record.fields[text], sum(map(len, record.fields)) + len(record.fields))
 
 

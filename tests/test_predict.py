@@ -171,7 +171,8 @@ def test_texts_that_were_cut_are_told(runs: Path, tmp_path: Path, caplog: pytest
         ("lines.jsonl", b'{"id": "x", "text": "good"}\n{"id": "y", "text": null}\n', [("x", "good"), ("y", "")]),
         ("one.csv", b'review\n"good, bad"\ngood\n', [("1", "good, bad"), ("2", "good")]),
         ("lines.txt", "caf\xe9\n\nbad, good\n".encode("latin-1"), [("1", "caf\xe9"), ("2", ""), ("3", "bad, good")]),
-        ("short.csv", b"id,text\n1,good\n2\n3,bad\n", [("1", "good"), ("2", ""), ("3", "bad")]),
+        ("short.csv", b"id,text\n1,good\n2\n3,bad\n", [("1", "good"), ("row/3", ""), ("3", "bad")]),
+        ("unnamed.csv", b"text,label\ngood,1\nbad,0\n", [("row/2", "good"), ("row/3", "bad")]),  # as create_csv.py
     ],
 )
 def test_tables_of_many_kinds(tmp_path: Path, name: str, content: bytes, expected: list[tuple[str, str]]) -> None:
