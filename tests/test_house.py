@@ -34,6 +34,7 @@ LAYERS = [
         "projector",
         "records",
         "recurrent",
+        "regions",
         "sample_corpus",
         "schedules",
         "shading",
@@ -63,6 +64,7 @@ LAYERS = [
     },
     {
         "attention_viewer",
+        "cnn_regions",
         "create_csv",
         "document_map",
         "download",
