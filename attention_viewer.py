@@ -17,7 +17,7 @@ import socket
 from pathlib import Path
 
 from config import check_range
-from devices import start_tensorflow
+from devices import add_device_flag, start_tensorflow
 from run_folder import RunFolder, find_run
 from utils import DataPaths, Parser, UserError, log, run_script
 
@@ -35,7 +35,7 @@ def build_parser() -> Parser:
     parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (default: 8000)")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
-    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "gpu"), help="(default: cpu)")
+    add_device_flag(parser)
     return parser
 
 

@@ -27,7 +27,6 @@ Settings = TypeVar("Settings")
 LARGEST_INT = 2**31 - 1
 EMBEDDING_DIM = 200
 
-
 MODELS = ("han", "bilstm", "cnn")
 
 # How a verdict can be explained (explanations.py), in order of the time it takes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import subprocess
@@ -9,6 +10,16 @@ import sys
 from collections.abc import Callable, Iterator
 
 from utils import UserError, log
+
+
+def add_device_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device`` for a script that may run beside a trainer."""
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        choices=("auto", "cpu", "gpu"),
+        help="the CPU leaves a GPU to the trainer (default: cpu)",
+    )
 
 
 def start_tensorflow(wanted: str, memory_fraction: float = 0.0, connect: Callable[[], None] = lambda: None) -> str:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import EXPLANATION_METHODS, check_range
 from corpora import SPLITS, read_csv
-from devices import explain_memory, start_tensorflow
+from devices import add_device_flag, explain_memory, start_tensorflow
 from run_folder import find_run, origin
 from utils import (
     DataPaths,
@@ -74,7 +74,7 @@ def build_parser() -> Parser:
     parser.add_argument("--seed", type=int, default=1, help="of the sample and of random choices (default: 1)")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
-    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "gpu"), help="(default: cpu)")
+    add_device_flag(parser)
     return parser
 
 

@@ -200,7 +200,7 @@ class HAN(keras.Model):
         seed: Of the initial weights.
         embeddings: float32 [V, E] to start from; small random values without it.
         freeze_embeddings: Leave the word vectors as they are.
-        padded: Run the recurrent layers padded through ``keras.layers`` (for GPUs) instead of packed.
+        padded: Run the recurrent layers padded through ``keras.layers`` (for GPUs) instead of compiled.
         dtype: ``"float32"`` or ``"mixed_bfloat16"``.
     """
 

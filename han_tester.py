@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config import add_model_flag, check_range
-from devices import explain_memory, start_tensorflow
+from devices import add_device_flag, explain_memory, start_tensorflow
 from utils import (
     DataPaths,
     Parser,
@@ -80,12 +80,7 @@ def build_parser() -> Parser:
         default=40_000,
         help="most words in a batch: the ceiling of its memory (default: 40000)",
     )
-    parser.add_argument(
-        "--device",
-        default="cpu",
-        choices=("auto", "cpu", "gpu"),
-        help="the CPU leaves a GPU to the trainer (default: cpu)",
-    )
+    add_device_flag(parser)
     return parser
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -29,6 +28,8 @@ import numpy as np
 import threadpoolctl
 from numba import types
 from numba.extending import overload
+
+from utils import usable_cores
 
 # Sequences walked together. Their states and the recurrent kernel fit the second-level cache at 200 units.
 BLOCK = 32
@@ -102,12 +103,7 @@ def workers() -> ThreadPoolExecutor:
     import scipy.linalg.blas  # noqa: F401 - the BLAS that Numba calls
 
     threadpoolctl.threadpool_limits(1, user_api="blas")
-    return ThreadPoolExecutor(cores(), thread_name_prefix="kernel")
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return ThreadPoolExecutor(usable_cores(), thread_name_prefix="kernel")
 
 
 def side_by_side(run: Function, tasks: Sequence[tuple[Any, ...]]) -> None:
@@ -154,7 +150,7 @@ class Sequences(NamedTuple):
 
     def tasks(self) -> list[tuple[int, int, int]]:
         """Work for :func:`side_by_side`: (direction, first sequence, sequence after the last), in whole blocks."""
-        shares = ranges(self.length, cores(), BLOCK)
+        shares = ranges(self.length, usable_cores(), BLOCK)
         return [(direction, begin, end) for begin, end in shares for direction in (0, 1)]
 
 
@@ -689,7 +685,7 @@ def row_sums(inner: np.ndarray, last: np.ndarray, row: np.ndarray, rows: int) ->
     """
     sums = empty((rows, 2, inner.shape[2]), inner.dtype)
     start, elements = users_of_rows(row, rows)
-    tasks = ranges(np.diff(start), 2 * cores())
+    tasks = ranges(np.diff(start), 2 * usable_cores())
     side_by_side(lambda begin, end: add_rows(begin, end, start, elements, inner, last, sums), tasks)
     return sums
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from corpus_formats import MAX_TEXT_BYTES
-from devices import explain_memory, start_tensorflow
+from devices import add_device_flag, explain_memory, start_tensorflow
 from own_data import guess_text, named_column, profile
 from run_folder import find_run
 from tables import (
@@ -88,7 +88,7 @@ def build_parser() -> Parser:
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --output ends, else csv")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
-    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "gpu"), help="(default: cpu)")
+    add_device_flag(parser)
     return parser
 
 

@@ -76,8 +76,8 @@ def lstm(table: Tensor, kernel: Tensor, row: Tensor, lengths: Tensor, keep: bool
 class BidirectionalEncoder(keras.layers.Layer):
     """A bidirectional GRU or LSTM over sequences that lie one after another, without padding.
 
-    Weights are those of two stock ``keras.layers.GRU`` or ``LSTM``, so that the same weights run packed (CPU) or padded
-    through cuDNN (GPU); the two agree to rounding, which is a test.
+    Weights are those of two stock ``keras.layers.GRU`` or ``LSTM``, so that the same weights run compiled (CPU) or
+    padded through cuDNN (GPU); the two agree to rounding, which is a test.
 
     Masks: there are none; a sequence is exactly as long as ``lengths`` says.
 

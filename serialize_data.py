@@ -91,6 +91,7 @@ from utils import (
     run_script,
     sha256_of_file,
     sync_folder,
+    usable_cores,
     write_json,
 )
 from word_vectors import look_up, random_vectors, train_word2vec, vector_size, write_part
@@ -146,11 +147,6 @@ def main(arguments: argparse.Namespace) -> None:
     except OSError as error:
         error.filename = error.filename or str(DataPaths(arguments.dataset, arguments.data_dir).records)
         raise
-
-
-def usable_cores() -> int:
-    """The cores that this process may use; in a container that can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[str, Any]:

@@ -135,6 +135,11 @@ def plain_name(flag: str, name: str) -> str:
     return name
 
 
+def usable_cores() -> int:
+    """The cores that this process may use; in a container that can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def folder_flags(data_dir: Path, runs_dir: Path | None = None) -> list[str]:
     """The flags that a command needs to find the same folders; none for the default ones."""
     flags = [] if data_dir == Path("data") else ["--data_dir", str(data_dir)]

@@ -116,6 +116,7 @@ WITHIN = {
     ("own_data", "tables"),
     ("optimizers", "config"),
     ("schedules", "config"),
+    ("kernels", "utils"),
     ("training", "han"),
     ("lr_range", "run_folder"),
     ("training_log", "run_folder"),

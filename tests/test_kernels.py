@@ -158,7 +158,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
     inputs = recurrent_inputs(rng, "gru", np.float32)
     results = []
     for count in (1, 2, 5):
-        monkeypatch.setattr(kernels, "cores", lambda count=count: count)
+        monkeypatch.setattr(kernels, "usable_cores", lambda count=count: count)
         states, kept = kernels.gru_forward(**inputs, keep=True)
         results.append([states, *kernels.gru_gradient(states, states, kept, **inputs)])
     for again in results[1:]:
