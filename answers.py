@@ -17,15 +17,16 @@ from urllib.parse import urlencode
 import numpy as np
 
 from batcher import Batcher, Busy
-from data_processing import UNKNOWN_ID
+from data_processing import UNKNOWN_ID, Span
 from devices import explain_memory
 from explanations import Explanation, Scores, attention_scores, default_method, explain, keep_words, methods_of
 from faithfulness import NAMES, verdict_in_words
 from mistakes import LabelledDocument, SplitDocuments, drawn
 from neighbours import FEWEST_POINTS, MOST_POINTS, DocumentMap
 from pages import likeliest
-from predictor import BATCH_WORDS, Document, Predictor, Span, Verdict, unfinished
+from predictor import BATCH_WORDS, Predictor, Verdict, unfinished
 from run_folder import RunFolder
+from text_reader import Document
 from utils import DataPaths, UserError, human_size
 
 MOST_TEXT_BYTES = 1_000_000  # a text of so many is refused

@@ -11,7 +11,7 @@ import numpy as np
 from corpora import read_csv
 from data_processing import Span, load_text_processing
 from input_pipeline import Split
-from scoring import Scored, scoring_function
+from scoring import Scored, score_batch
 from utils import DataPaths, UserError, read_jsonl
 
 
@@ -47,7 +47,7 @@ def attended_texts(model: Any, split: Split, data: DataPaths, run: Path, numbers
     """
     chosen = np.asarray(numbers, np.int64)
     batch = split.read(chosen)
-    scored = Scored(batch, *(tensor.numpy() for tensor in scoring_function(model)(batch.documents)))
+    scored = score_batch(model, batch)
     names = split.ids(chosen)
     texts = texts_by_id(data, set(names))
     processor, _ = load_text_processing(run)

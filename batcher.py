@@ -13,7 +13,8 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from predictor import Document, Verdict
+    from predictor import Verdict
+    from text_reader import Document
 
 MOST_WAITING_WORDS = 2_000_000  # some seconds of work; what comes on top of it is told to come again
 

@@ -296,7 +296,7 @@ def documents_of(split: Any, numbers: Any) -> list[Any]:
     """Reads documents of a split by their position: a list of :class:`predictor.Document`."""
     import numpy as np
 
-    from predictor import Document
+    from text_reader import Document
 
     token_ids, lengths, sentences = (vector.numpy() for vector in split.read(numbers).documents)
     ends = np.cumsum(sentences)

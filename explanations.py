@@ -30,9 +30,12 @@ import numpy as np
 import tensorflow as tf
 
 from config import EXPLANATION_METHODS
+from data_processing import Span
 from han import Documents
-from predictor import EMPTY, VECTOR, Document, Predictor, Span, Verdict, batches, join
+from predictor import Predictor, Verdict, batches, join
+from scoring import VECTOR
 from shading import MOST_SENTENCES, LeftOut, ShadedSentence, shade_scores
+from text_reader import EMPTY, Document
 from utils import read_json
 
 FAITHFULNESS_FILE = "faithfulness.json"  # in the run folder

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from explanations import Explanation
-    from predictor import Document, Predictor, Verdict
+    from predictor import Predictor, Verdict
+    from text_reader import Document
 
 LINE_CHARACTERS, LINE_PIXELS, SENTENCE_PIXELS = 80, 29, 14  # of a page as wide as a notebook
 HEAD_PIXELS, CLASS_PIXELS, MOST_PIXELS = 190, 30, 900
@@ -51,7 +52,7 @@ class OpenRun:
         predictor = self.predictor
         return (
             f"{self.run.path}: {self.run.config().title()}, weights of step {predictor.step}, "
-            f"{len(predictor.vocabulary):,} words, classes {', '.join(predictor.class_names)}"
+            f"{len(predictor.reader.vocabulary):,} words, classes {', '.join(predictor.class_names)}"
         )
 
 
@@ -230,7 +231,7 @@ def show_top_words(
     importances = [attention_scores(one.document, verdict).words for one, verdict in zip(documents, found, strict=True)]
     known = [one.document.token_ids != UNKNOWN_ID for one in documents]
     words = [
-        [opened.predictor.vocabulary.words[number] for number in one.document.token_ids[kept].tolist()]
+        [opened.predictor.reader.vocabulary.words[number] for number in one.document.token_ids[kept].tolist()]
         for one, kept in zip(documents, known, strict=True)
     ]
     values = [one[kept] for one, kept in zip(importances, known, strict=True)]

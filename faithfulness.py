@@ -26,7 +26,8 @@ import numpy as np
 
 from config import EXPLANATION_METHODS
 from explanations import Scores, explain, keep_words, methods_of, words_of_sentences
-from predictor import Document, Predictor
+from predictor import Predictor
+from text_reader import Document
 
 SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)
 FLIP_SHARE = 0.20

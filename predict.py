@@ -15,12 +15,13 @@ import argparse
 import collections
 import contextlib
 import csv
+import functools
 import itertools
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -40,15 +41,18 @@ from tables import (
     records,
     usable,
 )
-from utils import Parser, UserError, atomic_write, log, run_script
+from text_reader import Reading, read_texts
+from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
+from workers import worker_pool
 
 if TYPE_CHECKING:
-    from predictor import Predictor, Reading
+    from predictor import Predictor
 
 # Texts are sorted by length within windows. The first is small, so that the first answers come soon.
 FIRST_WINDOW, LARGEST_WINDOW = 64, 4096
 WINDOW_CHARACTERS = 8_000_000
 WINDOWS_AHEAD = 2
+END_OTHERS = "end other programs and run the same command again"
 
 
 class Row(NamedTuple):
@@ -63,6 +67,9 @@ class Row(NamedTuple):
     id: str
     text: str
     size: int
+
+
+Waiting = tuple[list[Row], "Future[list[Reading]]"]
 
 
 class Scored(NamedTuple):
@@ -107,18 +114,20 @@ def main(arguments: argparse.Namespace) -> int:
             log.warning("%s (step %d)", remark, predictor.step)
         interactive = arguments.file == "-" and sys.stdin.isatty()
         with explain_memory("give shorter texts, or end other programs"), writer(arguments, predictor) as write:
-            score_all(predictor, rows, write, size_of(arguments.file), interactive)
+            score_all(predictor, run.path, rows, write, size_of(arguments.file), interactive)
     return 0
 
 
-def score_all(predictor: Predictor, rows: Iterator[Row], write: Any, size: int | None, interactive: bool) -> None:
+def score_all(
+    predictor: Predictor, folder: Path, rows: Iterator[Row], write: Any, size: int | None, interactive: bool
+) -> None:
     """Scores ``rows`` and hands each to ``write``, with a progress bar over the bytes of the input (``size``)."""
     from tqdm import tqdm
 
     started, texts, wordless, unknown, cut = time.monotonic(), 0, 0, 0, 0
     bar = tqdm(total=size, unit="B", unit_scale=True, disable=interactive or not sys.stderr.isatty(), leave=False)
-    with bar:
-        for scored in score_rows(predictor, rows, interactive):
+    with bar, contextlib.closing(score_rows(predictor, folder, rows, interactive)) as scored_rows:
+        for scored in scored_rows:
             write(scored)
             texts += 1
             wordless += not scored.reading.words
@@ -144,31 +153,42 @@ def counted(texts: int) -> str:
 # Scoring
 
 
-def score_rows(predictor: Predictor, rows: Iterator[Row], interactive: bool) -> Iterator[Scored]:
-    """Yields every row with its probabilities, in order; a thread cuts the next texts into words meanwhile.
+def score_rows(
+    predictor: Predictor, folder: Path, rows: Iterator[Row], interactive: bool
+) -> Generator[Scored, None, None]:
+    """Yields every row with its probabilities, in order.
+
+    Beyond the first few, other processes cut the next texts into words while the network runs in this one.
 
     Args:
-        predictor: The network; words are found in Python, the network runs outside its lock.
+        predictor: The network.
+        folder: The run folder, from which those processes know the words.
         rows: What is read.
         interactive: Answer each line before the next one is read.
     """
-
-    def read(window: Sequence[Row]) -> list[Reading]:
-        return [predictor.read(row.text) for row in window]
-
-    with ThreadPoolExecutor(1, "tokenise") as pool:
-        waiting: collections.deque[tuple[list[Row], Future[list[Reading]]]] = collections.deque()
-        for window in windows(rows, 1 if interactive else LARGEST_WINDOW):
-            waiting.append((window, pool.submit(read, window)))
-            if len(waiting) > (0 if interactive else WINDOWS_AHEAD):
-                yield from score_window(predictor, *waiting.popleft())
+    stream = windows(rows, 1 if interactive else LARGEST_WINDOW)
+    for window in itertools.islice(stream, None if interactive else 1):
+        yield from score_window(predictor, window, [predictor.read(row.text) for row in window])
+    if (second := next(stream, None)) is None:
+        return
+    with worker_pool(max(1, usable_cores() // 4), functools.partial(read_texts, folder, [""]), END_OTHERS) as pool:
+        waiting: collections.deque[Waiting] = collections.deque()
+        for window in itertools.chain([second], stream):
+            waiting.append((window, pool.submit(read_texts, folder, [row.text for row in window])))
+            if len(waiting) > WINDOWS_AHEAD:
+                yield from score_window(predictor, *first_of(waiting))
         while waiting:
-            yield from score_window(predictor, *waiting.popleft())
+            yield from score_window(predictor, *first_of(waiting))
 
 
-def score_window(predictor: Predictor, window: Sequence[Row], future: Future[list[Reading]]) -> Iterator[Scored]:
+def first_of(waiting: collections.deque[Waiting]) -> tuple[list[Row], list[Reading]]:
+    """Takes the oldest window and waits for its words."""
+    window, readings = waiting.popleft()
+    return window, readings.result()
+
+
+def score_window(predictor: Predictor, window: Sequence[Row], readings: Sequence[Reading]) -> Iterator[Scored]:
     """Yields the rows of a window with their probabilities."""
-    readings = future.result()
     probabilities = predictor.probabilities(reading.document for reading in readings)
     for row, reading, values in zip(window, readings, probabilities, strict=True):
         yield Scored(row, reading, values)

@@ -19,47 +19,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from data_processing import UNKNOWN_ID, Span, TextProcessor, Vocabulary, load_text_processing
+from data_processing import Span
 from han import Documents
 from input_pipeline import evaluation_batches
 from run_folder import Checkpoint, RunFolder, build_model, read_checkpoint, restore
+from scoring import inference
+from text_reader import Document, Reading, TextReader
 from utils import UserError
 
 BATCH_WORDS = 40_000  # most words in a batch: the ceiling of its memory; the tester's default
 WINDOW_WORDS = 1_000_000  # documents are sorted by length within windows of this many words
-VECTOR = tf.TensorSpec([None], tf.int32)
-
-
-class Document(NamedTuple):
-    """One document as the network reads it; neither vector is ever empty.
-
-    Attributes:
-        token_ids: int32 [N].
-        words_per_sentence: int32 [S], each at least 1; sums to N.
-    """
-
-    token_ids: np.ndarray
-    words_per_sentence: np.ndarray
-
-
-# What the text stages make of a text without a word: one sentence of one <unk>.
-EMPTY = Document(np.array([UNKNOWN_ID], np.int32), np.ones(1, np.int32))
-
-
-class Reading(NamedTuple):
-    """What the network gets to read of a text.
-
-    Attributes:
-        document: Its words; :data:`EMPTY` where there is none.
-        words: Number of words of the text that the network reads; 0 for a text without a word.
-        unknown_words: How many of them the vocabulary does not know.
-        cut_words: Words that were cut off because the text has too many sentences.
-    """
-
-    document: Document
-    words: int
-    unknown_words: int
-    cut_words: int
 
 
 class Verdict(NamedTuple):
@@ -85,8 +54,7 @@ class Predictor:
 
     Args:
         model: ``logits = model(documents)``; with ``attend(documents)``, where it has attention.
-        processor: Finds sentences and words.
-        vocabulary: Words to ids.
+        reader: Makes documents of texts.
         class_names: In order of the labels.
 
     Attributes:
@@ -98,13 +66,12 @@ class Predictor:
     def __init__(
         self,
         model: Any,
-        processor: TextProcessor,
-        vocabulary: Vocabulary,
+        reader: TextReader,
         class_names: Sequence[str],
         step: int = -1,
         weights_sha256: str = "",
     ) -> None:
-        self.model, self.processor, self.vocabulary = model, processor, vocabulary
+        self.model, self.reader = model, reader
         self.class_names = tuple(class_names)
         self.step, self.weights_sha256 = step, weights_sha256
         self.has_attention = hasattr(model, "attend")
@@ -125,24 +92,18 @@ class Predictor:
         checkpoint = best_checkpoint(run)
         model = build_model(config, padded=device == "gpu")
         restore(checkpoint, model)
-        text_processing = load_text_processing(run.path)
-        return cls(model, *text_processing, config.class_names, checkpoint.progress.step, checkpoint.weights_sha256)
+        reader = TextReader.load(run.path)
+        return cls(model, reader, config.class_names, checkpoint.progress.step, checkpoint.weights_sha256)
 
     # -- text ---------------------------------------------------------------------------------------------------------
 
     def read(self, text: str) -> Reading:
         """Cuts a text into sentences and words and looks the words up."""
-        sentences = self.processor.process(text)
-        words = sentences.words
-        if not words:
-            return Reading(EMPTY, 0, 0, 0)
-        token_ids, lengths = (np.array(values, np.int32) for values in self.vocabulary.encode(words))
-        unknown = int((token_ids == UNKNOWN_ID).sum())
-        return Reading(Document(token_ids, lengths), len(token_ids), unknown, sentences.cut_words)
+        return self.reader.read(text)
 
     def spans(self, text: str) -> list[list[Span]]:
         """[S] sentences, each the (start, end) of its words in ``text``; empty for a text without a word."""
-        return self.processor.process(text).spans
+        return self.reader.spans(text)
 
     # -- scores -------------------------------------------------------------------------------------------------------
 
@@ -177,44 +138,22 @@ class Predictor:
 
     def logits(self, documents: Iterable[Document]) -> np.ndarray:
         """float32 [documents, C]; reads any number of documents as a stream, in memory that does not grow."""
-        return self.stacked(documents, 0)
+        return self.stacked(documents, "logits")
 
     def probabilities(self, documents: Iterable[Document]) -> np.ndarray:
         """float32 [documents, C]; reads any number of documents as a stream, in memory that does not grow."""
-        return self.stacked(documents, 1)
+        return self.stacked(documents, "probabilities")
 
-    def stacked(self, documents: Iterable[Document], output: int) -> np.ndarray:
-        """The logits (0) or probabilities (1) of a stream of documents: float32 [documents, C]."""
+    def stacked(self, documents: Iterable[Document], output: str) -> np.ndarray:
+        """One output of :class:`scoring.Inferred` for a stream of documents: float32 [documents, C]."""
         parts = [np.zeros((0, len(self.class_names)), np.float32)]
         for window in windows(documents):
             values = np.zeros((len(window), len(self.class_names)), np.float32)
             for numbers in batches(window):
-                values[numbers] = self._infer(join([window[number] for number in numbers]))[output].numpy()
+                inferred = self._infer(join([window[number] for number in numbers]))
+                values[numbers] = getattr(inferred, output).numpy()
             parts.append(values)
         return np.concatenate(parts)
-
-
-def inference(model: Any) -> Any:
-    """The model's inference as one graph: logits, probabilities, weights of words and sentences, document vectors.
-
-    What a model does not tell is empty.
-
-    TensorFlow runs a traced graph from any number of threads at once.
-    """
-
-    @tf.function(input_signature=[Documents(VECTOR, VECTOR, VECTOR)], autograph=False)
-    def infer(documents: Documents) -> Any:
-        words = sentences = vectors = tf.zeros([0])
-        if hasattr(model, "attend"):
-            logits, words, sentences, vectors = model.attend(documents)
-        elif hasattr(model, "document_vectors"):
-            vectors = model.document_vectors(documents)
-            logits = model.classifier(vectors)
-        else:
-            logits = model(documents)
-        return logits, tf.nn.softmax(logits), words, sentences, vectors
-
-    return infer
 
 
 def best_checkpoint(run: RunFolder) -> Checkpoint:

@@ -17,6 +17,48 @@ from input_pipeline import Batch, Split, evaluation_batches, read_ahead
 VECTOR = tf.TensorSpec([None], tf.int32)
 
 
+class Inferred(NamedTuple):
+    """What a network says of a batch of documents; empty, [0], is what it does not tell.
+
+    Attributes:
+        logits: float32 [B, C].
+        probabilities: float32 [B, C].
+        word_weights: float32 [N], adding up to 1 within each sentence; of a network with attention.
+        sentence_weights: float32 [S], adding up to 1 within each document; likewise.
+        vectors: float32 [B, D], what the last layer classifies.
+    """
+
+    logits: Any
+    probabilities: Any
+    word_weights: Any
+    sentence_weights: Any
+    vectors: Any
+
+
+def inference(model: Any) -> Callable[[Documents], Inferred]:
+    """The model's inference as one graph for batches of any size; made once per model.
+
+    TensorFlow runs a traced graph from any number of threads at once.
+    """
+    if not hasattr(model, "_inference"):
+
+        @tf.function(input_signature=[Documents(VECTOR, VECTOR, VECTOR)], autograph=False)
+        def infer(documents: Documents) -> Any:
+            words = sentences = vectors = tf.zeros([0])
+            if hasattr(model, "attend"):
+                logits, words, sentences, vectors = model.attend(documents)
+            elif hasattr(model, "document_vectors"):
+                vectors = model.document_vectors(documents)
+                logits = model.classifier(vectors)
+            else:
+                logits = model(documents)
+            return Inferred(logits, tf.nn.softmax(logits), words, sentences, vectors)
+
+        model._inference = infer
+    inferred: Callable[[Documents], Inferred] = model._inference
+    return inferred
+
+
 class Scored(NamedTuple):
     """One batch with what the model made of it.
 
@@ -33,22 +75,11 @@ class Scored(NamedTuple):
     sentence_weights: np.ndarray | None = None
 
 
-def scoring_function(model: Any) -> Any:
-    """The model's inference as one graph for batches of any size; made once per model.
-
-    It returns the probabilities and, of a model that attends, the weights of words and of sentences.
-    """
-    if not hasattr(model, "_scoring_function"):
-
-        @tf.function(input_signature=[Documents(VECTOR, VECTOR, VECTOR)], autograph=False)
-        def score(documents: Documents) -> Any:
-            if not hasattr(model, "attend"):
-                return (tf.nn.softmax(model(documents)),)
-            attended = model.attend(documents)
-            return tf.nn.softmax(attended.logits), attended.word_weights, attended.sentence_weights
-
-        model._scoring_function = score
-    return model._scoring_function
+def score_batch(model: Any, batch: Batch) -> Scored:
+    """Scores the documents of one batch."""
+    inferred = inference(model)(batch.documents)
+    weights = (inferred.word_weights.numpy(), inferred.sentence_weights.numpy()) if hasattr(model, "attend") else ()
+    return Scored(batch, inferred.probabilities.numpy(), *weights)
 
 
 def score_batches(model: Any, split: Split, max_words: int, workers: Alone = ALONE) -> Iterator[Scored]:
@@ -56,9 +87,8 @@ def score_batches(model: Any, split: Split, max_words: int, workers: Alone = ALO
 
     A process on its own scores each document once.
     """
-    score = scoring_function(model)
     for batch in read_ahead(split.read, workers.part(evaluation_batches(split.index, max_words))):
-        yield Scored(batch, *(tensor.numpy() for tensor in score(batch.documents)))
+        yield score_batch(model, batch)
 
 
 def score_split(
@@ -144,14 +174,10 @@ def document_vectors(model: Any, split: Split, numbers: np.ndarray, max_words: i
         float32 [N, D] vectors and float32 [N, C] probabilities, in the order of ``numbers``.
     """
 
-    @tf.function(input_signature=[Documents(VECTOR, VECTOR, VECTOR)], autograph=False)
-    def infer(documents: Documents) -> Any:
-        vectors = model.document_vectors(documents)
-        return vectors, tf.nn.softmax(model.classifier(vectors))
-
     places = evaluation_batches(split.index[numbers], max_words)
     batches = read_ahead(split.read, (numbers[place] for place in places))
-    parts = [[tensor.numpy() for tensor in infer(batch.documents)] for batch in batches]
+    inferred = (inference(model)(batch.documents) for batch in batches)
+    parts = [(one.vectors.numpy(), one.probabilities.numpy()) for one in inferred]
     back = np.argsort(np.concatenate(places))
     vectors, probabilities = (np.concatenate(part)[back] for part in zip(*parts, strict=True))
     return vectors, probabilities

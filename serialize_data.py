@@ -28,22 +28,16 @@ import functools
 import hashlib
 import heapq
 import itertools
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
 import time
 from array import array
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +89,7 @@ from utils import (
     write_json,
 )
 from word_vectors import look_up, random_vectors, train_word2vec, vector_size, write_part
+from workers import in_order, worker_pool
 
 LABELLED_SPLITS = ("train", "valid", "test")
 CORPUS_SPLITS = ("train", "unlabelled")  # word vectors never see a text of the others
@@ -114,9 +109,7 @@ WORDS_PER_PART = 1_000_000
 SECONDS_BETWEEN_LINES = 15
 SHOWN_SENTENCES = 4
 MOST_WORKERS = 256
-
-Task = TypeVar("Task")
-Result = TypeVar("Result")
+FEWER_WORKERS = "run the same command again with fewer --workers"
 
 
 def build_parser() -> Parser:
@@ -171,7 +164,7 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[st
     with exclusive_lock(paths.folder / ".serialize_data.lock", refusal), new_folder(paths.records) as folder:
         spool = folder / "spool"
         spool.mkdir()
-        with worker_pool(workers) as pool:
+        with worker_pool(workers, get_ready, FEWER_WORKERS) as pool:
             manifest = Serializer(paths, settings, labels, folder, spool, pool, workers).run()
         shutil.rmtree(spool)
         write_json(folder / MANIFEST_FILE, manifest)
@@ -214,74 +207,6 @@ def new_folder(place: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Workers
-
-
-@contextlib.contextmanager
-def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that start afresh (no fork: nothing of this process's threads or memory comes along)."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
-    try:
-        with without_ctrl_c():
-            for _ in range(workers):  # they start, and import what they need, while this process reads
-                pool.submit(get_ready)
-        yield pool
-    except BrokenProcessPool as error:
-        raise UserError(
-            "a worker process was killed, most likely for lack of memory; "
-            "run the same command again with fewer --workers"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def without_ctrl_c() -> Iterator[None]:
-    """Keeps Ctrl-C from the processes that start in the block, from their first instant; here it only comes later."""
-    resource_tracker.ensure_running()  # it would lift the block when it starts
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def start_worker() -> None:
-    """Ctrl-C is the parent's business, and a worker whose parent was killed ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-
-
-def end_with(parent: BaseProcess) -> None:
-    """Waits until the parent has ended, and ends this process, too."""
-    parent.join()
-    os._exit(1)
-
-
-def get_ready() -> None:
-    """In a worker: what the first task would otherwise wait for."""
-    import nltk.tokenize.punkt  # noqa: F401
-
-    word_pattern()
-
-
-def in_order(
-    pool: ProcessPoolExecutor, function: Callable[[Task], Result], tasks: Iterable[Task], on_their_way: int
-) -> Iterator[Result]:
-    """Results in the order of the tasks, of which no more than ``on_their_way`` are taken ahead: memory stays flat."""
-    waiting: deque[Future[Result]] = deque()
-    for task in tasks:
-        waiting.append(pool.submit(function, task))
-        if len(waiting) >= on_their_way:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -520,6 +445,13 @@ def spool_chunk(chunk: Chunk, folder: Path) -> SpooledChunk:
         _spool.close()
         _spool = None
     return spooled
+
+
+def get_ready() -> None:
+    """In a worker: what the first task would otherwise wait for."""
+    import nltk.tokenize.punkt  # noqa: F401
+
+    word_pattern()
 
 
 @functools.lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ import numpy as np
 from attention_check import texts_by_id, weights_by_document
 from data_processing import Vocabulary, load_text_processing
 from input_pipeline import Split
-from scoring import Scored, scoring_function
+from scoring import score_batch
 from shading import MOST_SENTENCES, LeftOut, Piece, ShadedSentence, Span, printable, shade
 from utils import DataPaths, read_json, sha256_of_file
 
@@ -88,7 +88,7 @@ class TextPanel:
         if not len(self.numbers) or not hasattr(model, "attend"):
             return {}
         batch = self.split.read(self.numbers)
-        scored = Scored(batch, *(tensor.numpy() for tensor in scoring_function(model)(batch.documents)))
+        scored = score_batch(model, batch)
         rows = zip(
             self.split.ids(self.numbers),
             self.texts,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,3 +101,15 @@ def write_tiny_run(path: Path, records: Path, seed: int = 6, architecture: str =
     save_weights(run.best, network, Progress(step=7), run=run.identity())
     write_json(run.finished, {})
     return run
+
+
+class InThisProcess(Executor):
+    """Does each task at once; the state of a worker is that of this process."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **named))
+        except Exception as error:
+            future.set_exception(error)
+        return future

@@ -25,7 +25,8 @@ from explanations import (
     logits_from_vectors,
 )
 from han import HAN, Documents
-from predictor import EMPTY, Document, Predictor, join
+from predictor import Predictor, join
+from text_reader import EMPTY, Document, TextReader
 
 WORDS = [f"word{n}" for n in range(29)]
 NAMES = ("one", "two", "three")
@@ -61,7 +62,7 @@ def predictor(request: pytest.FixtureRequest) -> Predictor:
     generator = np.random.default_rng(3)
     for weight in weights:
         weight.assign(generator.normal(size=weight.shape, scale=0.6))
-    return Predictor(model, TextProcessor(), Vocabulary(["<pad>", "<unk>", *WORDS]), NAMES)
+    return Predictor(model, TextReader(TextProcessor(), Vocabulary(["<pad>", "<unk>", *WORDS])), NAMES)
 
 
 def document(*sentences: list[int]) -> Document:

@@ -24,7 +24,8 @@ from faithfulness import (
     top_counts,
 )
 from han import HAN
-from predictor import Document, Predictor
+from predictor import Predictor
+from text_reader import Document, TextReader
 
 WORTH = {2: 0.3, 3: 0.1, 4: -0.15}
 
@@ -120,7 +121,8 @@ def test_the_whole_examination_repeats_and_speaks_in_plain_words(monkeypatch: py
     generator = np.random.default_rng(5)
     for weight in model.named_weights().values():
         weight.assign(generator.normal(size=weight.shape))
-    predictor = Predictor(model, TextProcessor(), Vocabulary(["<pad>", "<unk>", *"abcdefghij"]), ("no", "yes"))
+    reader = TextReader(TextProcessor(), Vocabulary(["<pad>", "<unk>", *"abcdefghij"]))
+    predictor = Predictor(model, reader, ("no", "yes"))
     documents = [
         keep_words(Document(generator.integers(2, 12, 9).astype(np.int32), np.array([4, 3, 2], np.int32)), kept)
         for kept in generator.random((5, 9)) < 0.8

@@ -98,7 +98,7 @@ def test_rows_come_out_in_order_with_the_networks_own_probabilities(
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["id"] for row in rows] == [f"n{number}" for number in range(len(texts))]
     for row, text in zip(rows, texts, strict=True):
-        sentences = predictor.processor.process(text).words
+        sentences = predictor.reader.processor.process(text).words
         assert int(row["words"]) == sum(map(len, sentences))
         if not sentences:
             assert row["prediction"] == row["probability_negative"] == ""

@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,13 +27,12 @@ from serialize_data import (
     Chunk,
     SpooledChunk,
     chunks_of,
-    in_order,
     new_folder,
     serialize,
     shards_of,
     survey,
-    worker_pool,
 )
+from tests.helpers import InThisProcess
 from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file
 
 ROOT = Path(__file__).parent.parent
@@ -68,20 +64,8 @@ def write_data(data_dir: Path, rows: list[CsvRow], labels: list[str] = LABELS) -
     return paths
 
 
-class InThisProcess(Executor):
-    """Does each task at once; the state of a worker is that of this process."""
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(*arguments, **named))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
 @contextlib.contextmanager
-def no_worker_pool(workers: int) -> Iterator[Executor]:
+def no_worker_pool(workers: int, get_ready: object, way_out: str) -> Iterator[Executor]:
     try:
         yield InThisProcess()
     finally:
@@ -260,21 +244,6 @@ def test_one_worker_and_two_write_the_same_bytes(paths: DataPaths, monkeypatch: 
         ".serialize_data.lock", "films.csv", "labels.txt", "records"]  # fmt: skip
 
 
-def test_no_more_tasks_are_taken_than_may_be_on_their_way() -> None:
-    taken = 0
-
-    def tasks() -> Iterator[int]:
-        nonlocal taken
-        for number in range(50):
-            taken += 1
-            yield number
-
-    for done, result in enumerate(in_order(InThisProcess(), lambda number: -number, tasks(), 4)):  # type: ignore[arg-type]
-        assert result == -done
-        assert taken - done <= 4
-    assert taken == 50
-
-
 def test_chunks_end_by_documents_or_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serialize_data, "CHUNK_DOCUMENTS", 3)
     monkeypatch.setattr(serialize_data, "CHUNK_CHARACTERS", 100)
@@ -305,39 +274,6 @@ def test_sample_for_the_splitter_depends_on_ids_and_not_on_their_order() -> None
     training = {row.text for row in rows if row.split == "train"}
     assert set(found.sample) <= training
     assert survey(rows, replace(SETTINGS, splitter_documents=0)).sample == []
-
-
-def test_a_killed_worker_is_one_line() -> None:
-    with pytest.raises(UserError, match="fewer --workers"), worker_pool(1) as pool:
-        pool.submit(os._exit, 3).result()
-
-
-def test_workers_end_with_a_parent_that_was_killed() -> None:
-    script = (
-        "import os, sys, time; sys.path.insert(0, sys.argv[1])\n"
-        "from serialize_data import worker_pool\n"
-        "if __name__ == '__main__':\n"
-        "    with worker_pool(1) as pool:\n"
-        "        print(pool.submit(os.getpid).result(), flush=True); time.sleep(60)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", script, str(ROOT)], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        parent.send_signal(signal.SIGKILL)
-    for _ in range(100):
-        if not alive(worker):
-            return
-        time.sleep(0.05)
-    os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker outlived its parent")
-
-
-def alive(process: int) -> bool:
-    """Whether a process is still at work; one that waits for its exit code to be collected is not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -450,12 +386,6 @@ def test_class_names_that_are_not_utf8_are_named(tmp_path: Path) -> None:
     paths.labels.write_bytes("négatif\npositif\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"labels.txt is not UTF-8"):
         serialize(paths, SETTINGS, 1)
-
-
-def test_workers_never_hear_ctrl_c() -> None:
-    with worker_pool(1) as pool:
-        assert pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result() >= {signal.SIGINT}
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_command_line_refuses_in_one_line(tmp_path: Path) -> None:

@@ -440,10 +440,9 @@ def test_mistakes_are_all_there_the_worst_first(client: TestClient, site: Site, 
         wrong = {row["id"]: row for row in csv.DictReader(file) if row["label"] != row["prediction"]}
     measures = {}
     for name, row in wrong.items():
-        words = [
-            word for line in site.predictor.processor.process(site.documents.all()[name].text).words for word in line
-        ]
-        unknown = sum(word not in site.predictor.vocabulary.words for word in words) / len(words)
+        text = site.documents.all()[name].text
+        words = [word for line in site.predictor.reader.processor.process(text).words for word in line]
+        unknown = sum(word not in site.predictor.reader.vocabulary.words for word in words) / len(words)
         confident = max(float(row["probability_negative"]), float(row["probability_positive"]))
         measures[name] = {"confident": confident, "longest": len(words), "unknown": unknown}[by]
     response = client.get("/errors", params={"by": by})
