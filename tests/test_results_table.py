@@ -8,27 +8,32 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from results_table import KEPT, PAGES, RESULTS, kept_row, key_of, table, with_tables  # noqa: E402
+from results_table import KEPT, PAGES, Kept, add, kept_row, key_of, read_kept, table, with_tables  # noqa: E402
 
-from utils import read_jsonl  # noqa: E402
+from utils import write_json, write_jsonl  # noqa: E402
 
 OWN = {"task": "imdb-2", "architecture": "han", "cell": "gru", "mae": None, "command": "python x", "commit": "abc"}
 
 
 def test_pages_hold_the_tables_of_the_results() -> None:
-    rows = read_jsonl(RESULTS)
+    kept = read_kept()
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        assert with_tables(text, rows) == text, f"{page.name} is stale: python benchmarks/results_table.py write"
+        assert with_tables(text, kept) == text, f"{page.name} is stale: python benchmarks/results_table.py write"
         assert "@" not in text.replace("user@host", ""), f"{page.name} has a place that was not filled"
 
 
 def test_seeds_become_a_mean_with_its_spread() -> None:
-    rows = [{**OWN, "seed": 1, "accuracy": 0.91}, {**OWN, "seed": 2, "accuracy": 0.93}]
+    rows = [{**OWN, "seed": 2, "accuracy": 0.93, "auc": 0.98, "commit": "abd"}]
+    rows.append({**OWN, "seed": 1, "accuracy": 0.91, "auc": 0.97})
     rows.append({"task": "imdb-2", "system": "majority", "accuracy": 0.5, "source": "balanced"})
     lines = table("imdb-2", rows).splitlines()
-    assert lines[2] == "| majority | 50.00 |  | balanced |"
-    assert lines[3] == "| **HAN-GRU, this project** | 92.00 ± 1.41 | 1, 2 | `python x`, commit abc |"
+    assert lines[2] == "| majority | 50.00 |  |  | balanced |"
+    assert (
+        lines[3]
+        == "| **HAN-GRU, this project** | 92.00 ± 1.41 | 0.9750 ± 0.0071 | 1, 2 | `python x`, commit abc, abd |"
+    )
+    assert table("imdb-2", rows, with_origin=False).splitlines()[2] == "| majority | 50.00 |  |  |"
 
 
 def test_every_linear_system_gets_a_line_beside_the_published_ones() -> None:
@@ -49,5 +54,33 @@ def test_every_linear_system_gets_a_line_beside_the_published_ones() -> None:
 
 def test_unmarked_text_stays() -> None:
     page = "before\n<!-- results:none -->\nold\n<!-- /results -->\nafter\n"
-    assert with_tables(page, []).startswith("before\n<!-- results:none -->\n| system")
-    assert with_tables(page, []).endswith("<!-- /results -->\nafter\n")
+    assert with_tables(page, Kept([], [])).startswith("before\n<!-- results:none -->\n| system")
+    assert with_tables(page, Kept([], [])).endswith("<!-- /results -->\nafter\n")
+
+
+def test_an_examination_becomes_tables_and_a_sentence(tmp_path: Path) -> None:
+    made = {"command": "python x", "commit": "abc", "time": "now", "versions": {}}
+    tested = {**dict.fromkeys(KEPT), "dataset": "films", "class_names": ["a", "b"], "title": "HAN-GRU", "accuracy": 0.9}
+    write_jsonl(tmp_path / "results.jsonl", [{**tested, "split": "test", "trained": made}])
+    figures = {"comprehensiveness": {"mean": 0.5, "half_width": 0.1}, "sufficiency": {"mean": -0.1, "half_width": 0.02}}
+    level = {
+        "random": {**figures, "flips": {"mean": 0.05}},
+        "attention": {**figures, "flips": {"mean": 0.25}},
+        "gradient": {**figures, "flips": {"mean": 0.75}},
+    }
+    examined = {
+        **{"words": level, "sentences": level, "flip_share": 0.2, "documents": 7, "best_method": "gradient"},
+        **{"agreement_with_leave_one_out": {"attention": {"kendall": 0.375}}, "examined": made},
+        "evidence": {"attention": 0.9, "gradient": 0.8, "chance": 0.1},
+    }
+    write_json(tmp_path / "faithfulness.json", examined)
+    kept = Kept([], [])
+    add(kept, tmp_path)
+    add(kept, tmp_path)
+    assert len(kept.faithfulness) == len(kept.results) == 1
+    page = "<!-- faithfulness:films-2 -->\n<!-- /faithfulness -->\n<!-- verdict:films-2 -->\n<!-- /verdict -->\n"
+    written = with_tables(page, kept)
+    assert "| attention | 25.0% | 0.500 ± 0.100 | -0.100 ± 0.020 | 0.38 |" in written
+    assert "| a random choice | 5.0% | 0.500 ± 0.100 | -0.100 ± 0.020 | 10.0% |" in written
+    assert "changes the verdict in 25.0% of documents; deleting random words, in 5.0%." in " ".join(written.split())
+    assert with_tables(written, kept) == written
