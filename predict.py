@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 # Texts are sorted by length within windows. The first is small, so that the first answers come soon.
 FIRST_WINDOW, LARGEST_WINDOW = 64, 4096
 WINDOW_CHARACTERS = 8_000_000
-WINDOWS_AHEAD = 2
+WINDOWS_ALONE, WINDOWS_AHEAD = 4, 2
 END_OTHERS = "end other programs and run the same command again"
 
 
@@ -158,7 +158,8 @@ def score_rows(
 ) -> Generator[Scored, None, None]:
     """Yields every row with its probabilities, in order.
 
-    Beyond the first few, other processes cut the next texts into words while the network runs in this one.
+    Beyond the first thousand, other processes cut the next texts into words while the network runs in this one (a thread
+    would hold Python's lock). Until they have started nobody waits for them.
 
     Args:
         predictor: The network.
@@ -167,18 +168,27 @@ def score_rows(
         interactive: Answer each line before the next one is read.
     """
     stream = windows(rows, 1 if interactive else LARGEST_WINDOW)
-    for window in itertools.islice(stream, None if interactive else 1):
-        yield from score_window(predictor, window, [predictor.read(row.text) for row in window])
-    if (second := next(stream, None)) is None:
+    for window in itertools.islice(stream, None if interactive else WINDOWS_ALONE):
+        yield from score_window(predictor, window, read_here(predictor, window))
+    if (next_window := next(stream, None)) is None:
         return
     with worker_pool(max(1, usable_cores() // 4), functools.partial(read_texts, folder, [""]), END_OTHERS) as pool:
+        ready = pool.submit(read_texts, folder, [])
         waiting: collections.deque[Waiting] = collections.deque()
-        for window in itertools.chain([second], stream):
+        for window in itertools.chain([next_window], stream):
+            if not ready.done():
+                yield from score_window(predictor, window, read_here(predictor, window))
+                continue
             waiting.append((window, pool.submit(read_texts, folder, [row.text for row in window])))
             if len(waiting) > WINDOWS_AHEAD:
                 yield from score_window(predictor, *first_of(waiting))
         while waiting:
             yield from score_window(predictor, *first_of(waiting))
+
+
+def read_here(predictor: Predictor, window: Sequence[Row]) -> list[Reading]:
+    """Cuts the texts of a window into words in this process."""
+    return [predictor.read(row.text) for row in window]
 
 
 def first_of(waiting: collections.deque[Waiting]) -> tuple[list[Row], list[Reading]]:

@@ -10,7 +10,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from run_folder import Progress, RunConfig, RunFolder, build_model, find_run, sa
 from tables import Table, open_table
 from tests.helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
 from utils import UserError, exclusive_lock, write_json
+from workers import worker_pool
 
 ROOT = Path(__file__).parent.parent
 BINARY = np.random.default_rng(1).bytes(4096)
@@ -89,10 +92,50 @@ def run_explain(runs: Path, *words: object) -> None:
     explain.main(explain.build_parser().parse_args(["tiny-han", *map(str, words), *folders]))
 
 
+@contextlib.contextmanager
+def ready_pool(workers: int, get_ready: Callable[[], object], way_out: str) -> Iterator[Executor]:
+    """Processes that have started."""
+    with worker_pool(workers, get_ready, way_out) as pool:
+        pool.submit(get_ready).result()
+        yield pool
+
+
+def test_processes_read_what_comes_when_they_have_started(
+    runs: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands in the first windows is read here; of the rest at most what comes before a process answers."""
+    monkeypatch.setattr(predict, "FIRST_WINDOW", 1)
+    monkeypatch.setattr(predict, "WINDOWS_ALONE", 1)
+    monkeypatch.setattr(predict, "LARGEST_WINDOW", 1)
+    monkeypatch.setattr(predict, "worker_pool", ready_pool)
+    here: list[int] = []
+
+    def read_here(predictor: Predictor, window: list[predict.Row]) -> list[Any]:
+        here.extend(int(row.id) for row in window)
+        return [predictor.read(row.text) for row in window]
+
+    def rows() -> Iterator[predict.Row]:
+        for number in range(40):
+            if number == 3:
+                time.sleep(1)  # by then the process has answered
+            yield predict.Row(str(number), f"word0{number % 9} good", 0)
+
+    monkeypatch.setattr(predict, "read_here", read_here)
+    scored = list(predict.score_rows(predictor, runs / "tiny-han", rows(), interactive=False))
+    assert [int(one.row.id) for one in scored] == list(range(40))
+    assert here[:1] == [0] and max(here) < 4
+    for one in scored:
+        expected = predictor.score([predictor.read(one.row.text).document])[0].probabilities
+        np.testing.assert_allclose(one.probabilities, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("windows_alone", [0, 4, 99])
 def test_rows_come_out_in_order_with_the_networks_own_probabilities(
-    runs: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows_alone: int
 ) -> None:
     monkeypatch.setattr(predict, "FIRST_WINDOW", 1)
+    monkeypatch.setattr(predict, "WINDOWS_ALONE", windows_alone)
+    monkeypatch.setattr(predict, "worker_pool", ready_pool)
     texts = [*TEXTS, *(f"word0{number % 9} " * (1 + number * 7 % 23) for number in range(30))]
     run_predict(runs, write_csv(tmp_path / "in.csv", texts), "--output", tmp_path / "out.csv")
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
