@@ -158,8 +158,8 @@ def score_rows(
 ) -> Generator[Scored, None, None]:
     """Yields every row with its probabilities, in order.
 
-    Beyond the first thousand, other processes cut the next texts into words while the network runs in this one (a thread
-    would hold Python's lock). Until they have started nobody waits for them.
+    Beyond the first thousand, other processes cut the next texts into words while the network runs in this one: threads
+    would wait for Python's lock. Until the processes have started this one does it all.
 
     Args:
         predictor: The network.
