@@ -129,9 +129,10 @@ class RunConfig:
             raise UserError(f"{source} is not a run configuration of this version ({error})") from error
 
     def title(self) -> str:
-        """What the field calls the network, for example ``HAN-GRU``."""
+        """What the field calls the network, for example ``HAN-GRU``, and what sets it apart."""
         frozen = ", frozen word vectors" if self.training.freeze_embeddings else ""
-        return model_title(self.architecture, self.model) + frozen
+        retrained = ", trained on train and validation" if self.retraining else ""
+        return model_title(self.architecture, self.model) + frozen + retrained
 
     def flat(self) -> dict[str, Any]:
         """All settings side by side, for :func:`config.differences`."""

@@ -151,6 +151,7 @@ def test_retraining_sees_train_and_validation_for_the_chosen_epochs_and_is_teste
     assert han_tester.main(han_tester.build_parser().parse_args(where)) == 0
     (row,) = read_jsonl(run.results)
     assert row["weights_sha256"] == last.weights_sha256 and row["valid_accuracy"] is None
+    assert row["title"].endswith(", trained on train and validation")
     for told in (row["chosen"], capsys.readouterr().out):
         assert f"for the {chosen.epochs:.2f} epochs that validation chose in tiny-han" in told
     with pytest.raises(UserError, match="trained on the validation documents"):
