@@ -129,6 +129,7 @@ class Question(NamedTuple):
     Attributes:
         text: The text, its line ends as newlines.
         method: How to explain; empty for the default of the first run.
+        target: Name of the class to explain; empty for the predicted one.
         without: Ranges (start, end) of the text whose words are left out.
         original: The text before words were edited; empty where none was.
         id: The document of the test split that the text was taken from; empty for a person's own.
@@ -139,13 +140,19 @@ class Question(NamedTuple):
     without: tuple[Span, ...] = ()
     original: str = ""
     id: str = ""
+    target: str = ""
 
     def link(self) -> str:
         """A relative address that asks this again; empty where it would be too long."""
-        values = {"method": self.method, "without": format_ranges(self.without), "original": self.original}
-        values = ({"id": self.id} if self.id else {"text": self.text}) | values
+        values = {"id": self.id} if self.id else {"text": self.text}
+        values |= {"method": self.method, "target": self.target}
+        values |= {"without": format_ranges(self.without), "original": self.original}
         link = "?" + urlencode({name: value for name, value in values.items() if value})
         return link if len(link) <= MOST_LINK_BYTES else ""
+
+    def of_document(self, name: str) -> str:
+        """A relative address that asks the same of a document of the test split."""
+        return Question(id=name, method=self.method, target=self.target).link()
 
     def left_out(self) -> str:
         """The ranges as one string."""
@@ -179,6 +186,7 @@ def parse_question(values: dict[str, str], document: LabelledDocument | None) ->
         tuple(sorted(without)),
         "" if original == text else original,
         document.id if document and same else "",
+        values.get("target", ""),
     )
 
 
@@ -319,7 +327,8 @@ def answer(site: Site, question: Question) -> Answer:
     documents = [rest] if kept.all() and not question.original else [rest, baseline]
     verdict, *before = scored(site, documents)
     method, remarks = usable_method(site, question.method, len(rest.token_ids))
-    target = int(verdict.probabilities.argmax())
+    target, more = class_to_explain(site, question.target, method, verdict)
+    remarks += more
     if not kept.any():
         remarks.append("Everything is left out: this is what the network says of no text at all.")
         scores = Scores(np.zeros(len(kept)), np.zeros(len(spans)), signed=method != "attention")
@@ -370,6 +379,15 @@ def usable_method(site: Site, asked: str, words: int) -> tuple[str, list[str]]:
         )
         method = "gradient"
     return method, remarks
+
+
+def class_to_explain(site: Site, asked: str, method: str, verdict: Verdict) -> tuple[int, list[str]]:
+    """The class asked for, else the predicted one, and a remark where the run does not know the one asked for."""
+    names, predicted = site.predictor.class_names, int(verdict.probabilities.argmax())
+    if asked in names:
+        return names.index(asked), []
+    remark = f"{site.name} has no class {asked!r}: shown for {names[predicted]}, the predicted one."
+    return predicted, [remark] if asked and method != "attention" else []
 
 
 def scored(site: Site, documents: Sequence[Document]) -> list[Verdict]:

@@ -30,7 +30,6 @@ from batcher import Busy
 from config import EXPLANATION_METHODS
 from data_processing import blank_markup
 from explanations import methods_of
-from faithfulness import NAMES
 from mistakes import FILTERS, ORDERS, LabelledDocument, worst
 from pages import render_page
 from rest import FORM, add_rest, check_content_type
@@ -178,8 +177,8 @@ def add_reading(app: FastAPI, sites: Sequence[Site]) -> None:
         return HTMLResponse(render_page("viewer/answer.html", **asked(sites, values)))
 
     @app.get("/random", include_in_schema=False)
-    def random(filter: str = "any", method: str = "") -> RedirectResponse:
-        values = {"id": draw(sites, filter).id, "method": method, "filter": filter}
+    def random(filter: str = "any", method: str = "", target: str = "") -> RedirectResponse:
+        values = {"id": draw(sites, filter).id, "method": method, "target": target, "filter": filter}
         return RedirectResponse("./?" + urlencode({name: value for name, value in values.items() if value}), 303)
 
 
@@ -189,6 +188,9 @@ def asked(sites: Sequence[Site], values: dict[str, str], to_answer: bool = True)
     question = parse_question(values, document)
     if question.method not in EXPLANATION_METHODS:
         question = question._replace(method=sites[0].default_method)
+    if question.target and question.target not in classes_of_any(sites):
+        there = ", ".join(classes_of_any(sites))
+        raise Refusal(400, f"{question.target[:100]!r} is no class; there are: {there}.")
     answers: list[Answer] = [answer(site, question) for site in sites] if to_answer or question.text else []
     return {"sites": sites, "question": question, "answers": answers, "document": document if question.id else None}
 
@@ -203,7 +205,8 @@ def whole_page(sites: Sequence[Site], values: dict[str, str]) -> HTMLResponse:
         text = "" if status == 413 else values.get("text", "")
         question = parse_question({"text": text, "method": sites[0].default_method}, None)
         shown = {"sites": sites, "question": question, "answers": [], "document": None}
-    shown |= {"methods": methods_of_any(sites), "names": NAMES, "error": error}
+    shown |= {"methods": methods_of_any(sites), "error": error}
+    shown |= {"classes": classes_of_any(sites), "attending": all(site.predictor.has_attention for site in sites)}
     shown |= {"filters": filters(sites), "filter": values.get("filter", "any")}
     return HTMLResponse(render_page("viewer/page.html", **shown), status)
 
@@ -211,6 +214,11 @@ def whole_page(sites: Sequence[Site], values: dict[str, str]) -> HTMLResponse:
 def methods_of_any(sites: Sequence[Site]) -> list[str]:
     """The methods that one of the runs at least can be explained by."""
     return [name for name in EXPLANATION_METHODS if any(name in methods_of(site.predictor) for site in sites)]
+
+
+def classes_of_any(sites: Sequence[Site]) -> list[str]:
+    """The classes that one of the runs at least knows, each once."""
+    return list(dict.fromkeys(name for site in sites for name in site.predictor.class_names))
 
 
 def document_named(site: Site, name: str) -> LabelledDocument:

@@ -18,8 +18,8 @@ function begin() {
     ask(event.submitter);
   });
   form.addEventListener("change", (event) => {
-    if (event.target.name !== "method") return;
-    document.querySelector("#draw input[name=method]").value = event.target.value;
+    if (!["method", "target"].includes(event.target.name)) return;
+    document.querySelector(`#draw input[name=${event.target.name}]`).value = event.target.value;
     if (text.value.trim()) ask(null);
   });
   text.addEventListener("keydown", (event) => {

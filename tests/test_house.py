@@ -103,7 +103,7 @@ WITHIN = {
         ("answers", name)
         for name in ("neighbours", "batcher", "explanations", "faithfulness", "mistakes", "predictor", "run_folder")
     ),
-    *(("viewer", name) for name in ("answers", "batcher", "explanations", "faithfulness", "mistakes", "rest")),
+    *(("viewer", name) for name in ("answers", "batcher", "explanations", "mistakes", "rest")),
     ("rest", "answers"),
     ("mistakes", "run_folder"),
     ("pages", "shading"),

@@ -128,6 +128,27 @@ def test_the_answer_is_the_networks_own_and_shades_the_words_by_the_method(clien
             assert (words[strongest]["title"] or "").startswith(f"{scores.words[strongest]:+.4f} log-odds")
 
 
+def test_the_class_to_explain_can_be_chosen(client: TestClient, site: Site) -> None:
+    document = site.predictor.read(TEXT).document
+    predicted = int(probabilities(site.predictor, TEXT).argmax())
+    names = site.predictor.class_names
+    for target, asked in ((predicted, ""), (predicted, names[predicted]), (1 - predicted, names[1 - predicted])):
+        page = ask(client, text=TEXT, method="gradient", target=asked)
+        [scores] = explain(site.predictor, [document], [target], "gradient")
+        titles = [(word["title"] or "").split(" log-odds")[0] for word in page.of_class("word")]
+        assert titles == [f"{score:+.4f}" for score in scores.words]
+        assert f"speaks for {names[target]}" in page.shown
+        [link] = [attributes["href"] or "" for _, attributes in page.tags if attributes.get("id") == "permalink"]
+        assert httpx2.URL(link).params.get("target", "") == asked
+        whole = Page(client.get(f"/{link}").text)
+        chosen = [attributes["value"] for tag, attributes in whole.tags if "selected" in attributes and tag == "option"]
+        assert asked == "" or asked in chosen
+    drawn = client.get("/random", params={"target": names[0]}, follow_redirects=False)
+    assert httpx2.URL(drawn.headers["location"]).params["target"] == names[0]
+    refused = client.post("/answer", data={"text": TEXT, "method": "gradient", "target": "<b>"})
+    assert refused.status_code == 400 and f"there are: {', '.join(names)}" in refused.text
+
+
 def test_a_sentence_left_out_is_as_if_it_had_never_been_written(client: TestClient, site: Site) -> None:
     second = ask(client, text=TEXT).of_class("weight")[1]
     page = ask(client, text=TEXT, toggle=second["value"] or "")

@@ -130,6 +130,21 @@ def test_the_whole_flow_with_a_mouse(page: Page, sites: list[Site]) -> None:
     expect(page.locator(".about")).to_contain_text("Words were edited")
 
 
+def test_the_class_to_explain_is_chosen_where_the_method_knows_classes(page: Page, sites: list[Site]) -> None:
+    choice = page.get_by_label("class to explain")
+    explain(page, TEXT)
+    expect(choice).to_be_hidden()
+    answer(page, lambda: page.get_by_label("gradient × input").check())
+    predicted = page.locator(".probabilities caption").inner_text()
+    other = next(name for name in sites[0].predictor.class_names if name != predicted)
+    expect(page.locator(".legend")).to_contain_text(f"speaks for {predicted}")
+    answer(page, lambda: choice.select_option(other))
+    expect(page.locator(".legend")).to_contain_text(f"speaks for {other}")
+    page.goto(page.url)
+    expect(choice).to_have_value(other)
+    expect(page.locator(".legend")).to_contain_text(f"speaks for {other}")
+
+
 def test_a_sentence_stays_left_out_while_a_word_before_it_is_edited(page: Page, sites: list[Site]) -> None:
     explain(page, TEXT)
     answer(page, lambda: page.locator("button.weight").nth(2).click())
@@ -233,10 +248,10 @@ def test_from_the_page_of_mistakes_to_a_text_and_a_random_one(page: Page, sites:
     document = sites[0].documents.all()[name]
     assert page.locator("#text").input_value() == document.text and shown(page) == expected(sites[0], document.text)
     expect(page.locator(".about")).to_contain_text("judged wrong")
-    page.locator("select").select_option("right")
+    page.locator("select[name=filter]").select_option("right")
     page.get_by_role("button", name="Draw a test document").click()
     expect(page.locator(".about")).to_contain_text("judged right")
-    assert page.locator("select").input_value() == "right"
+    assert page.locator("select[name=filter]").input_value() == "right"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
