@@ -202,20 +202,33 @@ class Picture:
         return png(self.figure)
 
 
-def verdicts(opened: OpenRun, documents: Sequence[DrawnDocument]) -> list[Verdict]:
-    """What the network says of each document and attends to.
+@dataclass(frozen=True)
+class Remark:
+    """A sentence in the place of a picture that cannot be drawn, so that a notebook runs on to its end."""
 
-    Raises:
-        ValueError: The network has no attention.
-    """
-    if not opened.predictor.has_attention:
-        raise ValueError(f"the network of {opened.run.path} has no attention to look at; open a run of a HAN")
+    sentence: str
+
+    def __repr__(self) -> str:
+        return self.sentence
+
+
+def without_attention(opened: OpenRun) -> Remark | None:
+    """What to say where a network attends to nothing; ``None`` for one with attention."""
+    if opened.predictor.has_attention:
+        return None
+    return Remark(
+        f"A {opened.run.config().title()} has no attention to look at: open the run of a HAN for this picture."
+    )
+
+
+def verdicts(opened: OpenRun, documents: Sequence[DrawnDocument]) -> list[Verdict]:
+    """What the network says of each document and, if it has attention, attends to."""
     return opened.predictor.score([drawn.document for drawn in documents])
 
 
 def show_top_words(
     opened: OpenRun, documents: Sequence[DrawnDocument], most: int = 10, fewest_documents: int = 5
-) -> Picture:
+) -> Picture | Remark:
     """The words that get the most attention where the network predicts a class, class by class.
 
     Args:
@@ -226,6 +239,8 @@ def show_top_words(
     """
     from explanations import attention_scores
 
+    if remark := without_attention(opened):
+        return remark
     found = verdicts(opened, documents)
     predicted = [int(verdict.probabilities.argmax()) for verdict in found]
     importances = [attention_scores(one.document, verdict).words for one, verdict in zip(documents, found, strict=True)]
@@ -241,8 +256,10 @@ def show_top_words(
     return Picture(top_words_figure(pairs, names, f"{opened.run.path.name}: {len(documents):,} documents"))
 
 
-def show_evenness(opened: OpenRun, documents: Sequence[DrawnDocument]) -> Picture:
+def show_evenness(opened: OpenRun, documents: Sequence[DrawnDocument]) -> Picture | Remark:
     """How evenly attention is spread within sentences, and over the sentences of a document."""
+    if remark := without_attention(opened):
+        return remark
     found = verdicts(opened, documents)
     lengths = [one.document.words_per_sentence for one in documents]
     words = evenness(np.concatenate([one.word_weights for one in found]), np.concatenate(lengths))

@@ -16,6 +16,7 @@ from helpers import VOCABULARY, tiny_documents, write_tiny_records, write_tiny_r
 from explanations import explain_text
 from exploration import (
     OpenRun,
+    Picture,
     document_vectors,
     draw_documents,
     faithfulness_of,
@@ -171,17 +172,31 @@ def test_vectors_are_those_of_each_document_alone(opened: OpenRun) -> None:
 def test_pictures_hold_what_was_computed(opened: OpenRun) -> None:
     documents = draw_documents(opened, 99)
     assert show_map(opened, documents)._repr_png_().startswith(b"\x89PNG")
-    counts = [
-        sum(patch.get_height() for patch in axes.patches) for axes in show_evenness(opened, documents).figure.axes
-    ]
+    spread = show_evenness(opened, documents)
+    assert isinstance(spread, Picture)
+    counts = [sum(patch.get_height() for patch in axes.patches) for axes in spread.figure.axes]
     lengths = [len(sentence) for document in tiny_documents("test", 30) for sentence in document.sentences]
     assert counts[0] == sum(length > 1 for length in lengths)
     assert counts[1] == sum(len(document.sentences) > 1 for document in tiny_documents("test", 30))
-    shown = show_top_words(opened, documents, fewest_documents=1).figure
+    tops = show_top_words(opened, documents, fewest_documents=1)
+    assert isinstance(tops, Picture)
+    shown = tops.figure
     found = verdicts(opened, documents)
     assert len(shown.axes) >= len({int(verdict.probabilities.argmax()) for verdict in found})
     words = {label.get_text() for axes in shown.axes if axes.patches for label in axes.get_yticklabels()}
     assert words <= set(VOCABULARY) and "<unk>" not in words
+
+
+def test_a_network_without_attention_says_so_where_attention_would_be_drawn(folder: Path, tmp_path: Path) -> None:
+    write_tiny_run(tmp_path / "flat", folder / "data" / "tiny" / "records", architecture="bilstm")
+    flat = open_run("flat", folder / "data", tmp_path)
+    documents = draw_documents(flat, 9)
+    for shown in (show_top_words(flat, documents), show_evenness(flat, documents)):
+        assert repr(shown) == "A BiLSTM has no attention to look at: open the run of a HAN for this picture."
+    findings = faithfulness_of(flat, documents[:3])
+    assert show_faithfulness(findings)._repr_png_().startswith(b"\x89PNG") and "attention" not in findings["words"]
+    assert show_map(flat, documents)._repr_png_().startswith(b"\x89PNG")
+    assert "<iframe" in show(flat, documents[0])._repr_html_()
 
 
 def test_top_words_stand_in_order_with_their_weights() -> None:
