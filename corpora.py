@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from corpus_formats import MAX_TEXT_BYTES, Row, check_tar_gz, read_food, read_imdb, read_zhang
+from corpus_formats import MAX_TEXT_BYTES, Row, check_imdb, read_food, read_imdb, read_zhang
 from utils import (
     DATA_ENDINGS,
     DataPaths,
@@ -331,7 +331,7 @@ CORPORA = (
         documents=100_000,
         classes=TEN_STARS,
         read=read_imdb,
-        check=check_tar_gz,
+        check=check_imdb,
     ),
     Corpus(
         name="sample",

@@ -220,7 +220,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
     with pytest.raises(DamagedArchive):
         list(read_imdb(tmp_path / "aclImdb_v1.tar.gz"))
     with pytest.raises(DamagedArchive):
-        corpora.check_tar_gz(tmp_path / "aclImdb_v1.tar.gz")
+        corpora.check_imdb(tmp_path / "aclImdb_v1.tar.gz")
 
 
 def test_memory_does_not_grow_with_the_archive(tmp_path: Path) -> None:
