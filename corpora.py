@@ -396,6 +396,25 @@ def own_source(text: str, paths: DataPaths) -> Path | None:
     return Path(source).relative_to(Path.cwd()) if near else Path(source)
 
 
+def require_csv(typed: str, paths: DataPaths) -> None:
+    """Refuses a data set that ``create_csv.py`` has not read yet, with the command that reads it.
+
+    Args:
+        typed: The name of the data set, or the path of a person's own file.
+        paths: Of the data set.
+    """
+    if paths.csv.is_file():
+        return
+    source = own_source(typed, paths)
+    if source is None:
+        find_corpus(typed)  # a name that nobody knows is told with those that are known
+    elif not source.exists():
+        raise UserError(f"{source} is not there; give the path of your file or folder")
+    raise UserError(
+        f"{paths.csv} is not there; run first: {command_line('create_csv.py', str(source or typed), paths.raw)}"
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The CSV file
 
