@@ -29,6 +29,7 @@ from tables import (
     DELIMITERS,
     ID_NAMES,
     LABEL_NAMES,
+    MISSING,
     OTHER_CELLS,
     OTHER_NAMES,
     SAMPLE_RECORDS,
@@ -42,6 +43,7 @@ from tables import (
     open_table,
     plain_name,
     records,
+    sub_folders,
     usable,
     words,
 )
@@ -50,8 +52,6 @@ from utils import UserError, dataset_name
 MOST_CLASSES = 200
 MOST_LABELS = 5_000  # different values after which a column is surely no label
 NOT_TEXT = set(words("id ids date time title summary length count author user name url lang language"))
-# What stands in a cell without a value, beside nothing at all; pandas and spreadsheets write it.
-MISSING = {"", "nan", "n/a", "#n/a", "null", "<na>"}
 WHOLE = re.compile(r"([-+]?[0-9]{1,9})(?:[.,]0*)?")
 
 
@@ -197,6 +197,9 @@ def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) 
     if not sample:
         problems = first_problems(table)
         refuse_other_cells(table, problems, problems.total())
+        if table.path.is_dir():
+            why = ", ".join(f"{count:,} {problem}" for problem, count in problems.items()) or "no files"
+            raise UserError(f"{table.path} holds no text that can be read ({why}); save each document as a .txt file")
         raise UserError(f"{table.path} has no rows that can be read; it needs a header and a row per document")
     cells = list(zip(*(record.fields for record in sample), strict=True))
     profiles = [profile(name, place, cells[place]) for place, name in enumerate(table.names)]
@@ -462,6 +465,12 @@ def check_classes(
         seen = f"one class only ({next(iter(classes.values()))[0]})" if classes else "no label in any row"
         if found.without_label:
             seen += f" ({found.without_label:,} rows have nothing there, or nan, null or n/a, which mean nothing)"
+        if table.path.is_dir():
+            inner = sub_folders(table.path)[0]
+            raise UserError(
+                f"{table.path} has {seen}, and two classes are needed; give the folder with a sub-folder per class"
+                + (f" (is it {inner}?)" if sub_folders(inner) else "")
+            )
         raise UserError(
             f"{table.path}: the label column {column!r} has {seen}, and two classes are needed; name another with "
             f"--label_column, one of {', '.join(table.names)[:200]}"

@@ -54,6 +54,9 @@ SPLIT_WORDS = {
     **dict.fromkeys(words("test testing tst eval evaluation"), "test"),
     **dict.fromkeys(words("unlabelled unlabeled unsup"), "unlabelled"),
 }
+# What stands in a cell without a value, beside nothing at all: pandas writes it, and spreadsheets where they took a
+# text that begins with a hyphen for a formula.
+MISSING = {"", *words("nan n/a #n/a null <na> #name? #value! #ref! #div/0! #num! #null! #nv #wert! #bezug! #zahl!")}
 KNOWN_NAMES = {*TEXT_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *ID_NAMES, *OTHER_NAMES}
 NUMBER = re.compile(r"[-+]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?")
 
@@ -276,7 +279,7 @@ def find_dialect(path: Path, head: str, whole: bool, delimiter: str | None) -> t
         # The plain form of a dialect stands first: another must do better, not as well. Half a pair of quotation marks
         # in a cell tells that a text was cut in two.
         fit = sum(len(row) == width for row in filled) / len(filled)
-        cut = sum(any(cell.count('"') % 2 for cell in row) for row in filled) / len(filled)
+        cut = sum(any(map(is_cut, row)) for row in filled) / len(filled)
         quality = (round(fit, 2), -round(cut, 2), len(filled))
         if quality > best:
             best, chosen = quality, (candidate, rows)
@@ -287,6 +290,11 @@ def find_dialect(path: Path, head: str, whole: bool, delimiter: str | None) -> t
             "the text and one with the label"
         )
     return chosen
+
+
+def is_cut(cell: str) -> bool:
+    """Whether a cell looks as if its quotation marks were misread: half a pair, or a pair behind a space."""
+    return cell.count('"') % 2 == 1 or (cell.startswith(" ") and cell.lstrip().startswith('"'))
 
 
 def header_place(rows: Sequence[Sequence[str]]) -> int:
@@ -321,10 +329,12 @@ def refuse_quoted_rows(path: Path, head: str) -> None:
 
 
 def dialects(path: Path, delimiter: str | None) -> Iterator[dict[str, Any]]:
-    """What tables come in: with quotes doubled, with quotes after a backslash, and tabs without any quoting."""
+    """What tables come in: quotes doubled, or after a space, or after a backslash, and tabs without any quoting."""
     order = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda sign: sign != "\t" or path.suffix == ".csv")
     for sign in order:
         yield {"delimiter": sign}
+    for sign in order:
+        yield {"delimiter": sign, "skipinitialspace": True}
     for sign in order:
         yield {"delimiter": sign, "escapechar": "\\", "doublequote": True}
     if "\t" in order:
@@ -347,15 +357,25 @@ def plain_name(name: str) -> str:
 
 def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row names the columns: it has a name we know, or looks unlike what stands below it."""
-    if knows(first):
+    below = [row for row in rows if len(row) == len(first) and row != first]
+    columns = [[cell.strip() for cell in column] for column in zip(*below, strict=True)] or [[] for _ in first]
+    pairs = [(cell.strip(), values) for cell, values in zip(first, columns, strict=True)]
+    if any(plain_name(cell) in KNOWN_NAMES and cell not in values for cell, values in pairs):
         return True
-    for place, cell in enumerate(first):
-        values = [row[place].strip() for row in rows if len(row) == len(first)]
-        if is_number(cell) or len(cell.split()) > 6:
+    for cell, values in pairs:
+        if is_number(cell):
             return False
-        if cell.strip() and values.count(cell.strip()) > 0 and len(set(values)) <= max(len(values) // 2, 1):
+        if cell and cell in values and len(set(values)) <= max(len(values) // 2, 1):
             return False  # a label: it occurs again
-    return True
+    return any(unlike(cell, values) for cell, values in pairs) or all(len(cell.split()) <= 6 for cell, _ in pairs)
+
+
+def unlike(cell: str, values: Sequence[str]) -> bool:
+    """Whether a cell must be the name of what stands below it, however long: numbers, or few answers and never this."""
+    filled = [value for value in values if value.casefold() not in MISSING]
+    if cell.casefold() in MISSING or len(filled) < 10:
+        return False
+    return all(map(is_number, filled)) or (cell not in filled and len(set(filled)) <= len(filled) // 10)
 
 
 def delimited_records(table: Table) -> Iterator[Record]:

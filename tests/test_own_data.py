@@ -421,3 +421,40 @@ def test_too_few_texts_for_a_validation_split_are_told_as_such(tmp_path: Path) -
     rows = [("text", "label"), ("fine", "a"), ("poor", "b"), ("good", "a"), ("bad", "b")]
     with pytest.raises(UserError, match=r"valid split of mine holds no labelled document; .* add documents"):
         run(write(tmp_path / "mine.csv", rows), tmp_path)
+
+
+def test_questions_as_names_of_columns(tmp_path: Path) -> None:
+    """As forms are exported: names that are longer than some texts."""
+    header = ("What could we do better, and why do you think so?", "Would you, all in all, come to us again?")
+    rows = [(text, {"pos": "yes", "neg": "no"}[label]) for text, label in ROWS]
+    assert pairs(run(write(tmp_path / "words.csv", [header, *rows]), tmp_path)) == Counter(rows)
+    numbers = [(text, {"pos": "5", "neg": "1"}[label]) for text, label in ROWS]
+    assert pairs(run(write(tmp_path / "numbers.csv", [header, *numbers]), tmp_path)) == Counter(numbers)
+
+
+def test_a_name_that_we_know_is_no_header_where_it_occurs_again(tmp_path: Path) -> None:
+    rows = [(text, label, "user") for text, label in ROWS]
+    assert pairs(run(write(tmp_path / "mine.csv", rows), tmp_path)) == Counter(ROWS)
+
+
+def test_formulas_that_a_spreadsheet_could_not_compute_are_no_texts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    rows = [("text", "label"), *ROWS, ("#NAME?", "pos"), ("#WERT!", "neg")]
+    assert pairs(run(write(tmp_path / "mine.csv", rows), tmp_path)) == Counter(ROWS)
+    assert "skipped: 2 x no text; line 22, 23" in caplog.text
+
+
+def test_a_space_before_a_quotation_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text('"label", "text"\n' + "".join(f'"{label}", "{text}"\n' for text, label in ROWS))
+    assert pairs(run(path, tmp_path)) == Counter(ROWS)
+
+
+def test_a_folder_that_holds_no_classes_or_no_text(tmp_path: Path) -> None:
+    for name in ("outer/inner/pos/1.txt", "outer/inner/neg/1.txt", "scans/pos/1.pdf", "scans/neg/1.pdf"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"%PDF\0" if name.endswith("pdf") else b"Fine.")
+    assert f"(is it {tmp_path}/outer/inner?)" in refusal(tmp_path / "outer")
+    assert "no text that can be read (2 files that are not text); save each" in refusal(tmp_path / "scans")
