@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
@@ -26,6 +27,8 @@ Settings = TypeVar("Settings")
 # What no setting may exceed, stated range or not: whole numbers reach TensorFlow and NumPy as 32-bit integers.
 LARGEST_INT = 2**31 - 1
 EMBEDDING_DIM = 200
+
+HASH = re.compile(r"\b[0-9a-f]{64}\b")
 
 MODELS = ("han", "bilstm", "cnn")
 
@@ -389,4 +392,10 @@ def from_json(settings_class: type[Settings], value: dict[str, Any], source: str
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Names what differs between two JSON dictionaries, one phrase each: ``batch_size: 64 -> 32``."""
     names = [*old, *(name for name in new if name not in old)]
-    return [f"{name}: {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
+    changed = (name for name in names if old.get(name) != new.get(name))
+    return [f"{name}: {shortened(old.get(name))} -> {shortened(new.get(name))}" for name in changed]
+
+
+def shortened(value: Any) -> str:
+    """A value for a message: of a hash the beginning, which is enough to see that it is another."""
+    return HASH.sub(lambda match: match[0][:8], str(value))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from corpus_formats import MAX_TEXT_BYTES, Row, check_tar_gz, read_food, read_imdb, read_zhang
+from corpus_formats import MAX_TEXT_BYTES, Row, check_imdb, read_food, read_imdb, read_zhang
 from utils import (
     DATA_ENDINGS,
     DataPaths,
@@ -331,7 +331,7 @@ CORPORA = (
         documents=100_000,
         classes=TEN_STARS,
         read=read_imdb,
-        check=check_tar_gz,
+        check=check_imdb,
     ),
     Corpus(
         name="sample",
@@ -394,6 +394,25 @@ def own_source(text: str, paths: DataPaths) -> Path | None:
         return None
     near = Path(source).is_relative_to(Path.cwd())  # then shown as a person would type it
     return Path(source).relative_to(Path.cwd()) if near else Path(source)
+
+
+def require_csv(typed: str, paths: DataPaths) -> None:
+    """Refuses a data set that ``create_csv.py`` has not read yet, with the command that reads it.
+
+    Args:
+        typed: The name of the data set, or the path of a person's own file.
+        paths: Of the data set.
+    """
+    if paths.csv.is_file():
+        return
+    source = own_source(typed, paths)
+    if source is None:
+        find_corpus(typed)  # a name that nobody knows is told with those that are known
+    elif not source.exists():
+        raise UserError(f"{source} is not there; give the path of your file or folder")
+    raise UserError(
+        f"{paths.csv} is not there; run first: {command_line('create_csv.py', str(source or typed), paths.raw)}"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

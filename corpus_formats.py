@@ -109,20 +109,25 @@ def tar_files(archive: Path, wanted: re.Pattern[str]) -> Iterator[tuple[re.Match
             yield name, file.read()
 
 
-def check_tar_gz(archive: Path) -> None:
-    """Reads a ``.tar.gz`` to its end; raises :class:`DamagedArchive` if it does not get there."""
-    with archive.open("rb") as opened:
-        if opened.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
-            raise DamagedArchive(archive, "it is not a gzip file")
-    for _ in tar_members(archive, re.compile(r"(?!)")):
-        pass
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # IMDB (Maas et al., 2011)
 
 IMDB_MEMBER = re.compile(r"(?:\./)?aclImdb/((train|test)/(pos|neg|unsup)/[0-9]+_([0-9]+))\.txt")
 IMDB_RATINGS = {"neg": range(1, 5), "pos": range(7, 11), "unsup": range(0, 1)}
+
+
+def check_imdb(archive: Path) -> None:
+    """Reads the archive to its end.
+
+    Raises:
+        DamagedArchive: It does not get there.
+        UserError: There is no review in it.
+    """
+    with archive.open("rb") as opened:
+        if opened.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
+            raise DamagedArchive(archive, "it is not a gzip file")
+    if not sum(1 for _ in tar_members(archive, IMDB_MEMBER)):
+        raise UserError(f"{archive}: it holds no reviews (aclImdb/train/pos/0_9.txt, ...); is it the right archive?")
 
 
 def read_imdb(archive: Path) -> Iterator[Row]:

@@ -292,12 +292,21 @@ def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, way_o
         if len(classes) > 1 or (split == VALID and settings.valid_share == 0):
             continue
         if split == VALID and len(present[TRAIN]) > 1:
-            way_out = f"raise --valid_share, which is {settings.valid_share}"
+            way_out = way_to_validation(survey, settings)
         found = f"holds one class only ({survey.labels[classes.pop()]})" if classes else "holds no labelled document"
         raise UserError(f"the {SPLITS[split]} split of {corpus.name} {found}; {way_out}")
     for class_id in sorted(present[TEST] - present[TRAIN]):
         name = survey.labels[class_id]
         raise UserError(f"class {name} of {corpus.name} occurs in the test split and not in the train split; {way_out}")
+
+
+def way_to_validation(survey: Survey, settings: CsvSettings) -> str:
+    """What makes a validation split: a larger share, where a class has two different texts to choose from."""
+    train = survey.splits == TRAIN
+    distinct = np.unique(np.stack([survey.texts[train], survey.classes[train].astype(np.uint64)]), axis=1)
+    if np.bincount(distinct[1].astype(np.int64)).max(initial=0) > 1:
+        return f"raise --valid_share, which is {settings.valid_share}"
+    return "the training split has one text of each class; add documents"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from utils import (
     Parser,
     UserError,
     atomic_write,
+    check_writable,
     dataset_name,
     log,
     run_path,
@@ -78,11 +79,13 @@ def main(arguments: argparse.Namespace) -> None:
     """Computes the vectors of both states, maps, draws and tells."""
     check_range("documents", arguments.documents, FEWEST_DOCUMENTS)
     check_range("evaluation_batch_words", arguments.evaluation_batch_words, 1)
-    from run_folder import RunFolder
+    from run_folder import RunFolder, no_such_run
 
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     if not run.exists():
-        raise UserError(f"there is no run in {run.path}; train one: {trainer_command(arguments)}")
+        raise no_such_run(run, trainer_command(arguments))
+    check_writable(run.plots)
+    check_writable(run.tensorboard)
     config = run.config()
     data = DataPaths(config.dataset, arguments.data_dir)
     from records import verify_records

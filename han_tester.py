@@ -26,6 +26,7 @@ from utils import (
     Parser,
     UserError,
     atomic_write,
+    check_writable,
     dataset_name,
     exclusive_lock,
     log,
@@ -46,7 +47,9 @@ if TYPE_CHECKING:
     from run_folder import Checkpoint, RunConfig, RunFolder
 
 SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
-WAIT_FOR_RUN_SECONDS = 30.0
+# How long a trainer that was started just before may take to begin; who follows one waits, who tests is more likely
+# to have named a run that is not there.
+WAIT_FOR_RUN_SECONDS = {"val": 30.0, "test": 10.0}
 
 
 def build_parser() -> Parser:
@@ -91,15 +94,10 @@ def main(arguments: argparse.Namespace) -> int:
     from run_folder import RunFolder, follow_checkpoints
 
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
-    wait_for(
-        run.exists,
-        f"no run in {run.path} yet; waiting {WAIT_FOR_RUN_SECONDS:.0f} s for a trainer to begin it",
-        WAIT_FOR_RUN_SECONDS,
-    )
+    wait_for_run(run, trainer_command(arguments), WAIT_FOR_RUN_SECONDS[arguments.run_type])
+    check_writable(run.plots)
     device = start_tensorflow(arguments.device)
     with explain_memory("lower --evaluation_batch_words and run the same command again"):
-        if not run.exists():
-            raise UserError(f"there is no run in {run.path}; train one: {trainer_command(arguments)}")
         tester = Tester(run, SPLIT_OF_RUN_TYPE[arguments.run_type], device, arguments)
         with contextlib.closing(tester.split):
             if arguments.checkpoint or arguments.run_type == "test":
@@ -110,6 +108,18 @@ def main(arguments: argparse.Namespace) -> int:
                     tester.tell(tester.evaluate(checkpoint))
     log.info("training of %s has ended and every checkpoint is evaluated", run.path)
     return 0
+
+
+def wait_for_run(run: RunFolder, train: str, seconds: float) -> None:
+    """Waits for a trainer to begin a run, with the runs that there are told at once; refuses one that does not come."""
+    from run_folder import no_such_run
+
+    missing = no_such_run(run, train)
+    message = f"{missing}; waiting {seconds:.0f} s for a trainer to begin it"
+    wait_for(lambda: run.exists() or run.is_training(), message, seconds)
+    wait_for(lambda: run.exists() or not run.is_training(), f"a trainer is about to begin {run.path}")
+    if not run.exists():
+        raise missing
 
 
 def wait_for(condition: Callable[[], bool], message: str, seconds: float = float("inf"), pause: float = 1.0) -> None:

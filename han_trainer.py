@@ -39,6 +39,7 @@ from utils import (
     DataPaths,
     Parser,
     UserError,
+    check_writable,
     dataset_name,
     exclusive_lock,
     log,
@@ -193,6 +194,7 @@ def find_rates(
     """Runs the learning-rate range test and tells what it found; returns the exit code."""
     from lr_range import run_range_test, tell
 
+    check_writable(run.path.parent)
     device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction)
     with explain_memory(LESS_MEMORY):
         outcome = run_range_test(config, records, device, test)

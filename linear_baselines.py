@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import check_range
-from corpora import CsvRow, create_csv_command, read_csv
+from corpora import CsvRow, create_csv_command, read_csv, require_csv
 from evaluation import Evaluation, evaluate, format_report, write_predictions
 from linear_models import SYSTEMS, Chosen, CountedDocuments, choose, described, gram_counter, gram_lengths, trained_anew
 from utils import (
@@ -51,7 +51,7 @@ TEST_CHUNK = 5_000  # documents of the test split whose features are in memory a
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="linear_baselines.py", description=__doc__)
-    parser.add_argument("dataset", type=dataset_name, help="name of the data set, for example imdb")
+    parser.add_argument("dataset", help="name of the data set, for example imdb")
     parser.add_argument("--run", help="name of the folder of the results (default: <dataset>-linear)")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
@@ -76,7 +76,9 @@ def main(arguments: argparse.Namespace) -> None:
     """Counts, chooses on validation, trains, tests, reports."""
     check_range("train_documents", arguments.train_documents, 0)
     started = time.monotonic()
+    typed, arguments.dataset = arguments.dataset, dataset_name(arguments.dataset)
     paths = DataPaths(arguments.dataset, arguments.data_dir)
+    require_csv(typed, paths)
     run = run_path(arguments.runs_dir, arguments.run or f"{arguments.dataset}-linear", arguments.dataset)
     names = class_names(paths)
     check_writable(run)
@@ -297,9 +299,10 @@ def comparison(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield f"{'system':<{width}}  validation     test  95% interval"
     for row in sorted(rows, key=lambda row: float(row["accuracy"])):
         low, high = row["accuracy_interval"]
+        valid = row["valid_accuracy"]  # None of a network trained on validation, too
         error = f"  mean error {row['mae']:.3f} stars" if row.get("mae") is not None else ""
         yield (
-            f"{row['system']:<{width}}  {row['valid_accuracy']:10.2%}  {row['accuracy']:7.2%}  "
+            f"{row['system']:<{width}}  {'-' if valid is None else f'{valid:.2%}':>10}  {row['accuracy']:7.2%}  "
             f"{low:.2%} to {high:.2%}{error}"
         )
 

@@ -16,7 +16,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from tables import (
     DELIMITERS,
     ID_NAMES,
     LABEL_NAMES,
+    MISSING,
     OTHER_CELLS,
     OTHER_NAMES,
     SAMPLE_RECORDS,
@@ -42,6 +43,7 @@ from tables import (
     open_table,
     plain_name,
     records,
+    sub_folders,
     usable,
     words,
 )
@@ -50,8 +52,6 @@ from utils import UserError, dataset_name
 MOST_CLASSES = 200
 MOST_LABELS = 5_000  # different values after which a column is surely no label
 NOT_TEXT = set(words("id ids date time title summary length count author user name url lang language"))
-# What stands in a cell without a value, beside nothing at all; pandas and spreadsheets write it.
-MISSING = {"", "nan", "n/a", "#n/a", "null", "<na>"}
 WHOLE = re.compile(r"([-+]?[0-9]{1,9})(?:[.,]0*)?")
 
 
@@ -64,6 +64,7 @@ class Columns:
     split: int | None = None
     id: int | None = None
     alternatives: tuple[int, ...] = ()  # columns that could be the label, too
+    no_split: str = ""  # what keeps a column with such a name from being that of the splits
 
 
 @dataclass
@@ -106,7 +107,7 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
     found = survey(table, columns)
     classes = name_classes(found, table, columns)
     identity = columns.id if found.ids_are_unique else None
-    places = Columns(columns.text, columns.label, columns.split, identity, columns.alternatives)
+    places = replace(columns, id=identity)
     ratings = {rating: label for label, rating in set(classes.values())}
     ordered = {rating: ratings[rating] for rating in sorted(ratings)}
     corpus = Corpus(
@@ -143,6 +144,7 @@ class Profile:
         characters: Mean length.
         example: One of them.
         splits: Whether every value is the name of a split.
+        no_split: The first value that is not.
     """
 
     place: int
@@ -153,6 +155,7 @@ class Profile:
     characters: float
     example: str
     splits: bool
+    no_split: str
 
     @property
     def plain(self) -> str:
@@ -171,6 +174,7 @@ def profile(name: str, place: int, cells: Iterable[str]) -> Profile:
     """Looks at the cells of one column."""
     filled = [cell.strip() for cell in cells if cell.strip().casefold() not in MISSING]
     count = len(filled)
+    no_split = next((cell[:30] for cell in filled if cell.casefold() not in SPLIT_WORDS), "")
     return Profile(
         place,
         name,
@@ -179,7 +183,8 @@ def profile(name: str, place: int, cells: Iterable[str]) -> Profile:
         len(set(filled)),
         sum(map(len, filled)) / max(count, 1),
         filled[0][:30] if filled else "",
-        bool(filled) and all(cell.casefold() in SPLIT_WORDS for cell in filled),
+        bool(filled) and not no_split,
+        no_split,
     )
 
 
@@ -192,6 +197,9 @@ def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) 
     if not sample:
         problems = first_problems(table)
         refuse_other_cells(table, problems, problems.total())
+        if table.path.is_dir():
+            why = ", ".join(f"{count:,} {problem}" for problem, count in problems.items()) or "no files"
+            raise UserError(f"{table.path} holds no text that can be read ({why}); save each document as a .txt file")
         raise UserError(f"{table.path} has no rows that can be read; it needs a header and a row per document")
     cells = list(zip(*(record.fields for record in sample), strict=True))
     profiles = [profile(name, place, cells[place]) for place, name in enumerate(table.names)]
@@ -209,7 +217,7 @@ def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) 
     elif not profiles[split].splits:
         raise UserError(
             f"{table.path}: the split column {table.names[split]!r} holds others than train, valid and test (such as "
-            f"{profiles[split].example!r}); write those, or leave --split_column out to have splits made"
+            f"{profiles[split].no_split!r}); write those, or leave --split_column out to have splits made"
         )
     taken = {place for place in (*named.values(), split) if place is not None}
     free = [p for p in profiles if p.place not in taken]
@@ -224,7 +232,18 @@ def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) 
     if len({text, label, split}) < 3:
         raise UserError(f"{table.path}: text, label and split must be different columns; see: {listing(profiles)}")
     identity = next((p.place for p in free if p.plain in ID_NAMES and p.place != label), None)
-    return Columns(text, label, split, identity, alternatives)
+    return Columns(text, label, split, identity, alternatives, "" if split is not None else foreign_split(free))
+
+
+def foreign_split(free: Iterable[Profile]) -> str:
+    """What to say of a column that is called as if it held the splits and is left aside for what it holds."""
+    for column in free:
+        if column.plain in SPLIT_NAMES and column.no_split and not column.numbers:
+            return (
+                f"{column.name!r} is not used: it holds {column.no_split!r}, which is not train, valid or test; splits "
+                "are made"
+            )
+    return ""
 
 
 def named_column(table: Table, flag: str, value: str) -> int | None:
@@ -446,6 +465,12 @@ def check_classes(
         seen = f"one class only ({next(iter(classes.values()))[0]})" if classes else "no label in any row"
         if found.without_label:
             seen += f" ({found.without_label:,} rows have nothing there, or nan, null or n/a, which mean nothing)"
+        if table.path.is_dir():
+            inner = sub_folders(table.path)[0]
+            raise UserError(
+                f"{table.path} has {seen}, and two classes are needed; give the folder with a sub-folder per class"
+                + (f" (is it {inner}?)" if sub_folders(inner) else "")
+            )
         raise UserError(
             f"{table.path}: the label column {column!r} has {seen}, and two classes are needed; name another with "
             f"--label_column, one of {', '.join(table.names)[:200]}"
@@ -502,6 +527,8 @@ def describe(table: Table, columns: Columns, found: Found, classes: dict[str, tu
     if columns.alternatives:
         others = ", ".join(repr(table.names[place]) for place in columns.alternatives)
         lines.append(f"the label could also be {others}: name it with --label_column if so")
+    if columns.no_split:
+        lines.append(columns.no_split)
     for problem, count in found.skipped.items():
         where = ", ".join(map(str, found.lines[problem])) + (", ..." if count > SHOWN else "")
         unit = "line" if table.encoding else "file number"

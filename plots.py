@@ -12,9 +12,10 @@ shades of one scale instead, so that their order is seen. The pictures are 840 p
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,11 +52,17 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
 def png(figure: Figure) -> bytes:
     """The bytes of a PNG file."""
     picture = io.BytesIO()
-    with warnings.catch_warnings():
-        # matplotlib's own font lacks Chinese, say; boxes in the picture are no reason to disturb a run.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+    with silent_about_glyphs():
         figure.savefig(picture, format="png")
     return picture.getvalue()
+
+
+@contextlib.contextmanager
+def silent_about_glyphs() -> Iterator[None]:
+    """matplotlib's own font lacks Chinese, say; boxes in the picture are no reason to disturb a run."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
 
 
 def plain(axes: Axes, **settings: Any) -> None:
@@ -407,14 +414,25 @@ def map_figure(
         for axes, method in zip(row, columns, strict=True):
             draw_map(axes, np.asarray(methods[method]), y, class_names)
             entitle(axes, f"{state}, {method}")
-    handles, names = all_axes[0, 0].get_legend_handles_labels()
-    box = figure.legend(
-        handles, names, loc="outside lower center", ncols=min(len(names), 8), fontsize=8, frameon=False, markerscale=2.5
-    )
-    for text in box.get_texts():
-        text.set_parse_math(False)
+    add_legend_below(figure, *all_axes[0, 0].get_legend_handles_labels())
     figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
     return figure
+
+
+def add_legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """Names beside their colours under the picture, in as many columns as its width holds."""
+    for columns in range(min(len(names), 8), 0, -1):
+        box = figure.legend(
+            handles, names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False, markerscale=2.5
+        )
+        for text in box.get_texts():
+            text.set_parse_math(False)
+        with silent_about_glyphs():
+            width = box.get_window_extent().width
+        if width <= figure.bbox.width:
+            break
+        if columns > 1:
+            box.remove()
 
 
 def draw_map(axes: Axes, points: NDArray[Any], labels: NDArray[Any], class_names: Sequence[str]) -> None:

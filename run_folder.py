@@ -244,7 +244,9 @@ class RunFolder:
 
     def refuse_other_settings(self, config: RunConfig) -> None:
         """Raises :class:`UserError` with the differences if the run here was begun with other settings."""
-        changed = differences(self.config().flat(), config.flat())
+        old, new = self.config().flat(), config.flat()
+        changed = ["the records were made anew"] if old["records_sha256"] != new["records_sha256"] else []
+        changed += differences(old | {"records_sha256": ""}, new | {"records_sha256": ""})
         if changed:
             raise UserError(
                 f"the run in {self.path} was begun with other settings ({'; '.join(changed)}); "
@@ -330,11 +332,21 @@ def find_run(named: str, runs_dir: Path) -> RunFolder:
     for path in (Path(named), runs_dir / named):
         if named and RunFolder(path).exists():
             return RunFolder(path)
-    known = sorted(file.parent.name for file in runs_dir.glob("*/config.json"))
-    there = (
-        f"{runs_dir} holds: {', '.join(known)}" if known else f"{runs_dir} holds none; train one with han_trainer.py"
-    )
+    known = runs_in(runs_dir)
+    there = f"{runs_dir} holds: {known}" if known else f"{runs_dir} holds none; train one with han_trainer.py"
     raise UserError(f"there is no run {named!r}; {there}")
+
+
+def runs_in(runs_dir: Path) -> str:
+    """The names of the runs in a folder, in a row; empty if there are none."""
+    return ", ".join(sorted(file.parent.name for file in runs_dir.glob("*/config.json")))
+
+
+def no_such_run(run: RunFolder, train: str) -> UserError:
+    """What to say of a run that is not there, with the command that trains it and the runs that there are."""
+    known = runs_in(run.path.parent)
+    others = f"; {run.path.parent} holds: {known}" if known else ""
+    return UserError(f"there is no run in {run.path}; train one: {train}{others}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ from config import (
     settings_from_flags,
     to_json,
 )
-from corpora import SPLITS, CsvRow, create_csv_command, read_csv
+from corpora import SPLITS, CsvRow, create_csv_command, read_csv, require_csv
 from data_processing import (
     SPLITTER_FILE,
     UNKNOWN_ID,
@@ -115,7 +115,7 @@ FEWER_WORKERS = "run the same command again with fewer --workers"
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("dataset", type=dataset_name, help="name of the data set, for example imdb or my_reviews")
+    parser.add_argument("dataset", help="name of the data set, for example imdb or my_reviews")
     parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of all data sets (default: data)")
     parser.add_argument(
         "--workers",
@@ -131,14 +131,16 @@ def main(arguments: argparse.Namespace) -> None:
     """Makes the records, whole or not at all."""
     settings = settings_from_flags(TextSettings, arguments)
     check_range("workers", arguments.workers, 0, MOST_WORKERS)
+    paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
+    require_csv(arguments.dataset, paths)
     try:
-        serialize(DataPaths(arguments.dataset, arguments.data_dir), settings, arguments.workers or usable_cores())
+        serialize(paths, settings, arguments.workers or usable_cores())
     except MemoryError as error:
         raise UserError(
             "out of memory; lower --workers or --embedding_dim, or raise --min_count, and run the same command again"
         ) from error
     except OSError as error:
-        error.filename = error.filename or str(DataPaths(arguments.dataset, arguments.data_dir).records)
+        error.filename = error.filename or str(paths.records)
         raise
 
 

@@ -12,7 +12,7 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -24,7 +24,9 @@ SAMPLE_RECORDS = 1_000
 SAMPLE_CHARACTERS = 2_000_000
 SHOWN = 5  # examples in a message
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "vertical bar"}
+MOST_TITLES = 10  # rows above the header
 OTHER_CELLS = "another number of cells than the first row (a quotation mark or a delimiter too few or too many)"
+BROKEN_QUOTES = "a quotation mark too few or too many, over several lines"
 END_OF_FILE = "\ue000end of file\ue000"
 
 
@@ -52,6 +54,10 @@ SPLIT_WORDS = {
     **dict.fromkeys(words("test testing tst eval evaluation"), "test"),
     **dict.fromkeys(words("unlabelled unlabeled unsup"), "unlabelled"),
 }
+# What stands in a cell without a value, beside nothing at all: pandas writes it, and spreadsheets where they took a
+# text that begins with a hyphen for a formula.
+MISSING = {"", *words("nan n/a #n/a null <na> #name? #value! #ref! #div/0! #num! #null! #nv #wert! #bezug! #zahl!")}
+KNOWN_NAMES = {*TEXT_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *ID_NAMES, *OTHER_NAMES}
 NUMBER = re.compile(r"[-+]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
@@ -142,6 +148,8 @@ def find_encoding(path: Path, wanted: str) -> tuple[str, str, tuple[str, ...]]:
     for magic, what in MAGIC.items():
         if head.startswith(magic):
             raise UserError(f"{path} is {what}")
+    if head.lstrip(codecs.BOM_UTF8 + b" \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"{path} is a web page; fetch the file itself, or open it in a spreadsheet and save it as CSV")
     if wanted:
         check_codec(path, wanted)
         return wanted, "strict", ()
@@ -236,11 +244,12 @@ def open_delimited(path: Path, encoding: str, errors: str, remarks: tuple[str, .
         raise UserError(f"{path} is empty; save it again, with a header and a row per document")
     said = re.match(r"\ufeff?sep=([\t;,|])\r?\n", head)  # a line that Excel writes for itself
     dialect, rows = find_dialect(path, head, whole, said[1] if said else None)
-    first = 1 if said else 0
-    while not any(cell.strip() for cell in rows[first]):
-        first += 1
+    start = 1 if said else 0
+    first = start + header_place(rows[start:])
+    if any(any(row) for row in rows[start:first]):
+        remarks = (*remarks, f"the columns are named in row {first + 1}; what stands above it is not read")
     width = len(rows[first])
-    with_header = has_header(rows[first], [row for row in rows[first + 1 :] if len(row) == width])
+    with_header = has_header(rows[first], rows[first + 1 :])
     names = [cell.strip() for cell in rows[first]] if with_header else [""] * width
     return Table(
         path=path,
@@ -261,18 +270,21 @@ def find_dialect(path: Path, head: str, whole: bool, delimiter: str | None) -> t
     chosen: tuple[dict[str, Any], list[list[str]]] | None = None
     for candidate in dialects(path, delimiter):
         rows = parse_head(head, whole, candidate)
-        filled = [row for row in rows[bool(delimiter) :] if any(cell.strip() for cell in row)]
+        rows_below = rows[bool(delimiter) :]
+        rows_below = rows_below[header_place(rows_below) :]
+        filled = [row for row in rows_below if any(cell.strip() for cell in row)]
         width = len(filled[0]) if filled else 0
         if width < 2:
             continue
         # The plain form of a dialect stands first: another must do better, not as well. Half a pair of quotation marks
         # in a cell tells that a text was cut in two.
         fit = sum(len(row) == width for row in filled) / len(filled)
-        cut = sum(any(cell.count('"') % 2 for cell in row) for row in filled) / len(filled)
+        cut = sum(any(map(is_cut, row)) for row in filled) / len(filled)
         quality = (round(fit, 2), -round(cut, 2), len(filled))
         if quality > best:
             best, chosen = quality, (candidate, rows)
     if chosen is None:
+        refuse_quoted_rows(path, head)
         raise UserError(
             f"{path} has one column only (no comma, semicolon, tab or | separates its first row); it needs one with "
             "the text and one with the label"
@@ -280,11 +292,49 @@ def find_dialect(path: Path, head: str, whole: bool, delimiter: str | None) -> t
     return chosen
 
 
+def is_cut(cell: str) -> bool:
+    """Whether a cell looks as if its quotation marks were misread: half a pair, or a pair behind a space."""
+    return cell.count('"') % 2 == 1 or (cell.startswith(" ") and cell.lstrip().startswith('"'))
+
+
+def header_place(rows: Sequence[Sequence[str]]) -> int:
+    """The place of the first row that is more than a title; reports come with some above the names of the columns.
+
+    A title fills the first cell and no other. One that could itself be the name of a column is passed over only if the
+    row below it has such a name.
+    """
+    filled = [[bool(cell.strip()) for cell in row] for row in rows]
+    first = next((place for place, cells in enumerate(filled) if any(cells)), 0)
+    below = range(first, min(first + MOST_TITLES, len(rows)))
+    wide = next((place for place in below if sum(filled[place]) > 1), first)
+    titles = [place for place in range(first, wide) if any(filled[place])]
+    if not titles or not all(filled[place][0] for place in titles) or not has_header(rows[wide], rows[wide + 1 :]):
+        return first
+    return wide if knows(rows[wide]) or not any(knows(rows[place]) for place in titles) else first
+
+
+def knows(row: Sequence[str]) -> bool:
+    """Whether a cell is a name that we know of columns."""
+    return any(plain_name(cell) in KNOWN_NAMES for cell in row)
+
+
+def refuse_quoted_rows(path: Path, head: str) -> None:
+    """Refuses a table whose rows are one quoted cell each: one that was opened as a single column and saved again."""
+    row: list[str] = next((row for row in csv.reader(io.StringIO(head, newline="")) if row), [])
+    if head.lstrip("\ufeff").startswith('"') and len(row) == 1 and any(sign in row[0] for sign in DELIMITERS):
+        raise UserError(
+            f"{path}: each row stands in quotation marks as a whole, which makes it one column; open it in a "
+            "spreadsheet, split the column (Data, Text to Columns) and save it again"
+        )
+
+
 def dialects(path: Path, delimiter: str | None) -> Iterator[dict[str, Any]]:
-    """What tables come in: with quotes doubled, with quotes after a backslash, and tabs without any quoting."""
+    """What tables come in: quotes doubled, or after a space, or after a backslash, and tabs without any quoting."""
     order = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda sign: sign != "\t" or path.suffix == ".csv")
     for sign in order:
         yield {"delimiter": sign}
+    for sign in order:
+        yield {"delimiter": sign, "skipinitialspace": True}
     for sign in order:
         yield {"delimiter": sign, "escapechar": "\\", "doublequote": True}
     if "\t" in order:
@@ -307,24 +357,35 @@ def plain_name(name: str) -> str:
 
 def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row names the columns: it has a name we know, or looks unlike what stands below it."""
-    known = {*TEXT_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *ID_NAMES, *OTHER_NAMES}
-    if any(plain_name(cell) in known for cell in first):
+    below = [row for row in rows if len(row) == len(first) and row != first]
+    columns = [[cell.strip() for cell in column] for column in zip(*below, strict=True)] or [[] for _ in first]
+    pairs = [(cell.strip(), values) for cell, values in zip(first, columns, strict=True)]
+    if any(plain_name(cell) in KNOWN_NAMES and cell not in values for cell, values in pairs):
         return True
-    for place, cell in enumerate(first):
-        values = [row[place].strip() for row in rows]
-        if is_number(cell) or len(cell.split()) > 6:
+    for cell, values in pairs:
+        if is_number(cell):
             return False
-        if cell.strip() and values.count(cell.strip()) > 0 and len(set(values)) <= max(len(values) // 2, 1):
+        if cell and cell in values and len(set(values)) <= max(len(values) // 2, 1):
             return False  # a label: it occurs again
-    return True
+    return any(unlike(cell, values) for cell, values in pairs) or all(len(cell.split()) <= 6 for cell, _ in pairs)
+
+
+def unlike(cell: str, values: Sequence[str]) -> bool:
+    """Whether a cell must be the name of what stands below it, however long: numbers, or few answers and never this."""
+    filled = [value for value in values if value.casefold() not in MISSING]
+    if cell.casefold() in MISSING or len(filled) < 10:
+        return False
+    return all(map(is_number, filled)) or (cell not in filled and len(set(filled)) <= len(filled) // 10)
 
 
 def delimited_records(table: Table) -> Iterator[Record]:
     """The records of a table with a delimiter, the header left out."""
     csv.field_size_limit(MAX_TEXT_BYTES)
     header = None
+    lines: list[str] = []  # of the record that is being read
     with table.path.open(encoding=table.encoding, errors=table.errors, newline="") as file:
-        reader = csv.reader(itertools.chain(bounded_lines(file, table.path), [END_OF_FILE]), **table.dialect or {})
+        whole = itertools.chain(bounded_lines(file, table.path), [END_OF_FILE])
+        reader = csv.reader(noted(whole, lines), **table.dialect or {})
         row, line = 0, 1
         while True:
             try:
@@ -341,8 +402,32 @@ def delimited_records(table: Table) -> Iterator[Record]:
             if row == table.header_row:
                 header = fields
             elif row > table.header_row:
-                yield checked_record(table, Record(row, line, fields), header)
+                broken = len(lines) > 1 and breaks_quoting(lines, table.dialect or {})
+                record = Record(row, line, [] if broken else fields, BROKEN_QUOTES if broken else "")
+                yield record if broken else checked_record(table, record, header)
             line = reader.line_num + 1
+            lines.clear()
+
+
+def noted(lines: Iterable[str], note: list[str]) -> Iterator[str]:
+    """The same lines, each of them added to ``note`` before it is handed out."""
+    for line in lines:
+        note.append(line)
+        yield line
+
+
+def breaks_quoting(lines: Sequence[str], dialect: dict[str, Any]) -> bool:
+    """Whether text stands after a closing quotation mark.
+
+    Within one line it harms its own row at most, and often nothing (``5" nails``). Over several lines it is most likely
+    a text whose end lacks its mark and that swallowed the row after it, label and all.
+    """
+    try:
+        for _ in csv.reader(lines, strict=True, **dialect):
+            pass
+    except csv.Error:
+        return True
+    return False
 
 
 def unclosed(error: csv.Error | None) -> str:

@@ -119,7 +119,7 @@ DATA_ENDINGS = (
 
 def dataset_name(text: str) -> str:
     """The name of the data set that a person means: ``imdb``, or ``my_reviews`` for ``~/stuff/my_reviews.csv``."""
-    name = Path(text).name
+    name = Path(text).name or text
     while (ending := Path(name).suffix.lower()) in DATA_ENDINGS and name != ending:
         name = name[: -len(ending)]
     return name
@@ -128,9 +128,12 @@ def dataset_name(text: str) -> str:
 def plain_name(flag: str, name: str) -> str:
     """Returns a name that becomes a folder; :class:`UserError` if it would lead elsewhere or cannot be typed again."""
     if not name or len(name) > 100 or "/" in name or name[0] in ".-" or not name.isprintable():
+        what, way_out = f"--{flag} ", "--runs_dir says where it stands"
+        if flag == "dataset":  # for some scripts no flag but a word, which may be a person's file
+            what, way_out = "", "name a data set (imdb) or your file or folder; the one you are in is ../ITS_NAME"
         raise UserError(
-            f"--{flag} {ascii(name)[:60]} is no name for a folder: give one of up to 100 characters without a slash, "
-            "and without a dot or a hyphen at its start; --data_dir and --runs_dir say where folders stand"
+            f"{what}{ascii(name)[:60]} is no name for a folder: give one of up to 100 characters without a slash, "
+            f"and without a dot or a hyphen at its start; {way_out}"
         )
     return name
 

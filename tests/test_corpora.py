@@ -8,14 +8,17 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
+from types import ModuleType
 
 import pytest
 
 import corpora
 import corpus_formats
+import linear_baselines
+import serialize_data
 from corpora import CORPORA, CSV_COLUMNS, CsvRow, find_corpus, read_csv
 from corpus_formats import DamagedArchive, Row, read_imdb
-from utils import UserError
+from utils import DataPaths, UserError
 
 Member = tuple[tarfile.TarInfo, bytes]
 
@@ -220,7 +223,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
     with pytest.raises(DamagedArchive):
         list(read_imdb(tmp_path / "aclImdb_v1.tar.gz"))
     with pytest.raises(DamagedArchive):
-        corpora.check_tar_gz(tmp_path / "aclImdb_v1.tar.gz")
+        corpora.check_imdb(tmp_path / "aclImdb_v1.tar.gz")
 
 
 def test_memory_does_not_grow_with_the_archive(tmp_path: Path) -> None:
@@ -354,3 +357,37 @@ def test_an_error_of_the_caller_is_not_blamed_on_the_file(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="mine"):
         for _ in read_csv(path):
             raise ValueError("mine")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What must be read first
+
+
+def test_a_command_that_is_named_works(tmp_path: Path) -> None:
+    """For an own file that was never read, and for a name that nobody knows."""
+    path = tmp_path / "mine.csv"
+    paths = DataPaths("mine", tmp_path / "data")
+    with pytest.raises(UserError, match=r"mine\.csv is not there; give the path of your file"):
+        corpora.require_csv(str(path), paths)
+    path.touch()
+    with pytest.raises(UserError, match=rf"run first: python create_csv\.py {path} --data_dir {tmp_path}/data$"):
+        corpora.require_csv(str(path), paths)
+    with pytest.raises(UserError, match="unknown data set 'mine'; the known ones are: imdb"):
+        corpora.require_csv("mine", paths)
+    with pytest.raises(UserError, match=r"run first: python create_csv\.py ag_news"):
+        corpora.require_csv("ag_news", DataPaths("ag_news", tmp_path))
+    paths.folder.mkdir(parents=True)
+    paths.csv.touch()
+    corpora.require_csv("mine", paths)
+
+
+@pytest.mark.parametrize("script", [linear_baselines, serialize_data])
+def test_a_file_that_was_never_read_is_named_as_it_was_typed(tmp_path: Path, script: ModuleType) -> None:
+    path, data = tmp_path / "mine.csv", tmp_path / "data"
+    path.touch()
+    with pytest.raises(UserError, match=rf"run first: python create_csv\.py {path}"):
+        script.main(script.build_parser().parse_args([str(path), "--data_dir", str(data)]))
+    (data / "mine").mkdir(parents=True)
+    (data / "mine" / "mine.csv").touch()
+    with pytest.raises(UserError, match=rf"{data}/mine/labels\.txt is not there"):  # once read, its name is enough
+        script.main(script.build_parser().parse_args([str(path), "--data_dir", str(data)]))

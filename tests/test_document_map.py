@@ -189,3 +189,13 @@ def projector_of_tensorboard(logdir: Path) -> Callable[[str], bytes]:
         return response.data
 
     return answer
+
+
+@pytest.mark.parametrize("name", ["plots", "tensorboard"])
+def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path: Path, name: str) -> None:
+    (tmp_path / "imdb-han").mkdir()
+    for file in ("config.json", name):
+        (tmp_path / "imdb-han" / file).touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        document_map.main(document_map.build_parser().parse_args(["--runs_dir", str(tmp_path)]))
+    assert str(caught.value.filename) == str(tmp_path / "imdb-han" / name)

@@ -28,12 +28,12 @@ PATIENCE = download.Patience(connect_seconds=2, read_seconds=0.3, failures=3, pa
 HTML = b"\n<!DOCTYPE html><html><body>Please log in to the network</body></html>"
 
 
-def make_archive(seed: int, size: int = 150_000) -> bytes:
+def make_archive(seed: int, size: int = 150_000, member_name: str = "aclImdb/train/pos/0_9.txt") -> bytes:
     """A .tar.gz with one review that hardly compresses, so that there is something to cut."""
     text = Random(seed).randbytes(size).hex().encode()
     file = io.BytesIO()
     with gzip.GzipFile(fileobj=file, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
-        member = tarfile.TarInfo("aclImdb/train/pos/0_9.txt")
+        member = tarfile.TarInfo(member_name)
         member.size = len(text)
         tar.addfile(member, io.BytesIO(text))
     return file.getvalue()
@@ -480,6 +480,7 @@ def test_what_the_publisher_must_not_send(
         (ARCHIVE + b"garbage", "damaged or cut short"),
         (b"\x1f", "damaged or cut short"),
         (HTML, "web page"),
+        (make_archive(seed=3, member_name="ag_news_csv/train.csv"), "it holds no reviews"),
     ],
 )
 @pytest.mark.parametrize("local", [True, False])

@@ -79,7 +79,8 @@ LAYERS = [
     {"run_all"},
 ]
 SCRIPTS = sorted(LAYERS[4] | LAYERS[5])
-READ_THE_SOURCE = {"create_csv", "download", "run_all"}  # these need the path of a person's own file, not its name
+# These need the path of a person's own file, not its name: to read it, or to name it in the command that does.
+READ_THE_SOURCE = {"create_csv", "download", "linear_baselines", "run_all", "serialize_data"}
 # Imports within a layer that are meant; everything else points to a lower one.
 WITHIN = {
     ("baselines", "han"),

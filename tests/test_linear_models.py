@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from linear_baselines import comparison
 from linear_models import (
     SYSTEMS,
     CountedDocuments,
@@ -188,6 +189,17 @@ def test_command_writes_what_the_tester_writes(data: Path) -> None:
         assert [line["id"] for line in predictions] == [f"test/{number}" for number in range(45)]
         right = sum(line["label"] == line["prediction"] for line in predictions)
         assert right / 45 == pytest.approx(row["accuracy"])
+
+
+def test_a_network_without_a_validation_stands_beside_them() -> None:
+    """One that was trained anew on train and validation."""
+    row = {"system": "HAN", "accuracy": 0.8, "accuracy_interval": (0.7, 0.9)}
+    lines = list(comparison([{**row, "valid_accuracy": None}, {**row, "system": "NB", "valid_accuracy": 0.75}]))
+    assert [line.split() for line in lines[1:]] == [
+        ["HAN", "-", "80.00%", "70.00%", "to", "90.00%"],
+        ["NB", "75.00%", "80.00%", "70.00%", "to", "90.00%"],
+    ]
+    assert len({line.index("80.00%") for line in lines[1:]}) == 1
 
 
 def test_mistakes_are_one_line(data: Path) -> None:

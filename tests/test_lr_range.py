@@ -91,3 +91,13 @@ def test_rates_that_do_not_rise_are_refused() -> None:
         arguments = han_trainer.build_parser().parse_args(["--run_type", "lr_range", *flags])
         with pytest.raises(UserError, match=r"--lr_"):
             han_trainer.main(arguments)
+
+
+def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: pytest.fail("the work has begun"))
+    write_tiny_records(tmp_path / "data" / "tiny" / "records")
+    (tmp_path / "runs").touch()
+    where = ["--dataset", "tiny", "--data_dir", str(tmp_path / "data"), "--runs_dir", str(tmp_path / "runs")]
+    with pytest.raises(NotADirectoryError) as caught:
+        han_trainer.main(han_trainer.build_parser().parse_args(["--run_type", "lr_range", *where]))
+    assert str(caught.value.filename) == str(tmp_path / "runs")

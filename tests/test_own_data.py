@@ -274,6 +274,8 @@ def test_a_table_that_is_not_clear(
         ("a.xls", b"\xd0\xcf\x11\xe0" + bytes(99), "save it as CSV"),
         ("a.csv.gz", b"\x1f\x8b" + bytes(99), "gunzip"),
         ("a.csv", bytes(range(256)) * 9, "is not text"),
+        ("a.csv", b"\n<!DOCTYPE html><title>Sign in, please</title>\n<p>a, b\n", "is a web page"),
+        ("a.csv", b'"text,label"\r\n"fine,1"\r\n"""a, b"",2"\r\n', "each row stands in quotation marks as a whole"),
         ("a.json", b'[{"text": "a", "label": "b"}]', "jq -c"),
         ("a.csv", b'text,label\nfine,1\n"never closed,2\nmore,1\n', "line 3: a quotation mark opens here"),
     ],
@@ -366,3 +368,93 @@ def test_a_rare_letter_far_down_decides_about_the_encoding(tmp_path: Path) -> No
     path = write(tmp_path / "mine.csv", [("text", "label"), *rows], encoding="cp1252")
     corpus, told = understand(path, CsvSettings())
     assert "café très cher" in {row.text for row in corpus.read(path)} and any("cp1252" in line for line in told)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What would be wrong without a word
+
+
+@pytest.mark.parametrize("above", ["Reviews 2025;;\n;;\n", "Reviews\n\n", "Umfrage;;\nStand: heute;;\n"])
+def test_titles_above_the_header_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture, above: str) -> None:
+    """As reports are exported, with and without delimiters at the ends of their lines."""
+    caplog.set_level("INFO")
+    path = write(tmp_path / "mine.csv", [("Nr", "Meinung", "Sterne"), *((9, *row) for row in ROWS)], delimiter=";")
+    path.write_bytes(above.encode() + path.read_bytes())
+    assert pairs(run(path, tmp_path)) == Counter(ROWS)
+    assert "named in row 3; what stands above it is not read" in caplog.text
+
+
+@pytest.mark.parametrize("header", [("text", ""), ("", "text")])
+def test_a_header_with_one_name_is_no_title(tmp_path: Path, header: tuple[str, str]) -> None:
+    rows = [row if header[0] else row[::-1] for row in ROWS]
+    path = write(tmp_path / "mine.csv", [header, *rows])
+    assert pairs(run(path, tmp_path)) == Counter(ROWS)
+
+
+def test_a_row_that_swallows_the_next_is_left_out_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    path = write(tmp_path / "mine.csv", [("text", "label"), *ROWS])
+    lines = path.read_text().splitlines()
+    lines[5] = lines[5].replace('",', ",")
+    path.write_text("\n".join(lines))
+    rest = Counter(ROWS) - Counter(ROWS[4:6])
+    assert pairs(run(path, tmp_path)) == rest
+    assert "skipped: 1 x a quotation mark too few or too many, over several lines; line 6" in caplog.text
+
+
+def test_a_lone_quotation_mark_within_a_line_harms_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label\n" + "".join(f'a 5" nail {n},{"ab"[n % 2]}\n' for n in range(20)))
+    assert len(run(path, tmp_path)) == 20
+
+
+def test_a_column_of_splits_that_is_not_used_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    rows = [(*row, ("train", "holdout")[n % 2]) for n, row in enumerate(ROWS)]
+    path = write(tmp_path / "mine.csv", [("text", "label", "split"), *rows])
+    run(path, tmp_path)
+    assert "'split' is not used: it holds 'holdout', which is not train, valid or test" in caplog.text
+    assert "such as 'holdout'" in refusal(path, split_column="split")
+
+
+def test_too_few_texts_for_a_validation_split_are_told_as_such(tmp_path: Path) -> None:
+    rows = [("text", "label"), ("fine", "a"), ("poor", "b"), ("good", "a"), ("bad", "b")]
+    with pytest.raises(UserError, match=r"valid split of mine holds no labelled document; .* add documents"):
+        run(write(tmp_path / "mine.csv", rows), tmp_path)
+
+
+def test_questions_as_names_of_columns(tmp_path: Path) -> None:
+    """As forms are exported: names that are longer than some texts."""
+    header = ("What could we do better, and why do you think so?", "Would you, all in all, come to us again?")
+    rows = [(text, {"pos": "yes", "neg": "no"}[label]) for text, label in ROWS]
+    assert pairs(run(write(tmp_path / "words.csv", [header, *rows]), tmp_path)) == Counter(rows)
+    numbers = [(text, {"pos": "5", "neg": "1"}[label]) for text, label in ROWS]
+    assert pairs(run(write(tmp_path / "numbers.csv", [header, *numbers]), tmp_path)) == Counter(numbers)
+
+
+def test_a_name_that_we_know_is_no_header_where_it_occurs_again(tmp_path: Path) -> None:
+    rows = [(text, label, "user") for text, label in ROWS]
+    assert pairs(run(write(tmp_path / "mine.csv", rows), tmp_path)) == Counter(ROWS)
+
+
+def test_formulas_that_a_spreadsheet_could_not_compute_are_no_texts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    rows = [("text", "label"), *ROWS, ("#NAME?", "pos"), ("#WERT!", "neg")]
+    assert pairs(run(write(tmp_path / "mine.csv", rows), tmp_path)) == Counter(ROWS)
+    assert "skipped: 2 x no text; line 22, 23" in caplog.text
+
+
+def test_a_space_before_a_quotation_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text('"label", "text"\n' + "".join(f'"{label}", "{text}"\n' for text, label in ROWS))
+    assert pairs(run(path, tmp_path)) == Counter(ROWS)
+
+
+def test_a_folder_that_holds_no_classes_or_no_text(tmp_path: Path) -> None:
+    for name in ("outer/inner/pos/1.txt", "outer/inner/neg/1.txt", "scans/pos/1.pdf", "scans/neg/1.pdf"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"%PDF\0" if name.endswith("pdf") else b"Fine.")
+    assert f"(is it {tmp_path}/outer/inner?)" in refusal(tmp_path / "outer")
+    assert "no text that can be read (2 files that are not text); save each" in refusal(tmp_path / "scans")

@@ -21,6 +21,7 @@ from plots import (
     png,
     pr_figure,
     roc_figure,
+    silent_about_glyphs,
     training_figure,
     training_pictures,
 )
@@ -191,6 +192,17 @@ def test_map_of_many_classes_keeps_the_commonest() -> None:
     axes = map_figure(points, labels, [f"class {c}" for c in range(12)]).axes[0]
     assert [group.get_label() for group in axes.collections] == ["other", *(f"class {c}" for c in range(4, 12))]
     assert sum(len(group.get_offsets()) for group in axes.collections) == len(labels)
+
+
+@pytest.mark.parametrize("name", ["c{}", "class {}", "a class whose name is long {}", "名前の長いクラス{}"])
+def test_the_names_of_a_map_are_within_the_picture(name: str) -> None:
+    labels = np.arange(12)
+    points = {"after training": {"PCA": np.random.default_rng(0).normal(size=(12, 2))}}
+    figure = map_figure(points, labels, [name.format(c) for c in range(12)])
+    assert len(figure.legends) == 1
+    with silent_about_glyphs():
+        width = figure.legends[0].get_window_extent().width
+    assert width <= figure.bbox.width and len(figure.legends[0].get_texts()) == 9
 
 
 @pytest.mark.parametrize("names", [["negative", "positive"], ["$5 to $10_", "名前 $x^$", "c"]])

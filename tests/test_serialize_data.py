@@ -391,7 +391,7 @@ def test_class_names_that_are_not_utf8_are_named(tmp_path: Path) -> None:
 def test_command_line_refuses_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "serialize_data.py", "films", "--data_dir", str(tmp_path)]
     for flags, problem in (
-        ([], "films.csv is not there"),
+        ([], "unknown data set 'films'"),
         (["--workers", "-1"], "--workers -1"),
         (["--min_count", "0"], "--min_count 0"),
         (["--workers", "100000"], "--workers 100000"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import han_tester
 from attention_check import evidence_score, overlaps
 from han_tester import most_telling, strongest_sentence
-from utils import write_jsonl
+from utils import UserError, write_jsonl
 
 ROOT = Path(__file__).parent.parent
 
@@ -71,6 +72,31 @@ def test_linear_classifiers_stand_beside_the_network_if_they_saw_the_same_docume
     assert said == "\nLinear classifiers on the same documents:\n 91.76%  NB-SVM\n"
     tester.split.name = "valid"
     assert han_tester.Tester.linear_baselines(tester) == ""  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("run_type", ["val", "test"])
+def test_a_run_that_is_not_there_is_told_at_once_beside_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, run_type: str
+) -> None:
+    monkeypatch.setattr(han_tester, "WAIT_FOR_RUN_SECONDS", {"val": 0.1, "test": 0.1})
+    caplog.set_level("INFO")
+    for name in ("imdb-han", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").touch()
+    flags = ["--run", "secund", "--run_type", run_type, "--runs_dir", str(tmp_path)]
+    told = f"no run in {tmp_path}/secund; train one: python han_trainer.py .*holds: imdb-han, second"
+    with pytest.raises(UserError, match=told):
+        han_tester.main(han_tester.build_parser().parse_args(flags))
+    assert re.search(f"{told}; waiting", caplog.text)
+
+
+def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "imdb-han").mkdir()
+    for name in ("config.json", "plots"):
+        (tmp_path / "imdb-han" / name).touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        han_tester.main(han_tester.build_parser().parse_args(["--runs_dir", str(tmp_path)]))
+    assert str(caught.value.filename) == str(tmp_path / "imdb-han" / "plots")
 
 
 @pytest.mark.parametrize("flags", [["--checkpoint", "nowhere.safetensors"], ["--show_documents", "-1"]])

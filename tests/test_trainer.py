@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.plugin_event_accumulator import EventA
 from tensorboard.util.tensor_util import make_ndarray
 
 import run_folder
-from config import ModelSettings, TrainingSettings, model_settings_to_json
+from config import ModelSettings, TrainingSettings, differences, model_settings_to_json
 from han_trainer import Trainer, build_parser, main, run_config
 from run_folder import (
     Progress,
@@ -341,6 +341,14 @@ def test_configuration_survives_its_file(tmp_path: Path, data: Path) -> None:
     run.config_file.write_text(json.dumps(value))
     with pytest.raises(UserError, match="format version 99"):
         run.config()
+
+
+def test_other_records_are_told_in_words_and_not_by_their_hash(tmp_path: Path, data: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.create(tiny_config(records_sha256="f" * 64), data / "tiny" / "records")
+    with pytest.raises(UserError, match=r"\(the records were made anew; embedding_dim: 6 -> 7\)"):
+        run.refuse_other_settings(tiny_config(records_sha256="e" * 64, embedding_dim=7))
+    assert differences({"a": "f" * 64}, {"a": ["0" * 64]}) == ["a: ffffffff -> ['00000000']"]
 
 
 def test_putting_aside_never_overwrites(tmp_path: Path) -> None:

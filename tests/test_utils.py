@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import DataPaths, UserError, atomic_write, check_writable, read_jsonl, run_path
+from utils import DataPaths, UserError, atomic_write, check_writable, dataset_name, read_jsonl, run_path
 
 ROOT = Path(__file__).parent.parent
 # Ends as its argument says, within the frame that every script has.
@@ -44,8 +44,9 @@ def start(end: str) -> subprocess.Popen[str]:
     "name", ["", ".", "..", "../x", "a/b", "/", "/etc", ".hidden", "-x", "a\nb", "\x1b[2J", "a" * 101]
 )
 def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="no name for a folder"):
+    with pytest.raises(UserError, match="no name for a folder") as caught:
         DataPaths(name)
+    assert "--dataset" not in str(caught.value)  # create_csv.py and run_all.py have no such flag
     with pytest.raises(UserError, match="no name for a folder"):
         run_path(Path("runs"), name, "imdb")
 
@@ -99,6 +100,7 @@ def test_run_all_runs_its_stages_through_a_link(tmp_path: Path) -> None:
 
 
 def test_other_names_are_folders() -> None:
+    assert dataset_name(".") == "."  # to be refused as it was typed
     assert DataPaths("mein Satz é").folder == Path("data/mein Satz é")
     assert run_path(Path("runs"), None, "imdb") == Path("runs/imdb-han")
     assert run_path(Path("runs"), "lstm.2", "imdb") == Path("runs/lstm.2")
