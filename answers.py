@@ -8,6 +8,7 @@ Everything that the page shows of a text is found here; nothing here knows of th
 from __future__ import annotations
 
 import functools
+import shlex
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from pages import likeliest
 from predictor import BATCH_WORDS, Predictor, Verdict, unfinished
 from run_folder import RunFolder
 from text_reader import Document
-from utils import DataPaths, UserError, human_size
+from utils import DataPaths, UserError, folder_flags, human_size
 
 MOST_TEXT_BYTES = 1_000_000  # a text of so many is refused
 MOST_LINK_BYTES = 60_000  # of a permalink; longer texts have none
@@ -115,7 +116,9 @@ class Site:
     def trust(self) -> list[str]:
         """What is known about how true the explanations of this run are, in sentences."""
         if not self.findings:
-            return [f"How far to trust this has not been examined: python explain.py {self.name} --faithfulness"]
+            flags = folder_flags(self.documents.data.data_dir, self.documents.run.path.parent)
+            command = shlex.join(["python", "explain.py", self.name, "--faithfulness", *flags])
+            return [f"How far to trust this has not been examined; type: {command}"]
         return list(verdict_in_words(self.findings))
 
 

@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import re
+import shlex
 import socket
 import threading
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import attention_viewer
+import explain as explain_command
 from answers import MOST_TEXT_BYTES, Question, Site, parse_question
 from batcher import Busy
 from explanations import explain
@@ -540,6 +542,15 @@ def test_a_run_that_is_still_training_says_so_on_the_page(folder: Path, tmp_path
     run.best.unlink()
     with pytest.raises(UserError, match="has no weights"):
         Site.load(run, DataPaths("tiny", folder / "data"))
+
+
+def test_the_command_that_examines_a_run_can_be_pasted(client: TestClient, site: Site, folder: Path) -> None:
+    [line] = site.trust()
+    command = shlex.split(line.partition("type: ")[2])
+    assert command[:4] == ["python", "explain.py", "tiny-han", "--faithfulness"]
+    asked = explain_command.build_parser().parse_args(command[2:])
+    assert (asked.runs_dir, asked.data_dir) == (folder / "runs", folder / "data")
+    assert line in html.unescape(client.get("/", params={"text": TEXT}).text)
 
 
 def test_the_method_that_did_best_is_the_first_choice_and_its_figures_are_told(folder: Path, tmp_path: Path) -> None:
