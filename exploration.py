@@ -4,7 +4,8 @@
     show(opened, "The plot is thin, but what acting!")
     documents = draw_documents(opened, 300)
 
-What is shown is a :class:`Page` or a :class:`Picture`; a notebook draws either where it is a cell's last line.
+What is shown is a :class:`Page` or a :class:`Picture`, or a :class:`Remark` why there is none; a notebook draws each
+where it is a cell's last line.
 
     B documents   N words   S sentences   D size of a document vector
 """
