@@ -18,6 +18,7 @@ import csv
 import functools
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
@@ -41,7 +42,7 @@ from tables import (
     records,
     usable,
 )
-from text_reader import Reading, read_texts
+from text_reader import Packed, Reading, read_texts, unpack
 from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
 from workers import worker_pool
 
@@ -49,9 +50,10 @@ if TYPE_CHECKING:
     from predictor import Predictor
 
 # Texts are sorted by length within windows. The first is small, so that the first answers come soon.
-FIRST_WINDOW, LARGEST_WINDOW = 64, 4096
+FIRST_WINDOW, LARGEST_WINDOW = 64, 1024
 WINDOW_CHARACTERS = 8_000_000
-WINDOWS_ALONE, WINDOWS_AHEAD = 4, 2
+WINDOWS_ALONE, WINDOWS_AHEAD = 4, 4
+MOST_READERS = 4  # processes; each reads three times as many texts as two cores score
 END_OTHERS = "end other programs and run the same command again"
 
 
@@ -69,7 +71,7 @@ class Row(NamedTuple):
     size: int
 
 
-Waiting = tuple[list[Row], "Future[list[Reading]]"]
+Waiting = tuple[list[Row], "Future[Packed]"]
 
 
 class Scored(NamedTuple):
@@ -172,7 +174,7 @@ def score_rows(
         yield from score_window(predictor, window, read_here(predictor, window))
     if (next_window := next(stream, None)) is None:
         return
-    with worker_pool(max(1, usable_cores() // 4), functools.partial(read_texts, folder, [""]), END_OTHERS) as pool:
+    with worker_pool(min(usable_cores(), MOST_READERS), functools.partial(get_ready, folder), END_OTHERS) as pool:
         ready = pool.submit(read_texts, folder, [])
         waiting: collections.deque[Waiting] = collections.deque()
         for window in itertools.chain([next_window], stream):
@@ -186,6 +188,12 @@ def score_rows(
             yield from score_window(predictor, *first_of(waiting))
 
 
+def get_ready(folder: Path) -> None:
+    """In a reading process: it works when a core is idle, for the network's threads wait for the slowest of them."""
+    os.nice(19)
+    read_texts(folder, [""])
+
+
 def read_here(predictor: Predictor, window: Sequence[Row]) -> list[Reading]:
     """Cuts the texts of a window into words in this process."""
     return [predictor.read(row.text) for row in window]
@@ -194,7 +202,7 @@ def read_here(predictor: Predictor, window: Sequence[Row]) -> list[Reading]:
 def first_of(waiting: collections.deque[Waiting]) -> tuple[list[Row], list[Reading]]:
     """Takes the oldest window and waits for its words."""
     window, readings = waiting.popleft()
-    return window, readings.result()
+    return window, unpack(readings.result())
 
 
 def score_window(predictor: Predictor, window: Sequence[Row], readings: Sequence[Reading]) -> Iterator[Scored]:

@@ -95,7 +95,41 @@ def reader_of(folder: Path) -> TextReader:
     return TextReader.load(folder)
 
 
-def read_texts(folder: Path, texts: Sequence[str]) -> list[Reading]:
+class Packed(NamedTuple):
+    """Readings of many texts as they travel between processes: a few arrays in place of thousands of small ones.
+
+    Attributes:
+        token_ids: int32 [words of all documents].
+        words_per_sentence: int32 [sentences of all documents].
+        numbers: int32 [B, 5]: words and sentences of the document, and the three numbers of :class:`Reading`.
+    """
+
+    token_ids: np.ndarray
+    words_per_sentence: np.ndarray
+    numbers: np.ndarray
+
+
+def pack(readings: Sequence[Reading]) -> Packed:
+    """Lays readings one after another."""
+    documents = [reading.document for reading in readings]
+    sizes = [(len(document.token_ids), len(document.words_per_sentence)) for document in documents]
+    numbers = [(*size, *reading[1:]) for size, reading in zip(sizes, readings, strict=True)]
+    token_ids, lengths = (np.concatenate([EMPTY[part][:0], *(one[part] for one in documents)]) for part in range(2))
+    return Packed(token_ids, lengths, np.array(numbers, np.int32).reshape(-1, 5))
+
+
+def unpack(packed: Packed) -> list[Reading]:
+    """The readings that were packed; their documents are views into the arrays."""
+    readings, word, sentence = [], 0, 0
+    for words, sentences, *numbers in packed.numbers.tolist():
+        token_ids = packed.token_ids[word : word + words]
+        lengths = packed.words_per_sentence[sentence : sentence + sentences]
+        readings.append(Reading(Document(token_ids, lengths), *numbers))
+        word, sentence = word + words, sentence + sentences
+    return readings
+
+
+def read_texts(folder: Path, texts: Sequence[str]) -> Packed:
     """Reads texts as the run in ``folder`` reads them."""
     read = reader_of(folder).read
-    return [read(text) for text in texts]
+    return pack([read(text) for text in texts])
