@@ -111,7 +111,9 @@ class TextSettings:
     embedding_dim: int = setting(
         0, f"size of a word vector; 0: that of the glove file, {EMBEDDING_DIM} without one", minimum=0
     )
-    word2vec_epochs: int = setting(5, "passes of word2vec over the text", minimum=1)
+    word2vec_epochs: int = setting(
+        0, "passes of word2vec over the text; 0: 5, and up to 100 over a text of less than two million words", minimum=0
+    )
     seed: int = setting(1, "seed of word vectors and of everything else drawn at random in this stage", minimum=0)
 
 

@@ -88,7 +88,7 @@ from utils import (
     usable_cores,
     write_json,
 )
-from word_vectors import look_up, random_vectors, train_word2vec, vector_size, write_part
+from word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size, write_part
 from workers import in_order, worker_pool
 
 LABELLED_SPLITS = ("train", "valid", "test")
@@ -713,7 +713,7 @@ class Serializer:
         self, spooled: list[SpooledChunk], vocabulary: Vocabulary, counts: NDArray[np.int64]
     ) -> dict[str, Any]:
         """Step 5: a first vector for each word of the vocabulary; returns what the manifest says of them."""
-        size, settings = len(vocabulary), self.settings
+        size, settings, epochs = len(vocabulary), self.settings, 0
         method, file = embeddings_source(settings.embeddings)
         with timed("word vectors") as said:
             if method == "random":
@@ -722,17 +722,20 @@ class Serializer:
             elif method == "glove":
                 vectors, found = look_up(Path(file), vocabulary.words, settings.embedding_dim, settings.seed)
             else:
-                parts = self.write_corpus([chunk for chunk in spooled if chunk.split in CORPUS_SPLITS])
-                dim, epochs = settings.embedding_dim, settings.word2vec_epochs
+                corpus = [chunk for chunk in spooled if chunk.split in CORPUS_SPLITS]
+                epochs = settings.word2vec_epochs or enough_epochs(sum(chunk.words for chunk in corpus))
+                parts, dim = self.write_corpus(corpus), settings.embedding_dim
                 vectors, found = train_word2vec(parts, size, dim, epochs, settings.seed, self.workers)
             with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as output:
                 np.save(output, vectors)
             hits, share = int(found.sum()), float(counts[found].sum() / max(counts.sum(), 1))
             said.append(
-                f"{method}: {hits:,} of {size - 1:,} words hit ({hits / (size - 1):.1%}), {share:.1%} of the running "
-                f"words of the training split; the others are random, <pad> is zero"
+                f"{method}{f', {epochs} epochs' if epochs else ''}: {hits:,} of {size - 1:,} words hit "
+                f"({hits / (size - 1):.1%}), {share:.1%} of the running words of the training split; the others are "
+                "random, <pad> is zero"
             )
         described = {"method": method, "hits": hits, "misses": size - 1 - hits, "share_of_running_words": share}
+        described |= {"epochs": epochs} if epochs else {}
         return {**described, "file": describe_vector_file(Path(file))} if file else described
 
     def write_corpus(self, chunks: list[SpooledChunk]) -> list[Path]:

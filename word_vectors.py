@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,8 @@ WINDOW = 5
 NEGATIVES = 5
 SUBSAMPLING = 1e-4
 FIRST_RATE, LAST_RATE = 0.025, 0.0001
+# Five passes are the authors'; a small text is read again until so many words have gone by.
+FEWEST_EPOCHS, MOST_EPOCHS, WORDS_READ = 5, 100, 10_000_000
 
 BLOCK_WORDS = 32
 BLOCK_NEGATIVES = 22  # drawn once for a block ...
@@ -219,6 +222,15 @@ def train_word2vec(
         raise UserError("word2vec ran away (its vectors are not finite); run again with --embeddings random")
     vectors[seen] = model.inputs[seen]
     return vectors, seen
+
+
+def enough_epochs(words: int) -> int:
+    """Passes over a corpus of ``words`` running words: 5, and more over a small one, until it has been read enough.
+
+    Five passes over a few hundred documents leave the vectors where they began, and a network that starts from those
+    stays below a linear classifier (figures in docs/data.md).
+    """
+    return min(max(FEWEST_EPOCHS, math.ceil(WORDS_READ / max(words, 1))), MOST_EPOCHS)
 
 
 def kept_share(counts: NDArray[np.int64]) -> Floats:

@@ -144,6 +144,7 @@ def test_vocabulary_is_that_of_the_training_split_and_vectors_are_in_its_order(p
         "hits": len(vocabulary) - 2,
         "misses": 1,
         "share_of_running_words": pytest.approx(share),
+        "epochs": SETTINGS.word2vec_epochs,
     }
 
 

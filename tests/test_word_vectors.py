@@ -23,6 +23,7 @@ from word_vectors import (
     add_rows,
     ascent,
     count_words,
+    enough_epochs,
     kept_share,
     look_up,
     random_vectors,
@@ -243,3 +244,8 @@ def test_an_empty_corpus_gives_random_vectors(tmp_path: Path) -> None:
     vectors, trained = train_word2vec([path], 5, 4, 2, seed=1)
     assert not trained.any()
     np.testing.assert_array_equal(vectors, random_vectors(5, 4, 1))
+
+
+@pytest.mark.parametrize(("words", "epochs"), [(0, 100), (75_000, 100), (250_000, 40), (2_000_000, 5), (20_000_000, 5)])
+def test_small_texts_are_read_more_often(words: int, epochs: int) -> None:
+    assert enough_epochs(words) == epochs
