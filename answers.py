@@ -28,7 +28,7 @@ from pages import likeliest
 from predictor import BATCH_WORDS, Predictor, Verdict, unfinished
 from run_folder import RunFolder
 from text_reader import Document
-from utils import DataPaths, UserError, folder_flags, human_size
+from utils import DataPaths, UserError, folder_flags
 
 MOST_TEXT_BYTES = 1_000_000  # a text of so many is refused
 MOST_LINK_BYTES = 60_000  # of a permalink; longer texts have none
@@ -177,7 +177,7 @@ def parse_question(values: dict[str, str], document: LabelledDocument | None) ->
         text = plain_newlines(document.text)
     for each in (text, original):
         if len(each.encode(errors="replace")) >= MOST_TEXT_BYTES:
-            raise Refusal(413, f"The text is too long: {human_size(MOST_TEXT_BYTES)} or more. Give a part of it.")
+            raise Refusal(413, f"The text is too long: {MOST_TEXT_BYTES:,} bytes or more. Give a part of it.")
     without = set(parse_ranges(values.get("without", "")))
     if values.get("undo") and original:
         text, original, without = original, "", set()
@@ -202,7 +202,10 @@ def parse_ranges(text: str) -> list[Span]:
     """``"0-12,40-51"`` -> ``[(0, 12), (40, 51)]``."""
     try:
         pairs = [part.split("-") for part in text.split(",") if part]
-        return [(int(start), int(end)) for start, end in pairs]
+        ranges = [(int(start), int(end)) for start, end in pairs]
+        if any(start >= end for start, end in ranges):
+            raise ValueError("a range ends before it begins")
+        return ranges
     except ValueError as error:
         raise Refusal(400, "What is left out is given as ranges of the text, such as 0-12,40-51.") from error
 

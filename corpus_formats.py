@@ -171,9 +171,12 @@ def read_zhang(archive: Path, classes: int, fields: int, lone_backslash: bool = 
             where = f"{archive}: {name[0]}"
             for number, values in enumerate(csv_records(content, where, fields), start=1):
                 if values[0] not in ratings:
+                    way_out = (
+                        "delete the header, or take the right archive" if number == 1 else "is it the right archive?"
+                    )
                     raise UserError(
                         f"{where}, record {number}: the class is {values[0][:30]!r}, not a number from 1 to {classes}; "
-                        "is it the right archive?"
+                        + way_out
                     )
                 text = join_columns(values[1:], lone_backslash)
                 yield Row(f"{name[1]}/{number:07d}", name[1], ratings[values[0]], text)

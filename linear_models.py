@@ -8,6 +8,8 @@ work. No TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -115,9 +117,10 @@ def fit_logistic(train: CountedDocuments, penalty: float) -> Iterator[Candidate]
 
     columns = np.flatnonzero((document_frequency(train.counts) >= 2) & (train.lengths <= LOGISTIC_LONGEST_GRAM))
     tfidf = TfidfTransformer(sublinear_tf=True)
-    model = LogisticRegression(C=penalty, max_iter=1000).fit(
-        tfidf.fit_transform(train.counts[:, columns]), train.labels
-    )
+    with telling_of_convergence(f"logistic regression, C {penalty:g}"):
+        model = LogisticRegression(C=penalty, max_iter=1000).fit(
+            tfidf.fit_transform(train.counts[:, columns]), train.labels
+        )
 
     def margins(documents: csr_matrix) -> Floats:
         values = model.decision_function(tfidf.transform(documents[:, columns]))
@@ -139,7 +142,8 @@ def fit_nbsvm(train: CountedDocuments, penalty: float) -> Iterator[Candidate]:
     ratios, weights, biases = [], [], []
     for number in present[1:] if len(present) == 2 else present:
         ratio = log_count_ratio(presence, train.labels == number)
-        svm = LinearSVC(C=penalty, random_state=0).fit(presence.multiply(ratio).tocsr(), train.labels == number)
+        with telling_of_convergence(f"linear SVM, C {penalty:g}"):
+            svm = LinearSVC(C=penalty, random_state=0).fit(presence.multiply(ratio).tocsr(), train.labels == number)
         ratios.append(ratio)
         weights.append(svm.coef_[0].astype(np.float32))
         biases.append(float(svm.intercept_[0]))
@@ -151,6 +155,19 @@ def fit_nbsvm(train: CountedDocuments, penalty: float) -> Iterator[Candidate]:
             {"C": penalty, "interpolation": degree},
             lambda documents, degree=degree: spread_margins(model.margins(documents, degree), present, train.classes),  # type: ignore[misc]
         )
+
+
+@contextlib.contextmanager
+def telling_of_convergence(what: str) -> Iterator[None]:
+    """Says in one line of ours that a fit in the block ended before it converged."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", ConvergenceWarning)
+        yield
+    if found:
+        log.warning("%s: ended before it converged; its figures may be a little off", what)
 
 
 @dataclass(frozen=True)

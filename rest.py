@@ -13,7 +13,6 @@ from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from answers import MOST_TEXT_BYTES, Refusal, Site, scored, site_named
-from utils import human_size
 
 MOST_INSTANCES = 1_000
 FORM, JSON, PLAIN = "application/x-www-form-urlencoded", "application/json", "text/plain"
@@ -58,7 +57,7 @@ def predict(site: Site, request: PredictRequest) -> PredictResponse:
     texts = [instance if isinstance(instance, str) else instance.text for instance in request.instances]
     for number, text in enumerate(texts):
         if len(text.encode(errors="replace")) >= MOST_TEXT_BYTES:
-            raise Refusal(413, f"instances[{number}] is too long: {human_size(MOST_TEXT_BYTES)} or more")
+            raise Refusal(413, f"instances[{number}] is too long: {MOST_TEXT_BYTES:,} bytes or more")
     readings = [site.predictor.read(text) for text in texts]
     verdicts = iter(scored(site, [reading.document for reading in readings if reading.words]))
     predictions = []

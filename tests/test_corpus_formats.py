@@ -59,6 +59,7 @@ def test_a_lone_backslash_of_ag_news_is_a_line_break_of_its_source(tmp_path: Pat
     [
         ({"train.csv": '"1","a"\n'}, "test.csv is not in it"),
         ({"train.csv": '"6","a"\n', "test.csv": ""}, "record 1: the class is '6', not a number from 1 to 5"),
+        ({"train.csv": '"Class","Text"\n', "test.csv": ""}, "'Class', not a number from 1 to 5; delete the header"),
         ({"train.csv": '"1","a"\n"0","b"\n', "test.csv": ""}, "record 2: the class is '0'"),
         ({"train.csv": '"1","a","b"\n', "test.csv": ""}, "line 1: 3 fields where 2 belong"),
         ({"train.csv": '"1","a"\n"1","cut sho', "test.csv": ""}, "line 2: unexpected end of data"),

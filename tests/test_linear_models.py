@@ -24,6 +24,7 @@ from linear_models import (
     log_count_ratio,
     softmax,
     spread_margins,
+    telling_of_convergence,
     trained_anew,
 )
 from utils import read_jsonl
@@ -211,3 +212,14 @@ def test_mistakes_are_one_line(data: Path) -> None:
         change()
         refused = run(data, "films")
         assert refused.returncode == 2 and told in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_a_fit_that_ends_too_soon_is_told_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    values = np.random.default_rng(1).normal(size=(50, 9))
+    with telling_of_convergence("logistic regression, C 1"):
+        LogisticRegression(max_iter=1).fit(values, values[:, 0] > 0)
+    assert [record.message for record in caplog.records] == [
+        "logistic regression, C 1: ended before it converged; its figures may be a little off"
+    ]

@@ -317,9 +317,11 @@ def test_a_foreign_host_name_is_refused(client: TestClient) -> None:
 def test_a_text_of_a_megabyte_is_refused_with_a_sentence(client: TestClient) -> None:
     long = "good " * (MOST_TEXT_BYTES // 5)
     for response in (client.post("/", data={"text": long}), client.post("/answer", data={"text": long})):
-        assert response.status_code == 413 and "The text is too long: 976.6 KB or more." in response.text
+        assert response.status_code == 413 and "The text is too long: 1,000,000 bytes or more." in response.text
     response = client.post("/v1/models/han:predict", json={"instances": ["good", long]})
-    assert response.status_code == 413 and response.json() == {"error": "instances[1] is too long: 976.6 KB or more"}
+    assert response.status_code == 413 and response.json() == {
+        "error": "instances[1] is too long: 1,000,000 bytes or more"
+    }
 
 
 def test_a_body_without_a_length_is_counted(client: TestClient) -> None:
@@ -340,6 +342,12 @@ def test_a_text_without_a_word_is_told(client: TestClient, text: str) -> None:
     for path in ("/", "/answer"):
         response = client.post(path, data={"text": text})
         assert response.status_code == 422 and "There is no word in this text." in response.text
+
+
+@pytest.mark.parametrize("ranges", ["9-1", "4-4", "1-2-3", "x"])
+def test_what_is_no_range_is_refused(client: TestClient, ranges: str) -> None:
+    response = client.post("/answer", data={"text": TEXT, "without": ranges})
+    assert response.status_code == 400 and "as ranges of the text, such as 0-12" in response.text
 
 
 def test_other_requests_are_refused_with_their_reason(client: TestClient) -> None:
