@@ -176,7 +176,7 @@ def read_zhang(archive: Path, classes: int, fields: int, lone_backslash: bool = 
                     )
                     raise UserError(
                         f"{where}, record {number}: the class is {values[0][:30]!r}, not a number from 1 to {classes}; "
-                        + way_out
+                        f"{header}take the right archive"
                     )
                 text = join_columns(values[1:], lone_backslash)
                 yield Row(f"{name[1]}/{number:07d}", name[1], ratings[values[0]], text)
