@@ -171,9 +171,7 @@ def read_zhang(archive: Path, classes: int, fields: int, lone_backslash: bool = 
             where = f"{archive}: {name[0]}"
             for number, values in enumerate(csv_records(content, where, fields), start=1):
                 if values[0] not in ratings:
-                    way_out = (
-                        "delete the header, or take the right archive" if number == 1 else "is it the right archive?"
-                    )
+                    header = "delete the header, or " if number == 1 else ""
                     raise UserError(
                         f"{where}, record {number}: the class is {values[0][:30]!r}, not a number from 1 to {classes}; "
                         f"{header}take the right archive"
