@@ -52,6 +52,7 @@ HEADERS = {
     "cache-control": "no-cache",
 }
 ROOT = Path(__file__).parent
+READING = ["GET", "HEAD"]  # FastAPI adds no HEAD of its own, with which one asks whether a page is there
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ async def tell(sites: Sequence[Site], request: Request, error: Exception) -> Res
 def add_reading(app: FastAPI, sites: Sequence[Site]) -> None:
     """Its routes: an answer as a whole page, and as the part that the script exchanges; a random document."""
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=READING, include_in_schema=False)
     def page(request: Request) -> HTMLResponse:
         return whole_page(sites, dict(request.query_params))
 
@@ -176,7 +177,7 @@ def add_reading(app: FastAPI, sites: Sequence[Site]) -> None:
     def part_of_page(values: Form) -> HTMLResponse:
         return HTMLResponse(render_page("viewer/answer.html", **asked(sites, values)))
 
-    @app.get("/random", include_in_schema=False)
+    @app.api_route("/random", methods=READING, include_in_schema=False)
     def random(filter: str = "any", method: str = "", target: str = "") -> RedirectResponse:
         values = {"id": draw(sites, filter).id, "method": method, "target": target, "filter": filter}
         return RedirectResponse("./?" + urlencode({name: value for name, value in values.items() if value}), 303)
@@ -270,7 +271,7 @@ def disagreements(sites: Sequence[Site]) -> Iterator[LabelledDocument]:
 def add_mistakes(app: FastAPI, sites: Sequence[Site]) -> None:
     """Its route, and the style that this page shares with those that stand alone."""
 
-    @app.get("/errors", include_in_schema=False)
+    @app.api_route("/errors", methods=READING, include_in_schema=False)
     def errors(by: str = "confident", run: str = "") -> HTMLResponse:
         if by not in ORDERS:
             raise Refusal(404, f"Mistakes are not sorted by {by[:50]!r} but by: {', '.join(ORDERS)}.")
@@ -279,7 +280,7 @@ def add_mistakes(app: FastAPI, sites: Sequence[Site]) -> None:
         page = {"sites": sites, "site": site, "by": by, "orders": list(ORDERS), "excerpt": excerpt}
         return HTMLResponse(render_page("viewer/errors.html", **page, **listed))
 
-    @app.get("/static/shaded.css", include_in_schema=False)
+    @app.api_route("/static/shaded.css", methods=READING, include_in_schema=False)
     def shaded_style() -> FileResponse:
         return FileResponse(ROOT / "templates" / "shaded.css")
 

@@ -202,6 +202,12 @@ def test_a_test_document_is_told_with_its_label_until_it_is_edited(client: TestC
     assert client.get("/", params={"id": "test/x"}).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/", "/?text=good", "/errors", "/static/shaded.css", "/static/viewer.js"])
+def test_one_may_ask_whether_a_page_is_there(client: TestClient, path: str) -> None:
+    response = client.head(path)
+    assert response.status_code == 200 and not response.content
+
+
 def test_the_page_works_without_script(client: TestClient, site: Site) -> None:
     response = client.post("/", data={"text": TEXT, "method": "attention", "toggle": "0-14"})
     page = Page(response.text)
