@@ -85,11 +85,11 @@ def weights_of_cnn(run: RunFolder, train: str) -> dict[str, Any]:
 
 def words_of_documents(split: Split, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """The word ids of some documents."""
+    from predictor import parted
+
     for begin in range(0, len(numbers), BATCH_DOCUMENTS):
         batch = split.read(numbers[begin : begin + BATCH_DOCUMENTS]).documents
-        tokens, lengths, sentences = (vector.numpy() for vector in batch)
-        ends = np.cumsum(lengths)[np.cumsum(sentences) - 1]
-        yield from np.split(tokens, ends[:-1])
+        yield from (document.token_ids for document in parted(batch))
 
 
 def table(regions: list[Region], number: int, name: str, vocabulary: list[str], most: int) -> Iterator[str]:

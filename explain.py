@@ -234,6 +234,7 @@ def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments
     from explanations import FAITHFULNESS_FILE
     from faithfulness import examine, format_findings, to_json
     from input_pipeline import Split
+    from predictor import parted
 
     if arguments.split == "unlabelled":
         raise UserError("--split unlabelled has no records; choose valid or test")
@@ -244,7 +245,7 @@ def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments
         if count < 2:
             raise UserError(f"{data.records} has {count} documents in its {arguments.split} split; 2 are needed")
         numbers = np.sort(generator.choice(len(split), count, replace=False))
-        documents = documents_of(split, numbers)
+        documents = list(parted(split.read(numbers).documents))
         log.info("examining %d documents of %s by every method", count, split.name)
         findings = examine(
             predictor, documents, arguments.seed, lambda chunks: progress(chunks, len(chunks), "examining")
@@ -290,19 +291,6 @@ def refuse_other_vocabulary(run: RunFolder, data: DataPaths) -> None:
             raise UserError(f"{theirs} is not there; name the run's own --data_dir, or run serialize_data.py")
         if theirs.read_bytes() != (run.path / name).read_bytes():
             raise UserError(f"{theirs} is not that of {run.path}; name the run's own --data_dir")
-
-
-def documents_of(split: Any, numbers: Any) -> list[Any]:
-    """Reads documents of a split by their position: a list of :class:`predictor.Document`."""
-    import numpy as np
-
-    from text_reader import Document
-
-    token_ids, lengths, sentences = (vector.numpy() for vector in split.read(numbers).documents)
-    ends = np.cumsum(sentences)
-    word_ends = np.cumsum(lengths)[ends - 1]
-    pairs = zip(np.split(token_ids, word_ends[:-1]), np.split(lengths, ends[:-1]), strict=True)
-    return [Document(*pair) for pair in pairs]
 
 
 def evidence_found(

@@ -304,11 +304,4 @@ def show_map(opened: OpenRun, documents: Sequence[DrawnDocument]) -> Picture:
 
 def document_vectors(opened: OpenRun, documents: Sequence[Document]) -> np.ndarray:
     """What the last layer classifies: float32 [B, D], in the order of ``documents``."""
-    from predictor import batches, join
-
-    vectors: list[Any] = [None] * len(documents)
-    for numbers in batches(documents):
-        found = opened.predictor.model.document_vectors(join([documents[number] for number in numbers])).numpy()
-        for number, vector in zip(numbers, found, strict=True):
-            vectors[number] = vector
-    return np.stack(vectors)
+    return np.array([verdict.vector for verdict in opened.predictor.score(documents)])

@@ -12,17 +12,14 @@ its name in `runs/`. A text without a word gets no prediction.
 from __future__ import annotations
 
 import argparse
-import collections
 import contextlib
 import csv
 import functools
 import itertools
 import json
-import os
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -42,9 +39,9 @@ from tables import (
     records,
     usable,
 )
-from text_reader import Packed, Reading, read_texts, unpack
+from text_reader import Reading, read_texts, unpack
 from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
-from workers import worker_pool
+from workers import in_order, worker_pool
 
 if TYPE_CHECKING:
     from predictor import Predictor
@@ -52,8 +49,9 @@ if TYPE_CHECKING:
 # Texts are sorted by length within windows. The first is small, so that the first answers come soon.
 FIRST_WINDOW, LARGEST_WINDOW = 64, 1024
 WINDOW_CHARACTERS = 8_000_000
-WINDOWS_ALONE, WINDOWS_AHEAD = 4, 4
+WINDOWS_ALONE, WINDOWS_ON_THEIR_WAY = 4, 5
 MOST_READERS = 4  # processes; each reads three times as many texts as two cores score
+READERS_NICENESS = 19  # they work when a core is idle, for the network's threads wait for the slowest of them
 END_OTHERS = "end other programs and run the same command again"
 
 
@@ -69,9 +67,6 @@ class Row(NamedTuple):
     id: str
     text: str
     size: int
-
-
-Waiting = tuple[list[Row], "Future[Packed]"]
 
 
 class Scored(NamedTuple):
@@ -174,35 +169,22 @@ def score_rows(
         yield from score_window(predictor, window, read_here(predictor, window))
     if (next_window := next(stream, None)) is None:
         return
-    with worker_pool(min(usable_cores(), MOST_READERS), functools.partial(get_ready, folder), END_OTHERS) as pool:
-        ready = pool.submit(read_texts, folder, [])
-        waiting: collections.deque[Waiting] = collections.deque()
-        for window in itertools.chain([next_window], stream):
-            if not ready.done():
-                yield from score_window(predictor, window, read_here(predictor, window))
-                continue
-            waiting.append((window, pool.submit(read_texts, folder, [row.text for row in window])))
-            if len(waiting) > WINDOWS_AHEAD:
-                yield from score_window(predictor, *first_of(waiting))
-        while waiting:
-            yield from score_window(predictor, *first_of(waiting))
-
-
-def get_ready(folder: Path) -> None:
-    """In a reading process: it works when a core is idle, for the network's threads wait for the slowest of them."""
-    os.nice(19)
-    read_texts(folder, [""])
+    get_ready = functools.partial(read_texts, folder, [""])
+    with worker_pool(min(usable_cores(), MOST_READERS), get_ready, END_OTHERS, READERS_NICENESS) as pool:
+        ready = pool.submit(get_ready)
+        stream = itertools.chain([next_window], stream)
+        while not ready.done() and (alone := next(stream, None)) is not None:
+            yield from score_window(predictor, alone, read_here(predictor, alone))
+        ahead, behind = itertools.tee(stream)
+        texts = ([row.text for row in window] for window in ahead)
+        read = in_order(pool, functools.partial(read_texts, folder), texts, WINDOWS_ON_THEIR_WAY)
+        for window, packed in zip(behind, read, strict=True):
+            yield from score_window(predictor, window, unpack(packed))
 
 
 def read_here(predictor: Predictor, window: Sequence[Row]) -> list[Reading]:
     """Cuts the texts of a window into words in this process."""
     return [predictor.read(row.text) for row in window]
-
-
-def first_of(waiting: collections.deque[Waiting]) -> tuple[list[Row], list[Reading]]:
-    """Takes the oldest window and waits for its words."""
-    window, readings = waiting.popleft()
-    return window, unpack(readings.result())
 
 
 def score_window(predictor: Predictor, window: Sequence[Row], readings: Sequence[Reading]) -> Iterator[Scored]:

@@ -193,6 +193,14 @@ def join(documents: Sequence[Document]) -> Documents:
     )
 
 
+def parted(documents: Documents) -> Iterator[Document]:
+    """Yields the documents of a batch: the reverse of :func:`join`."""
+    token_ids, lengths, sentences = (vector.numpy() for vector in documents)
+    ends = np.cumsum(sentences)
+    word_ends = np.cumsum(lengths)[ends - 1]
+    yield from map(Document, np.split(token_ids, word_ends[:-1]), np.split(lengths, ends[:-1]))
+
+
 def batches(documents: Sequence[Document], max_words: int = BATCH_WORDS) -> list[np.ndarray]:
     """Deals documents of similar length into batches of at most ``max_words`` words: positions, int64 each."""
     index = np.zeros(len(documents), [("words", np.int64), ("sentences", np.int64)])

@@ -26,19 +26,22 @@ Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
-def worker_pool(workers: int, get_ready: Callable[[], Any], way_out: str) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(
+    workers: int, get_ready: Callable[[], Any], way_out: str, niceness: int = 0
+) -> Iterator[ProcessPoolExecutor]:
     """Processes that start afresh: nothing of this process's threads or memory comes along.
 
     Args:
         workers: Number of processes.
         get_ready: What each does at once, while this process goes on: what its first task would otherwise wait for.
         way_out: What to do when one of them is killed, for the person who runs the script.
+        niceness: How far each gives way to others, from 0 to 19.
 
     Raises:
         UserError: At the end of the block, if a process was killed.
     """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker, initargs=(niceness,))
     try:
         with without_ctrl_c():
             for _ in range(workers):
@@ -61,8 +64,9 @@ def without_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def start_worker() -> None:
+def start_worker(niceness: int) -> None:
     """Ctrl-C is the parent's business, and a worker whose parent was killed ends with it."""
+    os.nice(niceness)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -93,9 +93,9 @@ def run_explain(runs: Path, *words: object) -> None:
 
 
 @contextlib.contextmanager
-def ready_pool(workers: int, get_ready: Callable[[], object], way_out: str) -> Iterator[Executor]:
+def ready_pool(workers: int, get_ready: Callable[[], object], way_out: str, niceness: int) -> Iterator[Executor]:
     """Processes that have started."""
-    with worker_pool(workers, get_ready, way_out) as pool:
+    with worker_pool(workers, get_ready, way_out, niceness) as pool:
         pool.submit(get_ready).result()
         yield pool
 

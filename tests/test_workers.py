@@ -59,6 +59,12 @@ def test_workers_end_with_a_parent_that_was_killed() -> None:
     pytest.fail("the worker outlived its parent")
 
 
+def test_every_worker_gives_way_as_far_as_asked() -> None:
+    with worker_pool(2, int, "", niceness=3) as pool:
+        found = {pool.submit(os.nice, 0).result() for _ in range(6)}
+    assert found == {min(os.nice(0) + 3, 19)}
+
+
 def test_workers_never_hear_ctrl_c() -> None:
     with worker_pool(1, int, "") as pool:
         assert pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result() >= {signal.SIGINT}
