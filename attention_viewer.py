@@ -17,8 +17,8 @@ import socket
 from pathlib import Path
 
 from config import check_range
-from devices import add_device_flag, start_tensorflow
-from run_folder import RunFolder, find_run
+from runtime.devices import add_device_flag, start_tensorflow
+from runtime.run_folder import RunFolder, find_run
 from utils import DataPaths, Parser, UserError, log, run_script
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -72,10 +72,10 @@ def serve(runs: list[RunFolder], listening: socket.socket, arguments: argparse.N
     device = start_tensorflow(arguments.device)
     import uvicorn
 
-    from answers import Site
-    from viewer import make_app
+    from page.answers import ServedRun
+    from page.viewer import make_app
 
-    sites = [Site.load(run, DataPaths(run.config().dataset, arguments.data_dir), device) for run in runs]
+    sites = [ServedRun.load(run, DataPaths(run.config().dataset, arguments.data_dir), device) for run in runs]
     for site in sites:
         if site.notice:
             log.warning("%s (step %d)", site.notice, site.predictor.step)

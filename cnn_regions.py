@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import check_range, numbers_in
-from devices import start_tensorflow
-from regions import Region, in_words, strongest_regions, widths_of
+from report.regions import Region, in_words, strongest_regions, widths_of
+from runtime.devices import start_tensorflow
 from utils import DataPaths, Parser, UserError, dataset_name, run_path, run_script
 
 if TYPE_CHECKING:
-    from input_pipeline import Split
-    from run_folder import RunFolder
+    from runtime.input_pipeline import Split
+    from runtime.run_folder import RunFolder
 
 BATCH_DOCUMENTS = 256
 
@@ -47,8 +47,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Reads documents and the best weights, and lists."""
     for name in ("documents", "regions"):
         check_range(name, getattr(arguments, name), 1)
-    from records import verify_records
-    from run_folder import RunFolder
+    from runtime.run_folder import RunFolder
+    from text.records import verify_records
 
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, "cnn"))
     config = run.config()
@@ -56,7 +56,7 @@ def main(arguments: argparse.Namespace) -> None:
     records = DataPaths(config.dataset, arguments.data_dir).records
     run.refuse_other_records(config, records, verify_records(records))
     start_tensorflow("cpu")
-    from input_pipeline import Split
+    from runtime.input_pipeline import Split
 
     with contextlib.closing(Split(records, arguments.split)) as split:
         order = np.random.default_rng(config.training.seed).permutation(len(split))
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def weights_of_cnn(run: RunFolder, train: str) -> dict[str, Any]:
     """The best weights of a run that must be a CNN's; ``train`` is what to type to get one."""
-    from run_folder import read_checkpoint
+    from runtime.checkpoints import read_checkpoint
 
     architecture = run.config().architecture
     if architecture != "cnn":
@@ -85,7 +85,7 @@ def weights_of_cnn(run: RunFolder, train: str) -> dict[str, Any]:
 
 def words_of_documents(split: Split, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """The word ids of some documents."""
-    from predictor import parted
+    from runtime.predictor import parted
 
     for begin in range(0, len(numbers), BATCH_DOCUMENTS):
         batch = split.read(numbers[begin : begin + BATCH_DOCUMENTS]).documents

@@ -40,9 +40,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import CsvSettings, add_flags, settings_from_flags, to_json
-from corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
-from corpus_formats import Row
-from evaluation import wilson_interval
+from corpus.corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
+from corpus.corpus_formats import Row
+from report.evaluation import wilson_interval
 from utils import (
     FORMAT_VERSION,
     DataPaths,
@@ -124,7 +124,7 @@ def choose_corpus(dataset: str, paths: DataPaths, settings: CsvSettings) -> tupl
         return corpus, []
     if source.resolve() == paths.csv.resolve():
         raise UserError(f"{source} is what create_csv.py writes; name the file that it was made from")
-    from own_data import understand
+    from corpus.own_data import understand
 
     return understand(source, settings)
 

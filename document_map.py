@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import add_model_flag, check_range
-from devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from utils import (
     DataPaths,
     Parser,
@@ -37,8 +37,9 @@ from utils import (
 )
 
 if TYPE_CHECKING:
-    from input_pipeline import Split
-    from run_folder import Checkpoint, RunConfig, RunFolder
+    from runtime.checkpoints import Checkpoint
+    from runtime.input_pipeline import Split
+    from runtime.run_folder import RunConfig, RunFolder
 
 Floats = NDArray[np.float32]
 
@@ -79,7 +80,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Computes the vectors of both states, maps, draws and tells."""
     check_range("documents", arguments.documents, FEWEST_DOCUMENTS)
     check_range("evaluation_batch_words", arguments.evaluation_batch_words, 1)
-    from run_folder import RunFolder, no_such_run
+    from runtime.run_folder import RunFolder, no_such_run
 
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     if not run.exists():
@@ -88,13 +89,13 @@ def main(arguments: argparse.Namespace) -> None:
     check_writable(run.tensorboard)
     config = run.config()
     data = DataPaths(config.dataset, arguments.data_dir)
-    from records import verify_records
+    from text.records import verify_records
 
     manifest = verify_records(data.records)
     run.refuse_other_records(config, data.records, manifest)
     checkpoint = chosen_checkpoint(run, arguments)
     device = start_tensorflow(arguments.device)
-    from input_pipeline import Split
+    from runtime.input_pipeline import Split
 
     split = Split(data.records, arguments.split)
     numbers = drawn(len(split), arguments.documents, config.training.seed)
@@ -117,7 +118,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def chosen_checkpoint(run: RunFolder, arguments: argparse.Namespace) -> Checkpoint:
     """The checkpoint a person named, or the best so far."""
-    from run_folder import read_checkpoint
+    from runtime.checkpoints import read_checkpoint
 
     path = arguments.checkpoint or run.best
     if not path.is_file():
@@ -153,8 +154,9 @@ def both_states(
     Returns:
         For each state float32 [N, D]; float32 [N, C], the probabilities after training.
     """
-    from run_folder import build_model, restore
-    from scoring import document_vectors
+    from runtime.checkpoints import restore
+    from runtime.networks import build_model
+    from runtime.scoring import document_vectors
 
     embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
     model = build_model(config, embeddings, padded=device == "gpu")
@@ -166,7 +168,7 @@ def both_states(
 
 def texts(data: DataPaths, manifest: dict[str, Any], split: Split, numbers: NDArray[np.int64]) -> list[str]:
     """The first words of each document; empty where the CSV file is not the one that the records were made from."""
-    from attention_check import texts_by_id
+    from report.attention_check import texts_by_id
 
     ids = split.ids(numbers)
     if not data.csv.exists() or sha256_of_file(data.csv) != manifest["csv"]["sha256"]:
@@ -222,8 +224,8 @@ def draw(
     step: int,
 ) -> None:
     """Draws the maps into the run folder and for TensorBoard."""
-    from plots import map_figure, png
-    from summaries import SummaryWriter
+    from report.plots import map_figure, png
+    from report.summaries import SummaryWriter
 
     maps = {}
     for state, values in vectors.items():
@@ -251,7 +253,7 @@ def write_for_projector(
     beginnings: list[str],
 ) -> None:
     """Writes vectors and what is known of each document for TensorBoard's projector."""
-    from projector import write_projector
+    from report.projector import write_projector
 
     predicted = probabilities.argmax(axis=1)
     rows = [

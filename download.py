@@ -37,8 +37,8 @@ from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
-from corpora import Corpus, command_line, find_corpus, own_source
-from corpus_formats import GZIP_MAGIC, ZIP_MAGIC, DamagedArchive
+from corpus.corpora import Corpus, command_line, find_corpus, own_source
+from corpus.corpus_formats import GZIP_MAGIC, ZIP_MAGIC, DamagedArchive
 from utils import (
     DataPaths,
     Parser,

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from config import EXPLANATION_METHODS, check_range
-from corpora import SPLITS, read_csv
-from devices import add_device_flag, explain_memory, start_tensorflow
-from run_folder import find_run, origin
+from corpus.corpora import SPLITS, read_csv
+from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.run_folder import find_run, origin
 from utils import (
     DataPaths,
     Parser,
@@ -38,10 +38,10 @@ from utils import (
 )
 
 if TYPE_CHECKING:
-    from explanations import Explanation
-    from faithfulness import Findings
-    from predictor import Predictor
-    from run_folder import RunFolder
+    from explaining.explanations import Explanation
+    from explaining.faithfulness import Findings
+    from runtime.predictor import Predictor
+    from runtime.run_folder import RunFolder
 
 NOTES = {
     "attention": "Shaded by attention: sqrt(sentence weight) x word weight.",
@@ -91,7 +91,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.faithfulness:
         check_writable(run.path)
     device = start_tensorflow(arguments.device)
-    from predictor import Predictor, unfinished
+    from runtime.predictor import Predictor, unfinished
 
     predictor = Predictor.load(run, device)
     if remark := unfinished(run):
@@ -149,7 +149,7 @@ def chosen_method(predictor: Predictor, run: RunFolder, asked: str | None) -> tu
     Raises:
         UserError: Attention was asked for, and the network has none.
     """
-    from explanations import FAITHFULNESS_FILE, default_method, methods_of
+    from explaining.explanations import FAITHFULNESS_FILE, default_method, methods_of
 
     there = methods_of(predictor)
     if asked is not None:
@@ -166,7 +166,7 @@ def show_text(
     predictor: Predictor, run: RunFolder, text: str, label: str | None, arguments: argparse.Namespace
 ) -> None:
     """Explains one text and shows it."""
-    from explanations import explain_text
+    from explaining.explanations import explain_text
 
     method, why = chosen_method(predictor, run, arguments.method)
     names = predictor.class_names
@@ -183,7 +183,7 @@ def show_text(
     heading = f"{run.path.name}: {verdict_line(explanation, label)}"
     most = arguments.sentences or None
     if arguments.html:
-        from pages import explanation_page
+        from explaining.pages import explanation_page
 
         with atomic_write(arguments.html) as file:
             file.write(explanation_page(explanation, heading, note, most))
@@ -205,8 +205,8 @@ def verdict_line(explanation: Explanation, label: str | None) -> str:
 
 def print_shaded(explanation: Explanation, heading: str, note: str, most: int | None) -> None:
     """Prints the verdict, the shaded text and what its shades mean."""
-    from pages import likeliest
-    from shading import printable, render, supports_colour
+    from explaining.pages import likeliest
+    from report.shading import printable, render, supports_colour
 
     colour = supports_colour(sys.stdout)
     print(printable(heading))
@@ -231,10 +231,10 @@ def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments
     """Examines every method on a sample, writes ``faithfulness.json`` and prints what it means."""
     import numpy as np
 
-    from explanations import FAITHFULNESS_FILE
-    from faithfulness import examine, format_findings, to_json
-    from input_pipeline import Split
-    from predictor import parted
+    from explaining.explanations import FAITHFULNESS_FILE
+    from explaining.faithfulness import examine, format_findings, to_json
+    from runtime.input_pipeline import Split
+    from runtime.predictor import parted
 
     if arguments.split == "unlabelled":
         raise UserError("--split unlabelled has no records; choose valid or test")
@@ -299,7 +299,7 @@ def evidence_found(
     """How often each method's top sentence is one that is known to decide; ``None`` where nothing is known."""
     import numpy as np
 
-    from attention_check import deciding_sentences, evidence_score
+    from report.attention_check import deciding_sentences, evidence_score
 
     if not data.evidence.exists() or not data.csv.exists():
         return None

@@ -10,49 +10,18 @@ C classes.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-import kernels
 from config import ModelSettings
-from recurrent import BidirectionalEncoder, compiled_operation, shaped
+from network import kernels
+from network.layers import Attended, Documents, Dropout, add_embeddings
+from network.recurrent import BidirectionalEncoder, compiled_operation, shaped
 
 Tensor: TypeAlias = Any
-UNKNOWN_ID = 1
-
-
-class Documents(NamedTuple):
-    """A batch: three flat vectors, nothing padded.
-
-    Attributes:
-        token_ids: int32 [N], every word of the batch, document by document.
-        words_per_sentence: int32 [S], each at least 1; sums to N.
-        sentences_per_document: int32 [B], each at least 1; sums to S.
-    """
-
-    token_ids: Tensor
-    words_per_sentence: Tensor
-    sentences_per_document: Tensor
-
-
-class Attended(NamedTuple):
-    """What the network says and what it looked at.
-
-    Attributes:
-        logits: float32 [B, C].
-        word_weights: float32 [N], adding up to 1 within each sentence. What a weight is depends on the pooling: see
-            :class:`AttentionPooling`, :class:`MeanPooling`, :class:`MaxPooling`.
-        sentence_weights: float32 [S], adding up to 1 within each document.
-        document_vectors: float32 [B, D], what the last layer classifies.
-    """
-
-    logits: Tensor
-    word_weights: Tensor
-    sentence_weights: Tensor
-    document_vectors: Tensor
 
 
 class AttentionPooling(keras.layers.Layer):
@@ -67,7 +36,7 @@ class AttentionPooling(keras.layers.Layer):
         inputs: D, size of an element.
         attention_dim: A.
         seed: Of the initial weights (Glorot uniform kernel, zero bias, context uniform in +-sqrt(3/A)).
-        compiled: Run through :mod:`kernels` (CPU) instead of TensorFlow's operations.
+        compiled: Run through :mod:`network.kernels` (CPU) instead of TensorFlow's operations.
     """
 
     def __init__(self, inputs: int, attention_dim: int, seed: int, compiled: bool = True, **arguments: Any) -> None:
@@ -107,7 +76,10 @@ class AttentionPooling(keras.layers.Layer):
 
 
 def compiled_attention(elements: Tensor, lengths: Tensor, own: list[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
-    """:func:`kernels.attention_forward` with its gradient; shapes as there. ``own``: kernel, bias and context."""
+    """:func:`network.kernels.attention_forward` with its gradient.
+
+    Shapes as there; ``own`` holds kernel, bias and context.
+    """
 
     @tf.custom_gradient
     def differentiable(elements: Tensor, kernel: Tensor, bias: Tensor, context: Tensor) -> Any:
@@ -164,25 +136,6 @@ def segment_softmax(scores: Tensor, segment: Tensor) -> Tensor:
     highest = tf.stop_gradient(tf.math.segment_max(scores, segment))
     exponentials = tf.exp(scores - tf.gather(highest, segment))
     return exponentials / tf.gather(tf.math.segment_sum(exponentials, segment), segment)
-
-
-def add_embeddings(
-    model: Any, size: int, dim: int, seed: int, start: np.ndarray | None = None, frozen: bool = False
-) -> Any:
-    """Gives a model its word vectors, a weight float32 [size, dim].
-
-    Args:
-        model: A Keras model.
-        size: V.
-        dim: E.
-        seed: Of the random values, uniform in +-0.05, where there is no ``start``.
-        start: float32 [size, dim].
-        frozen: Training leaves them alone: no gradient, no optimiser state.
-    """
-    initializer = (
-        keras.initializers.RandomUniform(-0.05, 0.05, seed) if start is None else keras.initializers.Constant(start)
-    )
-    return model.add_weight((size, dim), initializer, trainable=not frozen, name="embeddings", autocast=False)
 
 
 class HAN(keras.Model):
@@ -285,34 +238,3 @@ class HAN(keras.Model):
     def document_vectors(self, documents: Documents) -> Tensor:
         """float32 [B, D], what ``classifier`` turns into logits."""
         return self.attend(documents).document_vectors
-
-
-class Dropout:
-    """Inverted dropout whose masks are a pure function of a seed; without a seed it changes nothing.
-
-    Each use within a forward pass takes a stream of its own.
-    """
-
-    def __init__(self, seed: Tensor | None) -> None:
-        self.seed = seed
-        self.uses = 0
-
-    def uniform(self, shape: Tensor) -> Tensor:
-        """float32 in [0, 1), of the next stream."""
-        if self.seed is None:
-            raise ValueError("dropout needs a seed")
-        self.uses += 1
-        return tf.random.stateless_uniform(shape, tf.stack([self.seed[0] + self.uses * 1_000_003, self.seed[1]]))
-
-    def __call__(self, values: Tensor, rate: float) -> Tensor:
-        """Zeroes a share ``rate`` of ``values`` and scales up the rest."""
-        if self.seed is None or not rate:
-            return values
-        kept = tf.cast(self.uniform(tf.shape(values)) >= rate, values.dtype)
-        return values * kept / (1 - rate)
-
-    def words(self, token_ids: Tensor, rate: float) -> Tensor:
-        """Replaces a share ``rate`` of the words by ``<unk>``. ``token_ids``: int32 [N]."""
-        if self.seed is None or not rate:
-            return token_ids
-        return tf.where(self.uniform(tf.shape(token_ids)) >= rate, token_ids, UNKNOWN_ID)

@@ -23,9 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import check_range
-from corpora import CsvRow, create_csv_command, read_csv, require_csv
-from evaluation import Evaluation, evaluate, format_report, write_predictions
-from linear_models import SYSTEMS, Chosen, CountedDocuments, choose, described, gram_counter, gram_lengths, trained_anew
+from corpus.corpora import CsvRow, create_csv_command, read_csv, require_csv
+from report.evaluation import Evaluation, evaluate, format_report, write_predictions
+from report.linear_models import (
+    SYSTEMS,
+    Chosen,
+    CountedDocuments,
+    choose,
+    described,
+    gram_counter,
+    gram_lengths,
+    trained_anew,
+)
 from utils import (
     DataPaths,
     Parser,
@@ -135,7 +144,7 @@ def count_training(
     A feature that occurs in validation alone gets a column, but no model trained on ``train`` gives it a weight.
 
     Args:
-        counter: From :func:`linear_models.gram_counter`; it learns the features.
+        counter: From :func:`report.linear_models.gram_counter`; it learns the features.
         paths: Of the data set.
         names: [C] of the classes.
         limit: Number of training documents to draw; 0 for all.
@@ -216,7 +225,7 @@ def result_rows(
     facts: dict[str, Any],
 ) -> list[dict[str, Any]]:
     """Lines of ``results.jsonl`` in the tester's form; what only a network has is ``None``."""
-    from run_folder import origin
+    from runtime.run_folder import origin
 
     made, csv_sha256 = origin(), sha256_of_file(paths.csv)
     nothing = dict.fromkeys(("cell", "seed", "step", "weights_sha256", "evidence"))
@@ -250,7 +259,7 @@ def draw(
     probabilities: list[NDArray[np.float64]],
 ) -> None:
     """Draws what the tester draws, to ``plots/``."""
-    from plots import evaluation_pictures
+    from report.plots import evaluation_pictures
 
     for baseline, result, values in zip(baselines, results, probabilities, strict=True):
         for kind, picture in evaluation_pictures(result, labels, values, f"{baseline.system.name}, test").items():

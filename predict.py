@@ -23,11 +23,9 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from corpus_formats import MAX_TEXT_BYTES
-from devices import add_device_flag, explain_memory, start_tensorflow
-from own_data import guess_text, named_column, profile
-from run_folder import find_run
-from tables import (
+from corpus.corpus_formats import MAX_TEXT_BYTES
+from corpus.own_data import guess_text, named_column, profile
+from corpus.tables import (
     ID_NAMES,
     SAMPLE_RECORDS,
     TEXT_NAMES,
@@ -39,12 +37,14 @@ from tables import (
     records,
     usable,
 )
-from text_reader import Reading, read_texts, unpack
+from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.run_folder import find_run
+from text.text_reader import Reading, read_texts, unpack
+from text.workers import in_order, worker_pool
 from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
-from workers import in_order, worker_pool
 
 if TYPE_CHECKING:
-    from predictor import Predictor
+    from runtime.predictor import Predictor
 
 # Texts are sorted by length within windows. The first is small, so that the first answers come soon.
 FIRST_WINDOW, LARGEST_WINDOW = 64, 1024
@@ -104,7 +104,7 @@ def main(arguments: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         rows = open_rows(arguments, stack)
         device = start_tensorflow(arguments.device)
-        from predictor import Predictor, unfinished
+        from runtime.predictor import Predictor, unfinished
 
         predictor = Predictor.load(run, device)
         if remark := unfinished(run):
@@ -290,7 +290,7 @@ def table_rows(table: Table, text: int, named: int | None) -> Iterator[Row]:
     """The rows of a table; one that cannot be read is told and gets an empty text, so that none goes missing.
 
     Args:
-        table: What :func:`tables.open_table` found.
+        table: What :func:`corpus.tables.open_table` found.
         text: Place of the text.
         named: Place of its name; without it a row is ``row/17``, which is what ``create_csv.py`` calls it.
     """

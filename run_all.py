@@ -41,8 +41,8 @@ from config import (
     has_setting,
     model_settings_from_flags,
 )
-from corpora import FEW_TEST_DOCUMENTS, find_corpus, own_source, sha256_of_source
-from tracking import add_wandb_flags, check_installed, wandb_flags
+from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, own_source, sha256_of_source
+from training.tracking import add_wandb_flags, check_installed, wandb_flags
 from utils import (
     DataPaths,
     Parser,

@@ -40,13 +40,14 @@ def main(arguments: argparse.Namespace) -> None:
     import contextlib
     import io
 
-    from devices import start_tensorflow
+    from runtime.devices import start_tensorflow
 
     device = start_tensorflow("cpu")
-    import shading
-    from han_tester import Tester
     from han_tester import build_parser as tester_parser
-    from run_folder import RunFolder, read_checkpoint
+    from report import shading
+    from runtime.checkpoints import read_checkpoint
+    from runtime.run_folder import RunFolder
+    from training.tester import Tester
 
     run = RunFolder(arguments.runs_dir / arguments.run)
     flags = ["--data_dir", str(arguments.data_dir), "--show_documents", str(arguments.documents)]

@@ -56,7 +56,7 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
 
 def record(benchmark: str, measured: Mapping[str, Any]) -> None:
     """Appends a line with machine, versions and commit."""
-    from run_folder import origin
+    from runtime.run_folder import origin
     from utils import append_jsonl
 
     machine = {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()}

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from measuring import interleaved, print_table, record
 
-from corpora import read_csv
-from devices import start_tensorflow
+from corpus.corpora import read_csv
+from corpus.tables import open_table
 from predict import csv_writer, find_columns, score_rows, table_rows
-from run_folder import find_run
-from tables import open_table
+from runtime.devices import start_tensorflow
+from runtime.run_folder import find_run
 from utils import DataPaths, Parser, run_script
 
 
@@ -40,9 +40,9 @@ def main(arguments: argparse.Namespace) -> None:
     run = find_run(arguments.run, arguments.runs_dir)
     data = DataPaths(run.config().dataset, arguments.data_dir)
     start_tensorflow("cpu")
-    from input_pipeline import Split
-    from predictor import BATCH_WORDS, Predictor
-    from scoring import score_split
+    from runtime.input_pipeline import Split
+    from runtime.predictor import BATCH_WORDS, Predictor
+    from runtime.scoring import score_split
 
     predictor, split = Predictor.load(run), Split(data.records, "test")
     with tempfile.TemporaryDirectory() as folder:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from measuring import find_records, interleaved, print_table, record
-from network import own_contenders
+from training_speed import own_contenders
 
 from config import ModelSettings
-from devices import start_tensorflow
+from runtime.devices import start_tensorflow
 from utils import Parser, run_script
 
 
@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Reads an epoch's first batches with and without training on them."""
     records = arguments.records or find_records()
     start_tensorflow("cpu")
-    from input_pipeline import Split, read_ahead, training_batches
+    from runtime.input_pipeline import Split, read_ahead, training_batches
 
     vocabulary = len((records / "vocab.txt").read_text(encoding="utf-8").splitlines())
     split, settings, rows = Split(records, "train"), ModelSettings(word_units=50, sentence_units=50), []

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from devices import quiet_standard_error  # noqa: E402
+from runtime.devices import quiet_standard_error  # noqa: E402
 from utils import Parser, UserError, atomic_write, read_json, read_jsonl, run_script, write_jsonl  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results.jsonl"
@@ -252,7 +252,7 @@ def examination(row: dict[str, Any]) -> Iterator[str]:
 def deletions(row: dict[str, Any], level: str) -> str:
     """What deleting words, or sentences, does, a line per method."""
     with quiet_standard_error():
-        from faithfulness import NAMES  # with TensorFlow
+        from explaining.faithfulness import NAMES
 
     evidence, agreement = row["evidence"] or {}, row["agreement_with_leave_one_out"]
     header = [f"{level} chosen by", "changed", "comprehensiveness", "sufficiency"]
@@ -280,7 +280,7 @@ def with_interval(value: dict[str, float]) -> str:
 def verdict(kept: Kept, task: str) -> str:
     """The same in words, as ``explain.py --faithfulness`` says them."""
     with quiet_standard_error():
-        from faithfulness import verdict_in_words  # with TensorFlow
+        from explaining.faithfulness import verdict_in_words
 
     said = (" ".join(verdict_in_words(row)) for row in kept.faithfulness if row["task"] == task)
     return "".join(f"{textwrap.fill(sentence, WIDTH, break_on_hyphens=False)}\n" for sentence in said)

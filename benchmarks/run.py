@@ -40,9 +40,9 @@ def main(arguments: argparse.Namespace) -> int:
     sizes = ["2000"] if arguments.quick else ["25000", "100000", *(["1000000"] if arguments.full else [])]
     commands = {
         "startup": ["startup.py"],
-        "network": ["network.py", "--records", str(records), *network],
+        "network": ["training_speed.py", "--records", str(records), *network],
         "reading": ["reading.py", "--records", str(records)],
-        "text": ["text.py", "--records", str(records)],
+        "text": ["text_speed.py", "--records", str(records)],
         "memory": ["memory.py", "--records", str(records), "--documents", *sizes],
         "predicting": ["predicting.py", *finished_runs()[:1]],
         "accuracy": ["accuracy.py", "--source", arguments.source or ""],

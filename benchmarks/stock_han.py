@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import ModelSettings
-from han import Documents
+from network.layers import Documents
 
 
 class MaskedAttention(keras.layers.Layer):

@@ -11,8 +11,10 @@ import numpy as np
 
 from config import ModelSettings, TrainingSettings
 from data_processing import TextProcessor
-from records import DocumentBatch, RecordWriter, describe_files, write_index
-from run_folder import Progress, RunConfig, RunFolder, build_model, save_weights
+from runtime.checkpoints import save_weights
+from runtime.networks import build_model
+from runtime.run_folder import Progress, RunConfig, RunFolder
+from text.records import RecordBatch, RecordWriter, describe_files, write_index
 from utils import FORMAT_VERSION, write_json
 
 VOCABULARY = ["<pad>", "<unk>", "bad", "good", *(f"word{n:02d}" for n in range(40))]
@@ -52,7 +54,7 @@ def write_tiny_records(folder: Path, documents: int = 90) -> dict[str, list[Tiny
         sentences = [sentence for text in texts for sentence in text.sentences]
         with RecordWriter(folder, name, 0, 1) as writer:
             writer.write(
-                DocumentBatch(
+                RecordBatch(
                     [text.id.encode() for text in texts],
                     np.array([text.label for text in texts]),
                     np.array([word for sentence in sentences for word in sentence]),

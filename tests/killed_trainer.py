@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import han_trainer
 import utils
-from run_folder import hash_of_weights, weights_of
+from runtime.checkpoints import hash_of_weights, weights_of
+from training import trainer
 
 
 def die() -> None:
@@ -27,7 +28,7 @@ def die() -> None:
 def main() -> None:
     point, left = sys.argv[1], int(sys.argv[2])
     sys.argv = ["han_trainer.py", *sys.argv[3:]]
-    take_step, replace = han_trainer.Trainer.take_step, os.replace
+    take_step, replace = trainer.Trainer.take_step, os.replace
 
     def counted_step(self: Any, batch: Any) -> None:
         nonlocal left
@@ -45,14 +46,14 @@ def main() -> None:
                 die()
         replace(source, target)
 
-    finish = han_trainer.Trainer.finish
+    finish = trainer.Trainer.finish
 
     def told_finish(self: Any, reason: str) -> None:
         finish(self, reason)
         print(hash_of_weights(weights_of(self.model)))
 
-    han_trainer.Trainer.finish = told_finish  # type: ignore[method-assign]
-    han_trainer.Trainer.take_step = counted_step  # type: ignore[method-assign]
+    trainer.Trainer.finish = told_finish  # type: ignore[method-assign]
+    trainer.Trainer.take_step = counted_step  # type: ignore[method-assign]
     os.replace = counted_replace
     utils.run_script(han_trainer.main, han_trainer.build_parser())
 

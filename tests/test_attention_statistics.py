@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
-from attention_statistics import MeanEntropy, TopWord, entropies, evenness, top_words
+from runtime.attention_statistics import MeanEntropy, TopWord, entropies, evenness, top_words
 
 GENERATOR = np.random.default_rng(5)
 LENGTHS = [3, 1, 7, 2]
@@ -37,7 +37,7 @@ def test_mean_entropy_is_that_of_all_segments_however_they_were_batched() -> Non
 
 
 def test_mean_entropy_is_named_and_computed_as_in_training() -> None:
-    from training import entropy as entropy_in_training
+    from training.step import entropy as entropy_in_training
 
     total = MeanEntropy()
     total.add(np.concatenate(SEGMENTS), LENGTHS, [1.0], [1])

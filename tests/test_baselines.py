@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from baselines import CNN, BiLSTM, with_borders, words_per_document
 from config import ModelSettings
-from han import HAN, Documents
-from optimizers import RowwiseAdam
+from han import HAN
+from network.bilstm import BiLSTM
+from network.cnn import CNN, with_borders
+from network.layers import Documents, words_per_document
+from training.optimizers import RowwiseAdam
 
 VOCABULARY, EMBEDDING, CLASSES, UNITS, FILTERS, WIDTHS = 31, 7, 3, 5, 6, (2, 3, 5)
 SETTINGS = ModelSettings(word_units=UNITS, filter_widths="2,3,5", filters=FILTERS)
@@ -230,7 +232,7 @@ def test_a_planted_phrase_is_learnt(network: Any) -> None:
 
 
 def layers(network: Any, vocabulary: int, settings: ModelSettings) -> dict[str, int]:
-    from run_folder import weights_by_layer
+    from runtime.networks import weights_by_layer
 
     return weights_by_layer(network(vocabulary, 100, 2, settings))
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batcher import Batcher, Busy
+from page.batcher import Batcher, Busy
 
 
 class Text:

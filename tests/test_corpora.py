@@ -12,12 +12,11 @@ from types import ModuleType
 
 import pytest
 
-import corpora
-import corpus_formats
 import linear_baselines
 import serialize_data
-from corpora import CORPORA, CSV_COLUMNS, CsvRow, find_corpus, read_csv
-from corpus_formats import DamagedArchive, Row, read_imdb
+from corpus import corpora, corpus_formats
+from corpus.corpora import CORPORA, CSV_COLUMNS, CsvRow, find_corpus, read_csv
+from corpus.corpus_formats import DamagedArchive, Row, read_imdb
 from utils import DataPaths, UserError
 
 Member = tuple[tarfile.TarInfo, bytes]

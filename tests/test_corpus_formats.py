@@ -13,8 +13,8 @@ import pytest
 
 import create_csv
 import download
-from corpora import CORPORA, CsvRow, find_corpus, read_csv
-from corpus_formats import DamagedArchive, Row, read_food, read_zhang
+from corpus.corpora import CORPORA, CsvRow, find_corpus, read_csv
+from corpus.corpus_formats import DamagedArchive, Row, read_food, read_zhang
 from utils import DataPaths, UserError, read_json
 
 ZHANG_NAMES = ["amazon_full", "amazon_polarity", "yelp_full", "yelp_polarity", "yahoo_answers", "ag_news", "dbpedia"]

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import corpora
 import create_csv
-from corpora import CsvRow, read_csv
+from corpus import corpora
+from corpus.corpora import CsvRow, read_csv
 from create_csv import choose_share, fill
 from utils import DataPaths, UserError, read_json, read_jsonl, sha256_of_file
 

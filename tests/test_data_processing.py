@@ -12,20 +12,18 @@ from typing import Any
 import pytest
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer, PunktTrainer
 
+from corpus.sample_corpus import generate
 from data_processing import (
-    COMMON_ABBREVIATIONS,
     SPLITTER_FILE,
     VOCABULARY_FILE,
-    SentenceSplitter,
     TextProcessor,
     Vocabulary,
     blank_markup,
     load_text_processing,
     segments,
-    train_splitter,
     word_pattern,
 )
-from sample_corpus import generate
+from text.punkt import COMMON_ABBREVIATIONS, SentenceSplitter, train_splitter
 from utils import UserError
 
 # What random texts are made of: whatever Punkt, the markup and the words look at, and several scripts.
@@ -74,7 +72,7 @@ def reviews() -> list[str]:
 
 @pytest.fixture(scope="module")
 def splitter(reviews: list[str]) -> SentenceSplitter:
-    return train_splitter(reviews)
+    return train_splitter(map(blank_markup, reviews))
 
 
 def nltk_splitter(splitter: SentenceSplitter) -> PunktSentenceTokenizer:

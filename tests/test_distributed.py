@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import distributed
 from config import ModelSettings, TrainingSettings
-from distributed import ALONE, Alone, Cluster, Line, Workers, cluster_of, meet_workers
-from han import HAN, Documents
-from training import train_step
+from han import HAN
+from network.layers import Documents
+from runtime import control_channel
+from runtime.cluster import Cluster, cluster_of
+from runtime.control_channel import ControlChannel
+from runtime.workers import ALONE, Alone, Workers, meet_workers
+from training.step import train_step
 from utils import UserError
 
 
@@ -212,14 +215,14 @@ class Meeting:
 
     def __init__(self, count: int, settings: list[dict[str, Any]] | None = None, patience: float = 10) -> None:
         addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(count))
-        self.lines = [Line(Cluster(addresses, index)) for index in range(count)]
+        self.lines = [ControlChannel(Cluster(addresses, index)) for index in range(count)]
         self.errors: dict[int, str] = {}
         self.threads = [
             threading.Thread(target=self.meet, args=(line, (settings or [{}] * count)[index], patience))
             for index, line in enumerate(self.lines)
         ]
 
-    def meet(self, line: Line, settings: dict[str, Any], patience: float) -> None:
+    def meet(self, line: ControlChannel, settings: dict[str, Any], patience: float) -> None:
         try:
             if line.cluster.index == 0:
                 line.gather_workers(settings, patience)
@@ -243,9 +246,9 @@ class Meeting:
 
 @pytest.fixture
 def meeting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Meeting]:
-    monkeypatch.setattr(distributed, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(distributed, "SILENCE_SECONDS", 0.6)
-    monkeypatch.setattr(Line, "end_if_lost", lambda self: None)  # it ends the process
+    monkeypatch.setattr(control_channel, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(control_channel, "SILENCE_SECONDS", 0.6)
+    monkeypatch.setattr(ControlChannel, "end_if_lost", lambda self: None)  # it ends the process
     made = Meeting(**getattr(request, "param", {"count": 3}))
     yield made
     made.close()

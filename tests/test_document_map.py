@@ -14,7 +14,7 @@ import pytest
 
 import document_map
 from document_map import drawn, neighbour_agreement, principal_components, tsne
-from projector import write_projector
+from report.projector import write_projector
 from utils import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -89,12 +89,11 @@ def test_projector_refuses_what_it_would_misread(tmp_path: Path, columns: tuple[
 
 
 def test_vectors_are_what_the_last_layer_classifies(tmp_path: Path) -> None:
-    from helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
-
     from config import ModelSettings
     from han import HAN
-    from input_pipeline import Split
-    from scoring import document_vectors, score_split
+    from runtime.input_pipeline import Split
+    from runtime.scoring import document_vectors, score_split
+    from tests.helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
 
     write_tiny_records(tmp_path)
     split = Split(tmp_path, "test")
@@ -115,7 +114,7 @@ def test_vectors_are_what_the_last_layer_classifies(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a small network was trained on documents with a planted cause."""
-    from helpers import write_tiny_records
+    from tests.helpers import write_tiny_records
 
     folder = tmp_path_factory.mktemp("map")
     write_tiny_records(folder / "data" / "tiny" / "records", documents=240)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import download
-from corpora import Corpus, find_corpus
+from corpus.corpora import Corpus, find_corpus
 from utils import UserError, exclusive_lock, human_size, read_json, sha256_of_file, write_json
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,8 +12,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics
 
-import evaluation
-from evaluation import evaluate, expected_calibration_error, format_report, wilson_interval
+from report import evaluation
+from report.evaluation import evaluate, expected_calibration_error, format_report, wilson_interval
 
 STARS = ["1", "2", "3", "4", "7", "8", "9", "10"]
 

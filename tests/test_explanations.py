@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import explanations
 from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
-from explanations import (
+from explaining import explanations
+from explaining.explanations import (
     explain,
     explain_text,
     gradient_products,
@@ -24,9 +24,10 @@ from explanations import (
     log_odds,
     logits_from_vectors,
 )
-from han import HAN, Documents
-from predictor import Predictor, join
-from text_reader import EMPTY, Document, TextReader
+from han import HAN
+from network.layers import Documents
+from runtime.predictor import Predictor, join
+from text.text_reader import EMPTY, EncodedDocument, TextReader
 
 WORDS = [f"word{n}" for n in range(29)]
 NAMES = ("one", "two", "three")
@@ -65,8 +66,8 @@ def predictor(request: pytest.FixtureRequest) -> Predictor:
     return Predictor(model, TextReader(TextProcessor(), Vocabulary(["<pad>", "<unk>", *WORDS])), NAMES)
 
 
-def document(*sentences: list[int]) -> Document:
-    return Document(
+def document(*sentences: list[int]) -> EncodedDocument:
+    return EncodedDocument(
         np.array([word for sentence in sentences for word in sentence], np.int32),
         np.array([len(sentence) for sentence in sentences], np.int32),
     )
@@ -80,7 +81,7 @@ DOCUMENTS = [
 TARGETS = [2, 0, 1]
 
 
-def scored_alone(predictor: Predictor, one: Document, target: int) -> float:
+def scored_alone(predictor: Predictor, one: EncodedDocument, target: int) -> float:
     """Log-odds in NumPy from the network called directly, on this document alone."""
     logits = predictor.model(join([one])).numpy()[0].astype(np.float64)
     probability = np.exp(logits[target]) / np.exp(logits).sum()

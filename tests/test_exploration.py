@@ -11,10 +11,9 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from helpers import VOCABULARY, tiny_documents, write_tiny_records, write_tiny_run
 
-from explanations import explain_text
-from exploration import (
+from explaining.explanations import explain_text
+from explaining.exploration import (
     OpenRun,
     Picture,
     document_vectors,
@@ -29,9 +28,10 @@ from exploration import (
     show_top_words,
     verdicts,
 )
-from plots import evenness_figure, faithfulness_figure, top_words_figure
-from predictor import join
-from shading import LeftOut
+from report.plots import evenness_figure, faithfulness_figure, top_words_figure
+from report.shading import LeftOut
+from runtime.predictor import join
+from tests.helpers import VOCABULARY, tiny_documents, write_tiny_records, write_tiny_run
 from utils import DataPaths, UserError, write_json
 
 NOTEBOOK = Path(__file__).parent.parent / "explore.ipynb"

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-import faithfulness
 from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
-from explanations import Scores, keep_words
-from faithfulness import (
+from explaining import faithfulness
+from explaining.explanations import Scores, keep_words
+from explaining.faithfulness import (
     RANDOM,
     Deletions,
     Findings,
@@ -24,8 +24,8 @@ from faithfulness import (
     top_counts,
 )
 from han import HAN
-from predictor import Predictor
-from text_reader import Document, TextReader
+from runtime.predictor import Predictor
+from text.text_reader import EncodedDocument, TextReader
 
 WORTH = {2: 0.3, 3: 0.1, 4: -0.15}
 
@@ -33,13 +33,13 @@ WORTH = {2: 0.3, 3: 0.1, 4: -0.15}
 class SumOfWords:
     """p(first class) = 0.45 + what its words are worth."""
 
-    def probabilities(self, documents: Iterable[Document]) -> np.ndarray:
+    def probabilities(self, documents: Iterable[EncodedDocument]) -> np.ndarray:
         first = [0.45 + sum(WORTH.get(word, 0.0) for word in document.token_ids.tolist()) for document in documents]
         return np.array([[p, 1 - p] for p in first], np.float32)
 
 
 # Two sentences, "2 3" and "4 5"; p = 0.45 + 0.3 + 0.1 - 0.15 = 0.7.
-DOCUMENT = Document(np.array([2, 3, 4, 5], np.int32), np.array([2, 2], np.int32))
+DOCUMENT = EncodedDocument(np.array([2, 3, 4, 5], np.int32), np.array([2, 2], np.int32))
 
 
 def test_shares_are_rounded_up_and_never_empty() -> None:
@@ -72,7 +72,7 @@ def test_deleting_sentences_by_hand() -> None:
 
 def test_several_rankings_of_a_document_are_averaged_and_documents_kept_apart() -> None:
     forward, backward = np.array([4.0, 3.0, 2.0, 1.0]), np.array([1.0, 2.0, 3.0, 4.0])
-    other = Document(np.array([2, 2, 5], np.int32), np.array([3], np.int32))
+    other = EncodedDocument(np.array([2, 2, 5], np.int32), np.array([3], np.int32))
     found = delete(SumOfWords(), [DOCUMENT, other], [[forward, backward], [np.array([3.0, 2.0, 1.0])] * 2], "words")
     one, two = (delete(SumOfWords(), [DOCUMENT], [[scores]], "words") for scores in (forward, backward))
     np.testing.assert_allclose(
@@ -83,7 +83,7 @@ def test_several_rankings_of_a_document_are_averaged_and_documents_kept_apart() 
 
 
 def test_a_document_that_loses_every_word_is_an_empty_text() -> None:
-    lone = Document(np.array([2], np.int32), np.array([1], np.int32))
+    lone = EncodedDocument(np.array([2], np.int32), np.array([1], np.int32))
     found = delete(SumOfWords(), [lone], [[np.array([1.0])]], "words")
     np.testing.assert_allclose(found.comprehensiveness, [[0.3] * 5], atol=1e-6)  # one <unk>: 0.45
     np.testing.assert_allclose(found.sufficiency, [[0.0] * 5], atol=1e-6)
@@ -124,7 +124,7 @@ def test_the_whole_examination_repeats_and_speaks_in_plain_words(monkeypatch: py
     reader = TextReader(TextProcessor(), Vocabulary(["<pad>", "<unk>", *"abcdefghij"]))
     predictor = Predictor(model, reader, ("no", "yes"))
     documents = [
-        keep_words(Document(generator.integers(2, 12, 9).astype(np.int32), np.array([4, 3, 2], np.int32)), kept)
+        keep_words(EncodedDocument(generator.integers(2, 12, 9).astype(np.int32), np.array([4, 3, 2], np.int32)), kept)
         for kept in generator.random((5, 9)) < 0.8
     ]
     monkeypatch.setattr(faithfulness, "CHUNK", 2)

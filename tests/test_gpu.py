@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from config import ModelSettings
-from han import HAN, Documents
+from han import HAN
+from network.layers import Documents
 
 pytestmark = pytest.mark.gpu
 

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from config import ModelSettings
-from han import HAN, Documents, Dropout, MaxPooling, segment_softmax
+from han import HAN, MaxPooling, segment_softmax
+from network.layers import Documents, Dropout
 
 VOCABULARY, EMBEDDING, CLASSES = 31, 7, 3
 SETTINGS = {cell: ModelSettings(cell=cell, word_units=4, sentence_units=5, attention_dim=6) for cell in ("gru", "lstm")}
@@ -274,7 +275,7 @@ def test_weights_have_distinct_stable_names() -> None:
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
 def test_attention_finds_a_planted_cause(cell: str) -> None:
     """One word in one sentence decides the class; after training its sentence gets the most attention."""
-    from optimizers import RowwiseAdam
+    from training.optimizers import RowwiseAdam
 
     generator = np.random.default_rng(0)
 

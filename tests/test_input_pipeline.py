@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import write_tiny_records
 
 from config import TrainingSettings
-from input_pipeline import Epochs, Split, evaluation_batches, first_of, read_ahead, training_batches
+from runtime.input_pipeline import Epochs, Split, evaluation_batches, first_of, read_ahead, training_batches
+from tests.helpers import write_tiny_records
 
 DOCUMENTS = 1237
 

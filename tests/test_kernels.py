@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-import kernels
+from network import kernels
 
 # Every size differs from every other, so a swapped axis cannot pass. More sequences than a block has rows, a segment
 # longer than a chunk, and rows of the table that nothing uses.

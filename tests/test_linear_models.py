@@ -12,7 +12,7 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from linear_baselines import comparison
-from linear_models import (
+from report.linear_models import (
     SYSTEMS,
     CountedDocuments,
     best_scale,

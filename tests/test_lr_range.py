@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import write_tiny_records
 
 import han_trainer
 from config import RangeTestSettings
-from lr_range import smooth, suggest, summary, watch
-from schedules import Rise
-from summaries import png_size
+from report.summaries import png_size
+from tests.helpers import write_tiny_records
+from training import trainer
+from training.lr_range import smooth, suggest, summary, watch
+from training.schedules import Rise
 from utils import UserError, read_json
 
 RATES = np.geomspace(1e-5, 1, 201)  # 40 steps to a factor of ten
@@ -60,7 +61,7 @@ def test_it_stops_when_the_loss_breaks_out_or_is_no_number() -> None:
 def test_as_its_users_run_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scale: str
 ) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(trainer, "start_tensorflow", lambda *_: "cpu")
     write_tiny_records(tmp_path / "data" / "tiny" / "records")
     network = ["--word_units", "4", "--sentence_units", "3", "--attention_dim", "5", "--batch_size", "8"]
     highest = {"exponential": 5.0, "linear": 0.3}[scale]
@@ -94,7 +95,7 @@ def test_rates_that_do_not_rise_are_refused() -> None:
 
 
 def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr(trainer, "start_tensorflow", lambda *_: pytest.fail("the work has begun"))
     write_tiny_records(tmp_path / "data" / "tiny" / "records")
     (tmp_path / "runs").touch()
     where = ["--dataset", "tiny", "--data_dir", str(tmp_path / "data"), "--runs_dir", str(tmp_path / "runs")]

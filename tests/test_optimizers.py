@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from config import TrainingSettings
-from optimizers import RowwiseAdam, RowwiseAdamW, RowwiseSGD, build_optimizer
-from schedules import Cyclical
+from training.optimizers import RowwiseAdam, RowwiseAdamW, RowwiseSGD, build_optimizer
+from training.schedules import Cyclical
 
 ROWS, COLUMNS, RATE, DECAY = 6, 3, 0.05, 0.1
 START = np.arange(ROWS * COLUMNS, dtype=np.float32).reshape(ROWS, COLUMNS)

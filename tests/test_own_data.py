@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import create_csv
-import tables
 from config import CsvSettings
-from corpora import CsvRow, read_csv
-from own_data import understand
+from corpus import tables
+from corpus.corpora import CsvRow, read_csv
+from corpus.own_data import understand
 from utils import DataPaths, UserError, dataset_name, read_json
 
 GOOD = [f"A fine film, number {n}; I liked it." for n in range(10)]

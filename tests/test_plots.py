@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation import evaluate
-from plots import (
+from report.evaluation import evaluate
+from report.plots import (
     COLOURS,
     GREY,
     class_accuracy_figure,
@@ -26,7 +26,7 @@ from plots import (
     training_pictures,
 )
 
-SOURCE = (Path(__file__).parent.parent / "plots.py").read_text()
+SOURCE = (Path(__file__).parent.parent / "report" / "plots.py").read_text()
 STEPS = [{"step": s, "loss": 1 / s, "accuracy": 1 - 1 / s, "learning_rate": 0.002 / s} for s in range(50, 301, 50)]
 HISTORY = [
     {

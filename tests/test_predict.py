@@ -23,13 +23,15 @@ import pytest
 import explain
 import predict
 from config import ModelSettings, TrainingSettings
+from corpus.tables import Table, open_table
 from data_processing import load_text_processing
-from predictor import Predictor, join, unfinished
-from run_folder import Progress, RunConfig, RunFolder, build_model, find_run, save_weights
-from tables import Table, open_table
+from runtime.checkpoints import save_weights
+from runtime.networks import build_model
+from runtime.predictor import Predictor, join, unfinished
+from runtime.run_folder import Progress, RunConfig, RunFolder, find_run
 from tests.helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
+from text.workers import worker_pool
 from utils import UserError, exclusive_lock, write_json
-from workers import worker_pool
 
 ROOT = Path(__file__).parent.parent
 BINARY = np.random.default_rng(1).bytes(4096)

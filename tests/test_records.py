@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from records import (
+from text.records import (
     FRAME_FOOTER,
     FRAME_HEADER,
     INDEX_TYPE,
     Document,
-    DocumentBatch,
+    RecordBatch,
     RecordReader,
     RecordWriter,
     decode_example,
@@ -46,8 +46,8 @@ def make_documents(count: int, seed: int = 0) -> list[Document]:
     return documents
 
 
-def batch_of(documents: list[Document]) -> DocumentBatch:
-    return DocumentBatch(
+def batch_of(documents: list[Document]) -> RecordBatch:
+    return RecordBatch(
         [document.id.encode() for document in documents],
         np.array([document.label for document in documents]),
         np.array([word for document in documents for word in document.token_ids], np.int32),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recurrent import BidirectionalEncoder
+from network.recurrent import BidirectionalEncoder
 
 LENGTHS = [3, 5, 1, 7, 2, 7]  # every size in this file differs from every other, so a swapped axis cannot pass
 INPUTS, UNITS = 9, 4

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from cnn_regions import table
-from regions import BORDER, Region, Width, in_words, shares_of_windows, strongest_regions, widths_of, words_of_window
+from report.regions import (
+    BORDER,
+    Region,
+    Width,
+    in_words,
+    shares_of_windows,
+    strongest_regions,
+    widths_of,
+    words_of_window,
+)
 
 VOCABULARY = ["<pad>", "<unk>", "not", "good", "film", "the"]
 
@@ -61,10 +70,10 @@ def test_table_lists_the_strongest_first() -> None:
 def test_shares_add_up_to_the_networks_logits(classes: int) -> None:
     import tensorflow as tf
 
-    from baselines import CNN
     from config import ModelSettings
-    from han import Documents
-    from run_folder import weights_of
+    from network.cnn import CNN
+    from network.layers import Documents
+    from runtime.checkpoints import weights_of
 
     model = CNN(30, 4, classes, ModelSettings(filter_widths="3,2", filters=6), seed=2)
     generator = np.random.default_rng(classes)

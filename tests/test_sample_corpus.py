@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-import sample_corpus
-from sample_corpus import (
+from corpus import sample_corpus
+from corpus.sample_corpus import (
     ADJECTIVES,
     BLAME,
     MILD,
@@ -119,11 +119,11 @@ def test_the_reader_of_these_tests_can_read(sentence: str, opinion: Opinion | No
 
 def test_same_seed_same_reviews_in_a_process_with_another_hash_seed() -> None:
     program = (
-        "import hashlib, sample_corpus as s;"
+        "import hashlib; from corpus import sample_corpus as s;"
         "print(hashlib.sha256('\\n'.join(map(repr, s.generate(5, 30, 20, 10))).encode()).hexdigest())"
     )
     environment = os.environ | {"PYTHONHASHSEED": "4321"}
-    folder = Path(sample_corpus.__file__).parent
+    folder = Path(sample_corpus.__file__).parent.parent
     told = subprocess.run(
         [sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, check=True
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from config import TrainingSettings
-from schedules import Cyclical, Rise, WarmupDecay, momentum_schedule, rate_schedule
+from training.schedules import Cyclical, Rise, WarmupDecay, momentum_schedule, rate_schedule
 
 PEAK, WARMUP, TOTAL = 0.3, 7, 40
 

@@ -19,20 +19,14 @@ import pytest
 
 import serialize_data
 from config import TextSettings
-from corpora import CSV_COLUMNS, CsvRow, read_csv
+from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
+from corpus.sample_corpus import generate
 from data_processing import Vocabulary, load_text_processing
-from records import RecordReader, decode_example, read_index, verify_records
-from sample_corpus import generate
-from serialize_data import (
-    Chunk,
-    SpooledChunk,
-    chunks_of,
-    new_folder,
-    serialize,
-    shards_of,
-    survey,
-)
+from serialize_data import new_folder, serialize, survey
 from tests.helpers import InThisProcess
+from text import spool
+from text.records import RecordReader, decode_example, read_index, verify_records
+from text.spool import Chunk, SpooledChunk, chunks_of, shards_of
 from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file
 
 ROOT = Path(__file__).parent.parent
@@ -69,18 +63,18 @@ def no_worker_pool(workers: int, get_ready: object, way_out: str) -> Iterator[Ex
     try:
         yield InThisProcess()
     finally:
-        if serialize_data._spool is not None:
-            serialize_data._spool.close()
-        serialize_data._spool = None
-        serialize_data.load_processor.cache_clear()
+        if spool._spool is not None:
+            spool._spool.close()
+        spool._spool = None
+        spool.load_processor.cache_clear()
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Serialises in this process, in small chunks and shards."""
     monkeypatch.setattr(serialize_data, "worker_pool", no_worker_pool)
-    monkeypatch.setattr(serialize_data, "CHUNK_DOCUMENTS", 7)
-    monkeypatch.setattr(serialize_data, "DOCUMENTS_PER_SHARD", 20)
+    monkeypatch.setattr(spool, "CHUNK_DOCUMENTS", 7)
+    monkeypatch.setattr(spool, "DOCUMENTS_PER_SHARD", 20)
     monkeypatch.setattr(serialize_data, "WORDS_PER_PART", 2000)
 
 
@@ -210,7 +204,7 @@ def test_vectors_of_a_published_file_bring_their_size_and_their_hits(
 def test_a_worker_that_forgets_its_words_writes_the_same(paths: DataPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     serialize(paths, SETTINGS, 1)
     before = contents(paths.records)
-    monkeypatch.setattr(serialize_data, "MOST_REMEMBERED_WORDS", 150)
+    monkeypatch.setattr(spool, "MOST_REMEMBERED_WORDS", 150)
     serialize(paths, SETTINGS, 1)
     assert contents(paths.records) == before
 
@@ -234,8 +228,8 @@ def test_first_documents_are_shown(paths: DataPaths, caplog: pytest.LogCaptureFi
 
 
 def test_one_worker_and_two_write_the_same_bytes(paths: DataPaths, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serialize_data, "CHUNK_DOCUMENTS", 5)
-    monkeypatch.setattr(serialize_data, "DOCUMENTS_PER_SHARD", 16)
+    monkeypatch.setattr(spool, "CHUNK_DOCUMENTS", 5)
+    monkeypatch.setattr(spool, "DOCUMENTS_PER_SHARD", 16)
     serialize(paths, SETTINGS, 1)
     one = contents(paths.records)
     serialize(paths, SETTINGS, 2)
@@ -246,8 +240,8 @@ def test_one_worker_and_two_write_the_same_bytes(paths: DataPaths, monkeypatch: 
 
 
 def test_chunks_end_by_documents_or_by_characters(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serialize_data, "CHUNK_DOCUMENTS", 3)
-    monkeypatch.setattr(serialize_data, "CHUNK_CHARACTERS", 100)
+    monkeypatch.setattr(spool, "CHUNK_DOCUMENTS", 3)
+    monkeypatch.setattr(spool, "CHUNK_CHARACTERS", 100)
     texts = ["x" * 10] * 4 + ["x" * 99] * 2 + ["x" * 500]
     rows = [CsvRow(str(n), "train" if n != 1 else "test", "b", 0, text) for n, text in enumerate(texts)]
     chunks = list(chunks_of(rows, {"a": 0, "b": 1}, ["train", "test"]))

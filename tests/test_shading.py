@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import shading
-from shading import LeftOut, Piece, ShadedSentence, cells, importance, printable, render, shade, supports_colour
+from report import shading
+from report.shading import LeftOut, Piece, ShadedSentence, cells, importance, printable, render, shade, supports_colour
 
 WORD = re.compile(r"[^\W_]+|[.,!?]")
 ESCAPE = re.compile(r"\x1b\[([\d;]*)m")

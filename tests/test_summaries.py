@@ -15,10 +15,10 @@ from tensorboard.plugins.histogram.summary import histogram_pb
 from tensorboard.plugins.pr_curve import metadata as pr_curve_metadata
 from tensorboard.util import tensor_util
 
-import summaries
-from summaries import SummaryWriter
+from report import summaries
+from report.summaries import SummaryWriter
 
-ROOT = Path(summaries.__file__).parent
+ROOT = Path(summaries.__file__).parent.parent
 PNG_3X2 = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000030000000208020000001216f14d0000001549444154789c63e4"
     "e460676060606060606280010001ee001c1983b5810000000049454e44ae426082"
@@ -44,7 +44,8 @@ def plugin(reader: Any, tag: str) -> str:
 
 def test_importing_it_does_not_import_tensorflow() -> None:
     code = (
-        "import sys, pathlib, tempfile, summaries; w = summaries.SummaryWriter(pathlib.Path(tempfile.mkdtemp()));"
+        "import sys, pathlib, tempfile; from report import summaries;"
+        "w = summaries.SummaryWriter(pathlib.Path(tempfile.mkdtemp()));"
         "w.scalars(1, {'a': 1.0}); w.histogram(1, 'h', [1.0, 2.0]); w.pr_curve(1, 'p', [0, 1], [0.5, 0.5]);"
         "w.text(1, 't', 'x'); w.close(); sys.exit('tensorflow' in sys.modules)"
     )

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import han_tester
-from attention_check import evidence_score, overlaps
-from han_tester import most_telling, strongest_sentence
+from report.attention_check import evidence_score, overlaps
+from training import tester as tester_module
+from training.tester import Tester, most_telling, strongest_sentence
 from utils import UserError, write_jsonl
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +55,7 @@ def test_nothing_telling_is_said(caplog: pytest.LogCaptureFixture) -> None:
         config=SimpleNamespace(class_names=("a", "b")), split=split, arguments=SimpleNamespace(show_documents=3)
     )
     with caplog.at_level("INFO", logger="han"):
-        han_tester.Tester.show(tester, result)  # type: ignore[arg-type]
+        Tester.show(tester, result)  # type: ignore[arg-type]
     assert "no document to show" in caplog.text
 
 
@@ -68,17 +69,17 @@ def test_linear_classifiers_stand_beside_the_network_if_they_saw_the_same_docume
         split=SimpleNamespace(name="test"),
         manifest={"csv": {"sha256": "this"}},
     )
-    said = han_tester.Tester.linear_baselines(tester)  # type: ignore[arg-type]
+    said = Tester.linear_baselines(tester)  # type: ignore[arg-type]
     assert said == "\nLinear classifiers on the same documents:\n 91.76%  NB-SVM\n"
     tester.split.name = "valid"
-    assert han_tester.Tester.linear_baselines(tester) == ""  # type: ignore[arg-type]
+    assert Tester.linear_baselines(tester) == ""  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("run_type", ["val", "test"])
 def test_a_run_that_is_not_there_is_told_at_once_beside_those_that_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, run_type: str
 ) -> None:
-    monkeypatch.setattr(han_tester, "WAIT_FOR_RUN_SECONDS", {"val": 0.1, "test": 0.1})
+    monkeypatch.setattr(tester_module, "WAIT_FOR_RUN_SECONDS", {"val": 0.1, "test": 0.1})
     caplog.set_level("INFO")
     for name in ("imdb-han", "second"):
         (tmp_path / name).mkdir()

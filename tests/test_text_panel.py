@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
 from tensorboard.plugin_util import markdown_to_safe_html
 
 from config import ModelSettings
 from han import HAN
-from input_pipeline import Split
-from shading import shade
-from text_panel import TextPanel, chosen, page
+from report.shading import shade
+from runtime.input_pipeline import Split
+from tests.helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
+from training.text_panel import TextPanel, chosen, page
 from utils import DataPaths, read_json, sha256_of_file, write_json
 
 HOSTILE = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_processing import TextProcessor, Vocabulary
-from text_reader import EMPTY, TextReader, pack, unpack
+from text.text_reader import EMPTY, TextReader, pack, unpack
 
 READER = TextReader(TextProcessor(max_sentences_per_document=2), Vocabulary(["<pad>", "<unk>", "good", "film", "."]))
 TEXTS = ["A good film. Bad film.", "", "<br />", "film", "good. " * 4, "?"]

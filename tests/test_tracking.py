@@ -10,11 +10,12 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from helpers import write_tiny_records
 
 import han_trainer
 import run_all
-from tracking import INSTALL, WandbRun, check_installed, wandb_flags
+from tests.helpers import write_tiny_records
+from training import trainer
+from training.tracking import INSTALL, WandbRun, check_installed, wandb_flags
 from utils import DataPaths, UserError, read_json, read_jsonl, write_json
 
 
@@ -71,7 +72,7 @@ def test_a_run_that_goes_on_keeps_its_id(tmp_path: Path, wandb: FakeWandb) -> No
 def test_the_trainer_sends_what_it_writes_for_tensorboard(
     tmp_path: Path, wandb: FakeWandb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(trainer, "start_tensorflow", lambda *_: "cpu")
     write_tiny_records(tmp_path / "tiny" / "records", 24)
     flags = [
         "--dataset",
@@ -102,7 +103,7 @@ def test_what_is_missing_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match=r"api_key not configured; log in with: wandb login, or .*WANDB_MODE=offline"):
         WandbRun(tmp_path, "mine", {})
     monkeypatch.delitem(sys.modules, "wandb")
-    monkeypatch.setattr("tracking.find_spec", lambda _: None)
+    monkeypatch.setattr("training.tracking.find_spec", lambda _: None)
     with pytest.raises(UserError, match=INSTALL):
         check_installed(argparse.Namespace(wandb=True))
     check_installed(argparse.Namespace(wandb=False))

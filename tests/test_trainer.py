@@ -15,24 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-import run_folder
 from config import ModelSettings, TrainingSettings, differences, model_settings_to_json
-from han_trainer import Trainer, build_parser, main, run_config
-from run_folder import (
-    Progress,
-    RunConfig,
-    RunFolder,
-    build_model,
-    follow_checkpoints,
-    newest_checkpoint,
-    read_checkpoint,
-    restore,
-    save_weights,
-)
+from han_trainer import build_parser, main
+from runtime import checkpoints
+from runtime.checkpoints import follow_checkpoints, newest_checkpoint, read_checkpoint, restore, save_weights
+from runtime.networks import build_model
+from runtime.run_folder import Progress, RunConfig, RunFolder
+from tests.helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
+from training.trainer import Trainer, run_config
 from utils import UserError, exclusive_lock, read_json, read_jsonl
 
 ROOT = Path(__file__).parent.parent
@@ -405,14 +398,14 @@ def test_following_yields_each_checkpoint_once_and_ends_with_the_training(
         for step in steps or []:
             save_weights(run.checkpoints / f"step-{step:08d}.safetensors", model, Progress(step=step))
 
-    def vanishing(path: Path) -> run_folder.Checkpoint:
+    def vanishing(path: Path) -> checkpoints.Checkpoint:
         """A trainer keeps few: an old one may vanish between being seen and being read."""
-        if run_folder.step_of(path) == 2:
+        if checkpoints.step_of(path) == 2:
             path.unlink()
         return read_checkpoint(path)
 
-    monkeypatch.setattr(run_folder.time, "sleep", meanwhile)
-    monkeypatch.setattr(run_folder, "read_checkpoint", vanishing)
+    monkeypatch.setattr(checkpoints.time, "sleep", meanwhile)
+    monkeypatch.setattr(checkpoints, "read_checkpoint", vanishing)
     assert [checkpoint.progress.step for checkpoint in follow_checkpoints(run)] == [1, 3, 4]
 
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import write_tiny_records
 
 import han_tester
 import han_trainer
-from input_pipeline import Split
-from run_folder import RunFolder, read_checkpoint
-from training_log import TrainingLog
+from runtime.checkpoints import read_checkpoint
+from runtime.input_pipeline import Split
+from runtime.run_folder import RunFolder
+from tests.helpers import write_tiny_records
+from training import trainer
+from training.log import TrainingLog
 from utils import UserError, read_json, read_jsonl
 
 NETWORK = ["--word_units", "4", "--sentence_units", "3", "--attention_dim", "5", "--warmup_steps", "5"]
@@ -39,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(trainer, "start_tensorflow", lambda *_: "cpu")
 
 
 def train(data: Path, runs: Path, *flags: str) -> RunFolder:
@@ -55,7 +57,7 @@ def retrain(data: Path, runs: Path, *flags: str) -> RunFolder:
 
 
 def train_killed(data: Path, runs: Path, steps: int, monkeypatch: pytest.MonkeyPatch, *flags: str) -> None:
-    take_step, left = han_trainer.Trainer.take_step, iter(range(steps))
+    take_step, left = trainer.Trainer.take_step, iter(range(steps))
 
     def counted(self: Any, batch: Any) -> None:
         if next(left, None) is None:
@@ -63,7 +65,7 @@ def train_killed(data: Path, runs: Path, steps: int, monkeypatch: pytest.MonkeyP
         take_step(self, batch)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(han_trainer.Trainer, "take_step", counted)
+        patch.setattr(trainer.Trainer, "take_step", counted)
         train(data, runs, *flags)
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import write_tiny_records
-from test_distributed import free_ports
-from test_trainer import DRIVER, LAST, ROOT, command
 
-from run_folder import RunFolder, hash_of_weights, read_checkpoint
+from runtime.checkpoints import hash_of_weights, read_checkpoint
+from runtime.run_folder import RunFolder
+from tests.helpers import write_tiny_records
+from tests.test_distributed import free_ports
+from tests.test_trainer import DRIVER, LAST, ROOT, command
 from utils import read_jsonl
 
 pytestmark = pytest.mark.slow

@@ -23,16 +23,16 @@ from fastapi.testclient import TestClient
 
 import attention_viewer
 import explain as explain_command
-from answers import MOST_TEXT_BYTES, Question, Site, parse_question
-from batcher import Busy
-from explanations import explain
-from mistakes import SplitDocuments, drawn
-from predictor import Predictor, join
-from run_folder import RunFolder
+from explaining.explanations import explain
+from page.answers import MOST_TEXT_BYTES, Question, ServedRun, parse_question
+from page.batcher import Busy
+from page.mistakes import SplitDocuments, drawn
+from page.viewer import MOST_BODY_BYTES, make_app
+from runtime.predictor import Predictor, join
+from runtime.run_folder import RunFolder
 from tests.helpers import write_tiny_run
 from tests.viewer_site import DOCUMENTS, load_site, probabilities, serving, write_folder
 from utils import DataPaths, UserError, append_jsonl, exclusive_lock, write_json
-from viewer import MOST_BODY_BYTES, make_app
 
 TEXT = "A good word01! Bad word02, unheard.\nQuite good word03 and word04? word05."
 HOSTILE = [
@@ -58,17 +58,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def site(folder: Path) -> Site:
+def site(folder: Path) -> ServedRun:
     return load_site(folder, "tiny-han")
 
 
 @pytest.fixture(scope="module")
-def other(folder: Path) -> Site:
+def other(folder: Path) -> ServedRun:
     return load_site(folder, "tiny-other")
 
 
 @pytest.fixture(scope="module")
-def client(site: Site) -> Iterator[TestClient]:
+def client(site: ServedRun) -> Iterator[TestClient]:
     with TestClient(make_app([site], ["testserver"])) as client:
         yield client
 
@@ -113,7 +113,7 @@ def expected(predictor: Predictor, text: str) -> list[str]:
 # -- what is answered -------------------------------------------------------------------------------------------------
 
 
-def test_the_answer_is_the_networks_own_and_shades_the_words_by_the_method(client: TestClient, site: Site) -> None:
+def test_the_answer_is_the_networks_own_and_shades_the_words_by_the_method(client: TestClient, site: ServedRun) -> None:
     for method in ("attention", "gradient", "integrated_gradients", "leave_one_out"):
         page = ask(client, text=TEXT, method=method)
         assert percentages(page) == expected(site.predictor, TEXT)
@@ -130,7 +130,7 @@ def test_the_answer_is_the_networks_own_and_shades_the_words_by_the_method(clien
             assert (words[strongest]["title"] or "").startswith(f"{scores.words[strongest]:+.4f} log-odds")
 
 
-def test_the_class_to_explain_can_be_chosen(client: TestClient, site: Site) -> None:
+def test_the_class_to_explain_can_be_chosen(client: TestClient, site: ServedRun) -> None:
     document = site.predictor.read(TEXT).document
     predicted = int(probabilities(site.predictor, TEXT).argmax())
     names = site.predictor.class_names
@@ -151,7 +151,7 @@ def test_the_class_to_explain_can_be_chosen(client: TestClient, site: Site) -> N
     assert refused.status_code == 400 and f"there are: {', '.join(names)}" in refused.text
 
 
-def test_a_sentence_left_out_is_as_if_it_had_never_been_written(client: TestClient, site: Site) -> None:
+def test_a_sentence_left_out_is_as_if_it_had_never_been_written(client: TestClient, site: ServedRun) -> None:
     second = ask(client, text=TEXT).of_class("weight")[1]
     page = ask(client, text=TEXT, toggle=second["value"] or "")
     without = "A good word01! \nQuite good word03 and word04? word05."
@@ -168,7 +168,7 @@ def test_everything_left_out_is_told(client: TestClient) -> None:
     assert any("Everything is left out" in text for text in page.shown)
 
 
-def test_an_edited_word_moves_the_verdict_and_the_edit_can_be_undone(client: TestClient, site: Site) -> None:
+def test_an_edited_word_moves_the_verdict_and_the_edit_can_be_undone(client: TestClient, site: ServedRun) -> None:
     edited = TEXT.replace("Bad", "Good")
     page = ask(client, text=edited, original=TEXT)
     assert percentages(page) == expected(site.predictor, edited)
@@ -193,7 +193,7 @@ def test_a_text_too_long_for_a_link_has_none(client: TestClient) -> None:
     assert "Too long for a link." in page.shown
 
 
-def test_a_test_document_is_told_with_its_label_until_it_is_edited(client: TestClient, site: Site) -> None:
+def test_a_test_document_is_told_with_its_label_until_it_is_edited(client: TestClient, site: ServedRun) -> None:
     document = site.documents.all()["test/5"]
     page = Page(client.get("/", params={"id": "test/5"}).text)
     assert percentages(page) == expected(site.predictor, document.text) and page.named("id") == "test/5"
@@ -208,7 +208,7 @@ def test_one_may_ask_whether_a_page_is_there(client: TestClient, path: str) -> N
     assert response.status_code == 200 and not response.content
 
 
-def test_the_page_works_without_script(client: TestClient, site: Site) -> None:
+def test_the_page_works_without_script(client: TestClient, site: ServedRun) -> None:
     response = client.post("/", data={"text": TEXT, "method": "attention", "toggle": "0-14"})
     page = Page(response.text)
     assert response.status_code == 200 and percentages(page) == expected(site.predictor, TEXT[14:])
@@ -223,7 +223,7 @@ def test_a_text_with_odd_line_ends_keeps_its_places() -> None:
     assert Question("good", "", ((0, 4),)).link() == "?text=good&without=0-4"
 
 
-def test_two_runs_answer_side_by_side(site: Site, other: Site) -> None:
+def test_two_runs_answer_side_by_side(site: ServedRun, other: ServedRun) -> None:
     with TestClient(make_app([site, other], ["testserver"])) as client:
         page = ask(client, text=TEXT, method="attention")
         assert percentages(page) == [*expected(site.predictor, TEXT), *expected(other.predictor, TEXT)]
@@ -235,9 +235,11 @@ def test_two_runs_answer_side_by_side(site: Site, other: Site) -> None:
         assert "Where tiny-other is wrong" in shown
 
 
-def test_a_network_without_attention_is_explained_by_another_method(folder: Path, tmp_path: Path, site: Site) -> None:
+def test_a_network_without_attention_is_explained_by_another_method(
+    folder: Path, tmp_path: Path, site: ServedRun
+) -> None:
     run = write_tiny_run(tmp_path / "runs" / "flat", folder / "data" / "tiny" / "records", architecture="bilstm")
-    flat = Site.load(run, DataPaths("tiny", folder / "data"))
+    flat = ServedRun.load(run, DataPaths("tiny", folder / "data"))
     with TestClient(make_app([flat, site], ["testserver"])) as client:
         page = ask(client, text=TEXT, method="attention")
         assert percentages(page) == [*expected(flat.predictor, TEXT), *expected(site.predictor, TEXT)]
@@ -252,7 +254,7 @@ def test_leave_one_out_of_a_long_text_is_shown_by_gradient(client: TestClient) -
     assert any("up to 1,500 words by leave-one-out" in text for text in page.shown)
 
 
-def test_a_text_that_nobody_knows_and_one_that_is_cut_are_remarked(client: TestClient, site: Site) -> None:
+def test_a_text_that_nobody_knows_and_one_that_is_cut_are_remarked(client: TestClient, site: ServedRun) -> None:
     assert any("knows none of these words" in text for text in ask(client, text="qqq zzz").shown)
     assert any("were not read" in text for text in ask(client, text="good. " * 500, method="attention").shown)
     one = ask(client, text="good", method="leave_one_out")
@@ -308,7 +310,8 @@ def test_every_response_forbids_inline_script_and_foreign_sources(client: TestCl
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
     root = Path(attention_viewer.__file__).parent
-    for file in [*(root / "templates" / "viewer").iterdir(), *(root / "static").iterdir()]:
+    folders = ("page/templates", "explaining/templates", "page/static")
+    for file in [file for folder in folders for file in (root / folder).iterdir()]:
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?://|//[a-z]|@import|url\(", re.sub(r"^\s*//.*$", "", text, flags=re.M)), file
 
@@ -368,7 +371,7 @@ def test_other_requests_are_refused_with_their_reason(client: TestClient) -> Non
     assert client.get("/answer").status_code == 405
 
 
-def test_memory_that_runs_out_is_told(site: Site, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_is_told(site: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
@@ -377,7 +380,7 @@ def test_memory_that_runs_out_is_told(site: Site, client: TestClient, monkeypatc
         response = client.post("/v1/models/han:predict", json={"instances": ["good"]})
         assert response.status_code == 503 and response.json() == {"error": "out of memory; give a shorter text."}
     with monkeypatch.context() as patch:
-        patch.setattr("answers.explain", fail)
+        patch.setattr("page.answers.explain", fail)
         response = client.post("/answer", data={"text": "good", "method": "gradient"})
         assert (
             response.status_code == 503 and "out of memory; give a shorter text, or choose attention." in response.text
@@ -385,7 +388,7 @@ def test_memory_that_runs_out_is_told(site: Site, client: TestClient, monkeypatc
     assert client.post("/answer", data={"text": "good", "method": "gradient"}).status_code == 200
 
 
-def test_too_much_that_waits_is_told(site: Site, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_much_that_waits_is_told(site: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
         raise Busy
 
@@ -397,7 +400,7 @@ def test_too_much_that_waits_is_told(site: Site, client: TestClient, monkeypatch
 # -- REST -------------------------------------------------------------------------------------------------------------
 
 
-def test_rest_answers_in_the_form_of_tensorflow_serving(client: TestClient, site: Site) -> None:
+def test_rest_answers_in_the_form_of_tensorflow_serving(client: TestClient, site: ServedRun) -> None:
     body = {"signature_name": "serving_default", "instances": [TEXT, {"text": "bad qqq"}, "<br />"]}
     for headers in ({"content-type": "application/json"}, {"content-type": "application/x-www-form-urlencoded"}, {}):
         response = client.post("/v1/models/han:predict", content=json.dumps(body), headers=headers)
@@ -453,7 +456,7 @@ def test_openapi_describes_rest_completely_and_no_page_loads_foreign_script(clie
 # -- the test split ---------------------------------------------------------------------------------------------------
 
 
-def test_a_drawn_document_passes_the_filter(client: TestClient, site: Site) -> None:
+def test_a_drawn_document_passes_the_filter(client: TestClient, site: ServedRun) -> None:
     rules = {
         "right": lambda d: d.prediction == d.label,
         "wrong": lambda d: d.prediction != d.label,
@@ -472,7 +475,7 @@ def test_a_drawn_document_passes_the_filter(client: TestClient, site: Site) -> N
 
 
 @pytest.mark.parametrize("by", ["confident", "longest", "unknown"])
-def test_mistakes_are_all_there_the_worst_first(client: TestClient, site: Site, by: str) -> None:
+def test_mistakes_are_all_there_the_worst_first(client: TestClient, site: ServedRun, by: str) -> None:
     with site.documents.predictions_file.open(encoding="utf-8") as file:
         wrong = {row["id"]: row for row in csv.DictReader(file) if row["label"] != row["prediction"]}
     measures = {}
@@ -489,9 +492,9 @@ def test_mistakes_are_all_there_the_worst_first(client: TestClient, site: Site, 
     assert values == sorted(values, reverse=True)
 
 
-def test_a_run_that_was_not_tested_says_how_to_test_it(folder: Path, site: Site) -> None:
+def test_a_run_that_was_not_tested_says_how_to_test_it(folder: Path, site: ServedRun) -> None:
     documents = SplitDocuments(RunFolder(folder / "runs" / "tiny-none"), DataPaths("tiny", folder / "data"), "")
-    untested = Site("tiny-none", site.predictor, site.batcher, documents)
+    untested = ServedRun("tiny-none", site.predictor, site.batcher, documents)
     with TestClient(make_app([untested], ["testserver"])) as client:
         page = client.get("/errors")
         assert page.status_code == 200 and "python han_tester.py --run_type test --dataset tiny" in page.text
@@ -518,7 +521,7 @@ def test_what_is_wrong_with_predictions_is_told(folder: Path, tmp_path: Path) ->
     assert documents.stale() == ""
 
 
-def test_a_large_split_is_read_in_part(folder: Path, site: Site) -> None:
+def test_a_large_split_is_read_in_part(folder: Path, site: ServedRun) -> None:
     few = SplitDocuments(site.documents.run, site.documents.data, "", most=7).all()
     assert len(few) == 7 and set(few) == set(drawn(list(site.documents.all()), 7))
 
@@ -550,15 +553,15 @@ def test_a_run_that_is_still_training_says_so_on_the_page(folder: Path, tmp_path
     run = write_tiny_run(tmp_path / "runs" / "young", folder / "data" / "tiny" / "records")
     run.finished.unlink()
     with exclusive_lock(run.lock):
-        young = Site.load(run, DataPaths("tiny", folder / "data"))
+        young = ServedRun.load(run, DataPaths("tiny", folder / "data"))
         with TestClient(make_app([young], ["testserver"])) as client:
             assert "is still training: these are the weights of its best validation so far" in client.get("/").text
     run.best.unlink()
     with pytest.raises(UserError, match="has no weights"):
-        Site.load(run, DataPaths("tiny", folder / "data"))
+        ServedRun.load(run, DataPaths("tiny", folder / "data"))
 
 
-def test_the_command_that_examines_a_run_can_be_pasted(client: TestClient, site: Site, folder: Path) -> None:
+def test_the_command_that_examines_a_run_can_be_pasted(client: TestClient, site: ServedRun, folder: Path) -> None:
     [line] = site.trust()
     command = shlex.split(line.partition("type: ")[2])
     assert command[:4] == ["python", "explain.py", "tiny-han", "--faithfulness"]
@@ -575,7 +578,7 @@ def test_the_method_that_did_best_is_the_first_choice_and_its_figures_are_told(f
     }
     found = {"weights_sha256": sha256, "best_method": "gradient", "words": words, "flip_share": 0.2}
     write_json(run.path / "faithfulness.json", found)
-    examined = Site.load(run, DataPaths("tiny", folder / "data"))
+    examined = ServedRun.load(run, DataPaths("tiny", folder / "data"))
     with TestClient(make_app([examined], ["testserver"])) as client:
         shown = client.get("/", params={"text": TEXT}).text
     assert re.search(r'value="gradient" checked', shown) and "changes the verdict in 25.0% of documents" in shown
@@ -585,12 +588,12 @@ def test_the_method_that_did_best_is_the_first_choice_and_its_figures_are_told(f
 
 
 @pytest.fixture(scope="module")
-def address(site: Site) -> Iterator[str]:
+def address(site: ServedRun) -> Iterator[str]:
     with serving([site]) as address:
         yield address
 
 
-def test_fifty_clients_at_once_are_answered_without_an_error(address: str, site: Site) -> None:
+def test_fifty_clients_at_once_are_answered_without_an_error(address: str, site: ServedRun) -> None:
     texts = [f"word{n % 40:02d} good. " * (1 + n % 7) for n in range(50)]
     calls = site.batcher.calls
     together = threading.Barrier(50)
@@ -613,7 +616,7 @@ def test_fifty_clients_at_once_are_answered_without_an_error(address: str, site:
 # -- the map ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_map_is_that_of_the_document_vectors_and_a_text_lies_where_its_vector_does(site: Site) -> None:
+def test_the_map_is_that_of_the_document_vectors_and_a_text_lies_where_its_vector_does(site: ServedRun) -> None:
     site.draw_map()
     assert site.map is not None
     documents = site.map.documents
@@ -632,7 +635,7 @@ def test_the_map_is_that_of_the_document_vectors_and_a_text_lies_where_its_vecto
     assert near == [documents[place].id for place in order if place != 3][:3]
 
 
-def test_the_page_shows_the_place_of_a_text_and_where_it_was(client: TestClient, site: Site) -> None:
+def test_the_page_shows_the_place_of_a_text_and_where_it_was(client: TestClient, site: ServedRun) -> None:
     site.draw_map()
     plain, changed = ask(client, text=TEXT), ask(client, text=TEXT, without="0-14")
     assert len(plain.of_class("here")) == 1 and not plain.of_class("way")

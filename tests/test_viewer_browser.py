@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from answers import Site
+from page.answers import ServedRun
 from tests.viewer_site import load_site, probabilities, serving, write_folder
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -33,7 +33,7 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> list[Site]:
+def sites(tmp_path_factory: pytest.TempPathFactory) -> list[ServedRun]:
     folder = write_folder(tmp_path_factory.mktemp("browser"))
     sites = [load_site(folder, name) for name in ("tiny-han", "tiny-other")]
     for site in sites:
@@ -42,7 +42,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> list[Site]:
 
 
 @pytest.fixture(scope="module")
-def address(sites: list[Site]) -> Iterator[str]:
+def address(sites: list[ServedRun]) -> Iterator[str]:
     with serving(sites[:1]) as address:
         yield address
 
@@ -92,7 +92,7 @@ def shown(page: Page) -> list[str]:
     return page.locator(".probabilities td.number:not(.quiet)").all_inner_texts()
 
 
-def expected(site: Site, text: str) -> list[str]:
+def expected(site: ServedRun, text: str) -> list[str]:
     return [f"{100 * value:.1f}%" for value in sorted(probabilities(site.predictor, text), reverse=True)]
 
 
@@ -100,7 +100,7 @@ def word(page: Page, text: str) -> Any:
     return page.locator(".word").get_by_text(text, exact=True).first
 
 
-def test_the_whole_flow_with_a_mouse(page: Page, sites: list[Site]) -> None:
+def test_the_whole_flow_with_a_mouse(page: Page, sites: list[ServedRun]) -> None:
     explain(page, TEXT)
     assert shown(page) == expected(sites[0], TEXT)
     by_attention = page.locator(".shaded").inner_html()
@@ -130,7 +130,7 @@ def test_the_whole_flow_with_a_mouse(page: Page, sites: list[Site]) -> None:
     expect(page.locator(".about")).to_contain_text("Words were edited")
 
 
-def test_the_class_to_explain_is_chosen_where_the_method_knows_classes(page: Page, sites: list[Site]) -> None:
+def test_the_class_to_explain_is_chosen_where_the_method_knows_classes(page: Page, sites: list[ServedRun]) -> None:
     choice = page.get_by_label("class to explain")
     explain(page, TEXT)
     expect(choice).to_be_hidden()
@@ -145,7 +145,7 @@ def test_the_class_to_explain_is_chosen_where_the_method_knows_classes(page: Pag
     expect(page.locator(".legend")).to_contain_text(f"speaks for {other}")
 
 
-def test_a_sentence_stays_left_out_while_a_word_before_it_is_edited(page: Page, sites: list[Site]) -> None:
+def test_a_sentence_stays_left_out_while_a_word_before_it_is_edited(page: Page, sites: list[ServedRun]) -> None:
     explain(page, TEXT)
     answer(page, lambda: page.locator("button.weight").nth(2).click())
     word(page, "Bad").click()
@@ -177,7 +177,7 @@ def test_the_back_button_returns_to_the_answer_before(page: Page) -> None:
     assert shown(page) == first
 
 
-def test_everything_can_be_done_from_the_keyboard(page: Page, sites: list[Site]) -> None:
+def test_everything_can_be_done_from_the_keyboard(page: Page, sites: list[ServedRun]) -> None:
     explain(page, TEXT)
     page.locator("#permalink").focus()
     for _ in range(2):
@@ -239,7 +239,7 @@ def test_five_thousand_words_one_word_and_none(page: Page) -> None:
     assert "There is no word in this text" in page.get_by_role("alert").inner_text()
 
 
-def test_from_the_page_of_mistakes_to_a_text_and_a_random_one(page: Page, sites: list[Site]) -> None:
+def test_from_the_page_of_mistakes_to_a_text_and_a_random_one(page: Page, sites: list[ServedRun]) -> None:
     page.get_by_role("link", name="Mistakes").click()
     page.get_by_role("link", name="longest").click()
     first = page.locator(".mistakes a").first
@@ -284,7 +284,7 @@ def contrast(one: str, other: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Browser, sites: list[Site]) -> None:
+def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Browser, sites: list[ServedRun]) -> None:
     with serving(sites) as address:
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.goto(address)
@@ -304,7 +304,7 @@ def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Br
         page.close()
 
 
-def test_it_answers_without_script(browser: Browser, address: str, sites: list[Site]) -> None:
+def test_it_answers_without_script(browser: Browser, address: str, sites: list[ServedRun]) -> None:
     context = browser.new_context(base_url=address, java_script_enabled=False)
     page = context.new_page()
     page.goto("/")
@@ -316,7 +316,7 @@ def test_it_answers_without_script(browser: Browser, address: str, sites: list[S
     context.close()
 
 
-def test_a_server_that_is_gone_is_told(browser: Browser, sites: list[Site]) -> None:
+def test_a_server_that_is_gone_is_told(browser: Browser, sites: list[ServedRun]) -> None:
     page = browser.new_page()
     with serving(sites[:1]) as address:
         page.goto(address)

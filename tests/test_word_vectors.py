@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import word_vectors
-from utils import UserError
-from word_vectors import (
+from text import word_vectors
+from text.word_vectors import (
     BLOCK_NEGATIVES,
     BLOCK_WORDS,
     NEGATIVE_WEIGHT,
@@ -32,6 +31,7 @@ from word_vectors import (
     vector_size,
     write_part,
 )
+from utils import UserError
 
 
 def make_part(path: Path, documents: list[list[int]]) -> Path:

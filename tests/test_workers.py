@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import InThisProcess
+from text.workers import in_order, worker_pool
 from utils import UserError
-from workers import in_order, worker_pool
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import uvicorn
 
-from answers import Site
 from attention_viewer import MOST_HEADER_BYTES, listening_socket
-from mistakes import SplitDocuments
-from predictor import Predictor, join
-from run_folder import RunFolder
+from page.answers import ServedRun
+from page.mistakes import SplitDocuments
+from page.viewer import make_app
+from runtime.predictor import Predictor, join
+from runtime.run_folder import RunFolder
 from tests.helpers import write_tiny_records, write_tiny_run
 from utils import DataPaths
-from viewer import make_app
 
 DOCUMENTS = 40
 
@@ -41,13 +41,13 @@ def write_folder(folder: Path) -> Path:
     return folder
 
 
-def load_site(folder: Path, name: str) -> Site:
-    site = Site.load(RunFolder(folder / "runs" / name), DataPaths("tiny", folder / "data"))
+def load_site(folder: Path, name: str) -> ServedRun:
+    site = ServedRun.load(RunFolder(folder / "runs" / name), DataPaths("tiny", folder / "data"))
     write_predictions(site)
     return site
 
 
-def write_predictions(site: Site) -> None:
+def write_predictions(site: ServedRun) -> None:
     """What the tester writes, from the network itself."""
     documents = SplitDocuments(RunFolder(Path("nowhere")), site.documents.data, "").all().values()
     names = site.predictor.class_names
@@ -66,7 +66,7 @@ def probabilities(predictor: Predictor, text: str) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def serving(sites: Sequence[Site]) -> Iterator[str]:
+def serving(sites: Sequence[ServedRun]) -> Iterator[str]:
     """A real server on a free port; yields its address."""
     with listening_socket("127.0.0.1", 0) as listening:
         config = uvicorn.Config(make_app(sites), log_level="error", h11_max_incomplete_event_size=MOST_HEADER_BYTES)

@@ -1,0 +1,545 @@
+"""A person's own data: a table (CSV, TSV, JSON lines) or a folder with one sub-folder per class.
+
+:func:`understand` looks at a file as a person would: which letters it is written in, what separates its columns, which
+column holds the text and which the label. What it cannot tell apart it asks about, with the flag that answers; what it
+found out it says (:func:`describe`). The result streams :class:`corpus.corpus_formats.Row` like any published data set.
+
+What spreadsheets and scripts leave behind is expected: a byte order mark, semicolons or tabs, Latin-1 and UTF-16, line
+breaks within quotes, empty rows, a header that stands in the file twice, labels such as ``1.0``. A row that cannot be
+used is skipped and told with its line.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+
+from config import CsvSettings
+from corpus.corpora import CORPORA, Corpus, check_nothing
+from corpus.corpus_formats import Row
+from corpus.tables import (
+    DELIMITERS,
+    ID_NAMES,
+    LABEL_NAMES,
+    MISSING,
+    OTHER_CELLS,
+    OTHER_NAMES,
+    SAMPLE_RECORDS,
+    SHOWN,
+    SPLIT_NAMES,
+    SPLIT_WORDS,
+    TEXT_NAMES,
+    Record,
+    Table,
+    is_number,
+    open_table,
+    plain_name,
+    records,
+    sub_folders,
+    usable,
+    words,
+)
+from utils import UserError, dataset_name
+
+MOST_CLASSES = 200
+MOST_LABELS = 5_000  # different values after which a column is surely no label
+NOT_TEXT = set(words("id ids date time title summary length count author user name url lang language"))
+WHOLE = re.compile(r"([-+]?[0-9]{1,9})(?:[.,]0*)?")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Places of the columns; None where there is none."""
+
+    text: int
+    label: int
+    split: int | None = None
+    id: int | None = None
+    alternatives: tuple[int, ...] = ()  # columns that could be the label, too
+    no_split: str = ""  # what keeps a column with such a name from being that of the splits
+
+
+@dataclass
+class Found:
+    """What a whole reading found.
+
+    Attributes:
+        rows: Records, the header left out.
+        labels: Documents of each label as it is written, white space aside.
+        splits: Documents of each split; ``""`` where there is no column for it.
+        without_label: Documents that have no label.
+        skipped: Rows that cannot be used, by the reason.
+        lines: The first lines of each reason.
+        ids_are_unique: Whether the column of ids can serve.
+    """
+
+    rows: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+    without_label: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    lines: dict[str, list[int]] = field(default_factory=dict)
+    ids_are_unique: bool = False
+
+
+def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
+    """Makes a data set of a person's file or folder.
+
+    Returns:
+        The row of the table of data sets, and what was understood, a sentence per line.
+
+    Raises:
+        UserError: The source cannot be read, or it is not clear what is what; names the flag that answers.
+    """
+    name = dataset_name(str(path))
+    if name in {corpus.name for corpus in CORPORA}:
+        raise UserError(f"{path} would become the data set {name}, which is a published one; give it another name")
+    table = open_table(path, settings.encoding)
+    columns = find_columns(table, list(itertools.islice(usable(table), SAMPLE_RECORDS)), settings)
+    found = survey(table, columns)
+    classes = name_classes(found, table, columns)
+    identity = columns.id if found.ids_are_unique else None
+    places = replace(columns, id=identity)
+    ratings = {rating: label for label, rating in set(classes.values())}
+    ordered = {rating: ratings[rating] for rating in sorted(ratings)}
+    corpus = Corpus(
+        name=name,
+        title=str(path),
+        citation="your own data",
+        url=None,
+        archive="",
+        sha256="",
+        documents=found.labels.total() + found.without_label,
+        classes={True: ordered, False: ordered},
+        read=lambda _: read_rows(table, places, classes),
+        check=check_nothing,
+        has_test=bool(found.splits["test"]),
+        own=path,
+    )
+    return corpus, describe(table, places, found, classes)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Which column is which
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What stands in a column, from the first records.
+
+    Attributes:
+        place: Of the column, from 0.
+        name: As in the header.
+        filled: Cells that hold something.
+        numbers: Share of numbers among them.
+        distinct: Different values.
+        characters: Mean length.
+        example: One of them.
+        splits: Whether every value is the name of a split.
+        no_split: The first value that is not.
+    """
+
+    place: int
+    name: str
+    filled: int
+    numbers: float
+    distinct: int
+    characters: float
+    example: str
+    splits: bool
+    no_split: str
+
+    @property
+    def plain(self) -> str:
+        return plain_name(self.name)
+
+    @property
+    def could_be_text(self) -> bool:
+        return self.filled > 0 and self.numbers < 0.9 and not self.splits
+
+    @property
+    def could_be_label(self) -> bool:
+        return 2 <= self.distinct <= min(MOST_CLASSES, max(self.filled // 2, 2)) and self.characters <= 60
+
+
+def profile(name: str, place: int, cells: Iterable[str]) -> Profile:
+    """Looks at the cells of one column."""
+    filled = [cell.strip() for cell in cells if cell.strip().casefold() not in MISSING]
+    count = len(filled)
+    no_split = next((cell[:30] for cell in filled if cell.casefold() not in SPLIT_WORDS), "")
+    return Profile(
+        place,
+        name,
+        count,
+        sum(map(is_number, filled)) / max(count, 1),
+        len(set(filled)),
+        sum(map(len, filled)) / max(count, 1),
+        filled[0][:30] if filled else "",
+        bool(filled) and not no_split,
+        no_split,
+    )
+
+
+def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) -> Columns:
+    """Finds the columns by the flags, else by name, else by what stands in them.
+
+    Raises:
+        UserError: There is none, or more than one that it could be.
+    """
+    if not sample:
+        problems = first_problems(table)
+        refuse_other_cells(table, problems, problems.total())
+        if table.path.is_dir():
+            why = ", ".join(f"{count:,} {problem}" for problem, count in problems.items()) or "no files"
+            raise UserError(f"{table.path} holds no text that can be read ({why}); save each document as a .txt file")
+        raise UserError(f"{table.path} has no rows that can be read; it needs a header and a row per document")
+    cells = list(zip(*(record.fields for record in sample), strict=True))
+    profiles = [profile(name, place, cells[place]) for place, name in enumerate(table.names)]
+    named = {
+        flag: named_column(table, flag, value)
+        for flag, value in (
+            ("text_column", settings.text_column),
+            ("label_column", settings.label_column),
+            ("split_column", settings.split_column),
+        )
+    }
+    split = named["split_column"]
+    if split is None:
+        split = next((p.place for p in profiles if p.splits and p.plain in SPLIT_NAMES), None)
+    elif not profiles[split].splits:
+        raise UserError(
+            f"{table.path}: the split column {table.names[split]!r} holds others than train, valid and test (such as "
+            f"{profiles[split].no_split!r}); write those, or leave --split_column out to have splits made"
+        )
+    taken = {place for place in (*named.values(), split) if place is not None}
+    free = [p for p in profiles if p.place not in taken]
+    text = named["text_column"]
+    if text is None:
+        text = guess_text(table, free, profiles)
+    refuse_text(table, profiles[text])
+    free = [p for p in free if p.place != text]
+    label, alternatives = named["label_column"], tuple[int, ...]()
+    if label is None:
+        label, alternatives = guess_label(table, free, profiles)
+    if len({text, label, split}) < 3:
+        raise UserError(f"{table.path}: text, label and split must be different columns; see: {listing(profiles)}")
+    identity = next((p.place for p in free if p.plain in ID_NAMES and p.place != label), None)
+    return Columns(text, label, split, identity, alternatives, "" if split is not None else foreign_split(free))
+
+
+def foreign_split(free: Iterable[Profile]) -> str:
+    """What to say of a column that is called as if it held the splits and is left aside for what it holds."""
+    for column in free:
+        if column.plain in SPLIT_NAMES and column.no_split and not column.numbers:
+            return (
+                f"{column.name!r} is not used: it holds {column.no_split!r}, which is not train, valid or test; splits "
+                "are made"
+            )
+    return ""
+
+
+def named_column(table: Table, flag: str, value: str) -> int | None:
+    """The place of the column that a flag names, by its name or its number from 1."""
+    if not value:
+        return None
+    same = [place for place, name in enumerate(table.names) if name == value]
+    same = same or [place for place, name in enumerate(table.names) if plain_name(name) == plain_name(value)]
+    if len(same) > 1:
+        numbers = " or ".join(str(place + 1) for place in same)
+        raise UserError(f"{table.path} has {len(same)} columns called {value!r}; give its number: --{flag} {numbers}")
+    if not same and value.isdecimal() and 1 <= int(value) <= len(table.names):
+        return int(value) - 1
+    if not same:
+        raise UserError(f"--{flag} {value!r}: {table.path} has no such column; it has: {', '.join(table.names)[:300]}")
+    return same[0]
+
+
+def guess_text(table: Table, free: Sequence[Profile], profiles: Sequence[Profile]) -> int:
+    """The column that holds the text: by name, else the one with by far the longest cells."""
+    fit = [p for p in free if p.could_be_text]
+    exact = [p for p in fit if p.plain in TEXT_NAMES]
+    tokens = [p for p in fit if set(p.plain.split("_")) & set(TEXT_NAMES) and not set(p.plain.split("_")) & NOT_TEXT]
+    long = [p for p in fit if p.characters >= 20 and p.plain not in LABEL_NAMES]
+    varied = [p for p in fit if not p.could_be_label and p.plain not in (*LABEL_NAMES, *ID_NAMES, *OTHER_NAMES)]
+    for candidates in (exact, tokens, long, varied):
+        ranked = sorted(candidates, key=lambda p: -p.characters)
+        if len(ranked) > 1 and ranked[0].characters < 3 * ranked[1].characters:
+            raise UserError(
+                f"{table.path}: {quoted(ranked[:SHOWN])} could each be the text; say which: "
+                f"--text_column {shown_name(ranked[0], table)}"
+            )
+        if ranked:
+            return ranked[0].place
+    numeric = [p for p in free if p.plain in TEXT_NAMES]
+    if numeric:
+        refuse_text(table, numeric[0])
+    raise UserError(f"{table.path}: no column looks like text; say which it is with --text_column: {listing(profiles)}")
+
+
+def refuse_text(table: Table, column: Profile) -> None:
+    """Refuses a text column that has nothing or only numbers in it."""
+    if not column.filled:
+        raise UserError(f"{table.path}: the text column {column.name!r} is empty; name another with --text_column")
+    if column.numbers >= 0.9:
+        raise UserError(
+            f"{table.path}: the text column {column.name!r} holds numbers (such as {column.example}); "
+            f"name the one with the text: --text_column, one of {', '.join(table.names)[:200]}"
+        )
+
+
+def guess_label(table: Table, free: Sequence[Profile], profiles: Sequence[Profile]) -> tuple[int, tuple[int, ...]]:
+    """The column of labels, by name, else the only one with few different values; and those it could also be."""
+    by_name = sorted((p for p in free if p.plain in LABEL_NAMES), key=lambda p: LABEL_NAMES.index(p.plain))
+    fit = [p for p in by_name if p.could_be_label] or [
+        p for p in free if p.could_be_label and set(p.plain.split("_")) & set(LABEL_NAMES)
+    ]
+    if fit:
+        return fit[0].place, tuple(p.place for p in fit[1:])
+    if by_name:
+        return by_name[0].place, ()  # what is wrong with it is told when the whole file has been read
+    others = [p for p in free if p.could_be_label]
+    if len(others) == 1:
+        return others[0].place, ()
+    problem = f"{quoted(others[:SHOWN])} could each be the label" if others else "no column looks like a label"
+    raise UserError(f"{table.path}: {problem}; say which it is with --label_column: {listing(profiles)}")
+
+
+def quoted(columns: Iterable[Profile]) -> str:
+    """Names of columns in a sentence."""
+    return " and ".join(repr(column.name) for column in columns)
+
+
+def shown_name(column: Profile, table: Table) -> str:
+    """How to type a column after a flag: its name, or its number where another has the same name."""
+    return shlex.quote(column.name) if table.names.count(column.name) == 1 else str(column.place + 1)
+
+
+def listing(profiles: Sequence[Profile]) -> str:
+    """The columns with an example of each."""
+    shown = ", ".join(f"{p.name} ({p.example or 'empty'!s})" for p in profiles[:12])
+    return shown + (", ..." if len(profiles) > 12 else "")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The whole source, once
+
+
+def survey(table: Table, columns: Columns) -> Found:
+    """Reads all of a source and counts; keeps labels and the hashes of ids, never a text."""
+    found = Found()
+    ids = bytearray()
+    for record in records(table):
+        found.rows += 1
+        problem, split, label = judge(record, columns)
+        if problem:
+            found.skipped[problem] += 1
+            if found.skipped[problem] <= SHOWN:
+                found.lines.setdefault(problem, []).append(record.line)
+            continue
+        found.splits[split] += 1
+        found.labels[label] += bool(label)
+        found.without_label += not label
+        if len(found.labels) > MOST_LABELS:
+            refuse_many(table, columns, found)
+        if columns.id is not None:
+            ids += hash_id(record.fields[columns.id])
+    found.labels = +found.labels
+    kept = found.labels.total() + found.without_label
+    refuse_other_cells(table, found.skipped, found.rows)
+    if not kept:
+        reasons = ", ".join(f"{count:,} rows: {problem}" for problem, count in found.skipped.items())
+        raise UserError(f"{table.path}: no row can be used ({reasons}); {ask_columns(table, columns)}")
+    unique = len(np.unique(np.frombuffer(bytes(ids), dtype=np.uint64)))
+    found.ids_are_unique = columns.id is not None and unique == kept
+    return found
+
+
+def first_problems(table: Table) -> Counter[str]:
+    """The problems of the first records."""
+    return Counter(record.problem for record in itertools.islice(records(table), SAMPLE_RECORDS))
+
+
+def refuse_other_cells(table: Table, problems: Counter[str], rows: int) -> None:
+    """Refuses a table of which most rows do not fit: what is left would be a strange selection."""
+    bad = problems[OTHER_CELLS]
+    if table.dialect and bad > rows / 2:
+        raise UserError(
+            f"{table.path}: {bad:,} of {rows:,} rows have another number of cells than the first row, "
+            f"{len(table.names)}; a text that holds a {DELIMITERS[table.dialect['delimiter']]} must stand in quotation "
+            "marks: save the table again from a spreadsheet"
+        )
+
+
+def hash_id(name: str) -> bytes:
+    """8 bytes for one id; that of an empty one is always the same, so that ids with gaps do not count as unique."""
+    return blake2b(name.strip().encode(errors="surrogatepass"), digest_size=8).digest()
+
+
+def judge(record: Record, columns: Columns) -> tuple[str, str, str]:
+    """(problem, split, label as it is written) of a record; the label is empty where there is none."""
+    if record.problem:
+        return record.problem, "", ""
+    text = record.fields[columns.text]
+    if not text or text.isspace() or text.strip().casefold() in MISSING:
+        return "no text", "", ""
+    label = " ".join(record.fields[columns.label].split())
+    if label.casefold() in MISSING:
+        label = ""
+    split = ""
+    if columns.split is not None:
+        word = record.fields[columns.split].strip()
+        split = SPLIT_WORDS.get(word.casefold(), "")
+        if not split:
+            return "not train, valid, test or unlabelled in the column of the split", "", ""
+    if split == "unlabelled":
+        label = ""
+    if split in ("valid", "test") and not label:
+        return f"no label in the {split} split", "", ""
+    return "", split or "train", label
+
+
+def ask_columns(table: Table, columns: Columns) -> str:
+    """What to check when rows make no sense."""
+    return (
+        f"the text was taken from {table.names[columns.text]!r} and the label from {table.names[columns.label]!r}; "
+        "name others with --text_column and --label_column"
+    )
+
+
+def refuse_many(table: Table, columns: Columns, found: Found) -> None:
+    """A column with this many values is no label."""
+    number = f"more than {MOST_LABELS:,}" if len(found.labels) > MOST_LABELS else f"{len(found.labels):,}"
+    raise UserError(
+        f"{table.path}: the label column {table.names[columns.label]!r} has {number} different values, and "
+        f"{MOST_CLASSES} is the most; name another with --label_column, one of {', '.join(table.names)[:200]}"
+    )
+
+
+def name_classes(found: Found, table: Table, columns: Columns) -> dict[str, tuple[str, int]]:
+    """For each label as it is written, the name of its class and its rating.
+
+    Numbers are one class whether written ``1`` or ``1.0``, words whether written ``Good`` or ``good``. The rating is
+    the label itself where all labels are whole numbers, else the number of the class from 1 on.
+
+    Raises:
+        UserError: There are too few classes or too many, or a class has a single document.
+    """
+    whole = {label: WHOLE.fullmatch(label) for label in found.labels}
+    if all(whole.values()):
+        names = {label: str(int(match[1])) for label, match in whole.items() if match}
+        ordered = sorted(set(names.values()), key=int)
+        classes = {label: (name, int(name)) for label, name in names.items()}
+    else:
+        usual: dict[str, str] = {}
+        for label, _ in sorted(found.labels.items(), key=lambda item: (-item[1], item[0])):
+            usual.setdefault(label.casefold(), label)
+        numbers = all(map(is_number, usual.values()))
+        ordered = sorted(usual.values(), key=lambda name: (as_number(name) if numbers else 0.0, name.casefold()))
+        ratings = {name: number for number, name in enumerate(ordered, start=1)}
+        classes = {label: (usual[label.casefold()], ratings[usual[label.casefold()]]) for label in found.labels}
+    check_classes(found, table, columns, classes, len(ordered))
+    return classes
+
+
+def as_number(label: str) -> float:
+    """A label such as ``4.5`` or ``4,5`` as a number."""
+    return float(label.replace(",", "."))
+
+
+def check_classes(
+    found: Found, table: Table, columns: Columns, classes: dict[str, tuple[str, int]], number: int
+) -> None:
+    """Refuses what no classifier can be learnt from."""
+    column = table.names[columns.label]
+    if number > MOST_CLASSES:
+        refuse_many(table, columns, found)
+    if number < 2:
+        seen = f"one class only ({next(iter(classes.values()))[0]})" if classes else "no label in any row"
+        if found.without_label:
+            seen += f" ({found.without_label:,} rows have nothing there, or nan, null or n/a, which mean nothing)"
+        if table.path.is_dir():
+            inner = sub_folders(table.path)[0]
+            raise UserError(
+                f"{table.path} has {seen}, and two classes are needed; give the folder with a sub-folder per class"
+                + (f" (is it {inner}?)" if sub_folders(inner) else "")
+            )
+        raise UserError(
+            f"{table.path}: the label column {column!r} has {seen}, and two classes are needed; name another with "
+            f"--label_column, one of {', '.join(table.names)[:200]}"
+        )
+    counts = count_classes(found, classes)
+    single = [name for name, count in counts.items() if count < 2]
+    if single:
+        some = ", ".join(repr(name) for name in single[:SHOWN]) + (", ..." if len(single) > SHOWN else "")
+        raise UserError(
+            f"{table.path}: {some} of the label column {column!r} "
+            f"{'has one document' if len(single) == 1 else f'have one document each ({len(single)} classes)'}, and a "
+            "class needs two at least; correct the label, add documents or delete the row (is it the right "
+            "--label_column?)"
+        )
+
+
+def count_classes(found: Found, classes: dict[str, tuple[str, int]]) -> dict[str, int]:
+    """Documents of each class, in the order of the ratings."""
+    counts: Counter[tuple[int, str]] = Counter()
+    for label, count in found.labels.items():
+        name, rating = classes[label]
+        counts[rating, name] += count
+    return {name: counts[rating, name] for rating, name in sorted(counts)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What comes out
+
+
+def read_rows(table: Table, columns: Columns, classes: dict[str, tuple[str, int]]) -> Iterator[Row]:
+    """Streams the documents; a row is called by its id or by the number that a spreadsheet gives it."""
+    for record in records(table):
+        problem, split, label = judge(record, columns)
+        if problem:
+            continue
+        name = f"row/{record.row}" if columns.id is None else record.fields[columns.id].strip()
+        rating = classes[label][1] if label else 0
+        text = record.fields[columns.text].replace("\0", " ")
+        yield Row(name, split if label else "unlabelled", rating, text)
+
+
+def describe(table: Table, columns: Columns, found: Found, classes: dict[str, tuple[str, int]]) -> list[str]:
+    """What was understood, a sentence per line."""
+    written = f", {table.encoding}" if table.encoding else ""
+    lines = [f"{table.path}: {table.kind}{written}, {found.rows:,} rows", *table.remarks]
+    taken = [f"text from {table.names[columns.text]!r}", f"label from {table.names[columns.label]!r}"]
+    if columns.split is not None:
+        taken.append(f"split from {table.names[columns.split]!r}")
+    if columns.id is not None:
+        taken.append(f"id from {table.names[columns.id]!r}")
+    used = {columns.text, columns.label, columns.split, columns.id}
+    unused = [name for place, name in enumerate(table.names) if place not in used]
+    lines.append(", ".join(taken) + (f"; not used: {', '.join(unused)[:200]}" if unused else ""))
+    if columns.alternatives:
+        others = ", ".join(repr(table.names[place]) for place in columns.alternatives)
+        lines.append(f"the label could also be {others}: name it with --label_column if so")
+    if columns.no_split:
+        lines.append(columns.no_split)
+    for problem, count in found.skipped.items():
+        where = ", ".join(map(str, found.lines[problem])) + (", ..." if count > SHOWN else "")
+        unit = "line" if table.encoding else "file number"
+        lines.append(f"skipped: {count:,} x {problem}; {unit} {where}")
+    if found.without_label:
+        lines.append(f"{found.without_label:,} rows have no label: kept as unlabelled text for the word vectors")
+    counts = count_classes(found, classes)
+    shown = ", ".join(f"{name} ({count:,})" for name, count in itertools.islice(counts.items(), 20))
+    lines.append(f"{len(counts)} classes: {shown}{', ...' if len(counts) > 20 else ''}")
+    merged = {name for name, _ in classes.values()} if len(classes) > len(counts) else set()
+    spelt = sorted(label for label, (name, _) in classes.items() if label != name and name in merged)
+    if spelt:
+        lines.append(f"spellings taken for the same class: {', '.join(map(repr, spelt[:SHOWN]))}")
+    return lines

@@ -1,0 +1,584 @@
+"""How to read a table or a folder that somebody made: encoding, delimiter, header; then its records, one by one.
+
+:func:`open_table` finds out what a file is, :func:`records` streams what stands in it. A row that cannot be read is a
+record with a problem, not an error: what is made of it is decided in ``own_data.py``.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+from corpus.corpus_formats import MAX_TEXT_BYTES
+from utils import UserError, human_size
+
+SAMPLE_RECORDS = 1_000
+SAMPLE_CHARACTERS = 2_000_000
+SHOWN = 5  # examples in a message
+DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "vertical bar"}
+MOST_TITLES = 10  # rows above the header
+OTHER_CELLS = "another number of cells than the first row (a quotation mark or a delimiter too few or too many)"
+BROKEN_QUOTES = "a quotation mark too few or too many, over several lines"
+END_OF_FILE = "\ue000end of file\ue000"
+
+
+def words(text: str) -> tuple[str, ...]:
+    """``"a b"`` -> ``("a", "b")``."""
+    return tuple(text.split())
+
+
+# Names of columns, as :func:`plain_name` gives them, the likelier ones first.
+TEXT_NAMES = words(
+    "text texts review reviews review_text reviewtext text_review body content contents comment comments document "
+    "message description sentence tweet post article abstract feedback utterance verbatim answer "
+    "kommentar rezension texte avis commentaire texto comentario testo recensione tekst"
+)
+LABEL_NAMES = words(
+    "label labels class classes category categories sentiment target polarity topic tag star_rating rating ratings "
+    "stars star score overall grade y klasse kategorie bewertung sterne note etiqueta categoria classe etichetta"
+)
+SPLIT_NAMES = words("split set subset partition fold dataset_split data_split")
+ID_NAMES = words("id doc_id document_id review_id row_id uid uuid")
+OTHER_NAMES = words("title summary headline subject date time author user name product index")
+SPLIT_WORDS = {
+    **dict.fromkeys(words("train training trn learn"), "train"),
+    **dict.fromkeys(words("valid validation val dev development"), "valid"),
+    **dict.fromkeys(words("test testing tst eval evaluation"), "test"),
+    **dict.fromkeys(words("unlabelled unlabeled unsup"), "unlabelled"),
+}
+# What stands in a cell without a value, beside nothing at all: pandas writes it, and spreadsheets where they took a
+# text that begins with a hyphen for a formula.
+MISSING = {"", *words("nan n/a #n/a null <na> #name? #value! #ref! #div/0! #num! #null! #nv #wert! #bezug! #zahl!")}
+KNOWN_NAMES = {*TEXT_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *ID_NAMES, *OTHER_NAMES}
+NUMBER = re.compile(r"[-+]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?")
+
+
+class Record(NamedTuple):
+    """One row as it stands in the source.
+
+    Attributes:
+        row: Number of the record, as a spreadsheet counts them: the header is 1.
+        line: Line of the file on which it begins.
+        fields: Its cells, in the order of the columns; empty if there is a problem.
+        problem: Why it cannot be read; empty if it can.
+    """
+
+    row: int
+    line: int
+    fields: list[str]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """How a source is to be read.
+
+    Attributes:
+        path: The file or folder.
+        kind: In words, for example ``semicolon-separated``.
+        names: Names of the columns; ``column 2`` where there is no header.
+        encoding: A codec's name; empty for a folder, whose files are told one by one.
+        errors: ``strict``, or ``replace`` where some bytes are of another encoding.
+        dialect: Arguments of :func:`csv.reader`; None where the source is no such table.
+        header_row: Record number of the header; 0 where there is none.
+        remarks: What a person should know about it.
+    """
+
+    path: Path
+    kind: str
+    names: tuple[str, ...]
+    encoding: str = ""
+    errors: str = "strict"
+    dialect: dict[str, Any] | None = None
+    header_row: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+def open_table(path: Path, encoding: str) -> Table:
+    """Finds out how to read a source; one that is no table is a :class:`UserError` that says what to do."""
+    if path.is_dir():
+        return open_folder(path)
+    if not path.exists():
+        near = sorted(other.name for other in path.parent.glob("*") if other.suffix.lower() == path.suffix.lower())
+        beside = f"; beside it stand: {', '.join(near[:SHOWN])}" if near else ""
+        raise UserError(f"{path} is not there{beside}; give the path of your file")
+    if not path.stat().st_size:
+        raise UserError(f"{path} is empty; save it again, with a header and a row per document")
+    encoding, errors, remarks = find_encoding(path, encoding)
+    if path.suffix.lower() in {".jsonl", ".ndjson", ".json"}:
+        return open_json_lines(path, encoding, errors, remarks)
+    return open_delimited(path, encoding, errors, remarks)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Encoding
+
+MAGIC = {
+    b"PK\x03\x04": "an Excel workbook or another zip file; save it as CSV (in Excel: Save As, CSV UTF-8)",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save it as CSV (in Excel: Save As, CSV UTF-8)",
+    b"PAR1": "a Parquet file; save it as CSV or JSON lines",
+    b"\x1f\x8b": "compressed with gzip; unpack it first: gunzip",
+    b"%PDF": "a PDF; save its texts as CSV",
+    b"SQLite format": "a database; export the table as CSV",
+}
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+PIECE = 1 << 20
+ASCII = bytes(range(128))
+ASCII_LETTERS = bytes(byte for byte in ASCII if chr(byte).isalpha())
+
+
+def find_encoding(path: Path, wanted: str) -> tuple[str, str, tuple[str, ...]]:
+    """(codec, how to treat errors, remarks). The whole file is looked through: one é may stand in its last row."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    for magic, what in MAGIC.items():
+        if head.startswith(magic):
+            raise UserError(f"{path} is {what}")
+    if head.lstrip(codecs.BOM_UTF8 + b" \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+        raise UserError(f"{path} is a web page; fetch the file itself, or open it in a spreadsheet and save it as CSV")
+    if wanted:
+        check_codec(path, wanted)
+        return wanted, "strict", ()
+    for mark, codec in MARKS.items():  # the longer marks stand first: one begins like another
+        if head.startswith(mark):
+            return codec, "strict" if codec == "utf-8-sig" and is_utf8(path) else "replace", ()
+    if head.count(0) > len(head) // 1000:  # a stray one may stand in a text
+        if codec := utf16_without_mark(head):
+            return codec, "replace", ()
+        raise UserError(f"{path} is not text (it holds zero bytes); save it as CSV or JSON lines")
+    if is_utf8(path):
+        return "utf-8", "strict", ()
+    return not_utf8(path)
+
+
+def check_codec(path: Path, wanted: str) -> None:
+    """Refuses an ``--encoding`` that does not exist or does not fit."""
+    try:
+        "x".encode(wanted)  # refuses codecs that make no text, such as hex
+        decoder = codecs.getincrementaldecoder(wanted)()
+        with path.open("rb") as file:
+            while piece := file.read(PIECE):
+                decoder.decode(piece)
+    except (LookupError, AttributeError) as error:
+        raise UserError(
+            f"--encoding {wanted!r} is unknown; for example utf-8, cp1252, latin-1, utf-16, cp1251, gb18030, shift_jis"
+        ) from error
+    except UnicodeError as error:
+        raise UserError(f"{path} is not in {wanted} ({error}); leave --encoding out to have it guessed") from error
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether every byte of a file is part of valid UTF-8."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(PIECE):
+                decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def utf16_without_mark(head: bytes) -> str:
+    """The codec of UTF-16 text that lacks its mark, in which every other byte of Latin letters is zero; else empty."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    half = max(len(head) // 2, 1)
+    if odd > 0.3 * half and even < 0.05 * half:
+        return "utf-16-le"
+    if even > 0.3 * half and odd < 0.05 * half:
+        return "utf-16-be"
+    return ""
+
+
+def not_utf8(path: Path) -> tuple[str, str, tuple[str, ...]]:
+    """The encoding of a file that is not UTF-8 throughout: mostly UTF-8 all the same, or one byte per letter."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    good = bad = beyond_ascii = letters = 0
+    undefined = False
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            text = decoder.decode(piece)
+            replaced = text.count("\ufffd")
+            bad += replaced
+            good += len(text) - len(text.encode("ascii", "ignore")) - replaced
+            beyond_ascii += len(piece.translate(None, delete=ASCII))
+            letters += len(piece) - len(piece.translate(None, delete=ASCII_LETTERS))
+            undefined = undefined or any(byte in piece for byte in b"\x81\x8d\x8f\x90\x9d")
+    if good > 10 * bad:
+        return "utf-8", "replace", (f"{bad:,} characters are not UTF-8 and could not be read",)
+    if beyond_ascii > 0.3 * (beyond_ascii + letters):
+        raise UserError(
+            f"{path} is not UTF-8, and too few of its letters are Latin to guess; name its --encoding (for example "
+            "cp1251, gb18030, shift_jis, big5, euc-kr), or save it as UTF-8"
+        )
+    codec = "latin-1" if undefined else "cp1252"
+    remark = f"not UTF-8: read as {codec} (Western European); if letters come out wrong, name the right --encoding"
+    return codec, "strict", (remark,)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables with a delimiter
+
+
+def open_delimited(path: Path, encoding: str, errors: str, remarks: tuple[str, ...]) -> Table:
+    """Finds delimiter, quoting and header of a table."""
+    with path.open(encoding=encoding, errors=errors, newline="") as file:
+        head = file.read(SAMPLE_CHARACTERS)
+        whole = not file.read(1)
+    if not head.strip("\ufeff\r\n\t ;,"):
+        raise UserError(f"{path} is empty; save it again, with a header and a row per document")
+    said = re.match(r"\ufeff?sep=([\t;,|])\r?\n", head)  # a line that Excel writes for itself
+    dialect, rows = find_dialect(path, head, whole, said[1] if said else None)
+    start = 1 if said else 0
+    first = start + header_place(rows[start:])
+    if any(any(row) for row in rows[start:first]):
+        remarks = (*remarks, f"the columns are named in row {first + 1}; what stands above it is not read")
+    width = len(rows[first])
+    with_header = has_header(rows[first], rows[first + 1 :])
+    names = [cell.strip() for cell in rows[first]] if with_header else [""] * width
+    return Table(
+        path=path,
+        kind=f"{DELIMITERS[dialect['delimiter']]}-separated",
+        names=tuple(name or f"column {number}" for number, name in enumerate(names, start=1)),
+        encoding=encoding,
+        errors=errors,
+        dialect=dialect,
+        header_row=first + 1 if with_header else 0,
+        remarks=remarks if with_header else (*remarks, "there is no header: columns are called by their number"),
+    )
+
+
+def find_dialect(path: Path, head: str, whole: bool, delimiter: str | None) -> tuple[dict[str, Any], list[list[str]]]:
+    """Arguments for :func:`csv.reader` under which most rows have as many cells as the first, and those rows."""
+    csv.field_size_limit(MAX_TEXT_BYTES)
+    best: tuple[float, ...] = (0, 0, 0)
+    chosen: tuple[dict[str, Any], list[list[str]]] | None = None
+    for candidate in dialects(path, delimiter):
+        rows = parse_head(head, whole, candidate)
+        rows_below = rows[bool(delimiter) :]
+        rows_below = rows_below[header_place(rows_below) :]
+        filled = [row for row in rows_below if any(cell.strip() for cell in row)]
+        width = len(filled[0]) if filled else 0
+        if width < 2:
+            continue
+        # The plain form of a dialect stands first: another must do better, not as well. Half a pair of quotation marks
+        # in a cell tells that a text was cut in two.
+        fit = sum(len(row) == width for row in filled) / len(filled)
+        cut = sum(any(map(is_cut, row)) for row in filled) / len(filled)
+        quality = (round(fit, 2), -round(cut, 2), len(filled))
+        if quality > best:
+            best, chosen = quality, (candidate, rows)
+    if chosen is None:
+        refuse_quoted_rows(path, head)
+        raise UserError(
+            f"{path} has one column only (no comma, semicolon, tab or | separates its first row); it needs one with "
+            "the text and one with the label"
+        )
+    return chosen
+
+
+def is_cut(cell: str) -> bool:
+    """Whether a cell looks as if its quotation marks were misread: half a pair, or a pair behind a space."""
+    return cell.count('"') % 2 == 1 or (cell.startswith(" ") and cell.lstrip().startswith('"'))
+
+
+def header_place(rows: Sequence[Sequence[str]]) -> int:
+    """The place of the first row that is more than a title; reports come with some above the names of the columns.
+
+    A title fills the first cell and no other. One that could itself be the name of a column is passed over only if the
+    row below it has such a name.
+    """
+    filled = [[bool(cell.strip()) for cell in row] for row in rows]
+    first = next((place for place, cells in enumerate(filled) if any(cells)), 0)
+    below = range(first, min(first + MOST_TITLES, len(rows)))
+    wide = next((place for place in below if sum(filled[place]) > 1), first)
+    titles = [place for place in range(first, wide) if any(filled[place])]
+    if not titles or not all(filled[place][0] for place in titles) or not has_header(rows[wide], rows[wide + 1 :]):
+        return first
+    return wide if knows(rows[wide]) or not any(knows(rows[place]) for place in titles) else first
+
+
+def knows(row: Sequence[str]) -> bool:
+    """Whether a cell is a name that we know of columns."""
+    return any(plain_name(cell) in KNOWN_NAMES for cell in row)
+
+
+def refuse_quoted_rows(path: Path, head: str) -> None:
+    """Refuses a table whose rows are one quoted cell each: one that was opened as a single column and saved again."""
+    row: list[str] = next((row for row in csv.reader(io.StringIO(head, newline="")) if row), [])
+    if head.lstrip("\ufeff").startswith('"') and len(row) == 1 and any(sign in row[0] for sign in DELIMITERS):
+        raise UserError(
+            f"{path}: each row stands in quotation marks as a whole, which makes it one column; open it in a "
+            "spreadsheet, split the column (Data, Text to Columns) and save it again"
+        )
+
+
+def dialects(path: Path, delimiter: str | None) -> Iterator[dict[str, Any]]:
+    """What tables come in: quotes doubled, or after a space, or after a backslash, and tabs without any quoting."""
+    order = [delimiter] if delimiter else sorted(DELIMITERS, key=lambda sign: sign != "\t" or path.suffix == ".csv")
+    for sign in order:
+        yield {"delimiter": sign}
+    for sign in order:
+        yield {"delimiter": sign, "skipinitialspace": True}
+    for sign in order:
+        yield {"delimiter": sign, "escapechar": "\\", "doublequote": True}
+    if "\t" in order:
+        yield {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+
+
+def parse_head(head: str, whole: bool, dialect: dict[str, Any]) -> list[list[str]]:
+    """The first rows under one dialect; the last one is left out where the piece of the file cuts it."""
+    try:
+        rows = list(itertools.islice(csv.reader(io.StringIO(head, newline=""), **dialect), SAMPLE_RECORDS))
+    except csv.Error:
+        return []
+    return rows if whole or len(rows) >= SAMPLE_RECORDS else rows[:-1]
+
+
+def plain_name(name: str) -> str:
+    """A column's name for comparison: ``Review Text`` and ``review_text`` are one."""
+    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
+
+
+def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names the columns: it has a name we know, or looks unlike what stands below it."""
+    below = [row for row in rows if len(row) == len(first) and row != first]
+    columns = [[cell.strip() for cell in column] for column in zip(*below, strict=True)] or [[] for _ in first]
+    pairs = [(cell.strip(), values) for cell, values in zip(first, columns, strict=True)]
+    if any(plain_name(cell) in KNOWN_NAMES and cell not in values for cell, values in pairs):
+        return True
+    for cell, values in pairs:
+        if is_number(cell):
+            return False
+        if cell and cell in values and len(set(values)) <= max(len(values) // 2, 1):
+            return False  # a label: it occurs again
+    return any(unlike(cell, values) for cell, values in pairs) or all(len(cell.split()) <= 6 for cell, _ in pairs)
+
+
+def unlike(cell: str, values: Sequence[str]) -> bool:
+    """Whether a cell must be the name of what stands below it, however long: numbers, or few answers and never this."""
+    filled = [value for value in values if value.casefold() not in MISSING]
+    if cell.casefold() in MISSING or len(filled) < 10:
+        return False
+    return all(map(is_number, filled)) or (cell not in filled and len(set(filled)) <= len(filled) // 10)
+
+
+def delimited_records(table: Table) -> Iterator[Record]:
+    """The records of a table with a delimiter, the header left out."""
+    csv.field_size_limit(MAX_TEXT_BYTES)
+    header = None
+    lines: list[str] = []  # of the record that is being read
+    with table.path.open(encoding=table.encoding, errors=table.errors, newline="") as file:
+        whole = itertools.chain(bounded_lines(file, table.path), [END_OF_FILE])
+        reader = csv.reader(noted(whole, lines), **table.dialect or {})
+        row, line = 0, 1
+        while True:
+            try:
+                fields = next(reader, None)
+            except csv.Error as error:
+                raise UserError(f"{table.path}, line {line}: {unclosed(error)}") from error
+            if fields is None:
+                raise UserError(f"{table.path}, line {line}: {unclosed(None)}")
+            if fields == [END_OF_FILE]:
+                return
+            if fields and fields[-1].endswith(END_OF_FILE):
+                raise UserError(f"{table.path}, line {line}: {unclosed(None)}")
+            row += 1
+            if row == table.header_row:
+                header = fields
+            elif row > table.header_row:
+                broken = len(lines) > 1 and breaks_quoting(lines, table.dialect or {})
+                record = Record(row, line, [] if broken else fields, BROKEN_QUOTES if broken else "")
+                yield record if broken else checked_record(table, record, header)
+            line = reader.line_num + 1
+            lines.clear()
+
+
+def noted(lines: Iterable[str], note: list[str]) -> Iterator[str]:
+    """The same lines, each of them added to ``note`` before it is handed out."""
+    for line in lines:
+        note.append(line)
+        yield line
+
+
+def breaks_quoting(lines: Sequence[str], dialect: dict[str, Any]) -> bool:
+    """Whether text stands after a closing quotation mark.
+
+    Within one line it harms its own row at most, and often nothing (``5" nails``). Over several lines it is most likely
+    a text whose end lacks its mark and that swallowed the row after it, label and all.
+    """
+    try:
+        for _ in csv.reader(lines, strict=True, **dialect):
+            pass
+    except csv.Error:
+        return True
+    return False
+
+
+def unclosed(error: csv.Error | None) -> str:
+    """What is wrong with a row that does not end."""
+    if error is None or "field larger" in str(error):
+        return "a quotation mark opens here and is never closed; close it or delete it"
+    return f"{error}; mend that line"
+
+
+def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file; one that never ends is not read into memory."""
+    while line := file.readline(MAX_TEXT_BYTES):
+        if len(line) == MAX_TEXT_BYTES:
+            raise UserError(f"{path}: a line is longer than {human_size(MAX_TEXT_BYTES)}, more than any text")
+        yield line
+
+
+def checked_record(table: Table, record: Record, header: list[str] | None) -> Record:
+    """A record with as many cells as there are columns, or with its problem."""
+    fields, width = record.fields, len(table.names)
+    if not any(cell.strip() for cell in fields):
+        return record._replace(fields=[], problem="empty row")
+    if fields == header:
+        return record._replace(fields=[], problem="the header again")
+    if len(fields) > width and not any(cell.strip() for cell in fields[width:]):
+        fields = fields[:width]  # a spreadsheet's empty columns to the right
+    if len(fields) < width or len(fields) > width:
+        return record._replace(fields=[], problem=OTHER_CELLS)
+    return record if fields is record.fields else record._replace(fields=fields)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# JSON lines
+
+
+def open_json_lines(path: Path, encoding: str, errors: str, remarks: tuple[str, ...]) -> Table:
+    """Finds the keys of the objects in a file that has one per line."""
+    names: dict[str, None] = {}
+    with path.open(encoding=encoding, errors=errors) as file:
+        for line in itertools.islice(bounded_lines(file, path), SAMPLE_RECORDS):
+            if line.lstrip("\ufeff \t").startswith("["):
+                raise UserError(f"{path} is one JSON list; write one object per line: jq -c '.[]' IN.json > OUT.jsonl")
+            value = parse_object(line)
+            names.update(dict.fromkeys(value or {}))
+    if len(names) < 2:
+        raise UserError(f"{path} is not JSON lines: each line must be an object with a text and a label")
+    return Table(path, "JSON lines", tuple(names), encoding, errors, header_row=0, remarks=remarks)
+
+
+def parse_object(line: str) -> dict[str, Any] | None:
+    """The object on one line; None if there is none."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def json_records(table: Table) -> Iterator[Record]:
+    """The records of a file with a JSON object per line."""
+    with table.path.open(encoding=table.encoding, errors=table.errors) as file:
+        for number, line in enumerate(bounded_lines(file, table.path), start=1):
+            if not line.strip():
+                yield Record(number, number, [], "empty row")
+            elif (value := parse_object(line)) is None:
+                yield Record(number, number, [], "not a JSON object")
+            else:
+                yield Record(number, number, [json_cell(value.get(name)) for name in table.names])
+
+
+def json_cell(value: Any) -> str:
+    """A JSON value as a cell of a table."""
+    if value is None:
+        return ""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")  # half a pair of surrogates may be written as \ud83d
+    return json.dumps(value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Folders
+
+
+def open_folder(path: Path) -> Table:
+    """A folder with a sub-folder per class, perhaps within sub-folders ``train`` and ``test``."""
+    folders = sub_folders(path)
+    if not folders:
+        raise UserError(
+            f"{path} has no sub-folders; give a folder with one per class (reviews/good/1.txt, reviews/bad/2.txt), "
+            "or a file"
+        )
+    if all(folder.name.casefold() in SPLIT_WORDS for folder in folders):
+        return Table(path, "folder with splits", ("id", "split", "label", "text"))
+    return Table(path, "folder", ("id", "label", "text"))
+
+
+def sub_folders(path: Path) -> list[Path]:
+    """The folders in a folder, hidden ones left out, by name."""
+    return sorted(folder for folder in path.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+
+
+def folder_records(table: Table) -> Iterator[Record]:
+    """A record per file; of a file, ``line`` is its number."""
+    with_splits = "split" in table.names
+    number = 0
+    for outer in sub_folders(table.path):
+        for folder in sub_folders(outer) if with_splits else [outer]:
+            for file in sorted(folder.rglob("[!.]*")):
+                if not file.is_file():
+                    continue
+                number += 1
+                text, problem = read_text(file)
+                identity = str(file.relative_to(table.path))
+                where = [outer.name, folder.name] if with_splits else [folder.name]
+                yield Record(number, number, [] if problem else [identity, *where, text], problem)
+
+
+def read_text(file: Path) -> tuple[str, str]:
+    """(text, problem) of one file, whatever its encoding."""
+    if file.stat().st_size > MAX_TEXT_BYTES:
+        return "", f"files longer than {human_size(MAX_TEXT_BYTES)}"
+    content = file.read_bytes()
+    for mark, codec in MARKS.items():
+        if content.startswith(mark):
+            return content.decode(codec, "replace"), ""
+    if b"\0" in content:
+        return "", "files that are not text"
+    for codec in ("utf-8", "cp1252"):
+        try:
+            return content.decode(codec), ""
+        except UnicodeDecodeError:
+            pass
+    return content.decode("latin-1"), ""
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Records of any source
+
+
+def records(table: Table) -> Iterator[Record]:
+    """All records of a source, those that cannot be used included."""
+    if table.dialect:
+        return delimited_records(table)
+    return json_records(table) if table.kind == "JSON lines" else folder_records(table)
+
+
+def usable(table: Table) -> Iterator[Record]:
+    """The records that can be read."""
+    return (record for record in records(table) if not record.problem)
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a number."""
+    return bool(NUMBER.fullmatch(cell.strip()))

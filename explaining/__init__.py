@@ -1,0 +1,1 @@
+"""Why a network decided as it did, and whether that is true."""

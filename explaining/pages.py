@@ -1,0 +1,67 @@
+"""HTML made from the templates in ``templates/``: every text is escaped, nothing is loaded from elsewhere, no script.
+
+What a person or a file wrote passes through ``printable`` as it does on its way to a terminal, so that no invisible
+character turns the direction of a line.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from report.shading import MOST_SENTENCES, printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from explaining.explanations import Explanation
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_CLASSES = 10  # of more classes the likeliest are shown
+
+
+@functools.cache
+def environment(*folders: Path) -> Environment:
+    """The templates of this folder and of ``folders``, escaping on; a name that is not given is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader([TEMPLATES, *folders]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters["printable"] = printable
+    return made
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A template filled in."""
+    return environment().get_template(template).render(**values)
+
+
+def explanation_page(explanation: Explanation, heading: str, note: str, most: int | None = MOST_SENTENCES) -> str:
+    """One explained text as a page that stands alone.
+
+    Args:
+        explanation: The text and its scores.
+        heading: Title and first line.
+        note: How it was explained, a sentence.
+        most: Number of sentences to show at most; ``None`` shows all.
+    """
+    return render_page(
+        "explanation.html",
+        heading=heading,
+        note=note,
+        classes=likeliest(explanation),
+        shown=explanation.shaded(most),
+        signed=explanation.scores.signed,
+    )
+
+
+def likeliest(explanation: Explanation) -> list[tuple[str, float]]:
+    """The likeliest classes with their probabilities, the first one first."""
+    named = zip(explanation.class_names, explanation.verdict.probabilities.tolist(), strict=True)
+    return sorted(named, key=lambda pair: -pair[1])[:MOST_CLASSES]

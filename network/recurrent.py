@@ -1,0 +1,161 @@
+"""A bidirectional GRU or LSTM over sequences of different lengths: never compute padding.
+
+A batch of sequences is usually padded to its longest, which on film reviews triples the work. Here sequences lie one
+after another in one flat vector of elements. On a CPU they go through the compiled loops of :mod:`network.kernels`; on
+a GPU, whose kernels want rectangles, they are padded and go through ``keras.layers`` and cuDNN, with the same weights.
+
+Axes: R sequences (rows), N elements of all sequences, U distinct elements, T longest sequence, E input, H units per
+direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import keras
+import tensorflow as tf
+
+from network import kernels
+
+Tensor: TypeAlias = Any  # tf.Tensor; TensorFlow ships no types that a checker could use
+
+
+def compiled_operation(function: Callable[..., Any], inputs: Sequence[Tensor], outputs: int) -> list[Tensor]:
+    """A function of :mod:`network.kernels` as an operation of the graph; its results are of the first input's type."""
+    inputs = [tf.convert_to_tensor(value) for value in inputs]  # an upstream gradient may come as tf.IndexedSlices
+    if tf.executing_eagerly():
+        return [tf.constant(result) for result in function(*(value.numpy() for value in inputs))]
+    return tf.numpy_function(function, inputs, [inputs[0].dtype] * outputs, stateful=False)
+
+
+def shaped(values: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
+    """``values`` with the static shapes of ``like``, which an operation of our own does not know."""
+    return [tf.ensure_shape(value, other.shape) for value, other in zip(values, like, strict=True)]
+
+
+def gru(table: Tensor, kernel: Tensor, bias: Tensor, row: Tensor, lengths: Tensor, keep: bool) -> Tensor:
+    """:func:`network.kernels.gru_forward` with its gradient; shapes as there."""
+
+    @tf.custom_gradient
+    def differentiable(table: Tensor, kernel: Tensor, bias: Tensor) -> Any:
+        inputs = [table, row, lengths, kernel, bias]
+        states, kept = compiled_operation(partial(kernels.gru_forward, keep=keep), inputs, 2)
+
+        def gradient(upstream: Tensor) -> list[Tensor]:
+            found = compiled_operation(kernels.gru_gradient, [upstream, states, kept, *inputs], 3)
+            return shaped(found, [table, kernel, bias])
+
+        return tf.ensure_shape(states, [None, 2 * kernel.shape[1]]), gradient
+
+    return differentiable(table, kernel, bias)
+
+
+def lstm(table: Tensor, kernel: Tensor, row: Tensor, lengths: Tensor, keep: bool) -> Tensor:
+    """:func:`network.kernels.lstm_forward` with its gradient; shapes as there."""
+
+    @tf.custom_gradient
+    def differentiable(table: Tensor, kernel: Tensor) -> Any:
+        inputs = [table, row, lengths, kernel]
+        outputs, kept = compiled_operation(partial(kernels.lstm_forward, keep=keep), inputs, 2)
+
+        def gradient(upstream: Tensor) -> list[Tensor]:
+            found = compiled_operation(kernels.lstm_gradient, [upstream, outputs, kept, *inputs], 2)
+            return shaped(found, [table, kernel])
+
+        return tf.ensure_shape(outputs, [None, 2 * kernel.shape[1]]), gradient
+
+    return differentiable(table, kernel)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The layer
+
+
+class BidirectionalEncoder(keras.layers.Layer):
+    """A bidirectional GRU or LSTM over sequences that lie one after another, without padding.
+
+    Weights are those of two stock ``keras.layers.GRU`` or ``LSTM``, so that the same weights run compiled (CPU) or
+    padded through cuDNN (GPU); the two agree to rounding, which is a test.
+
+    Masks: there are none; a sequence is exactly as long as ``lengths`` says.
+
+    Args:
+        cell: ``"gru"`` or ``"lstm"``.
+        units: H, units per direction.
+        inputs: E, size of an element.
+        seed: Of the initial weights (Glorot uniform kernels, orthogonal recurrent kernels, zero biases; 1 for the
+            LSTM's forget gate).
+        padded: Run through ``keras.layers`` on padded sequences: what a GPU wants.
+    """
+
+    def __init__(self, cell: str, units: int, inputs: int, seed: int, padded: bool = False, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.cell, self.units, self.padded = cell, units, padded
+        stock = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}[cell]
+        self.left_to_right, self.right_to_left = (
+            stock(
+                units,
+                return_sequences=True,
+                name=name,
+                dtype=self.dtype_policy,
+                kernel_initializer=keras.initializers.GlorotUniform(seed + 2 * number),
+                recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 2 * number + 1),
+            )
+            for number, name in enumerate(("left_to_right", "right_to_left"))
+        )
+        for direction in (self.left_to_right, self.right_to_left):
+            direction.build((None, None, inputs))
+        self.built = True
+
+    def call(self, table: Tensor, lengths: Tensor, row: Tensor | None = None, keep: bool = False) -> Tensor:
+        """Encodes every element in its sequence, both ways.
+
+        Args:
+            table: float [N, E], the elements; or, with ``row``, [U, E], the distinct ones.
+            lengths: int32 [R], elements of each sequence, every one at least 1.
+            row: int32 [N], which row of ``table`` each element is. Distinct rows are projected once, not once per use.
+            keep: Keep what the gradient needs; without it a gradient costs a second forward pass.
+
+        Returns:
+            float [N, 2H], both directions' states at each element, in the order of the elements.
+        """
+        if self.padded:
+            table = tf.cast(table, self.compute_dtype)
+            return self.encode_padded(table if row is None else tf.gather(table, row), lengths)
+        if row is None:
+            row = tf.range(tf.shape(table)[0])
+        return tf.cast(self.encode_compiled(table, lengths, row, keep), self.compute_dtype)
+
+    def encode_compiled(self, table: Tensor, lengths: Tensor, row: Tensor, keep: bool) -> Tensor:
+        """Both directions through :mod:`network.kernels`, computed in float32 under any dtype policy: float [N, 2H]."""
+        cells, dtype, gates = [self.left_to_right.cell, self.right_to_left.cell], self.variable_dtype, 2 * self.units
+        kernel = tf.cast(tf.concat([cell.kernel.value for cell in cells], axis=1), dtype)  # [E, 2G]
+        recurrent_kernel = tf.cast(tf.stack([cell.recurrent_kernel.value for cell in cells]), dtype)  # [2, H, G]
+        bias = tf.cast(tf.stack([cell.bias.value for cell in cells]), dtype)
+        if self.cell == "gru":  # [2, 2, 3H]: of the input and of the recurrent product; the latter's n stays inside
+            inside = bias[:, 1, gates:]
+            bias = tf.concat([bias[:, 0, :gates] + bias[:, 1, :gates], bias[:, 0, gates:]], axis=1)
+        projected = tf.matmul(tf.cast(table, dtype), kernel) + tf.reshape(bias, [-1])
+        projected = tf.reshape(projected, [-1, 2, bias.shape[1]])  # [U, 2, G]
+        if self.cell == "gru":
+            return gru(projected, recurrent_kernel, inside, row, lengths, keep)
+        return lstm(projected, recurrent_kernel, row, lengths, keep)
+
+    def encode_padded(self, elements: Tensor, lengths: Tensor) -> Tensor:
+        """Both directions through ``keras.layers`` on [R, T, E], right-padded, no row wholly masked: float [N, 2H].
+
+        The second direction reads sequences that are reversed here, so that its padding is on the right as well: cuDNN
+        accepts nothing else.
+        """
+        mask = tf.sequence_mask(lengths)
+        step = tf.range(tf.shape(mask)[1])[tf.newaxis, :]
+        first = tf.cumsum(lengths, exclusive=True)[:, tf.newaxis]
+        last = tf.shape(elements)[0] - 1
+        ahead = tf.minimum(first + step, last)
+        reverse = tf.maximum(first + lengths[:, tf.newaxis] - 1 - step, 0)
+        ahead_states = self.left_to_right(tf.gather(elements, ahead), mask=mask)
+        reverse_states = self.right_to_left(tf.gather(elements, reverse), mask=mask)
+        reverse_states = tf.reverse_sequence(reverse_states, lengths, seq_axis=1)
+        return tf.concat([tf.boolean_mask(ahead_states, mask), tf.boolean_mask(reverse_states, mask)], axis=1)

@@ -1,0 +1,187 @@
+"""The documents of a test split with what a run predicted of them: right, wrong, unsure, and the worst mistakes.
+
+Labels and predictions are those of ``predictions-<split>.csv``, which the tester writes; the texts are read from the
+data set's CSV. Of a very large split so many documents are drawn that their texts fit into memory.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import shlex
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from corpus.corpora import read_csv
+from runtime.run_folder import RunFolder
+from utils import DataPaths, UserError, folder_flags, read_jsonl
+
+SPLIT = "test"
+MOST_DOCUMENTS = 50_000
+Item = TypeVar("Item")
+
+UNSURE = 0.2  # a verdict whose probability is less than this above the runner-up's
+FILTERS = ("any", "right", "wrong", "unsure")
+
+
+class LabelledDocument(NamedTuple):
+    """A document of the test split.
+
+    Attributes:
+        id: Its name.
+        label: Its class.
+        text: The original.
+        prediction: The class that the run predicted; empty where it was not tested.
+        confidence: Probability of that class.
+        margin: How much less the next class got.
+    """
+
+    id: str
+    label: str
+    text: str
+    prediction: str = ""
+    confidence: float = 0.0
+    margin: float = 1.0
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A document whose label the run missed, and how much of it the run could read."""
+
+    document: LabelledDocument
+    words: int
+    unknown_words: int
+
+
+ORDERS: dict[str, Callable[[Mistake], float]] = {
+    "confident": lambda mistake: mistake.document.confidence,
+    "longest": lambda mistake: mistake.words,
+    "unknown": lambda mistake: mistake.unknown_words / max(mistake.words, 1),
+}
+
+
+class SplitDocuments:
+    """The test split of a run's data set. Everything is read when it is first asked for, once, from any thread.
+
+    Args:
+        run: The run folder.
+        data: Its data set.
+        weights_sha256: Hash of the weights that are looked at, to notice predictions of others.
+        most: Number of documents to keep at most.
+    """
+
+    def __init__(self, run: RunFolder, data: DataPaths, weights_sha256: str, most: int = MOST_DOCUMENTS) -> None:
+        self.run, self.data, self.most = run, data, most
+        self.weights_sha256 = weights_sha256
+        self.predictions_file = run.path / f"predictions-{SPLIT}.csv"
+        self._lock = threading.Lock()
+
+    @property
+    def tested(self) -> bool:
+        """Whether the run has been tested."""
+        return self.predictions_file.is_file()
+
+    def why_untested(self) -> str:
+        """One line that says how to test the run."""
+        named = ["--dataset", self.data.dataset, "--run", self.run.path.name]
+        flags = [*named, *folder_flags(self.data.data_dir, self.run.path.parent)]
+        command = shlex.join(["python", "han_tester.py", "--run_type", SPLIT, *flags])
+        return f"{self.run.path.name} has not been tested; type: {command}"
+
+    def stale(self) -> str:
+        """A remark where the predictions were made with other weights than those looked at; else empty."""
+        rows = [row for row in read_jsonl(self.run.results) if row.get("split") == SPLIT]
+        if not rows or rows[-1].get("weights_sha256") in {None, self.weights_sha256}:
+            return ""
+        return f"{self.predictions_file.name} was written with the weights of step {rows[-1].get('step')}, not these."
+
+    def all(self) -> dict[str, LabelledDocument]:
+        """The documents by name, in the order of the CSV.
+
+        Raises:
+            UserError: The CSV is missing or damaged, or has no test split, or the predictions are of another one.
+        """
+        with self._lock:
+            return self._all
+
+    @functools.cached_property
+    def _all(self) -> dict[str, LabelledDocument]:
+        predicted = self._predictions() if self.tested else None
+        names = None if predicted is None else set(drawn(list(predicted), self.most))
+        found: dict[str, LabelledDocument] = {}
+        for row in read_csv(self.data.csv):
+            if row.split != SPLIT or (names is not None and row.id not in names) or len(found) == self.most:
+                continue
+            found[row.id] = LabelledDocument(row.id, row.label, row.text, *(predicted[row.id] if predicted else ()))
+        if names is not None and len(found) < len(names):
+            raise UserError(f"{self.predictions_file} is of other documents than {self.data.csv}; test the run again")
+        if not found:
+            raise UserError(f"{self.data.csv} has no document in its {SPLIT} split")
+        return found
+
+    def _predictions(self) -> dict[str, tuple[str, float, float]]:
+        """Prediction, its probability and its margin, by document."""
+        predictions = {}
+        with self.predictions_file.open(encoding="utf-8", newline="") as file:
+            rows = csv.reader(file)
+            try:
+                columns = next(rows)
+                name, prediction = columns.index("id"), columns.index("prediction")
+                classes = [place for place, column in enumerate(columns) if column.startswith("probability_")]
+                for row in rows:
+                    *_, second, first = sorted([0.0, *(float(row[place]) for place in classes)])
+                    predictions[row[name]] = (row[prediction], first, first - second)
+            except (ValueError, IndexError, StopIteration, csv.Error) as error:
+                raise UserError(f"{self.predictions_file} is damaged ({error}); {self.why_untested()}") from error
+        return predictions
+
+    def chosen(self, filter: str) -> list[LabelledDocument]:
+        """The documents that pass a filter, one of :data:`FILTERS`.
+
+        Raises:
+            UserError: The filter needs predictions and the run has not been tested, or as :meth:`all`.
+        """
+        if filter not in FILTERS:
+            raise UserError(f"unknown filter {filter[:50]!r}, not one of {', '.join(FILTERS)}")
+        documents = list(self.all().values())
+        if filter == "any":
+            return documents
+        if not self.tested:
+            raise UserError(self.why_untested())
+        wanted: dict[str, Callable[[LabelledDocument], bool]] = {
+            "right": lambda document: document.prediction == document.label,
+            "wrong": lambda document: document.prediction != document.label,
+            "unsure": lambda document: document.margin < UNSURE,
+        }
+        return [document for document in documents if wanted[filter](document)]
+
+    def mistakes(self, count_words: Callable[[str], tuple[int, int]]) -> list[Mistake]:
+        """The documents whose label the run missed.
+
+        Args:
+            count_words: From a text to (words, words that the vocabulary does not know).
+
+        Raises:
+            UserError: As :meth:`chosen`.
+        """
+        wrong = self.chosen("wrong")
+        with self._lock:
+            if not hasattr(self, "_mistakes"):
+                self._mistakes = [Mistake(document, *count_words(document.text)) for document in wrong]
+            return self._mistakes
+
+
+def drawn(names: Sequence[Item], most: int) -> Sequence[Item]:
+    """``names``, or so many of them drawn at random, always the same."""
+    if len(names) <= most:
+        return names
+    return [names[place] for place in np.random.default_rng(1).permutation(len(names))[:most]]
+
+
+def worst(mistakes: Sequence[Mistake], order: str, most: int) -> list[Mistake]:
+    """The first mistakes in one of :data:`ORDERS`."""
+    return sorted(mistakes, key=ORDERS[order], reverse=True)[:most]

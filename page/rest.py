@@ -1,0 +1,139 @@
+"""Predictions for programs, in the form of TensorFlow Serving's REST interface.
+
+POST /v1/models/han:predict   {"instances": ["a text", {"text": "another"}]}
+GET  /v1/models/han           whether it can be called, and the training step of its weights
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from page.answers import MOST_TEXT_BYTES, Refusal, ServedRun, scored, site_named
+
+MOST_INSTANCES = 1_000
+FORM, JSON, PLAIN = "application/x-www-form-urlencoded", "application/json", "text/plain"
+
+
+class Instance(BaseModel):
+    """A text to classify."""
+
+    text: str
+
+
+class PredictRequest(BaseModel):
+    """Texts to classify, in TensorFlow Serving's row form; a plain string is taken for its text."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"instances": ["A dull film.", {"text": "What acting!"}]}})
+    instances: list[str | Instance] = Field(min_length=1, max_length=MOST_INSTANCES)
+
+
+class Prediction(BaseModel):
+    """What the network says of a text; ``null`` twice where the text has no word."""
+
+    label: str | None
+    probabilities: dict[str, float] | None
+    words: int
+    unknown_words: int
+
+
+class PredictResponse(BaseModel):
+    """One prediction per instance, in their order."""
+
+    predictions: list[Prediction]
+
+
+class ErrorResponse(BaseModel):
+    """What is wrong with a request."""
+
+    error: str
+
+
+def predict(site: ServedRun, request: PredictRequest) -> PredictResponse:
+    """Classifies the texts of a request."""
+    texts = [instance if isinstance(instance, str) else instance.text for instance in request.instances]
+    for number, text in enumerate(texts):
+        if len(text.encode(errors="replace")) >= MOST_TEXT_BYTES:
+            raise Refusal(413, f"instances[{number}] is too long: {MOST_TEXT_BYTES:,} bytes or more")
+    readings = [site.predictor.read(text) for text in texts]
+    verdicts = iter(scored(site, [reading.document for reading in readings if reading.words]))
+    predictions = []
+    for reading in readings:
+        label, by_class = None, None
+        if reading.words:
+            probabilities = next(verdicts).probabilities
+            label = site.predictor.class_names[int(probabilities.argmax())]
+            by_class = dict(zip(site.predictor.class_names, probabilities.tolist(), strict=True))
+        counts = {"words": reading.words, "unknown_words": reading.unknown_words}
+        predictions.append(Prediction(label=label, probabilities=by_class, **counts))
+    return PredictResponse(predictions=predictions)
+
+
+def parse_predict_request(body: bytes) -> PredictRequest:
+    """Reads the JSON of a request; what is wrong with it is a :class:`Refusal` that names the place."""
+    try:
+        return PredictRequest.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "body"
+        raise Refusal(400, f'{place}: {first["msg"]}; send {{"instances": ["a text", ...]}}') from error
+
+
+def check_content_type(request: Request, allowed: Sequence[str]) -> None:
+    """Raises :class:`Refusal` for a body of another type; none given passes."""
+    given = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if given and given not in allowed:
+        raise Refusal(415, f"The content type {given[:60]!r} is not read here; send {' or '.join(allowed)}.")
+
+
+async def json_body(request: Request) -> bytes:
+    """The body of a REST request. ``curl -d`` calls it a form if it is not told better; so does TensorFlow Serving."""
+    check_content_type(request, (JSON, FORM, PLAIN))
+    return await request.body()
+
+
+Body = Annotated[bytes, Depends(json_body)]
+
+
+def add_rest(app: FastAPI, sites: Sequence[ServedRun]) -> None:
+    """The routes that programs call."""
+    refusals: dict[int | str, dict[str, Any]] = {
+        code: {"model": ErrorResponse, "description": description}
+        for code, description in (
+            (400, "Not the JSON that is expected"),
+            (404, "No such model"),
+            (413, "A text, or all together, too long"),
+            (415, "Another content type"),
+            (503, "Too much is waiting"),
+        )
+    }
+    schema = PredictRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs")
+    body = {"required": True, "content": {JSON: {"schema": schema}}}
+
+    @app.post(
+        "/v1/models/{model}:predict",
+        summary="Classify texts",
+        responses=refusals,
+        openapi_extra={"requestBody": body},
+    )
+    def predict_texts(model: str, body: Body) -> PredictResponse:
+        return predict(site_named(sites, model), parse_predict_request(body))
+
+    @app.get("/v1/models/{model}", summary="Whether the model can be called", responses={404: refusals[404]})
+    def status(model: str) -> dict[str, list[dict[str, Any]]]:
+        version = str(site_named(sites, model).predictor.step)
+        available = {"version": version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+        return {"model_version_status": [available]}
+
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        value = plain()
+        value["components"]["schemas"].setdefault("Instance", Instance.model_json_schema())
+        return value
+
+    app.openapi = described  # type: ignore[method-assign]

@@ -1,0 +1,305 @@
+"""The web page and the REST interface of one or two runs, as a FastAPI application.
+
+    app = make_app([ServedRun.load(run, data)])
+
+The page works without script: one form carries the text, the method and what is left out, and each answer is a whole
+page; with script, only the answer is exchanged. Nothing is kept between two requests: a link holds everything. Each
+text is escaped by the templates and no inline script or style is ever allowed to run.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from config import EXPLANATION_METHODS
+from data_processing import blank_markup
+from explaining.explanations import methods_of
+from explaining.pages import TEMPLATES, environment
+from page.answers import Answer, Refusal, ServedRun, answer, parse_question, site_named
+from page.batcher import Busy
+from page.mistakes import FILTERS, ORDERS, LabelledDocument, worst
+from page.rest import FORM, add_rest, check_content_type
+from utils import UserError, human_size
+
+MOST_BODY_BYTES = 8_000_000  # a form carries a byte as up to three, and an edited text beside its original
+MOST_LISTED = 50
+EXCERPT = 400  # characters of a text from which its first lines are shown
+
+DISAGREE = "disagree"
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",  # a link holds the text
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+ROOT = Path(__file__).parent
+READING = ["GET", "HEAD"]  # FastAPI adds no HEAD of its own, with which one asks whether a page is there
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What guards every request
+
+
+class Guard:
+    """Adds the headers to every response and refuses bodies that are too long, also where no length is told."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        received = 0
+
+        async def count(wait: Receive = receive) -> Message:
+            nonlocal received
+            message = await wait()
+            received += len(message.get("body", b""))
+            if received > MOST_BODY_BYTES:
+                raise Refusal(413, f"The request is too long: more than {human_size(MOST_BODY_BYTES)}.")
+            return message
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message.get("headers", []), *added]
+            await send(message)
+
+        await self.app(scope, count, with_headers)
+
+
+async def form_values(request: Request) -> dict[str, str]:
+    """The values of a posted form."""
+    check_content_type(request, (FORM,))
+    try:
+        text = (await request.body()).decode("ascii")
+        return dict(parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=50))
+    except ValueError as error:
+        raise Refusal(400, "This is no form.") from error
+
+
+Form = Annotated[dict[str, str], Depends(form_values)]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The application
+
+
+def make_app(sites: Sequence[ServedRun], hosts: Sequence[str] = ("localhost", "127.0.0.1", "[::1]")) -> FastAPI:
+    """The page and the REST interface.
+
+    Args:
+        sites: One run, or two to compare.
+        hosts: Names by which browsers may call this server; others are refused, so that no foreign page can point its
+            own name here. ``"*"`` allows all.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> Any:
+        threading.Thread(target=read_documents, args=[sites], daemon=True).start()
+        yield
+
+    app = FastAPI(
+        title="Hierarchical Attention Network",
+        description="Predictions of a trained network, in the form of TensorFlow Serving's REST interface.",
+        version=str(sites[0].predictor.step),
+        docs_url=None,  # these two load script from elsewhere
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_middleware(Guard)
+    for kind in (Refusal, HTTPException):
+        app.add_exception_handler(kind, functools.partial(tell, sites))
+    add_reading(app, sites)
+    add_mistakes(app, sites)
+    add_rest(app, sites)
+    app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
+    return app
+
+
+def read_documents(sites: Sequence[ServedRun]) -> None:
+    """Reads and maps the test documents before anybody asks for them; what goes wrong is told when somebody does."""
+    for site in sites:
+        try:
+            site.draw_map()
+        except (UserError, OSError, Busy):
+            continue
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A template of the page, or of the explanations that it shows, filled in."""
+    return environment(ROOT / "templates").get_template(template).render(**values)
+
+
+async def tell(sites: Sequence[ServedRun], request: Request, error: Exception) -> Response:
+    """An error as a page, as the part of one that the script asked for, or as JSON."""
+    status, detail = (error.status, error.detail) if isinstance(error, Refusal) else (500, str(error))
+    if isinstance(error, HTTPException):
+        status, detail = error.status_code, f"{error.detail}: {request.method} {request.url.path[:100]}"
+    if request.url.path.startswith("/v1/"):
+        return JSONResponse({"error": detail}, status)
+    template = "error.html" if request.url.path == "/answer" else "error_page.html"
+    return HTMLResponse(render_page(template, sites=sites, message=detail), status)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The page that reads a text
+
+
+def add_reading(app: FastAPI, sites: Sequence[ServedRun]) -> None:
+    """Its routes: an answer as a whole page, and as the part that the script exchanges; a random document."""
+
+    @app.api_route("/", methods=READING, include_in_schema=False)
+    def page(request: Request) -> HTMLResponse:
+        return whole_page(sites, dict(request.query_params))
+
+    @app.post("/", include_in_schema=False)
+    def page_of_form(values: Form) -> HTMLResponse:
+        return whole_page(sites, values)
+
+    @app.post("/answer", include_in_schema=False)
+    def part_of_page(values: Form) -> HTMLResponse:
+        return HTMLResponse(render_page("answer.html", **asked(sites, values)))
+
+    @app.api_route("/random", methods=READING, include_in_schema=False)
+    def random(filter: str = "any", method: str = "", target: str = "") -> RedirectResponse:
+        values = {"id": draw(sites, filter).id, "method": method, "target": target, "filter": filter}
+        return RedirectResponse("./?" + urlencode({name: value for name, value in values.items() if value}), 303)
+
+
+def asked(sites: Sequence[ServedRun], values: dict[str, str], to_answer: bool = True) -> dict[str, Any]:
+    """What the templates need for a question: the question, the document it is about, and the answers."""
+    document = document_named(sites[0], values["id"]) if values.get("id") else None
+    question = parse_question(values, document)
+    if question.method not in EXPLANATION_METHODS:
+        question = question._replace(method=sites[0].default_method)
+    if question.target and question.target not in classes_of_any(sites):
+        there = ", ".join(classes_of_any(sites))
+        raise Refusal(400, f"{question.target[:100]!r} is no class; there are: {there}.")
+    answers: list[Answer] = [answer(site, question) for site in sites] if to_answer or question.text else []
+    return {"sites": sites, "question": question, "answers": answers, "document": document if question.id else None}
+
+
+def whole_page(sites: Sequence[ServedRun], values: dict[str, str]) -> HTMLResponse:
+    """The page with the answer to a question, with the reason why there is none, or with nothing asked yet."""
+    error, status = "", 200
+    try:
+        shown = asked(sites, values, to_answer="text" in values)
+    except Refusal as refusal:
+        error, status = refusal.detail, refusal.status
+        text = "" if status == 413 else values.get("text", "")
+        question = parse_question({"text": text, "method": sites[0].default_method}, None)
+        shown = {"sites": sites, "question": question, "answers": [], "document": None}
+    shown |= {"methods": methods_of_any(sites), "error": error}
+    shown |= {"classes": classes_of_any(sites), "attending": all(site.predictor.has_attention for site in sites)}
+    shown |= {"filters": filters(sites), "filter": values.get("filter", "any")}
+    return HTMLResponse(render_page("page.html", **shown), status)
+
+
+def methods_of_any(sites: Sequence[ServedRun]) -> list[str]:
+    """The methods that one of the runs at least can be explained by."""
+    return [name for name in EXPLANATION_METHODS if any(name in methods_of(site.predictor) for site in sites)]
+
+
+def classes_of_any(sites: Sequence[ServedRun]) -> list[str]:
+    """The classes that one of the runs at least knows, each once."""
+    return list(dict.fromkeys(name for site in sites for name in site.predictor.class_names))
+
+
+def document_named(site: ServedRun, name: str) -> LabelledDocument:
+    """A document of the test split."""
+    try:
+        return site.documents.all()[name]
+    except KeyError as error:
+        raise Refusal(404, f"There is no document {name[:100]!r} in the test split of {site.name}.") from error
+    except UserError as error:
+        raise Refusal(404, f"{error}.") from error
+
+
+def filters(sites: Sequence[ServedRun]) -> list[str]:
+    """The filters for drawing a document that these runs have predictions for."""
+    known = [*FILTERS] if sites[0].documents.tested else ["any"]
+    return [*known, DISAGREE] if len(sites) > 1 and all(site.documents.tested for site in sites) else known
+
+
+def draw(sites: Sequence[ServedRun], filter: str) -> LabelledDocument:
+    """A random document of the test split.
+
+    Raises:
+        Refusal: There is none, or the run has not been tested.
+    """
+    try:
+        if filter == DISAGREE and len(sites) > 1:
+            found = list(disagreements(sites))
+        else:
+            found = sites[0].documents.chosen(filter)
+    except UserError as error:
+        raise Refusal(404, f"{error}.") from error
+    if not found:
+        raise Refusal(404, f"No document of the test split is in the class {filter[:50]!r}.")
+    return secrets.choice(found)
+
+
+def disagreements(sites: Sequence[ServedRun]) -> Iterator[LabelledDocument]:
+    """Yields the test documents that two runs predict differently."""
+    one, other = (site.documents.all() for site in sites)
+    for name, document in one.items():
+        if name in other and other[name].prediction != document.prediction:
+            yield document
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The page of mistakes
+
+
+def add_mistakes(app: FastAPI, sites: Sequence[ServedRun]) -> None:
+    """Its route, and the style that this page shares with those that stand alone."""
+
+    @app.api_route("/errors", methods=READING, include_in_schema=False)
+    def errors(by: str = "confident", run: str = "") -> HTMLResponse:
+        if by not in ORDERS:
+            raise Refusal(404, f"Mistakes are not sorted by {by[:50]!r} but by: {', '.join(ORDERS)}.")
+        site = site_named(sites, run) if run else sites[0]
+        listed = {"mistakes": [], "wrong": 0, "count": 0, "stale": "", "message": ""} | mistakes_of(site, by)
+        page = {"sites": sites, "site": site, "by": by, "orders": list(ORDERS), "excerpt": excerpt}
+        return HTMLResponse(render_page("errors.html", **page, **listed))
+
+    @app.api_route("/static/shaded.css", methods=READING, include_in_schema=False)
+    def shaded_style() -> FileResponse:
+        return FileResponse(TEMPLATES / "shaded.css")
+
+
+def mistakes_of(site: ServedRun, by: str) -> dict[str, Any]:
+    """The worst mistakes of a run, or the reason why they are not known."""
+    try:
+        mistakes = site.documents.mistakes(site.count_words)
+        count, stale = len(site.documents.all()), site.documents.stale()
+    except UserError as error:
+        return {"message": str(error)}
+    return {"mistakes": worst(mistakes, by, MOST_LISTED), "wrong": len(mistakes), "count": count, "stale": stale}
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text without its markup."""
+    return " ".join(blank_markup(text[:EXCERPT]).split())

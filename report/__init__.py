@@ -1,0 +1,1 @@
+"""What is reported: metrics, plots, TensorBoard summaries, shaded text, linear classifiers."""

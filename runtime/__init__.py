@@ -1,0 +1,1 @@
+"""A network at work: run folders, checkpoints, batches, scoring, devices, several machines."""

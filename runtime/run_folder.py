@@ -1,0 +1,342 @@
+"""The run folder: everything about one training run, self-contained and movable.
+
+    runs/imdb-han/
+        config.json             settings, class names, versions, command line, what data it was made from
+        vocab.txt  labels.txt  sentence_splitter.json        to process text as in training
+        checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
+        best.safetensors        weights of the best validation; after a retraining, which has none, the last
+        history.jsonl           one line per validation
+        steps.jsonl             loss, accuracy, learning rate, ... every few steps
+        plots/                  pictures of the training and of the tests
+        finished.json           appears when training has ended, and why
+        results.jsonl  predictions-test.csv  tensorboard/       written by trainer and tester
+        wandb.json  wandb/      with --wandb: the run's id there, what was not sent yet
+
+A checkpoint is one safetensors file that appears whole or not at all (arrays and a JSON header: nothing is ever
+unpickled), and carries the hash of its weights.
+"""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from config import (
+    MODELS,
+    ModelSettings,
+    TrainingSettings,
+    differences,
+    from_json,
+    model_settings_to_json,
+    model_title,
+    to_json,
+)
+from utils import (
+    FORMAT_VERSION,
+    UserError,
+    is_locked,
+    read_json,
+    sha256_of_json,
+    write_json,
+)
+
+TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json")
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """A second training, on training and validation documents together, for as long as a first one found best.
+
+    Attributes:
+        run: Name of the first run.
+        weights_sha256: Of its best weights.
+        step: At which it had them.
+        epochs: Passes over its training split until then, the last one perhaps in part.
+        valid_accuracy: What they reached on validation.
+    """
+
+    run: str
+    weights_sha256: str
+    step: int
+    epochs: float
+    valid_accuracy: float
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What a run is: another value of any of these is another run.
+
+    Attributes:
+        dataset: Name of the data set.
+        architecture: ``han``, ``bilstm`` or ``cnn``.
+        model: Shape of the network.
+        training: How it is trained.
+        class_names: In order of the labels.
+        vocabulary_size: V, with ``<pad>`` and ``<unk>``.
+        embedding_dim: E.
+        records_sha256: Of the manifest of the records it is trained on.
+        retraining: For how long, if it is trained on validation as well; ``None`` for a run that validates.
+    """
+
+    dataset: str
+    architecture: str
+    model: ModelSettings
+    training: TrainingSettings
+    class_names: tuple[str, ...]
+    vocabulary_size: int
+    embedding_dim: int
+    records_sha256: str
+    retraining: Retraining | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A nested dictionary; of the model's settings those that this model has."""
+        return {**asdict(self), "model": model_settings_to_json(self.architecture, self.model)}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any], source: str) -> RunConfig:
+        """Rebuilds the configuration; a name that does not belong is an error naming it and ``source``."""
+        try:
+            if value["architecture"] not in MODELS:
+                raise UserError(f"{source}: unknown model {value['architecture']!r}; known: {', '.join(MODELS)}")
+            return cls(
+                **{
+                    **value,
+                    "model": from_json(ModelSettings, value["model"], source),
+                    "training": from_json(TrainingSettings, value["training"], source),
+                    "class_names": tuple(value["class_names"]),
+                    "retraining": Retraining(**value["retraining"]) if value.get("retraining") else None,
+                }
+            )
+        except (TypeError, KeyError) as error:
+            raise UserError(f"{source} is not a run configuration of this version ({error})") from error
+
+    def title(self) -> str:
+        """What the field calls the network, for example ``HAN-GRU``, and what sets it apart."""
+        frozen = ", frozen word vectors" if self.training.freeze_embeddings else ""
+        retrained = ", trained on train and validation" if self.retraining else ""
+        return model_title(self.architecture, self.model) + frozen + retrained
+
+    def flat(self) -> dict[str, Any]:
+        """All settings side by side, for :func:`config.differences`."""
+        value = self.to_json()
+        return {**value, **value["model"], **to_json(self.training), "model": None, "training": None}
+
+
+@dataclass
+class Progress:
+    """Where a run stands; with the weights and the optimiser's state, all that resuming takes.
+
+    Attributes:
+        epoch: Counted from 0.
+        step: Optimiser steps taken.
+        best_step: Step of the best validation so far; -1 before the first.
+        best_loss: Its validation loss.
+        best_accuracy: Its validation accuracy.
+        fruitless: Validations since the best one.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best_step: int = -1
+    best_loss: float = float("inf")
+    best_accuracy: float = 0.0
+    fruitless: int = 0
+
+
+class RunFolder:
+    """Paths and contents of one run.
+
+    Args:
+        path: The folder, for example ``runs/imdb-han``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.json"
+        self.history = path / "history.jsonl"
+        self.steps = path / "steps.jsonl"
+        self.plots = path / "plots"
+        self.results = path / "results.jsonl"
+        self.finished = path / "finished.json"
+        self.lock = path.parent / f".{path.name}.lock"  # beside the folder, so that it survives --restart
+        self.checkpoints = path / "checkpoints"
+        self.best = path / "best.safetensors"
+        self.tensorboard = path / "tensorboard"
+
+        self.results_lock = path.parent / f".{path.name}.results.lock"
+
+    def exists(self) -> bool:
+        """Whether a run has begun here."""
+        return self.config_file.exists()
+
+    def create(self, config: RunConfig, records: Path) -> None:
+        """Begins a run: copies what text processing needs, then writes ``config.json``, whose presence means begun.
+
+        Raises:
+            UserError: There are weights here that such a configuration would be wrong about.
+        """
+        if self.has_weights():
+            raise UserError(
+                f"{self.path} holds weights but no readable {self.config_file.name}; begin anew with --restart"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name in TEXT_FILES:
+            shutil.copyfile(records / name, self.path / name)
+        write_json(
+            self.config_file, {"format_version": FORMAT_VERSION, "settings": config.to_json(), "origin": origin()}
+        )
+
+    def has_weights(self) -> bool:
+        """Whether anything was learnt here yet."""
+        return self.best.exists() or bool(self.checkpoint_files())
+
+    def remove_leftovers(self) -> None:
+        """Deletes the temporary files of writes that a kill interrupted; for the trainer that holds the lock."""
+        for folder in (self.path, self.checkpoints):
+            for leftover in folder.glob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+
+    def config(self) -> RunConfig:
+        """Reads ``config.json``.
+
+        Raises:
+            UserError: No run here, or one of another format version.
+        """
+        if not self.exists():
+            raise UserError(f"there is no run in {self.path}")
+        try:
+            value = dict(read_json(self.config_file))
+        except (UserError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{self.config_file} is damaged; put the run aside with han_trainer.py --restart"
+            ) from error
+        if value.get("format_version") != FORMAT_VERSION:
+            raise UserError(
+                f"{self.config_file} has format version {value.get('format_version')}, this program reads "
+                f"{FORMAT_VERSION}; train a new run: python han_trainer.py --run NAME"
+            )
+        return RunConfig.from_json(value["settings"], str(self.config_file))
+
+    def identity(self) -> str:
+        """SHA-256 of all settings as they stand in ``config.json``: a checkpoint of another run is told apart by it.
+
+        Of the file and not of the settings in memory, which may know some that are younger than the run.
+        """
+        return sha256_of_json(read_json(self.config_file)["settings"])
+
+    def refuse_other_settings(self, config: RunConfig) -> None:
+        """Raises :class:`UserError` with the differences if the run here was begun with other settings."""
+        old, new = self.config().flat(), config.flat()
+        changed = ["the records were made anew"] if old["records_sha256"] != new["records_sha256"] else []
+        changed += differences(old | {"records_sha256": ""}, new | {"records_sha256": ""})
+        if changed:
+            raise UserError(
+                f"the run in {self.path} was begun with other settings ({'; '.join(changed)}); "
+                "choose another --run NAME, or put the old run aside with --restart"
+            )
+
+    def refuse_other_records(self, config: RunConfig, records: Path, manifest: dict[str, Any]) -> None:
+        """Raises :class:`UserError` unless ``records``, described by ``manifest``, are what the run learnt from."""
+        way_out = "train again with --restart, or name the run's own --data_dir"
+        for name in ("vocab.txt", "labels.txt"):
+            if (self.path / name).read_bytes() != (records / name).read_bytes():
+                raise UserError(f"{name} of {self.path} is not that of {records}; {way_out}")
+        if sha256_of_json(manifest) != config.records_sha256:
+            raise UserError(f"{records} is not what {self.path} was trained on; {way_out}")
+
+    def put_aside(self) -> Path:
+        """Renames the folder so that a new run can begin in its place; returns where it went."""
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.old{number}")).exists():
+            number += 1
+        self.path.rename(aside)
+        return aside
+
+    def checkpoint_files(self) -> list[Path]:
+        """Checkpoints, oldest first."""
+        return sorted(self.checkpoints.glob("step-*.safetensors"))
+
+    def is_training(self) -> bool:
+        """Whether a trainer holds the run right now."""
+        return is_locked(self.lock)
+
+
+def origin() -> dict[str, Any]:
+    """Where a run comes from: command line, commit, versions, machine; told to people, compared by nobody."""
+    from importlib.metadata import version
+
+    packages = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "nltk", "scikit-learn", "gensim")
+    words = [word for word in sys.argv[1:] if word != "--restart"]  # the command that goes on with a run has none
+    return {
+        "command": shlex.join(["python", Path(sys.argv[0]).name, *words]),
+        "commit": commit(),
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "versions": {name: version(name) for name in packages if installed(name)},
+    }
+
+
+def installed(package: str) -> bool:
+    """Whether a distribution is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def commit() -> str:
+    """The commit of this program, with ``+`` if files were changed since; ``unknown`` outside a git checkout."""
+    folder = Path(__file__).parent.parent
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],
+            cwd=folder,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return described.stdout.strip()
+
+
+def find_run(named: str, runs_dir: Path) -> RunFolder:
+    """The run that a person named by its path or by its name in ``runs_dir``.
+
+    Raises:
+        UserError: There is none; lists those there are.
+    """
+    for path in (Path(named), runs_dir / named):
+        if named and RunFolder(path).exists():
+            return RunFolder(path)
+    known = runs_in(runs_dir)
+    there = f"{runs_dir} holds: {known}" if known else f"{runs_dir} holds none; train one with han_trainer.py"
+    raise UserError(f"there is no run {named!r}; {there}")
+
+
+def runs_in(runs_dir: Path) -> str:
+    """The names of the runs in a folder, in a row; empty if there are none."""
+    return ", ".join(sorted(file.parent.name for file in runs_dir.glob("*/config.json")))
+
+
+def no_such_run(run: RunFolder, train: str) -> UserError:
+    """What to say of a run that is not there, with the command that trains it and the runs that there are."""
+    known = runs_in(run.path.parent)
+    others = f"; {run.path.parent} holds: {known}" if known else ""
+    return UserError(f"there is no run in {run.path}; train one: {train}{others}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checkpoints

@@ -1,0 +1,1 @@
+"""Text to token ids: sentence boundaries, records, word vectors, worker processes."""

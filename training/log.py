@@ -1,0 +1,157 @@
+"""What a training leaves beside its weights: ``steps.jsonl``, ``history.jsonl``, curves for TensorBoard and, if asked
+for, Weights and Biases, and the pictures at its end. Of several workers the chief alone leaves anything."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from report.summaries import SilentWriter, SummaryWriter
+from runtime.run_folder import RunConfig, RunFolder
+from utils import DataPaths, append_jsonl, atomic_write, read_jsonl, write_jsonl
+
+if TYPE_CHECKING:
+    from runtime.input_pipeline import Split
+    from runtime.scoring import Validation
+    from training.text_panel import TextPanel
+    from training.tracking import WandbRun
+
+
+class TrainingLog:
+    """The log of a run, open while it trains.
+
+    Args:
+        run: The run folder.
+        config: Of the run.
+        data: The data set, whose texts TensorBoard shows as they were written.
+        valid_split: Validation; ``None`` for a retraining, which has none.
+        step: Where the training begins or goes on; what an earlier process wrote of later steps is dropped.
+        is_chief: Whether this process writes.
+        wandb_project: Project on Weights and Biases that gets the curves, too; ``None`` for none.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        config: RunConfig,
+        data: DataPaths,
+        valid_split: Split | None,
+        step: int,
+        is_chief: bool,
+        wandb_project: str | None = None,
+    ) -> None:
+        self.run, self.config, self.data, self.valid_split, self.step = run, config, data, valid_split, step
+        self.is_chief = is_chief
+        self.wandb_project = wandb_project if is_chief else None
+
+    def __enter__(self) -> TrainingLog:
+        if self.is_chief:
+            forget_later_history(self.run, self.step)
+        self.tracker = self.start_tracking()
+        with contextlib.ExitStack() as stack:
+            self.train, self.valid = (stack.enter_context(self.writer(split)) for split in ("train", "valid"))
+            self.writers = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.writers.close()
+        if self.tracker:
+            self.tracker.finish(0 if kind is None else 1)
+
+    def start_tracking(self) -> WandbRun | None:
+        """The run on Weights and Biases, if it is asked for."""
+        if self.wandb_project is None:
+            return None
+        from training.tracking import WandbRun
+
+        return WandbRun(self.run.path, self.wandb_project, self.config.to_json())
+
+    def writer(self, split: str) -> SummaryWriter:
+        """Writes curves for TensorBoard, behind those of the run's earlier processes."""
+        if not self.is_chief:
+            return SilentWriter()
+        return SummaryWriter(self.run.tensorboard / split, resume_step=self.step or None)
+
+    def training(self, step: int, means: dict[str, float]) -> None:
+        """Notes the means over the training steps since the last note."""
+        self.train.scalars(step, means)
+        if self.is_chief:
+            append_jsonl(self.run.steps, {"step": step, **means})
+        if self.tracker:
+            self.tracker.scalars(step, "train", means)
+
+    def validation(self, step: int, epoch: float, found: Validation, better: bool, pace: dict[str, float]) -> None:
+        """Notes a validation.
+
+        Args:
+            step: After which it came.
+            epoch: Passes over the training split until then.
+            found: Its result.
+            better: Whether it is the best so far.
+            pace: Learning rate and momentum of the step.
+        """
+        if self.is_chief:
+            append_jsonl(
+                self.run.history,
+                {
+                    "step": step,
+                    "epoch": epoch,
+                    "valid_loss": found.loss,
+                    "valid_accuracy": found.accuracy,
+                    "valid_class_accuracy": found.class_accuracy,
+                    "best": better,
+                    **pace,
+                },
+            )
+        by_class = {
+            f"class_accuracy/{name}": value
+            for name, value in zip(self.config.class_names, found.class_accuracy, strict=True)
+            if value is not None
+        }
+        measured = {"loss": found.loss, "accuracy": found.accuracy, **found.entropy}
+        self.valid.scalars(step, {**measured, **by_class})
+        if self.tracker:
+            self.tracker.scalars(step, "valid", measured)
+
+    def model(self, step: int, model: Any) -> None:
+        """Shows what the model attends to in a few validation documents, and how its weights are distributed."""
+        if self.is_chief:
+            for tag, text in self.text_panel.shaded(model).items():
+                self.valid.text(step, tag, text)
+            for name, weight in model.named_weights().items():
+                self.valid.histogram(step, f"weights/{name}", weight.numpy())
+        self.valid.flush()
+
+    @functools.cached_property
+    def text_panel(self) -> TextPanel:
+        """The validation documents that are shown as training goes."""
+        from training.text_panel import TextPanel
+
+        if self.valid_split is None:
+            raise ValueError("a retraining has no validation")
+        return TextPanel(self.valid_split, self.data, self.run.path, self.config.class_names)
+
+    def draw(self, step: int) -> None:
+        """Draws the curves of the finished run to ``plots/`` and for TensorBoard."""
+        from report.plots import training_pictures
+
+        pictures = training_pictures(
+            read_jsonl(self.run.steps), read_jsonl(self.run.history), self.config.class_names, self.run.path.name
+        )
+        with SummaryWriter(self.run.tensorboard / "valid") as writer:
+            for name, picture in pictures.items():
+                writer.image(step, name, picture)
+                with atomic_write(self.run.plots / f"{name}.png", "wb") as file:
+                    file.write(picture)
+
+
+def forget_later_history(run: RunFolder, step: int) -> None:
+    """Drops history lines after ``step``: they were written by a process that was killed before its next checkpoint."""
+    for path in (run.history, run.steps):
+        rows = read_jsonl(path)
+        if any(row["step"] > step for row in rows):
+            write_jsonl(path, [row for row in rows if row["step"] <= step])

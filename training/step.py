@@ -1,0 +1,170 @@
+"""One optimiser step on one batch, what it reports, and the sums of what was reported."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from config import TrainingSettings
+from network.layers import Documents
+from runtime.workers import ALONE, Alone
+
+
+@dataclass
+class StepTotals:
+    """Sums since the last summary line, all weighted by documents."""
+
+    documents: int = 0
+    words: int = 0
+    started: float = field(default_factory=time.perf_counter)
+    sums: dict[str, float] = field(default_factory=dict)
+
+    def add(self, documents: int, words: int, report: dict[str, float]) -> None:
+        self.documents += documents
+        self.words += words
+        for name, value in report.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value * documents
+
+    def means(self) -> dict[str, float]:
+        """Mean of each reported value and the rates per second."""
+        seconds = max(time.perf_counter() - self.started, 1e-9)
+        return {
+            **{name: value / self.documents for name, value in self.sums.items()},
+            "words_per_second": self.words / seconds,
+            "documents_per_second": self.documents / seconds,
+        }
+
+
+def train_step(
+    model: Any,
+    optimizer: Any,
+    documents: Any,
+    labels: Any,
+    seed: Any,
+    settings: TrainingSettings,
+    workers: Alone = ALONE,
+    share: Any = 1.0,
+    class_weights: np.ndarray | None = None,
+) -> Any:
+    """One optimiser step on one batch: forward, backward, sum over the workers, L2, clipping, update.
+
+    Args:
+        model: ``model(documents, training, seed)`` -> logits, with ``trainable_variables``; ``attend`` if it attends.
+        optimizer: A Keras optimiser, built.
+        documents: The batch.
+        labels: int32 [B].
+        seed: int32 [2], of dropout.
+        settings: Clipping norm, L2 and label smoothing.
+        workers: The processes that train together, this one with its part of a joint batch.
+        share: float32 scalar, the share of the joint batch that ``documents`` are.
+        class_weights: float32 [C], what a document of each class weighs in the loss; ``None`` for 1 each.
+
+    Returns:
+        Dictionary of float32 scalars: loss (as it is minimised, but without L2), accuracy, gradient_norm and, of a
+        model that attends, the two attention entropies.
+    """
+    with tf.GradientTape() as tape:
+        attended = model.attend(documents, training=True, seed=seed) if hasattr(model, "attend") else None
+        logits = attended.logits if attended else model(documents, training=True, seed=seed)
+        loss = tf.reduce_mean(document_losses(logits, labels, settings.label_smoothing, class_weights))
+    variables = [variable.value for variable in model.trainable_variables]
+    gradients = tape.gradient(loss, variables)
+    right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+    report = {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
+    if attended:
+        report["word_attention_entropy"] = entropy(attended.word_weights, documents.words_per_sentence)
+        report["sentence_attention_entropy"] = entropy(attended.sentence_weights, documents.sentences_per_document)
+    # From here on the gradient is the joint batch's: rows of a sparse one are those that any worker touched.
+    gradients, report = workers.add_up(gradients, report, share)
+    if settings.l2:
+        gradients = [
+            gradient if weight.name == "bias" else with_l2(gradient, weight.value, settings.l2)
+            for gradient, weight in zip(gradients, model.trainable_variables, strict=True)
+        ]
+    norm = tf.linalg.global_norm(gradients)
+    if settings.max_grad_norm:
+        gradients, _ = tf.clip_by_global_norm(gradients, settings.max_grad_norm, use_norm=norm)
+    optimizer.apply(gradients, model.trainable_variables)
+    return report | {"gradient_norm": norm}
+
+
+def document_losses(logits: Any, labels: Any, smoothing: float = 0.0, class_weights: np.ndarray | None = None) -> Any:
+    """Cross-entropy of each document in nats, with label smoothing and class weights if there are any: float32 [B].
+
+        weight[label] * ((1 - smoothing) * -log p[label] + smoothing * mean over the classes of -log p)
+
+    Szegedy et al. 2016, section 7, for the smoothing. Balanced weights have a mean of 1 over the training split, so the
+    loss stays of the size it is without them.
+
+    Args:
+        logits: float32 [B, C].
+        labels: int32 [B].
+        smoothing: Share of a label that is spread evenly over all classes.
+        class_weights: float32 [C].
+    """
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if smoothing:
+        even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=1)
+        losses = (1 - smoothing) * losses + smoothing * even
+    return losses if class_weights is None else losses * tf.gather(class_weights, labels)
+
+
+def chosen_class_weights(settings: TrainingSettings, labels: np.ndarray, classes: int) -> np.ndarray | None:
+    """The class weights that ``--class_weights`` asks for: float32 [C], or ``None`` for none.
+
+    Args:
+        settings: Of the training.
+        labels: int [documents], of the training split.
+        classes: C.
+    """
+    return balanced_class_weights(labels, classes) if settings.class_weights == "balanced" else None
+
+
+def balanced_class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """What a document of each class weighs so that all classes count alike: documents / (classes * of this class).
+
+    Args:
+        labels: int [documents].
+        classes: C.
+
+    Returns:
+        float32 [C]; 0 for a class without documents.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    return np.where(counts, len(labels) / (classes * np.maximum(counts, 1)), 0).astype(np.float32)
+
+
+def with_l2(gradient: Any, weight: Any, l2: float) -> Any:
+    """The gradient of the loss plus ``l2`` times the weight's sum of squares; a sparse one keeps to its rows."""
+    if isinstance(gradient, tf.IndexedSlices):
+        pull = 2 * l2 * tf.gather(weight, gradient.indices)
+        return tf.IndexedSlices(gradient.values + pull, gradient.indices, gradient.dense_shape)
+    return gradient + 2 * l2 * weight
+
+
+def entropy(weights: Any, lengths: Any) -> Any:
+    """Mean entropy of attention in nats. ``weights``: float32 [N], adding up to 1 per segment of ``lengths``."""
+    return -tf.reduce_sum(tf.math.xlogy(weights, weights)) / tf.cast(tf.size(lengths), tf.float32)
+
+
+def compile_step(
+    model: Any,
+    optimizer: Any,
+    settings: TrainingSettings,
+    class_weights: np.ndarray | None = None,
+    workers: Alone = ALONE,
+) -> Any:
+    """:func:`train_step` as one graph ``(documents, labels, seed, share)`` for batches of any size."""
+    vector = tf.TensorSpec([None], tf.int32)
+    seed, share = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.float32)
+    signature = (Documents(vector, vector, vector), vector, seed, share)
+
+    @tf.function(input_signature=signature, autograph=False)
+    def step(documents: Documents, labels: Any, seed: Any, share: Any) -> Any:
+        return train_step(model, optimizer, documents, labels, seed, settings, workers, share, class_weights)
+
+    return step

@@ -1,0 +1,418 @@
+"""A trained network on one split: metrics, report, predictions, pictures, TensorBoard summaries."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils import (
+    DataPaths,
+    UserError,
+    atomic_write,
+    exclusive_lock,
+    log,
+    read_json,
+    read_jsonl,
+    sha256_of_file,
+    write_jsonl,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from report.evaluation import Evaluation
+    from runtime.checkpoints import Checkpoint
+    from runtime.input_pipeline import Split
+    from runtime.run_folder import RunConfig, RunFolder
+
+
+SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
+# How long a trainer that was started just before may take to begin; who follows one waits, who tests is more likely
+# to have named a run that is not there.
+WAIT_FOR_RUN_SECONDS = {"val": 30.0, "test": 10.0}
+
+
+def wait_for_run(run: RunFolder, train: str, seconds: float) -> None:
+    """Waits for a trainer to begin a run, with the runs that there are told at once; refuses one that does not come."""
+    from runtime.run_folder import no_such_run
+
+    missing = no_such_run(run, train)
+    message = f"{missing}; waiting {seconds:.0f} s for a trainer to begin it"
+    wait_for(lambda: run.exists() or run.is_training(), message, seconds)
+    wait_for(lambda: run.exists() or not run.is_training(), f"a trainer is about to begin {run.path}")
+    if not run.exists():
+        raise missing
+
+
+def wait_for(condition: Callable[[], bool], message: str, seconds: float = float("inf"), pause: float = 1.0) -> None:
+    """Waits, saying so once, until ``condition()`` holds or ``seconds`` have passed."""
+    started, told = time.monotonic(), False
+    while not condition() and time.monotonic() - started < seconds:
+        if not told:
+            log.info("%s", message)
+            told = True
+        time.sleep(pause)
+
+
+def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
+    """The checkpoint a person named, or the best one once training has ended.
+
+    Raises:
+        UserError: The named file is not there, or training was broken off and nobody is at it.
+    """
+    from runtime.checkpoints import read_checkpoint
+
+    if named:
+        if not named.is_file():
+            raise UserError(
+                f"--checkpoint {named}: no such file; there are: "
+                f"{', '.join(str(path) for path in [*run.checkpoint_files(), run.best]) or 'none'}"
+            )
+        return read_checkpoint(named)
+    wait_for(
+        lambda: run.finished.exists() or not run.is_training(),
+        f"{run.path} is still training; waiting for its end (--checkpoint FILE tests one now)",
+    )
+    if not run.finished.exists():
+        go_on = read_json(run.config_file)["origin"]["command"]
+        offer = f"; or test what there is: --checkpoint {run.best}" if run.best.exists() else ""
+        raise UserError(f"the training of {run.path} was broken off; go on with it: {go_on}{offer}")
+    if not run.best.exists():
+        raise UserError(f"{run.best} is not there; train anew with --restart, or name another --checkpoint")
+    return read_checkpoint(run.best)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The tester
+
+
+@dataclass(frozen=True)
+class Result:
+    """One checkpoint on one split.
+
+    Attributes:
+        checkpoint: What was tested.
+        evaluation: The metrics.
+        probabilities: float32 [documents, C].
+        labels: int32 [documents].
+        sentence_focus: float32 [documents], largest sentence weight of each document; ``None`` without attention.
+        unknown_words: Share of words that are ``<unk>``.
+        cut_words: Share of words cut off when the records were made.
+        evidence: What :func:`report.attention_check.evidence_score` found, where the data set knows its evidence.
+    """
+
+    checkpoint: Checkpoint
+    evaluation: Evaluation
+    probabilities: np.ndarray
+    labels: np.ndarray
+    sentence_focus: np.ndarray | None
+    unknown_words: float
+    cut_words: float
+    evidence: dict[str, float] | None
+
+
+class Tester:
+    """A model rebuilt from its run folder, and the split it is tested on.
+
+    Args:
+        run: The run folder.
+        split_name: ``valid`` or ``test``.
+        device: ``"cpu"`` or ``"gpu"``, as :func:`runtime.devices.start_tensorflow` said.
+        arguments: Batch size and folders.
+    """
+
+    def __init__(self, run: RunFolder, split_name: str, device: str, arguments: argparse.Namespace) -> None:
+        from runtime.input_pipeline import Split
+        from runtime.networks import build_model
+        from text.records import verify_records
+
+        self.run, self.arguments = run, arguments
+        self.config: RunConfig = run.config()
+        self.data = DataPaths(self.config.dataset, arguments.data_dir)
+        self.manifest = verify_records(self.data.records)
+        run.refuse_other_records(self.config, self.data.records, self.manifest)
+        if self.config.retraining and split_name == "valid":
+            raise UserError(
+                f"{run.path} was trained on the validation documents, too: they test nothing; use --run_type test"
+            )
+        self.split: Split = Split(self.data.records, split_name)
+        if not len(self.split):
+            raise UserError(f"{self.data.records} has no documents in its {split_name} split")
+        self.model = build_model(self.config, padded=device == "gpu")
+        self.deciding = self.find_evidence()
+
+    def csv_is_that_of_the_records(self) -> bool:
+        """Whether the texts beside the records are those that they were made from; says so if not."""
+        same = self.data.csv.exists() and sha256_of_file(self.data.csv) == self.manifest["csv"]["sha256"]
+        if not same:
+            log.warning("%s is not what the records were made from: no texts are shown or checked", self.data.csv)
+        return same
+
+    def has_result(self, checkpoint: Checkpoint) -> bool:
+        """Whether these weights were evaluated on this split before."""
+        return any(self.same_result(row, checkpoint) for row in read_jsonl(self.run.results))
+
+    def same_result(self, row: dict[str, Any], checkpoint: Checkpoint) -> bool:
+        return (row.get("split"), row.get("weights_sha256")) == (self.split.name, checkpoint.weights_sha256)
+
+    def evaluate(self, checkpoint: Checkpoint) -> Result:
+        """Scores the split with a checkpoint's weights and writes every result file."""
+        import numpy as np
+
+        from data_processing import UNKNOWN_ID
+        from report.attention_check import evidence_score
+        from report.evaluation import evaluate
+        from runtime.checkpoints import restore
+        from runtime.scoring import score_batches
+
+        if checkpoint.run != self.run.identity():
+            raise UserError(f"{checkpoint.path} belongs to another run than {self.run.path}; name that one with --run")
+        restore(checkpoint, self.model)
+        size, classes = len(self.split), len(self.config.class_names)
+        probabilities = np.zeros((size, classes), np.float32)
+        focus, top = np.zeros(size, np.float32), np.zeros(size, np.int64)
+        attends = hasattr(self.model, "attend")
+        unknown = words = 0
+        for scored in score_batches(self.model, self.split, self.arguments.evaluation_batch_words):
+            numbers, (tokens, _, sentences) = scored.batch.numbers, scored.batch.documents
+            probabilities[numbers] = scored.probabilities
+            if scored.sentence_weights is not None:
+                focus[numbers], top[numbers] = strongest_sentence(scored.sentence_weights, sentences.numpy())
+            unknown += int((tokens.numpy() == UNKNOWN_ID).sum())
+            words += int(tokens.shape[0])
+        labels = self.split.index["label"].astype(np.int32)
+        counts = self.manifest["splits"][self.split.name]
+        result = Result(
+            checkpoint,
+            evaluate(probabilities, labels, self.config.class_names),
+            probabilities,
+            labels,
+            focus if attends else None,
+            unknown / words,
+            counts["cut_words"] / (counts["words"] + counts["cut_words"]),
+            evidence_score(top, self.deciding) if attends and self.deciding else None,
+        )
+        self.write(result)
+        return result
+
+    def find_evidence(self) -> list[list[bool]] | None:
+        """The sentences that are known to decide, for data sets that know them (``evidence.jsonl``)."""
+        from report.attention_check import deciding_sentences
+
+        if not self.data.evidence.exists() or not self.csv_is_that_of_the_records():
+            return None
+        return deciding_sentences(self.split, self.data, self.run.path)
+
+    # -- what is written ----------------------------------------------------------------------------------------------
+
+    def write(self, result: Result) -> None:
+        """Writes predictions, a line of ``results.jsonl`` and the TensorBoard summaries."""
+        self.write_predictions(result)
+        self.write_summaries(result)
+        with exclusive_lock(self.run.results_lock):  # two testers may end at the same time
+            rows = [row for row in read_jsonl(self.run.results) if not self.same_result(row, result.checkpoint)]
+            write_jsonl(self.run.results, [*rows, self.result_row(result)])
+
+    def result_file(self, kind: str, ending: str, checkpoint: Checkpoint) -> Path:
+        """Path of a report or of predictions; a checkpoint that somebody named does not displace the best one's."""
+        which = "" if checkpoint.path == self.run.best else f"-{checkpoint.path.stem}"
+        return self.run.path / f"{kind}-{self.split.name}{which}.{ending}"
+
+    def picture_file(self, kind: str, checkpoint: Checkpoint) -> Path:
+        """Path of a picture; while checkpoints are followed, each one's displaces the one's before."""
+        which = f"-{checkpoint.path.stem}" if self.arguments.checkpoint and checkpoint.path != self.run.best else ""
+        return self.run.plots / f"{kind}-{self.split.name}{which}.png"
+
+    def result_row(self, result: Result) -> dict[str, Any]:
+        """One line of ``results.jsonl``: what was tested, how it was made, what came out."""
+        from runtime.run_folder import origin
+
+        made = read_json(self.run.config_file)["origin"]
+        progress = result.checkpoint.progress
+        return {
+            "run": self.run.path.name,
+            "dataset": self.config.dataset,
+            "split": self.split.name,
+            "architecture": self.config.architecture,
+            "title": self.config.title(),
+            "cell": self.config.to_json()["model"].get("cell"),
+            "seed": self.config.training.seed,
+            "step": progress.step,
+            "checkpoint": result.checkpoint.path.name,
+            "weights_sha256": result.checkpoint.weights_sha256,
+            "valid_accuracy": None if self.config.retraining else progress.best_accuracy,
+            "chosen": self.chosen(),
+            **result.evaluation.to_json(),
+            "unknown_words": result.unknown_words,
+            "cut_words": result.cut_words,
+            "evidence": result.evidence,
+            "trained": made,
+            "tested": origin(),
+        }
+
+    def chosen(self) -> str:
+        """How the weights of this run are chosen, in words."""
+        first = self.config.retraining
+        if first is None:
+            return "the best on validation"
+        return (
+            f"the last of a training on train and validation together, for the {first.epochs:.2f} epochs that "
+            f"validation chose in {first.run} (step {first.step}, validation accuracy {first.valid_accuracy:.2%})"
+        )
+
+    def write_predictions(self, result: Result) -> None:
+        """Writes ``predictions-<split>.csv``."""
+        import numpy as np
+
+        from report.evaluation import write_predictions
+
+        path = self.result_file("predictions", "csv", result.checkpoint)
+        ids = self.split.ids(np.arange(len(self.split)))
+        write_predictions(path, ids, result.labels, result.probabilities, self.config.class_names)
+
+    def write_summaries(self, result: Result) -> None:
+        """Scalars, pictures and precision-recall curves for TensorBoard; the pictures as files, too."""
+        from report.plots import evaluation_pictures
+        from report.summaries import SummaryWriter
+
+        step, measured = result.checkpoint.progress.step, result.evaluation
+        scalars = {
+            "accuracy": measured.accuracy,
+            "loss": measured.loss,
+            "macro_f1": measured.macro_f1,
+            "calibration_error": measured.calibration_error,
+            "auc": measured.auc,
+            "mae": measured.mae,
+        }
+        with SummaryWriter(self.run.tensorboard / f"tester-{self.split.name}") as writer:
+            writer.scalars(step, {name: value for name, value in scalars.items() if value is not None})
+            title = f"{self.run.path.name} on {self.split.name}, step {step}"
+            for name, picture in evaluation_pictures(measured, result.labels, result.probabilities, title).items():
+                writer.image(step, name, picture)
+                with atomic_write(self.picture_file(name, result.checkpoint), "wb") as file:
+                    file.write(picture)
+            for number, name in enumerate(self.config.class_names):
+                writer.pr_curve(step, f"pr_curve/{name}", result.labels == number, result.probabilities[:, number])
+
+    # -- what is told -------------------------------------------------------------------------------------------------
+
+    def tell(self, result: Result) -> None:
+        """One line for a checkpoint on the way."""
+        measured, (low, high) = result.evaluation, result.evaluation.accuracy_interval
+        log.info(
+            "step %5d  %s loss %.4f  accuracy %.2f%% (95%% interval %.2f to %.2f)",
+            result.checkpoint.progress.step,
+            self.split.name,
+            measured.loss,
+            100 * measured.accuracy,
+            100 * low,
+            100 * high,
+        )
+
+    def report(self, result: Result) -> None:
+        """The whole report on standard output, with the most telling documents if they were asked for."""
+        from report.evaluation import format_report
+
+        step = result.checkpoint.progress.step
+        heading = f"{self.run.path} on {self.split.name}: {self.config.title()}, weights of step {step}"
+        text = "\n" + format_report(result.evaluation, heading, result.unknown_words, result.cut_words) + "\n"
+        if self.config.retraining:
+            text += f"\nThe weights are {self.chosen()}.\n"
+        if result.evidence:
+            text += (
+                f"\nAttention's top sentence is one that decided in {result.evidence['precision']:.1%} of "
+                f"documents; by chance: {result.evidence['chance']:.1%}.\n"
+            )
+        text += self.linear_baselines()
+        print(text, end="")
+        with atomic_write(self.result_file("report", "txt", result.checkpoint)) as file:
+            file.write(text)
+        if self.arguments.show_documents and self.csv_is_that_of_the_records():
+            self.show(result)
+        print(f"\nWritten: {self.result_file('predictions', 'csv', result.checkpoint)}, {self.run.results}")
+        print(f"Look:    {self.picture_file('*', result.checkpoint)}")
+        print(f"         tensorboard --logdir {shlex.quote(str(self.run.path.parent))} --host 127.0.0.1", flush=True)
+
+    def linear_baselines(self) -> str:
+        """How linear classifiers did on the same documents, where ``linear_baselines.py`` has tested them."""
+        rows = read_jsonl(self.run.path.with_name(f"{self.config.dataset}-linear") / "results.jsonl")
+        same = (self.split.name, self.manifest["csv"]["sha256"])
+        found = [row for row in rows if (row["split"], row["csv_sha256"]) == same]
+        lines = [f"{row['accuracy']:7.2%}  {row['system']}\n" for row in found]
+        return "\nLinear classifiers on the same documents:\n" + "".join(lines) if found else ""
+
+    def show(self, result: Result) -> None:
+        """Prints the most telling documents, shaded."""
+        from report.attention_check import attended_texts
+        from report.shading import render, shade, supports_colour
+
+        if result.sentence_focus is None:
+            log.info(
+                "no document to show: a %s attends to nothing; explain.py tells what moved it", self.config.title()
+            )
+            return
+        names = self.config.class_names
+        numbers = most_telling(result, self.split, self.arguments.show_documents)
+        if not numbers:
+            log.info("no document to show: none of 4 to 12 sentences was classified right")
+            return
+        for number, shown in zip(
+            numbers, attended_texts(self.model, self.split, self.data, self.run.path, numbers), strict=True
+        ):
+            probability = result.probabilities[number].max()
+            print(
+                f"\n{shown.id}: predicted {names[int(result.probabilities[number].argmax())]} "
+                f"({probability:.1%}), labelled {names[result.labels[number]]}"
+            )
+            print(
+                render(
+                    shade(
+                        shown.text, shown.spans, shown.word_weights, shown.words_per_sentence, shown.sentence_weights
+                    ),
+                    supports_colour(sys.stdout),
+                )
+            )
+
+
+def strongest_sentence(weights: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Largest sentence weight of each document and its place in the document; of equals the first.
+
+    Args:
+        weights: float32 [S].
+        lengths: int [B], sentences of each document.
+
+    Returns:
+        float32 [B] and int64 [B].
+    """
+    import numpy as np
+
+    first = np.cumsum(lengths) - lengths
+    largest = np.maximum.reduceat(weights, first)
+    document = np.repeat(np.arange(len(lengths)), lengths)
+    hits = np.flatnonzero(weights == largest[document])
+    _, earliest = np.unique(document[hits], return_index=True)
+    return largest, hits[earliest] - first
+
+
+def most_telling(result: Result, split: Split, count: int) -> list[int]:
+    """Documents in which few sentences decided surely: right, confident, attention focused, of ordinary length.
+
+    Classes take turns, so that more than one is seen.
+    """
+    import numpy as np
+
+    right = result.probabilities.argmax(axis=1) == result.labels
+    sentences = split.index["sentences"]
+    fit = right & (sentences >= 4) & (sentences <= 12)
+    score = result.probabilities.max(axis=1) * result.sentence_focus
+    best = [int(number) for number in np.argsort(-score, kind="stable") if fit[number]]
+    queues = [[number for number in best if result.labels[number] == label] for label in np.unique(result.labels)]
+    turns = [number for turn in itertools.zip_longest(*queues) for number in turn if number is not None]
+    return turns[:count]
