@@ -86,10 +86,12 @@ class CsvSettings:
         0.2, "share of the documents set aside for testing, where there is no test split", minimum=0.01, maximum=0.9
     )
     split_seed: int = setting(1, "seed of the splits that are made", minimum=0)
-    text_column: str = setting("", "own data: column of the text, by name or number; found if not given")
-    label_column: str = setting("", "own data: column of the label; found if not given")
-    split_column: str = setting("", "own data: column that says train, valid or test; found by its name if not given")
-    encoding: str = setting("", "own data: for example cp1251 or gb18030; found if not given")
+    text_column: str = setting("", "own data: column of the text, by name or number; detected if not given")
+    label_column: str = setting("", "own data: column of the label; detected if not given")
+    split_column: str = setting(
+        "", "own data: column that says train, valid or test; detected by its name if not given"
+    )
+    encoding: str = setting("", "own data: for example cp1251 or gb18030; detected if not given")
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class TextSettings:
     min_count: int = setting(
         6, "keep words seen at least this often in the training split (the paper: more than 5 times)", minimum=1
     )
-    max_words_per_sentence: int = setting(60, "a longer sentence goes on in the next one; nothing is lost", minimum=2)
+    max_words_per_sentence: int = setting(60, "a longer sentence is split; no word is lost", minimum=2)
     max_sentences_per_document: int = setting(400, "sentences after this many are cut off", minimum=1)
     splitter_documents: int = setting(3000, "training documents that Punkt learns abbreviations from", minimum=0)
     embeddings: str = setting(
@@ -109,17 +111,17 @@ class TextSettings:
         check=embeddings_source,
     )
     embedding_dim: int = setting(
-        0, f"size of a word vector; 0: that of the glove file, {EMBEDDING_DIM} without one", minimum=0
+        0, f"size of a word vector; 0: {EMBEDDING_DIM}, or the size in the glove file", minimum=0
     )
     word2vec_epochs: int = setting(
-        0, "passes of word2vec over the text; 0: 5, and up to 100 over a text of less than two million words", minimum=0
+        0, "passes of word2vec over the text; 0: 5, and up to 100 for a text of less than two million words", minimum=0
     )
     seed: int = setting(1, "seed of word vectors and of everything else drawn at random in this stage", minimum=0)
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """The shape of the network (``han.py``, ``baselines.py``). A setting belongs to all models or to those it names.
+    """The shape of the network (``han.py``, ``network/``). A setting belongs to all models or to those it names.
 
     The paper has 50 units per direction and attention of 100; Kim (2014) has the three filter widths and 100 filters.
     """
@@ -152,14 +154,16 @@ class TrainingSettings:
         0.01, "adamw: share of each weight, times the learning rate, that it loses per step", minimum=0
     )
     batch_size: int = setting(64, "documents in a batch", minimum=1)
-    batch_words: int = setting(0, "most words in a batch, in place of --batch_size; 0: batches by documents", minimum=0)
+    batch_words: int = setting(
+        0, "maximum number of words in a batch, in place of --batch_size; 0: use --batch_size", minimum=0
+    )
     bucket_by: str = setting(
         "sentences",
-        "what the documents of a batch have in similar numbers",
+        "group documents of similar length: by their number of sentences or of words, or not at all",
         choices=("sentences", "words", "none"),
     )
-    max_sentences: int = setting(0, "training reads the first so many sentences of a document; 0: all", minimum=0)
-    max_words: int = setting(0, "training reads the first so many words of a sentence; 0: all", minimum=0)
+    max_sentences: int = setting(0, "sentences of a document that training reads at most; 0: all", minimum=0)
+    max_words: int = setting(0, "words of a sentence that training reads at most; 0: all", minimum=0)
     num_epochs: int = setting(3, "passes over the training split at most", minimum=1)
     learning_rate: float = setting(0.002, "peak learning rate", minimum=0)
     warmup_steps: int = setting(100, "steps in which the learning rate rises linearly from zero", minimum=0)
@@ -183,11 +187,11 @@ class TrainingSettings:
     dropout_keep_proba: float = setting(
         0.5, "share of units kept by dropout on words, sentences and document (cnn: document)", minimum=0.01, maximum=1
     )
-    freeze_embeddings: bool = setting(False, "leave the word vectors as serialize_data.py made them")
+    freeze_embeddings: bool = setting(False, "do not train the word vectors")
     word_dropout: float = setting(0.0, "share of words replaced by <unk> in training", minimum=0, maximum=0.99)
     l2: float = setting(
         0.0,
-        "weight in the loss of the sum of all squared weights but biases; of the word vectors those of the batch count",
+        "weight of L2 regularisation in the loss: all weights except biases; of the word vectors, those in the batch",
         minimum=0,
     )
     label_smoothing: float = setting(
@@ -199,7 +203,7 @@ class TrainingSettings:
         choices=("none", "balanced"),
     )
     evaluate_every: int = setting(0, "steps between validations; 0: twice an epoch", minimum=0)
-    patience: int = setting(6, "stop after this many validations without a better one; 0: never", minimum=0)
+    patience: int = setting(6, "stop after this many validations without improvement; 0: never", minimum=0)
     mixed_precision: bool = setting(False, "bfloat16 arithmetic, float32 weights")
     seed: int = setting(1, "seed of initial weights, order of documents and dropout", minimum=0)
 
@@ -207,10 +211,10 @@ class TrainingSettings:
         """Raises :class:`UserError` for values that do not go together."""
         if self.cycle == "none":
             if self.cycle_momentum:
-                raise UserError("--cycle_momentum has no cycle to follow; give one: --cycle triangular")
+                raise UserError("--cycle_momentum needs a cycle; add for example --cycle triangular")
             return
         if self.cycle_steps == 1:
-            raise UserError("--cycle_steps 1 cannot rise and fall; give at least 2, or 0 for an epoch")
+            raise UserError("--cycle_steps 1 is too short for a cycle; give at least 2, or 0 for one epoch")
         if self.min_learning_rate > self.learning_rate:
             raise UserError(
                 f"--min_learning_rate {self.min_learning_rate} is above --learning_rate {self.learning_rate}, which is "
@@ -228,13 +232,35 @@ class RangeTestSettings:
 
     lr_min: float = setting(1e-5, "range test: learning rate at the start", minimum=1e-12)
     lr_max: float = setting(1.0, "range test: learning rate at the end", minimum=1e-12)
-    lr_steps: int = setting(200, "range test: steps from the one to the other", minimum=20)
+    lr_steps: int = setting(200, "range test: number of steps", minimum=20)
     lr_scale: str = setting("exponential", "range test: how the learning rate rises", choices=("exponential", "linear"))
 
     def check_together(self) -> None:
         """Raises :class:`UserError` for values that do not go together."""
         if self.lr_max <= self.lr_min:
             raise UserError(f"--lr_max {self.lr_max} is not above --lr_min {self.lr_min}; give it a higher value")
+
+
+@dataclass(frozen=True)
+class TesterOperation:
+    """How the tester works (``han_tester.py``). None of these changes a result."""
+
+    evaluation_batch_words: int = setting(
+        40_000, "maximum number of words in a batch of validation or testing: limits its memory", minimum=1
+    )
+
+
+@dataclass(frozen=True)
+class TrainerOperation(TesterOperation):
+    """How the trainer works (``han_trainer.py``). None of these changes a run: the same weights come out."""
+
+    log_summaries_every: int = setting(50, "steps between summaries", minimum=1)
+    checkpoint_every: int = setting(200, "steps between checkpoints", minimum=1)
+    num_checkpoints: int = setting(3, "number of checkpoints to keep", minimum=1)
+    per_process_gpu_memory_fraction: float = setting(
+        0.0, "maximum share of the GPU's memory to use; 0: grow as needed", minimum=0, maximum=1
+    )
+    wait_for_workers: float = setting(600.0, "seconds to wait for the other machines in TF_CONFIG", minimum=1)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -252,7 +278,7 @@ def add_flags(
         unset: Leave a flag that is not given out of the parsed arguments, for a script that only hands flags on.
         leave_out: Settings that get no flag.
     """
-    group = parser.add_argument_group(settings_class.__name__)
+    group = parser.add_argument_group((settings_class.__doc__ or "").split("\n")[0].split(" (")[0].rstrip("."))
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
         if field.name in leave_out:
@@ -300,7 +326,7 @@ def model_settings_from_flags(arguments: argparse.Namespace) -> ModelSettings:
     for field in dataclasses.fields(ModelSettings):
         if hasattr(arguments, field.name) and not has_setting(arguments.model, field.name):
             raise UserError(
-                f"--{field.name} has no meaning for --model {arguments.model}, it belongs to "
+                f"--{field.name} does not apply to --model {arguments.model}, only to "
                 f"{' and '.join(field.metadata['models'])}; leave it out, or choose another --model"
             )
     return given_settings(ModelSettings, arguments)

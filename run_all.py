@@ -1,18 +1,19 @@
-"""Runs every stage, from the archive to the test report. Each command is printed before it runs and can be pasted.
+"""Run every stage, from the archive to the test report. Each command is printed and can be run alone.
 
     python run_all.py sample                                    no network needed, about two minutes
     python run_all.py imdb True                                 two classes; False keeps the eight star ratings
-    python run_all.py imdb True --source aclImdb_v1.tar.gz      with an archive that is already here
+    python run_all.py imdb True --source aclImdb_v1.tar.gz      with an archive you already have
     python run_all.py imdb True --until serialize_data          prepares the data only
     python run_all.py my_reviews.csv                            your own texts: a table, or a folder per class
 
-A finished stage whose inputs and settings are unchanged is skipped; one of which an input changed runs again, and says
-which. A training that was broken off goes on; one with other settings begins anew and the old run is put aside.
+A finished stage whose inputs and settings are unchanged is skipped. A stage whose inputs changed runs again and says
+which input changed. An interrupted training resumes. A training with other settings starts a new run, and the old run
+is kept under another name.
 
-Two things are left to han_trainer.py, as each answers a question about a data set that is prepared: --run_type lr_range
-(which learning rates?) before a training, --run_type retrain (once more, on train and validation) after it.
+Two tasks need han_trainer.py itself: --run_type lr_range finds learning rates before a training, --run_type retrain
+trains once more after it, on the training and validation documents together.
 
-Small data get settings that suit them; they are printed with the command, and a flag that you give wins.
+Small data sets get settings that were chosen for their size. They are printed with the command; your own flags win.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ from typing import Any
 from config import (
     CsvSettings,
     ModelSettings,
+    TesterOperation,
     TextSettings,
+    TrainerOperation,
     TrainingSettings,
     add_flags,
     add_model_flag,
@@ -47,6 +50,7 @@ from utils import (
     DataPaths,
     Parser,
     UserError,
+    add_folder_flags,
     dataset_name,
     folder_flags,
     log,
@@ -105,17 +109,16 @@ def build_parser() -> Parser:
         metavar="True|False",
         help="two classes, or every rating a class (default: True, where the data set has both)",
     )
-    parser.add_argument("--source", help="archive to use instead of the publisher's: a file or another address")
+    parser.add_argument("--source", help="use this archive: a file, or another address than the publisher's")
     parser.add_argument("--sha256", help="hash that the archive must have")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run (default: test)")
     add_model_flag(parser, "network to train: han, or bilstm or cnn to compare it with")
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    add_folder_flags(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to train (default: auto)")
     add_wandb_flags(parser)
     parser.add_argument("--workers", type=int, help="processes of serialize_data (default: one per core)")
-    for settings_class in (CsvSettings, TextSettings, ModelSettings, TrainingSettings):
+    for settings_class in (CsvSettings, TextSettings, ModelSettings, TrainingSettings, TrainerOperation):
         add_flags(parser, settings_class, unset=True, leave_out=left_out(settings_class))
     return parser
 
@@ -138,38 +141,38 @@ def main(arguments: argparse.Namespace) -> int:
         if stage.name == arguments.until:
             break
     if arguments.until == "test":
-        tell_few(read_json(paths.csv_manifest)["splits"])
+        warn_of_few_documents(read_json(paths.csv_manifest)["splits"])
         print(f"\nNext:    tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1")
         if arguments.model == "han":
             print(f"         python han_tester.py {shlex.join(run_flags(arguments))} --show_documents 10")
     return 0
 
 
-def tell_few(splits: dict[str, Any]) -> None:
-    """Says under the report that a small test split proves little."""
+def warn_of_few_documents(splits: dict[str, Any]) -> None:
+    """Prints below the report that a small test split proves little."""
     count = splits["test"]["documents"]
     if count < FEW_TEST_DOCUMENTS:
         print(
-            f"\nNote:    {count} test documents are few: what the accuracy is worth is said by its interval, and a "
-            "difference\n         smaller than that interval means nothing."
+            f"\nNote:    {count} test documents are few. Read the accuracy together with its interval: a difference "
+            "smaller\n         than the interval means nothing."
         )
 
 
 def refuse_settings(arguments: argparse.Namespace) -> None:
-    """Refuses at once what a later stage would refuse when others have done their work."""
+    """Refuses at once what a later stage would refuse after the stages before it have done their work."""
     check_installed(arguments)
     model_settings_from_flags(arguments)
-    for settings_class in (CsvSettings, TextSettings, TrainingSettings):
+    for settings_class in (CsvSettings, TextSettings, TrainingSettings, TrainerOperation):
         given_settings(settings_class, arguments)
 
 
 def advice(code: int) -> str:
     """What to do when a stage has ended with ``code``; one that was killed could not say it itself."""
     if code in KILLED:
-        return "it was killed, most likely for lack of memory: lower --batch_size or --workers; what is done is kept"
+        return "it was killed, probably because memory ran out: lower --batch_size or --workers; finished work is kept"
     if code in INTERRUPTED:
-        return "the same command goes on from here"
-    return "mend it and run the same command again: what is done is kept"
+        return "run the same command again to resume"
+    return "correct the error and run the same command again; finished work is kept"
 
 
 def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
@@ -214,21 +217,22 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         ],
         [paths.manifest],
         [run / "finished.json"],
-        [*flag(arguments, "device"), *wandb_flags(arguments)],
+        [*flag(arguments, "device"), *given(TrainerOperation, arguments), *wandb_flags(arguments)],
     )
     yield Stage(
         "test",
         ["han_tester.py", "--run_type", "test", *where, *shown],
         [paths.manifest, run / "best.safetensors"],
         [run / "results.jsonl"],
+        [*flag(arguments, "device"), *given(TesterOperation, arguments)],
         report=run / "report-test.txt",
     )
 
 
 def refuse_source(arguments: argparse.Namespace) -> None:
-    """``--source`` says where a published data set comes from; a person's own file is named itself."""
+    """``--source`` is the place of a published data set; a user's own file is named directly."""
     if arguments.source or arguments.sha256:
-        raise UserError(f"{arguments.dataset} is read where it lies; leave --source and --sha256 out")
+        raise UserError(f"{arguments.dataset} is your own file; leave out --source and --sha256")
 
 
 def download_stage(arguments: argparse.Namespace, paths: DataPaths) -> Stage:
@@ -290,7 +294,7 @@ def run_stage(stage: Stage, memory: Path) -> int:
 
     Args:
         stage: The stage.
-        memory: JSON file that remembers what each stage was last run with.
+        memory: JSON file that records what each stage was last run with.
     """
     command = [*stage.command, *stage.options]
     key = f"{stage.name} {stage.outputs[0].parent}" if stage.name in {"train", "test"} else stage.name
@@ -298,12 +302,12 @@ def run_stage(stage: Stage, memory: Path) -> int:
     complete = bool(stage.outputs) and all(path.exists() for path in stage.outputs)
     changes = what_changed(before, now)
     if complete and before and before["finished"] and not changes:
-        print(f"# {stage.name}: done before, inputs and settings unchanged, skipped", flush=True)
+        print(f"# {stage.name}: skipped, inputs and settings are unchanged", flush=True)
         if stage.report and stage.report.exists():
             print(stage.report.read_text(encoding="utf-8"), end="", flush=True)
         return 0
     if before and changes:
-        print(f"# {stage.name}: runs again, because {', '.join(changes)} changed", flush=True)
+        print(f"# {stage.name}: runs again because {', '.join(changes)} changed", flush=True)
         if stage.name == "train":
             command.append("--restart")
     remember(memory, key, {**now, "finished": False})
@@ -312,7 +316,7 @@ def run_stage(stage: Stage, memory: Path) -> int:
     if code == 0:
         remember(memory, key, {**now, "finished": True})
     elif before and code not in INTERRUPTED:
-        remember(memory, key, before)  # what changed is still to be told, and an old run to be put aside
+        remember(memory, key, before)  # the next call reports what changed, and keeps the old run, too
     return code
 
 
@@ -334,7 +338,7 @@ def what_changed(before: dict[str, Any] | None, now: dict[str, Any]) -> list[str
 
 
 def remembered(memory: Path) -> dict[str, Any]:
-    """What earlier calls noted; a damaged note only means that stages run again."""
+    """What earlier calls recorded; if the record is damaged, stages run again."""
     try:
         return dict(read_json(memory)) if memory.exists() else {}
     except (UserError, TypeError):
@@ -342,7 +346,7 @@ def remembered(memory: Path) -> dict[str, Any]:
 
 
 def remember(memory: Path, key: str, value: dict[str, Any]) -> None:
-    """Notes what a stage was run with."""
+    """Records what a stage was run with."""
     write_json(memory, {**remembered(memory), key: value})
 
 

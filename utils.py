@@ -1,6 +1,6 @@
-"""What every stage shares: where artefacts live, whole-or-nothing writes, hashes, JSON, logging, errors for users.
+"""What every stage shares: paths of files, atomic writes, hashes, JSON, logging, errors for users.
 
-Layer 0 of the house: imports nothing of this project and no TensorFlow, so that ``--help`` of any script is quick.
+Imports nothing of this project and no TensorFlow, so that ``--help`` of any script is quick.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ log = logging.getLogger("han")
 
 
 class UserError(ValueError):
-    """A mistake that the person at the keyboard can mend: one line that names the thing, the value, the next command.
+    """A mistake that the user can correct: one line that names the thing, the value, the next command.
 
     Libraries raise it as the ``ValueError`` that it is; :func:`run_script` prints it and exits with code 2.
     """
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Where things live
+# Paths of files
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,15 @@ def dataset_name(text: str) -> str:
 def plain_name(flag: str, name: str) -> str:
     """Returns a name that becomes a folder; :class:`UserError` if it would lead elsewhere or cannot be typed again."""
     if not name or len(name) > 100 or "/" in name or name[0] in ".-" or not name.isprintable():
-        what, way_out = f"--{flag} ", "--runs_dir says where it stands"
+        what, way_out = f"--{flag} ", "use --runs_dir to choose its folder"
         if flag == "dataset":  # for some scripts no flag but a word, which may be a person's file
-            what, way_out = "", "name a data set (imdb) or your file or folder; the one you are in is ../ITS_NAME"
+            what, way_out = (
+                "",
+                "name a data set (imdb), your file or your folder; for the current folder type ../ITS_NAME",
+            )
         raise UserError(
-            f"{what}{ascii(name)[:60]} is no name for a folder: give one of up to 100 characters without a slash, "
-            f"and without a dot or a hyphen at its start; {way_out}"
+            f"{what}{ascii(name)[:60]} is not a valid folder name: use up to 100 characters, no slash, "
+            f"and no dot or hyphen at the start; {way_out}"
         )
     return name
 
@@ -147,6 +150,13 @@ def folder_flags(data_dir: Path, runs_dir: Path | None = None) -> list[str]:
     """The flags that a command needs to find the same folders; none for the default ones."""
     flags = [] if data_dir == Path("data") else ["--data_dir", str(data_dir)]
     return flags + ([] if runs_dir in {None, Path("runs")} else ["--runs_dir", str(runs_dir)])
+
+
+def add_folder_flags(parser: argparse.ArgumentParser, runs: bool = True) -> None:
+    """Adds ``--data_dir`` and, for scripts that read or write runs, ``--runs_dir``."""
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    if runs:
+        parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
 
 
 def run_flags(arguments: argparse.Namespace) -> list[str]:
@@ -167,7 +177,7 @@ def tester_command(arguments: argparse.Namespace) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Files appear whole or not at all
+# Atomic writes: files appear whole or not at all
 
 
 @contextlib.contextmanager
@@ -330,7 +340,7 @@ def is_locked(path: Path) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Talking to the person at the terminal
+# The terminal
 
 
 def parse_bool(text: str) -> bool:
@@ -371,12 +381,12 @@ def explain_os_error(error: OSError) -> str:
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"no permission to write or read {where}; check its owner, or name another folder (see --help)"
     if error.errno in {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}:
-        return f"{where}: a file stands where a folder belongs, or the reverse; move it, or name another folder"
+        return f"{where}: expected a folder and found a file, or the reverse; move it, or name another folder"
     return f"{where}: {error.strerror or error}"
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviated flags: ``--dropout 0.1`` must not pass for ``--dropout_keep_proba 0.1``."""
+    """A parser without abbreviated flags: ``--dropout 0.1`` must not be read as ``--dropout_keep_proba 0.1``."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **arguments)

@@ -59,9 +59,9 @@ def parsed(*flags: str) -> argparse.Namespace:
 def test_a_model_takes_its_own_settings_and_refuses_those_of_others() -> None:
     assert model_settings_from_flags(parsed()) == ModelSettings()
     assert model_settings_from_flags(parsed("--model", "cnn", "--filters", "7")) == ModelSettings(filters=7)
-    with pytest.raises(UserError, match="--cell has no meaning for --model bilstm, it belongs to han"):
+    with pytest.raises(UserError, match="--cell does not apply to --model bilstm, only to han"):
         model_settings_from_flags(parsed("--model", "bilstm", "--cell", "gru"))  # given, though it is the default
-    with pytest.raises(UserError, match="--word_units has no meaning for --model cnn, it belongs to han and bilstm"):
+    with pytest.raises(UserError, match="--word_units does not apply to --model cnn, only to han and bilstm"):
         model_settings_from_flags(parsed("--model", "cnn", "--word_units", "3"))
     own = {model: set(model_settings_to_json(model, ModelSettings())) for model in MODELS}
     assert own["bilstm"] == {"word_units"} and own["cnn"] == {"filter_widths", "filters"}

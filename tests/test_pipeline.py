@@ -80,8 +80,8 @@ def test_a_changed_setting_reruns_what_depends_on_it_and_keeps_the_old_run(
     changed = run_all(folder, *FLAGS, "--learning_rate", "0.003")
     assert changed.returncode == 0, changed.stderr
     assert changed.stdout.count("skipped") == 2
-    assert "train: runs again, because the settings changed" in changed.stdout
-    assert "test: runs again, because" in changed.stdout
+    assert "train: runs again because the settings changed" in changed.stdout
+    assert "test: runs again because" in changed.stdout
     assert (folder / "runs/sample-han.old1/finished.json").exists()
 
 
@@ -112,7 +112,7 @@ def test_a_spreadsheet_of_forty_rows_ends_in_a_report_and_a_changed_one_is_notic
     assert "runs/Meine Filme-han on test" in done.stdout and "mean absolute error" in done.stdout
     source.write_bytes(table.replace("Nr. 7", "Nr. sieben").encode("cp1252"))
     again = run_all(tmp_path, "--until", "create_csv", dataset="Meine Filme")
-    assert f"# create_csv: runs again, because {source} changed\n" in again.stdout
+    assert f"# create_csv: runs again because {source} changed\n" in again.stdout
 
 
 @pytest.mark.parametrize(("documents", "steps"), [(29, 80), (200, 500), (1_000, 1_000), (5_000, 1_000)])

@@ -44,10 +44,10 @@ def start(end: str) -> subprocess.Popen[str]:
     "name", ["", ".", "..", "../x", "a/b", "/", "/etc", ".hidden", "-x", "a\nb", "\x1b[2J", "a" * 101]
 )
 def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match="no name for a folder") as caught:
+    with pytest.raises(UserError, match="not a valid folder name") as caught:
         DataPaths(name)
     assert "--dataset" not in str(caught.value)  # create_csv.py and run_all.py have no such flag
-    with pytest.raises(UserError, match="no name for a folder"):
+    with pytest.raises(UserError, match="not a valid folder name"):
         run_path(Path("runs"), name, "imdb")
 
 
