@@ -16,13 +16,14 @@ import argparse
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_type_hints
 
 from utils import UserError, parse_bool
 
 Settings = TypeVar("Settings")
+Entry = TypeVar("Entry")
 
 # What no setting may exceed, stated range or not: whole numbers reach TensorFlow and NumPy as 32-bit integers.
 LARGEST_INT = 2**31 - 1
@@ -30,7 +31,54 @@ EMBEDDING_DIM = 200
 
 HASH = re.compile(r"\b[0-9a-f]{64}\b")
 
-MODELS = ("han", "bilstm", "cnn")
+
+def entry(table: Mapping[str, Entry], name: str, what: str) -> Entry:
+    """The entry of a table by its name; :class:`ValueError` for a name that the table does not have.
+
+    Args:
+        table: Entries by name.
+        name: Of the entry.
+        what: What the table holds, for the message, for example ``optimizer``.
+    """
+    if name not in table:
+        raise ValueError(f"{what} {name!r} is unknown; choose from {', '.join(table)}")
+    return table[name]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The networks
+
+
+@dataclass(frozen=True)
+class NetworkEntry:
+    """A network that ``--model`` can name; it fulfils :class:`network.contract.Network`.
+
+    Attributes:
+        source: Its class as ``module:Class``, which ``runtime/networks.py`` imports when the network is built: this
+            table is read without TensorFlow.
+        title: What the field calls the network with these settings, for example ``HAN-GRU``.
+        attends: Whether it has attention over words and sentences.
+    """
+
+    source: str
+    title: Callable[[ModelSettings], str]
+    attends: bool
+
+
+def han_title(settings: ModelSettings) -> str:
+    """``HAN-GRU``, ``HN-AVE-GRU``, ``HN-MAX-LSTM``: the paper's names for the poolings, and the cell."""
+    name = entry({"attention": "HAN", "mean": "HN-AVE", "max": "HN-MAX"}, settings.pooling, "pooling")
+    return f"{name}-{settings.cell.upper()}"
+
+
+NETWORKS = {
+    "han": NetworkEntry("han:HAN", han_title, attends=True),
+    "bilstm": NetworkEntry("network.bilstm:BiLSTM", lambda settings: "BiLSTM", attends=False),
+    "cnn": NetworkEntry("network.cnn:CNN", lambda settings: "CNN", attends=False),
+}
+MODELS = tuple(NETWORKS)
+
+# ---------------------------------------------------------------------------------------------------------------------
 
 # How a verdict can be explained (explanations.py), in order of the time it takes.
 EXPLANATION_METHODS = ("attention", "gradient", "integrated_gradients", "leave_one_out")
@@ -351,10 +399,7 @@ def model_settings_to_json(model: str, settings: ModelSettings) -> dict[str, Any
 
 def model_title(model: str, settings: ModelSettings) -> str:
     """What the field calls such a network: ``HAN-GRU``, ``HN-AVE-GRU``, ``HN-MAX-LSTM``, ``BiLSTM``, ``CNN``."""
-    if model == "han":
-        name = {"attention": "HAN", "mean": "HN-AVE", "max": "HN-MAX"}[settings.pooling]
-        return f"{name}-{settings.cell.upper()}"
-    return {"bilstm": "BiLSTM", "cnn": "CNN"}[model]
+    return entry(NETWORKS, model, "model").title(settings)
 
 
 def checked(settings: Settings) -> Settings:

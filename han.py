@@ -9,19 +9,24 @@ C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from config import ModelSettings
+from config import ModelSettings, entry
 from network import kernels
-from network.layers import Attended, Documents, Dropout, add_embeddings
+from network.contract import Attended, Documents, NetworkArguments
+from network.layers import Dropout, add_embeddings, classifier
 from network.recurrent import BidirectionalEncoder, compiled_operation, shaped
 
 Tensor: TypeAlias = Any
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Poolings: from the states of a segment to one vector
 
 
 class AttentionPooling(keras.layers.Layer):
@@ -112,7 +117,7 @@ class MeanPooling(keras.layers.Layer):
 class MaxPooling(keras.layers.Layer):
     """The maximum of each unit over each segment (HN-MAX in Yang et al. 2016).
 
-    An element's weight is the share of the units whose maximum it holds; a maximum that several hold is divided.
+    An element's weight is the share of the units whose maximum it holds; elements that hold the same maximum divide it.
     """
 
     def call(self, elements: Tensor, lengths: Tensor, keep: bool = False) -> tuple[Tensor, Tensor]:
@@ -124,13 +129,6 @@ class MaxPooling(keras.layers.Layer):
         return pooled, tf.stop_gradient(tf.reduce_mean(shares, axis=1))
 
 
-def pooling_layer(settings: ModelSettings, inputs: int, seed: int, compiled: bool, **arguments: Any) -> Any:
-    """The layer that ``--pooling`` names; arguments as for :class:`AttentionPooling`."""
-    if settings.pooling == "attention":
-        return AttentionPooling(inputs, settings.attention_dim, seed, compiled, **arguments)
-    return {"mean": MeanPooling, "max": MaxPooling}[settings.pooling](**arguments)
-
-
 def segment_softmax(scores: Tensor, segment: Tensor) -> Tensor:
     """Softmax within each segment. ``scores``: float32 [N]; ``segment``: int32 [N], ascending. Returns float32 [N]."""
     highest = tf.stop_gradient(tf.math.segment_max(scores, segment))
@@ -138,45 +136,50 @@ def segment_softmax(scores: Tensor, segment: Tensor) -> Tensor:
     return exponentials / tf.gather(tf.math.segment_sum(exponentials, segment), segment)
 
 
-class HAN(keras.Model):
-    """Hierarchical Attention Network: ``logits = model(documents)``; ``model.attend(documents)`` also gives weights.
+# What --pooling can name, each as a function of the settings, D, seed and compiled (see :class:`AttentionPooling`).
+POOLINGS: dict[str, Callable[..., keras.layers.Layer]] = {
+    "attention": lambda settings, inputs, seed, compiled, **arguments: AttentionPooling(
+        inputs, settings.attention_dim, seed, compiled, **arguments
+    ),
+    "mean": lambda settings, inputs, seed, compiled, **arguments: MeanPooling(**arguments),
+    "max": lambda settings, inputs, seed, compiled, **arguments: MaxPooling(**arguments),
+}
 
-    A document's output depends on nothing but the document: not on its batch-mates, their lengths or their order.
+
+def pooling_layer(settings: ModelSettings, inputs: int, seed: int, compiled: bool, **arguments: Any) -> Any:
+    """The layer that ``--pooling`` names; arguments as for :class:`AttentionPooling`."""
+    return entry(POOLINGS, settings.pooling, "pooling")(settings, inputs, seed, compiled, **arguments)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The network
+
+
+class HAN(keras.Model):
+    """Hierarchical Attention Network; fulfils :class:`network.contract.Network`.
 
     Args:
-        vocabulary_size: V.
-        embedding_dim: E.
-        classes: C.
-        settings: Cell, pooling, units and attention size.
-        dropout: Share of values dropped on word embeddings, sentence vectors and the document vector in training.
-        word_dropout: Share of words replaced by ``<unk>`` in training.
-        seed: Of the initial weights.
-        embeddings: float32 [V, E] to start from; small random values without it.
-        freeze_embeddings: Leave the word vectors as they are.
-        padded: Run the recurrent layers padded through ``keras.layers`` (for GPUs) instead of compiled.
-        dtype: ``"float32"`` or ``"mixed_bfloat16"``.
+        arguments: ``settings`` are cell, pooling, units and attention size; ``dropout`` acts on word embeddings,
+            sentence vectors and the document vector.
     """
 
-    def __init__(
-        self,
-        vocabulary_size: int,
-        embedding_dim: int,
-        classes: int,
-        settings: ModelSettings,
-        dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        seed: int = 0,
-        embeddings: np.ndarray | None = None,
-        freeze_embeddings: bool = False,
-        padded: bool = False,
-        dtype: str = "float32",
-    ) -> None:
+    attends = True
+
+    def __init__(self, arguments: NetworkArguments) -> None:
+        settings, seed = arguments.settings, arguments.seed
+        padded, dtype = arguments.padded, arguments.dtype
         super().__init__(dtype=dtype, name="han")
-        self.dropout, self.word_dropout = dropout, word_dropout
-        self.embeddings = add_embeddings(self, vocabulary_size, embedding_dim, seed, embeddings, freeze_embeddings)
+        self.dropout, self.word_dropout = arguments.dropout, arguments.word_dropout
+        self.embeddings = add_embeddings(self, arguments)
         words, sentences = 2 * settings.word_units, 2 * settings.sentence_units
         self.word_encoder = BidirectionalEncoder(
-            settings.cell, settings.word_units, embedding_dim, seed + 10, padded, name="word_encoder", dtype=dtype
+            settings.cell,
+            settings.word_units,
+            arguments.embedding_dim,
+            seed + 10,
+            padded,
+            name="word_encoder",
+            dtype=dtype,
         )
         self.word_attention = pooling_layer(settings, words, seed + 20, not padded, name="word_attention", dtype=dtype)
         self.sentence_encoder = BidirectionalEncoder(
@@ -185,14 +188,11 @@ class HAN(keras.Model):
         self.sentence_attention = pooling_layer(
             settings, sentences, seed + 40, not padded, name="sentence_attention", dtype=dtype
         )
-        self.classifier = keras.layers.Dense(
-            classes, kernel_initializer=keras.initializers.GlorotUniform(seed + 50), dtype="float32", name="classifier"
-        )
-        self.classifier.build((None, sentences))
+        self.classifier = classifier(sentences, arguments.classes, seed)
         self.built = True
 
     def named_weights(self) -> dict[str, Any]:
-        """Every weight by a stable name, for checkpoints and for whoever reads them with NumPy alone."""
+        """Every weight by a stable name."""
         weights = {"embeddings": self.embeddings}
         for level, encoder, attention in (
             ("word", self.word_encoder, self.word_attention),
@@ -206,20 +206,11 @@ class HAN(keras.Model):
         return weights | {"classifier/kernel": self.classifier.kernel, "classifier/bias": self.classifier.bias}
 
     def call(self, documents: Documents, training: bool = False, seed: Tensor | None = None) -> Tensor:
-        """Classifies a batch.
-
-        Args:
-            documents: The batch.
-            training: Whether to apply dropout.
-            seed: int32 [2], required in training: dropout is a pure function of it, so that a resumed run repeats it.
-
-        Returns:
-            float32 [B, C], logits.
-        """
+        """Logits, float32 [B, C]; see :class:`network.contract.Network`."""
         return self.attend(documents, training, seed).logits
 
     def attend(self, documents: Documents, training: bool = False, seed: Tensor | None = None) -> Attended:
-        """Classifies a batch and tells what was attended to; arguments as for :meth:`call`."""
+        """Logits, the attention of words and sentences, and document vectors; arguments as for :meth:`call`."""
         drop = Dropout(seed if training else None)
         distinct, row = tf.unique(drop.words(documents.token_ids, self.word_dropout))
         # One mask per distinct word of the batch (Gal and Ghahramani 2016): each is projected once, however often used.
@@ -236,5 +227,5 @@ class HAN(keras.Model):
         return Attended(logits, word_weights, sentence_weights, pooled)
 
     def document_vectors(self, documents: Documents) -> Tensor:
-        """float32 [B, D], what ``classifier`` turns into logits."""
+        """float32 [B, D], what :attr:`classifier` turns into logits."""
         return self.attend(documents).document_vectors

@@ -98,11 +98,12 @@ def own_contenders(vocabulary: int, settings: ModelSettings, batches: list[Any])
     import tensorflow as tf
 
     from han import HAN
+    from network.contract import NetworkArguments
     from network.layers import Documents
     from training.optimizers import RowwiseAdam
     from training.step import train_step
 
-    model = HAN(vocabulary, EMBEDDING_DIM, CLASSES, settings, dropout=0.5)
+    model = HAN(NetworkArguments(vocabulary, EMBEDDING_DIM, CLASSES, settings, dropout=0.5))
     optimizer = RowwiseAdam(1e-3)
     optimizer.build(model.trainable_variables)
     vector = tf.TensorSpec([None], tf.int32)

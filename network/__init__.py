@@ -1,1 +1,1 @@
-"""Layers and compiled loops that networks are made of, and the networks to compare the HAN with."""
+"""The networks that the HAN is compared with, and what all networks are made of: contract, layers, compiled loops."""

@@ -1,6 +1,8 @@
-"""A convolutional network (Kim, EMNLP 2014), to compare the HAN with.
+"""A convolutional network (Kim, EMNLP 2014), to compare the HAN with: it looks for short phrases, has no hierarchy and
+no attention.
 
-Axes: B documents, N words, E embedding, K words in a window, F filters of one width, U distinct words, C classes.
+Axes: B documents, N words, U distinct words of a batch, E embedding, K words in a window, W windows, F filters of one
+width, C classes.
 """
 
 from __future__ import annotations
@@ -8,17 +10,17 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from config import ModelSettings, numbers_in
-from network.layers import NO_DROPOUT, Documents, Dropout, add_embeddings, classifier, words_per_document
+from config import numbers_in
+from network.contract import Attended, Documents, NetworkArguments
+from network.layers import Dropout, add_embeddings, classifier, unattended, words_per_document
 
 Tensor: TypeAlias = Any
 
 
 class CNN(keras.Model):
-    """Convolutions over the words, the strongest answer of each filter, a softmax (Kim, EMNLP 2014, section 2).
+    """Convolutions over the words, the largest answer of each filter, a softmax (Kim, EMNLP 2014, section 2).
 
         feature = max over windows of relu(filter . window + bias)
 
@@ -28,70 +30,63 @@ class CNN(keras.Model):
     Kim's CNN-static is ``freeze_embeddings``, his CNN-non-static is the default.
 
     Args:
-        vocabulary_size: V.
-        embedding_dim: E.
-        classes: C.
-        settings: ``filter_widths`` are the K, ``filters`` is F for each of them.
-        dropout: Share of values dropped on the document's features in training, as in the paper: not on words.
-        word_dropout: Share of words replaced by ``<unk>`` in training.
-        seed: Of the initial weights (Glorot uniform kernels, zero biases).
-        embeddings: float32 [V, E] to start from; small random values without it.
-        freeze_embeddings: Leave the word vectors as they are.
-        padded: Without meaning here; the three networks are built alike.
-        dtype: ``"float32"`` or ``"mixed_bfloat16"``.
+        arguments: ``settings.filter_widths`` are the K, ``settings.filters`` is F for each of them; ``dropout`` acts on
+            the document's features, as in the paper, and not on words. Kernels start Glorot uniform, biases at zero.
     """
 
-    def __init__(
-        self,
-        vocabulary_size: int,
-        embedding_dim: int,
-        classes: int,
-        settings: ModelSettings,
-        dropout: float = 0.0,
-        word_dropout: float = 0.0,
-        seed: int = 0,
-        embeddings: np.ndarray | None = None,
-        freeze_embeddings: bool = False,
-        padded: bool = False,
-        dtype: str = "float32",
-    ) -> None:
-        super().__init__(dtype=dtype, name="cnn")
-        self.dropout, self.word_dropout = dropout, word_dropout
-        self.embeddings = add_embeddings(self, vocabulary_size, embedding_dim, seed, embeddings, freeze_embeddings)
-        widths = numbers_in(settings.filter_widths)
+    attends = False
+
+    def __init__(self, arguments: NetworkArguments) -> None:
+        super().__init__(dtype=arguments.dtype, name="cnn")
+        self.dropout, self.word_dropout = arguments.dropout, arguments.word_dropout
+        self.embeddings = add_embeddings(self, arguments)
+        widths, filters, seed = numbers_in(arguments.settings.filter_widths), arguments.settings.filters, arguments.seed
         self.convolutions = [
-            Convolution(width, embedding_dim, settings.filters, seed + 10 + width, name=f"convolution_{width}")
+            Convolution(width, arguments.embedding_dim, filters, seed + 10 + width, name=f"convolution_{width}")
             for width in widths
         ]
-        self.classifier = classifier(len(widths) * settings.filters, classes, seed)
+        self.classifier = classifier(len(widths) * filters, arguments.classes, seed)
         self.built = True
 
     def named_weights(self) -> dict[str, Any]:
-        """Every weight by a stable name, for checkpoints and for whoever reads them with NumPy alone."""
+        """Every weight by a stable name."""
         weights = {"embeddings": self.embeddings}
         for layer in (*self.convolutions, self.classifier):
             weights |= {f"{layer.name}/kernel": layer.kernel, f"{layer.name}/bias": layer.bias}
         return weights
 
     def call(self, documents: Documents, training: bool = False, seed: Tensor | None = None) -> Tensor:
-        """Classifies a batch; arguments and result as for :meth:`BiLSTM.call`."""
-        drop = Dropout(seed) if training else NO_DROPOUT
-        return self.classifier(drop(self.document_vectors(documents, drop), self.dropout))
+        """Logits, float32 [B, C]; see :class:`network.contract.Network`."""
+        return self.attend(documents, training, seed).logits
 
-    def document_vectors(self, documents: Documents, drop: Dropout = NO_DROPOUT) -> Tensor:
-        """float32 [B, filters of all widths], what ``classifier`` turns into logits: the strongest answers."""
+    def attend(self, documents: Documents, training: bool = False, seed: Tensor | None = None) -> Attended:
+        """Logits and document vectors, without attention."""
+        drop = Dropout(seed if training else None)
+        features = self.features(documents, drop)
+        return unattended(self.classifier(drop(features, self.dropout)), features)
+
+    def document_vectors(self, documents: Documents) -> Tensor:
+        """float32 [B, filters of all widths], the largest answer of each filter."""
+        return self.features(documents, Dropout(None))
+
+    def features(self, documents: Documents, drop: Dropout) -> Tensor:
+        """float32 [B, filters of all widths]."""
         distinct, row = tf.unique(drop.words(documents.token_ids, self.word_dropout))
         table = tf.cast(tf.gather(self.embeddings.value, distinct), self.compute_dtype)  # [U, E]
         lengths = words_per_document(documents)
         return tf.concat([convolution(table, row, lengths) for convolution in self.convolutions], axis=1)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# The layer
+
+
 class Convolution(keras.layers.Layer):
-    """Filters of one width over the words of documents, and the strongest answer of each in each document.
+    """Filters of one width over the words of documents, and the largest answer of each in each document.
 
     Convolution is linear, so a distinct word is multiplied once with the K slices of every filter, and the answer at a
     window is the sum of K rows of that product. The maximum lets the gradient through at one window per document and
-    filter only: nothing else is computed on the way back (:func:`strongest_answers`).
+    filter only: nothing else is computed on the way back (:func:`largest_answers`).
 
     Args:
         width: K, words in a window.
@@ -124,11 +119,11 @@ class Convolution(keras.layers.Layer):
         answers = tf.reshape(tf.cast(answers, tf.float32), [-1, self.width, self.filters])  # [U, K, F]
         answers = tf.pad(answers, [[0, 1], [0, 0], [0, 0]])  # the last row is that of the border
         rows = with_borders(row, lengths, self.width - 1, tf.shape(table)[0])
-        return tf.nn.relu(strongest_answers(answers, rows, lengths + self.width - 1) + self.bias)
+        return tf.nn.relu(largest_answers(answers, rows, lengths + self.width - 1) + self.bias)
 
 
 def with_borders(row: Tensor, lengths: Tensor, border: int, border_row: Tensor) -> Tensor:
-    """Lays documents one after another with ``border`` places before, between and behind them.
+    """Places documents one after another with ``border`` places before, between and behind them.
 
         documents a a a and b, border 2      - - a a a - - b - -
 
@@ -148,7 +143,7 @@ def with_borders(row: Tensor, lengths: Tensor, border: int, border_row: Tensor) 
     return tf.tensor_scatter_nd_update(tf.fill([words + (documents + 1) * border], border_row), place[:, None], row)
 
 
-def strongest_answers(answers: Tensor, rows: Tensor, windows: Tensor) -> Tensor:
+def largest_answers(answers: Tensor, rows: Tensor, windows: Tensor) -> Tensor:
     """The largest answer of each filter in each document.
 
         answer of a window at place p = sum over k of answers[rows[p + k], k]
@@ -171,11 +166,11 @@ def strongest_answers(answers: Tensor, rows: Tensor, windows: Tensor) -> Tensor:
     @tf.custom_gradient
     def differentiable(answers: Tensor) -> Any:
         sums = tf.add_n([tf.gather(answers[:, k], rows[k : k + total]) for k in range(width)])  # [W, F]
-        strongest = tf.math.segment_max(sums, document)
+        largest = tf.math.segment_max(sums, document)
 
         def gradient(upstream: Tensor) -> Tensor:
-            at_maximum = tf.equal(sums, tf.gather(strongest, document))
-            # Where numbers ran away nothing equals the maximum; then any window does, the loss is told to be NaN.
+            at_maximum = tf.equal(sums, tf.gather(largest, document))
+            # With NaN among the sums nothing equals the maximum; then any window will do, for the loss is NaN.
             place = tf.where(at_maximum, tf.range(total)[:, tf.newaxis], total - 1)
             first = tf.math.segment_min(place, document)  # [B, F]
             row = tf.gather(rows, first[:, tf.newaxis] + tf.range(width)[:, tf.newaxis])  # [B, K, F]
@@ -185,6 +180,6 @@ def strongest_answers(answers: Tensor, rows: Tensor, windows: Tensor) -> Tensor:
             summed = tf.scatter_nd(tf.reshape(cell, [-1, 1]), tf.reshape(spread, [-1]), [size])
             return tf.reshape(summed, tf.shape(answers))
 
-        return strongest, gradient
+        return largest, gradient
 
     return differentiable(answers)

@@ -2,7 +2,7 @@
 
 A batch of sequences is usually padded to its longest, which on film reviews triples the work. Here sequences lie one
 after another in one flat vector of elements. On a CPU they go through the compiled loops of :mod:`network.kernels`; on
-a GPU, whose kernels want rectangles, they are padded and go through ``keras.layers`` and cuDNN, with the same weights.
+a GPU, whose kernels need rectangles, they are padded and go through ``keras.layers`` and cuDNN, with the same weights.
 
 Axes: R sequences (rows), N elements of all sequences, U distinct elements, T longest sequence, E input, H units per
 direction.
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
 
+from config import entry
 from network import kernels
 
 Tensor: TypeAlias = Any  # tf.Tensor; TensorFlow ships no types that a checker could use
@@ -31,7 +32,7 @@ def compiled_operation(function: Callable[..., Any], inputs: Sequence[Tensor], o
 
 
 def shaped(values: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
-    """``values`` with the static shapes of ``like``, which an operation of our own does not know."""
+    """``values`` with the static shapes of ``like``, which a ``tf.numpy_function`` does not know."""
     return [tf.ensure_shape(value, other.shape) for value, other in zip(values, like, strict=True)]
 
 
@@ -69,6 +70,53 @@ def lstm(table: Tensor, kernel: Tensor, row: Tensor, lengths: Tensor, keep: bool
     return differentiable(table, kernel)
 
 
+class BothDirections(NamedTuple):
+    """The weights of two cells of G gate columns each (3H for a GRU, 4H for an LSTM), ready for the compiled loops.
+
+    Attributes:
+        kernel: float [E, 2G].
+        recurrent_kernel: float [2, H, G].
+        bias: float, both cells' biases in a row: [2, 2, 3H] of a GRU (of the input and of the recurrent product),
+            [2, 4H] of an LSTM.
+    """
+
+    kernel: Tensor
+    recurrent_kernel: Tensor
+    bias: Tensor
+
+    def project(self, table: Tensor, bias: Tensor) -> Tensor:
+        """float [U, 2, G], the input's share of every gate. ``table``: float [U, E]; ``bias``: float [2, G]."""
+        projected = tf.matmul(table, self.kernel) + tf.reshape(bias, [-1])
+        return tf.reshape(projected, [-1, 2, bias.shape[1]])
+
+
+def encode_gru(weights: BothDirections, table: Tensor, row: Tensor, lengths: Tensor, keep: bool) -> Tensor:
+    """float [N, 2H]; arguments as for :meth:`BidirectionalEncoder.call`."""
+    gates = 2 * weights.recurrent_kernel.shape[1]
+    inside = weights.bias[:, 1, gates:]  # the candidate's recurrent bias stays inside the reset gate
+    outside = tf.concat(
+        [weights.bias[:, 0, :gates] + weights.bias[:, 1, :gates], weights.bias[:, 0, gates:]],
+        axis=1,
+    )
+    return gru(weights.project(table, outside), weights.recurrent_kernel, inside, row, lengths, keep)
+
+
+def encode_lstm(weights: BothDirections, table: Tensor, row: Tensor, lengths: Tensor, keep: bool) -> Tensor:
+    """float [N, 2H]; arguments as for :meth:`BidirectionalEncoder.call`."""
+    return lstm(weights.project(table, weights.bias), weights.recurrent_kernel, row, lengths, keep)
+
+
+class Cell(NamedTuple):
+    """A recurrent cell: the layer of ``keras.layers`` that holds its weights, and its compiled loop."""
+
+    layer: Any
+    encode: Callable[[BothDirections, Tensor, Tensor, Tensor, bool], Tensor]
+
+
+# What --cell can name.
+CELLS = {"gru": Cell(keras.layers.GRU, encode_gru), "lstm": Cell(keras.layers.LSTM, encode_lstm)}
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The layer
 
@@ -87,15 +135,15 @@ class BidirectionalEncoder(keras.layers.Layer):
         inputs: E, size of an element.
         seed: Of the initial weights (Glorot uniform kernels, orthogonal recurrent kernels, zero biases; 1 for the
             LSTM's forget gate).
-        padded: Run through ``keras.layers`` on padded sequences: what a GPU wants.
+        padded: Run through ``keras.layers`` on padded sequences: for a GPU.
     """
 
     def __init__(self, cell: str, units: int, inputs: int, seed: int, padded: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.cell, self.units, self.padded = cell, units, padded
-        stock = {"gru": keras.layers.GRU, "lstm": keras.layers.LSTM}[cell]
+        layer = entry(CELLS, cell, "cell").layer
         self.left_to_right, self.right_to_left = (
-            stock(
+            layer(
                 units,
                 return_sequences=True,
                 name=name,
@@ -130,18 +178,13 @@ class BidirectionalEncoder(keras.layers.Layer):
 
     def encode_compiled(self, table: Tensor, lengths: Tensor, row: Tensor, keep: bool) -> Tensor:
         """Both directions through :mod:`network.kernels`, computed in float32 under any dtype policy: float [N, 2H]."""
-        cells, dtype, gates = [self.left_to_right.cell, self.right_to_left.cell], self.variable_dtype, 2 * self.units
-        kernel = tf.cast(tf.concat([cell.kernel.value for cell in cells], axis=1), dtype)  # [E, 2G]
-        recurrent_kernel = tf.cast(tf.stack([cell.recurrent_kernel.value for cell in cells]), dtype)  # [2, H, G]
-        bias = tf.cast(tf.stack([cell.bias.value for cell in cells]), dtype)
-        if self.cell == "gru":  # [2, 2, 3H]: of the input and of the recurrent product; the latter's n stays inside
-            inside = bias[:, 1, gates:]
-            bias = tf.concat([bias[:, 0, :gates] + bias[:, 1, :gates], bias[:, 0, gates:]], axis=1)
-        projected = tf.matmul(tf.cast(table, dtype), kernel) + tf.reshape(bias, [-1])
-        projected = tf.reshape(projected, [-1, 2, bias.shape[1]])  # [U, 2, G]
-        if self.cell == "gru":
-            return gru(projected, recurrent_kernel, inside, row, lengths, keep)
-        return lstm(projected, recurrent_kernel, row, lengths, keep)
+        cells, dtype = [self.left_to_right.cell, self.right_to_left.cell], self.variable_dtype
+        weights = BothDirections(
+            tf.cast(tf.concat([cell.kernel.value for cell in cells], axis=1), dtype),
+            tf.cast(tf.stack([cell.recurrent_kernel.value for cell in cells]), dtype),
+            tf.cast(tf.stack([cell.bias.value for cell in cells]), dtype),
+        )
+        return CELLS[self.cell].encode(weights, tf.cast(table, dtype), row, lengths, keep)
 
     def encode_padded(self, elements: Tensor, lengths: Tensor) -> Tensor:
         """Both directions through ``keras.layers`` on [R, T, E], right-padded, no row wholly masked: float [N, 2H].

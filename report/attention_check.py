@@ -11,7 +11,7 @@ import numpy as np
 from corpus.corpora import read_csv
 from data_processing import Span, load_text_processing
 from runtime.input_pipeline import Split
-from runtime.scoring import Scored, score_batch
+from runtime.scoring import score_batch
 from utils import DataPaths, UserError, read_jsonl
 
 
@@ -53,7 +53,7 @@ def attended_texts(model: Any, split: Split, data: DataPaths, run: Path, numbers
     processor, _ = load_text_processing(run)
     return [
         AttendedText(name, texts[name], processor.process(texts[name]).spans, *weights)
-        for name, weights in zip(names, weights_by_document(scored), strict=True)
+        for name, weights in zip(names, scored.weights_by_document(), strict=True)
     ]
 
 
@@ -66,23 +66,6 @@ def texts_by_id(data: DataPaths, names: set[str]) -> dict[str, str]:
             f"serialize_data.py {data.dataset}"
         )
     return texts
-
-
-def weights_by_document(scored: Scored) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Cuts a batch's flat weights into documents: word weights, words per sentence, sentence weights of each."""
-    if scored.word_weights is None or scored.sentence_weights is None:
-        raise ValueError("the model does not attend: there are no weights to cut")
-    _, lengths, sentences = (vector.numpy() for vector in scored.batch.documents)
-    sentence_ends = np.cumsum(sentences)
-    word_ends = np.cumsum(lengths)[sentence_ends - 1]
-    return list(
-        zip(
-            np.split(scored.word_weights, word_ends[:-1]),
-            np.split(lengths, sentence_ends[:-1]),
-            np.split(scored.sentence_weights, sentence_ends[:-1]),
-            strict=True,
-        )
-    )
 
 
 def deciding_sentences(split: Split, data: DataPaths, run: Path) -> list[list[bool]]:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from runtime.losses import negative_log_likelihood
 from utils import atomic_write
 
 Floats = NDArray[np.float64]
@@ -27,10 +28,6 @@ Ints = NDArray[np.int64]
 
 Z_95 = 1.959963984540054  # 97.5% quantile of the standard normal distribution
 CALIBRATION_BINS = 15
-# A float32 softmax underflows to 0 for a confident mistake, whose loss would be infinite. Clipping at the smallest
-# normal float32 caps one document's loss at 87.3 and leaves every probability that float32 can hold as it is, so the
-# mean agrees with a loss computed from the logits.
-SMALLEST_PROBABILITY = float(np.finfo(np.float32).tiny)
 SUM_TOLERANCE = 1e-3  # how far from 1 a document's probabilities may sum: room for float32 and for rounded CSV files
 
 REPORT_WIDTH = 80
@@ -179,12 +176,6 @@ def wilson_interval(successes: int, trials: int, z: float = Z_95) -> tuple[float
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / scale
     # At the ends the bound is exactly the end; rounding would leave 1e-17.
     return (0.0 if successes == 0 else centre - half, 1.0 if successes == trials else centre + half)
-
-
-def negative_log_likelihood(probabilities: Floats, labels: Ints) -> float:
-    """Mean of -ln(probability of the true class) in nats; probabilities are clipped at 1.2e-38 (see above)."""
-    true = probabilities[np.arange(len(labels)), labels]
-    return float(-np.log(np.clip(true, SMALLEST_PROBABILITY, 1.0)).mean())
 
 
 def area_under_curve(probabilities: Floats, labels: Ints) -> float | None:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing import blank_markup, word_pattern
-from report.evaluation import negative_log_likelihood
+from runtime.losses import negative_log_likelihood
 from utils import log
 
 if TYPE_CHECKING:

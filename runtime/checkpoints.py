@@ -1,4 +1,4 @@
-"""Checkpoints: weights, optimizer state and progress of a run, saved whole, verified when read.
+"""Checkpoints: weights, optimiser state and progress of a run, saved whole, verified when read.
 
 A checkpoint is one safetensors file that appears whole or not at all (arrays and a JSON header: nothing is ever
 unpickled), and carries the hash of its weights.
@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from config import (
-    differences,
-)
+from config import differences
 from runtime.run_folder import Progress, RunFolder
 from utils import (
     FORMAT_VERSION,
@@ -49,18 +45,18 @@ def save_weights(path: Path, model: Any, progress: Progress, optimizer: Any = No
 
     Args:
         path: ``….safetensors``.
-        model: Has ``named_weights()``.
+        model: The network.
         progress: Stored in the header.
         optimizer: Keras optimiser whose variables go along, for a checkpoint that can be resumed.
         run: :meth:`RunFolder.identity` of the run that it belongs to.
 
     Raises:
-        UserError: A weight is not finite: what is saved must be worth keeping.
+        UserError: A weight is not finite.
     """
     weights = weights_of(model)
     if not all(np.isfinite(value).all() for value in weights.values()):
         raise UserError(
-            "the weights are no longer finite and were not saved; begin anew with --restart and a lower "
+            "the weights are no longer finite and were not saved; start again with --restart and a lower "
             "--learning_rate; earlier checkpoints are kept"
         )
     arrays = {f"model/{name}": value for name, value in weights.items()}
@@ -85,7 +81,7 @@ class Checkpoint:
         path: Where it came from.
         weights: By name.
         optimizer: The optimiser's variables in order; empty in ``best.safetensors``.
-        progress: Where the run stood.
+        progress: Of the run when it was saved.
         weights_sha256: Hash of the weights, verified.
         run: Identity of the run that it belongs to.
     """
@@ -126,7 +122,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     state = [arrays[name] for name in sorted(arrays) if name.startswith("optimizer/")]
     return Checkpoint(
-        path, weights, state, Progress(**header["progress"]), header["weights_sha256"], header.get("run", "")
+        path, weights, state, Progress.from_json(header["progress"]), header["weights_sha256"], header.get("run", "")
     )
 
 
@@ -150,50 +146,53 @@ def restore(checkpoint: Checkpoint, model: Any, optimizer: Any = None) -> Progre
         raise UserError(f"the weights in memory are not those of {checkpoint.path}")
     if optimizer is not None:
         if len(optimizer.variables) != len(checkpoint.optimizer):
-            raise UserError(f"{checkpoint.path} holds no optimiser state for this run; continue from another one")
+            raise UserError(
+                f"{checkpoint.path} holds no optimiser state for this run; delete it to resume from an earlier one"
+            )
         for variable, value in zip(optimizer.variables, checkpoint.optimizer, strict=True):
             variable.assign(value)
     return checkpoint.progress
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# The checkpoints of one run
+
+
+def run_checkpoint(run: RunFolder, path: Path) -> Checkpoint:
+    """Reads a checkpoint of a run.
+
+    Raises:
+        UserError: It is damaged, or belongs to another run.
+        FileNotFoundError: It is gone.
+    """
+    checkpoint = read_checkpoint(path)
+    if checkpoint.run != run.identity():
+        raise UserError(
+            f"{path} belongs to another run than {run.path}; put the right file in its place, or name its run"
+        )
+    return checkpoint
+
+
+def best_checkpoint(run: RunFolder) -> Checkpoint:
+    """The weights of the best validation so far.
+
+    Raises:
+        UserError: There are none yet, or they are damaged or another run's.
+    """
+    if not run.best.exists():
+        when = "its first validation is not done yet; try again later" if run.is_training() else "train it again"
+        raise UserError(f"{run.path} has no weights: {when}")
+    return run_checkpoint(run, run.best)
+
+
 def newest_checkpoint(run: RunFolder) -> Checkpoint | None:
-    """The newest readable checkpoint; damaged ones are told and passed over. ``None`` where there is none."""
+    """The newest usable checkpoint; damaged ones are reported and skipped. ``None`` where there is none."""
     for path in reversed(run.checkpoint_files()):
         try:
-            return read_checkpoint(path)
+            return run_checkpoint(run, path)
         except UserError as error:
-            log.warning("passing over a checkpoint: %s", error)
+            log.warning("skipping a checkpoint: %s", error)
     return None
-
-
-def follow_checkpoints(run: RunFolder, pause: float = 1.0) -> Iterator[Checkpoint]:
-    """Yields each checkpoint of a run once, oldest first, as a trainer writes them; ends when training has ended.
-
-    A checkpoint that the trainer deletes before it could be read is passed over.
-
-    Args:
-        run: The run; it may not have begun yet.
-        pause: Seconds between looks.
-    """
-    seen = -1
-    told = False
-    while True:
-        ended = run.finished.exists()  # looked at before the files, so that the last checkpoint is not missed
-        for path in run.checkpoint_files():
-            if (step := step_of(path)) > seen:
-                seen, told = step, False
-                try:
-                    yield read_checkpoint(path)
-                except FileNotFoundError:
-                    continue
-        if ended:
-            return
-        if not told and not run.is_training():
-            told = True
-            log.info(
-                "waiting: no trainer is at work on %s; its next checkpoint will be evaluated when it comes", run.path
-            )
-        time.sleep(pause)
 
 
 def step_of(checkpoint: Path) -> int:

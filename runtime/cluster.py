@@ -1,4 +1,4 @@
-"""Which workers train together: the cluster that ``TF_CONFIG`` describes."""
+"""The workers that train together: the cluster that ``TF_CONFIG`` describes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def cluster_of(tf_config: str) -> Cluster | None:
     """Reads the value of ``TF_CONFIG``; ``None`` where it names no other worker.
 
     Raises:
-        UserError: It is not JSON, lacks something, or asks for what this trainer does not do.
+        UserError: It is not JSON, lacks something, or asks for something that this trainer does not support.
     """
     value = parse_tf_config(tf_config)
     if not value:
@@ -49,14 +49,14 @@ def cluster_of(tf_config: str) -> Cluster | None:
     refuse_other_kinds({*jobs, kind})
     addresses = {job: addresses_of(job, jobs.get(job, [])) for job in ("chief", "worker")}
     if len(addresses["chief"]) > 1:
-        raise UserError(f"TF_CONFIG names {len(addresses['chief'])} chiefs; there is one, the others are workers")
+        raise UserError(f"TF_CONFIG names {len(addresses['chief'])} chiefs; name one, and the others as workers")
     names = (*addresses["chief"], *addresses["worker"])
     if len(set(names)) < len(names):
-        raise UserError("TF_CONFIG gives two workers one address; on one machine give each a port of its own")
+        raise UserError("TF_CONFIG gives two workers the same address; on one machine give each its own port")
     there = len(addresses[str(kind)])
     if type(index) is not int or not 0 <= index < there:
         raise UserError(
-            f"TF_CONFIG: task index {json.dumps(index)} is none of the {there} of type {kind}; "
+            f"TF_CONFIG: task index {json.dumps(index)} is not one of the {there} tasks of type {kind}; "
             f"give a whole number from 0 to {there - 1}"
         )
     place = index + (len(addresses["chief"]) if kind == "worker" else 0)
@@ -70,19 +70,19 @@ def parse_tf_config(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise UserError(f"TF_CONFIG is not JSON ({error}); an example: TF_CONFIG='{EXAMPLE}'") from error
     if not isinstance(value, dict):
-        raise UserError(f"TF_CONFIG is no JSON object; an example: TF_CONFIG='{EXAMPLE}'")
+        raise UserError(f"TF_CONFIG is not a JSON object; an example: TF_CONFIG='{EXAMPLE}'")
     return value
 
 
 def refuse_other_kinds(kinds: set[Any]) -> None:
-    """Refuses every type of task but ``chief`` and ``worker``, with a word on what to use in its place."""
+    """Refuses every type of task but ``chief`` and ``worker``, and names what to use instead."""
     if "evaluator" in kinds:
         raise UserError(
-            "TF_CONFIG: there is no evaluator task here; leave it out, and run python han_tester.py --run_type val "
+            "TF_CONFIG: evaluator tasks are not supported; leave it out, and run python han_tester.py --run_type val "
             "on the chief's machine"
         )
     if "ps" in kinds:
-        raise UserError("TF_CONFIG: there are no parameter servers (ps) here; leave them out and name workers only")
+        raise UserError("TF_CONFIG: parameter servers (ps) are not supported; leave them out and name workers only")
     if unknown := sorted(json.dumps(kind) for kind in kinds - {"chief", "worker"}):
         raise UserError(f"TF_CONFIG: task type {unknown[0]} is unknown; choose from chief, worker")
 
@@ -90,9 +90,11 @@ def refuse_other_kinds(kinds: set[Any]) -> None:
 def addresses_of(job: str, values: Any) -> tuple[str, ...]:
     """The addresses of one type of task, each checked to be ``host:port``."""
     if not isinstance(values, list):
-        raise UserError(f'TF_CONFIG: {job} is no list of addresses; write for example "{job}": ["10.0.0.1:2222"]')
+        raise UserError(f'TF_CONFIG: {job} is not a list of addresses; write for example "{job}": ["10.0.0.1:2222"]')
     for value in values:
         host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
         if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise UserError(f"TF_CONFIG: {json.dumps(value)} is no address; write host:port, for example 10.0.0.1:2222")
+            raise UserError(
+                f"TF_CONFIG: {json.dumps(value)} is not an address; write host:port, for example 10.0.0.1:2222"
+            )
     return tuple(values)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-from typing import Any
 
 import numpy as np
 
+from config import NETWORKS, entry
+from network.contract import Network, NetworkArguments
 from runtime.run_folder import RunConfig
 
 
-def weights_by_layer(model: Any) -> dict[str, int]:
+def weights_by_layer(model: Network) -> dict[str, int]:
     """How many numbers each layer holds, in the order of ``named_weights()``."""
     counts: dict[str, int] = {}
     for name, weight in model.named_weights().items():
@@ -19,33 +21,29 @@ def weights_by_layer(model: Any) -> dict[str, int]:
     return counts
 
 
-def build_model(config: RunConfig, embeddings: np.ndarray | None = None, padded: bool = False) -> Any:
-    """Builds the network that a configuration describes; TensorFlow is imported here.
-
-    What every network offers: ``model(documents, training, seed)`` -> logits float32 [B, C], ``named_weights()``,
-    ``embeddings``, ``document_vectors(documents)`` and the ``classifier`` that makes logits of those vectors. One that
-    attends, and only such a one, also has ``attend(documents, training, seed)`` -> :class:`han.Attended`.
+def build_model(config: RunConfig, embeddings: np.ndarray | None = None, padded: bool = False) -> Network:
+    """Builds the network of a run; TensorFlow is imported here.
 
     Args:
         config: Of the run.
-        embeddings: float32 [V, E] to start from.
+        embeddings: float32 [V, E], initial word vectors.
         padded: Use the padded (cuDNN) path: on a GPU.
     """
-    from han import HAN
-    from network.bilstm import BiLSTM
-    from network.cnn import CNN
-
+    module, _, name = entry(NETWORKS, config.architecture, "model").source.partition(":")
     training = config.training
-    return {"han": HAN, "bilstm": BiLSTM, "cnn": CNN}[config.architecture](
-        config.vocabulary_size,
-        config.embedding_dim,
-        len(config.class_names),
-        config.model,
-        dropout=1 - training.dropout_keep_proba,
-        word_dropout=training.word_dropout,
-        seed=training.seed,
-        embeddings=embeddings,
-        freeze_embeddings=training.freeze_embeddings,
-        padded=padded,
-        dtype="mixed_bfloat16" if training.mixed_precision else "float32",
+    network: Network = getattr(importlib.import_module(module), name)(
+        NetworkArguments(
+            config.vocabulary_size,
+            config.embedding_dim,
+            len(config.class_names),
+            config.model,
+            dropout=1 - training.dropout_keep_proba,
+            word_dropout=training.word_dropout,
+            seed=training.seed,
+            embeddings=embeddings,
+            freeze_embeddings=training.freeze_embeddings,
+            padded=padded,
+            dtype="mixed_bfloat16" if training.mixed_precision else "float32",
+        )
     )
+    return network

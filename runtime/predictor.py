@@ -1,4 +1,4 @@
-"""A trained network that reads text: rebuilt from its run folder alone, it scores whatever a person wrote.
+"""A trained network that reads text: rebuilt from its run folder alone, it scores any text.
 
     predictor = Predictor.load(RunFolder(Path("runs/imdb-han")))
     [verdict] = predictor.score([predictor.read("A dull film.").document])
@@ -17,57 +17,56 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from data_processing import Span
-from network.layers import Documents
-from runtime.checkpoints import Checkpoint, read_checkpoint, restore
+from network.contract import Network
+from runtime.checkpoints import best_checkpoint, restore
+from runtime.documents import DocumentBorders, join
 from runtime.input_pipeline import evaluation_batches
 from runtime.networks import build_model
 from runtime.run_folder import RunFolder
 from runtime.scoring import inference
 from text.text_reader import EncodedDocument, Reading, TextReader
-from utils import UserError
 
-BATCH_WORDS = 40_000  # most words in a batch: the ceiling of its memory; the tester's default
+BATCH_WORDS = 40_000  # maximum number of words in a batch, which limits its memory; the tester's default
 WINDOW_WORDS = 1_000_000  # documents are sorted by length within windows of this many words
 
 
 class Verdict(NamedTuple):
-    """What the network says of one document, and what it attended to.
+    """The outputs of the network for one document.
 
     Attributes:
         logits: float32 [C].
         probabilities: float32 [C].
         word_weights: float32 [N], adding up to 1 within each sentence; ``None`` for a network without attention.
         sentence_weights: float32 [S], adding up to 1; ``None`` for a network without attention.
-        vector: float32 [D], what the last layer classifies; ``None`` for a network that does not tell.
+        vector: float32 [D], what the last layer classifies.
     """
 
     logits: np.ndarray
     probabilities: np.ndarray
     word_weights: np.ndarray | None
     sentence_weights: np.ndarray | None
-    vector: np.ndarray | None = None
+    vector: np.ndarray
 
 
 class Predictor:
     """A network with the text processing it was trained with.
 
     Args:
-        model: ``logits = model(documents)``; with ``attend(documents)``, where it has attention.
+        model: The network.
         reader: Makes documents of texts.
         class_names: In order of the labels.
 
     Attributes:
         step: Training step of the weights, -1 if unknown.
         weights_sha256: Their hash, "" if unknown.
-        has_attention: Whether the network tells what it attended to.
+        has_attention: Whether the network has attention.
     """
 
     def __init__(
         self,
-        model: Any,
+        model: Network,
         reader: TextReader,
         class_names: Sequence[str],
         step: int = -1,
@@ -76,7 +75,7 @@ class Predictor:
         self.model, self.reader = model, reader
         self.class_names = tuple(class_names)
         self.step, self.weights_sha256 = step, weights_sha256
-        self.has_attention = hasattr(model, "attend")
+        self.has_attention = model.attends
         self._infer = inference(model)
 
     @classmethod
@@ -100,7 +99,7 @@ class Predictor:
     # -- text ---------------------------------------------------------------------------------------------------------
 
     def read(self, text: str) -> Reading:
-        """Cuts a text into sentences and words and looks the words up."""
+        """Splits a text into sentences and words and looks the words up."""
         return self.reader.read(text)
 
     def spans(self, text: str) -> list[list[Span]]:
@@ -127,16 +126,14 @@ class Predictor:
 
     def score_batch(self, documents: Sequence[EncodedDocument]) -> Iterator[Verdict]:
         """Yields the verdicts of documents that make one batch."""
-        outputs = (tensor.numpy() for tensor in self._infer(join(documents)))
-        logits, probabilities, words, sentences, vectors = outputs
-        word, sentence = 0, 0
-        for row, (token_ids, lengths) in enumerate(documents):
-            if self.has_attention:
-                weights = words[word : word + len(token_ids)], sentences[sentence : sentence + len(lengths)]
-                word, sentence = word + len(token_ids), sentence + len(lengths)
-            else:
-                weights = None, None
-            yield Verdict(logits[row], probabilities[row], *weights, vectors[row] if vectors.size else None)
+        batch = join(documents)
+        logits, probabilities, words, sentences, vectors = (tensor.numpy() for tensor in self._infer(batch))
+        word_weights: Sequence[np.ndarray | None] = [None] * len(documents)
+        sentence_weights = word_weights
+        if self.has_attention:
+            borders = DocumentBorders(batch)
+            word_weights, sentence_weights = borders.cut_words(words), borders.cut_sentences(sentences)
+        yield from map(Verdict, logits, probabilities, word_weights, sentence_weights, vectors)
 
     def logits(self, documents: Iterable[EncodedDocument]) -> np.ndarray:
         """float32 [documents, C]; reads any number of documents as a stream, in memory that does not grow."""
@@ -158,26 +155,11 @@ class Predictor:
         return np.concatenate(parts)
 
 
-def best_checkpoint(run: RunFolder) -> Checkpoint:
-    """The weights of the best validation so far, checked to be this run's.
-
-    Raises:
-        UserError: There are none yet, or they are damaged or another run's.
-    """
-    if not run.best.exists():
-        when = "its first validation has not come yet; try again in a while" if run.is_training() else "train it anew"
-        raise UserError(f"{run.path} has no weights: {when}")
-    checkpoint = read_checkpoint(run.best)
-    if checkpoint.run != run.identity():
-        raise UserError(f"{checkpoint.path} belongs to another run than {run.path}; put the right file in its place")
-    return checkpoint
-
-
 def unfinished(run: RunFolder) -> str | None:
-    """A remark about a run whose training has not ended; ``None`` for a finished one."""
+    """A remark about a run whose training is not finished; ``None`` for a finished one."""
     if run.finished.exists():
         return None
-    state = "is still training" if run.is_training() else "was broken off in training"
+    state = "is still training" if run.is_training() else "did not finish training"
     return f"{run.path} {state}: these are the weights of its best validation so far"
 
 
@@ -185,26 +167,8 @@ def unfinished(run: RunFolder) -> str | None:
 # Batches
 
 
-def join(documents: Sequence[EncodedDocument]) -> Documents:
-    """Documents one after another, as the network takes them."""
-    token_ids, lengths = zip(*documents, strict=True)
-    return Documents(
-        tf.constant(np.concatenate(token_ids), tf.int32),
-        tf.constant(np.concatenate(lengths), tf.int32),
-        tf.constant([len(sentences) for sentences in lengths], tf.int32),
-    )
-
-
-def parted(documents: Documents) -> Iterator[EncodedDocument]:
-    """Yields the documents of a batch: the reverse of :func:`join`."""
-    token_ids, lengths, sentences = (vector.numpy() for vector in documents)
-    ends = np.cumsum(sentences)
-    word_ends = np.cumsum(lengths)[ends - 1]
-    yield from map(EncodedDocument, np.split(token_ids, word_ends[:-1]), np.split(lengths, ends[:-1]))
-
-
 def batches(documents: Sequence[EncodedDocument], max_words: int = BATCH_WORDS) -> list[np.ndarray]:
-    """Deals documents of similar length into batches of at most ``max_words`` words: positions, int64 each."""
+    """Groups documents of similar length into batches of at most ``max_words`` words: positions, int64 each."""
     index = np.zeros(len(documents), [("words", np.int64), ("sentences", np.int64)])
     index["words"] = [len(document.token_ids) for document in documents]
     index["sentences"] = [len(document.words_per_sentence) for document in documents]
@@ -212,7 +176,7 @@ def batches(documents: Sequence[EncodedDocument], max_words: int = BATCH_WORDS) 
 
 
 def windows(documents: Iterable[EncodedDocument], max_words: int = WINDOW_WORDS) -> Iterator[list[EncodedDocument]]:
-    """Cuts a stream into lists of about ``max_words`` words."""
+    """Splits a stream into lists of about ``max_words`` words."""
     stream = iter(documents)
     while first := list(itertools.islice(stream, 1)):
         window, words = first, len(first[0].token_ids)

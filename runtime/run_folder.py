@@ -1,23 +1,22 @@
-"""The run folder: everything about one training run, self-contained and movable.
+"""The run folder: everything about one training run, self-contained: it can be moved.
 
-    runs/imdb-han/
-        config.json             settings, class names, versions, command line, what data it was made from
-        vocab.txt  labels.txt  sentence_splitter.json        to process text as in training
-        checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
-        best.safetensors        weights of the best validation; after a retraining, which has none, the last
-        history.jsonl           one line per validation
-        steps.jsonl             loss, accuracy, learning rate, ... every few steps
-        plots/                  pictures of the training and of the tests
-        finished.json           appears when training has ended, and why
-        results.jsonl  predictions-test.csv  tensorboard/       written by trainer and tester
-        wandb.json  wandb/      with --wandb: the run's id there, what was not sent yet
+runs/imdb-han/
+    config.json             settings, class names, versions, command line, what data it was made from
+    vocab.txt  labels.txt  sentence_splitter.json        to process text as in training
+    checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
+    best.safetensors        weights of the best validation; after a retraining, which has none, the last
+    history.jsonl           one line per validation
+    steps.jsonl             loss, accuracy, learning rate, ... every few steps
+    plots/                  figures of the training and of the tests
+    finished.json           appears when training has ended, and why
+    results.jsonl  predictions-test.csv  tensorboard/       written by trainer and tester
+    wandb.json  wandb/      with --wandb: the run's id there, points not sent yet
 
-A checkpoint is one safetensors file that appears whole or not at all (arrays and a JSON header: nothing is ever
-unpickled), and carries the hash of its weights.
 """
 
 from __future__ import annotations
 
+import argparse
 import platform
 import shlex
 import shutil
@@ -41,8 +40,12 @@ from config import (
 from utils import (
     FORMAT_VERSION,
     UserError,
+    add_folder_flags,
+    dataset_name,
     is_locked,
+    plain_name,
     read_json,
+    run_path,
     sha256_of_json,
     write_json,
 )
@@ -71,7 +74,7 @@ class Retraining:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What a run is: another value of any of these is another run.
+    """The settings of a run: another value of any of these is another run.
 
     Attributes:
         dataset: Name of the data set.
@@ -101,7 +104,7 @@ class RunConfig:
 
     @classmethod
     def from_json(cls, value: dict[str, Any], source: str) -> RunConfig:
-        """Rebuilds the configuration; a name that does not belong is an error naming it and ``source``."""
+        """Rebuilds the configuration; an unknown name is an error that names it and ``source``."""
         try:
             if value["architecture"] not in MODELS:
                 raise UserError(f"{source}: unknown model {value['architecture']!r}; known: {', '.join(MODELS)}")
@@ -118,7 +121,7 @@ class RunConfig:
             raise UserError(f"{source} is not a run configuration of this version ({error})") from error
 
     def title(self) -> str:
-        """What the field calls the network, for example ``HAN-GRU``, and what sets it apart."""
+        """What the field calls the network, for example ``HAN-GRU``, and what is special about its training."""
         frozen = ", frozen word vectors" if self.training.freeze_embeddings else ""
         retrained = ", trained on train and validation" if self.retraining else ""
         return model_title(self.architecture, self.model) + frozen + retrained
@@ -131,7 +134,7 @@ class RunConfig:
 
 @dataclass
 class Progress:
-    """Where a run stands; with the weights and the optimiser's state, all that resuming takes.
+    """How far a run has come; with the weights and the optimiser's state, all that resuming needs.
 
     Attributes:
         epoch: Counted from 0.
@@ -139,7 +142,7 @@ class Progress:
         best_step: Step of the best validation so far; -1 before the first.
         best_loss: Its validation loss.
         best_accuracy: Its validation accuracy.
-        fruitless: Validations since the best one.
+        validations_without_improvement: Validations since the best one.
     """
 
     epoch: int = 0
@@ -147,7 +150,13 @@ class Progress:
     best_step: int = -1
     best_loss: float = float("inf")
     best_accuracy: float = 0.0
-    fruitless: int = 0
+    validations_without_improvement: int = 0
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Progress:
+        """Rebuilds it; an earlier version called the last attribute ``fruitless``."""
+        names = {"fruitless": "validations_without_improvement"}
+        return cls(**{names.get(name, name): number for name, number in value.items()})
 
 
 class RunFolder:
@@ -169,22 +178,21 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.best = path / "best.safetensors"
         self.tensorboard = path / "tensorboard"
-
         self.results_lock = path.parent / f".{path.name}.results.lock"
 
     def exists(self) -> bool:
-        """Whether a run has begun here."""
+        """Whether a run has begun in this folder."""
         return self.config_file.exists()
 
     def create(self, config: RunConfig, records: Path) -> None:
-        """Begins a run: copies what text processing needs, then writes ``config.json``, whose presence means begun.
+        """Begins a run: copies the files of the text processing, then writes ``config.json``, whose presence means begun.
 
         Raises:
-            UserError: There are weights here that such a configuration would be wrong about.
+            UserError: The folder has weights, which would not be those of this configuration.
         """
         if self.has_weights():
             raise UserError(
-                f"{self.path} holds weights but no readable {self.config_file.name}; begin anew with --restart"
+                f"{self.path} holds weights but no readable {self.config_file.name}; start again with --restart"
             )
         self.path.mkdir(parents=True, exist_ok=True)
         for name in TEXT_FILES:
@@ -194,7 +202,7 @@ class RunFolder:
         )
 
     def has_weights(self) -> bool:
-        """Whether anything was learnt here yet."""
+        """Whether the run has saved any weights."""
         return self.best.exists() or bool(self.checkpoint_files())
 
     def remove_leftovers(self) -> None:
@@ -207,7 +215,7 @@ class RunFolder:
         """Reads ``config.json``.
 
         Raises:
-            UserError: No run here, or one of another format version.
+            UserError: There is no run, or one of another format version.
         """
         if not self.exists():
             raise UserError(f"there is no run in {self.path}")
@@ -215,7 +223,7 @@ class RunFolder:
             value = dict(read_json(self.config_file))
         except (UserError, TypeError, ValueError) as error:
             raise UserError(
-                f"{self.config_file} is damaged; put the run aside with han_trainer.py --restart"
+                f"{self.config_file} is damaged; start again with han_trainer.py --restart, which keeps the old run under another name"
             ) from error
         if value.get("format_version") != FORMAT_VERSION:
             raise UserError(
@@ -225,34 +233,34 @@ class RunFolder:
         return RunConfig.from_json(value["settings"], str(self.config_file))
 
     def identity(self) -> str:
-        """SHA-256 of all settings as they stand in ``config.json``: a checkpoint of another run is told apart by it.
+        """SHA-256 of all settings in ``config.json``; a checkpoint carries it, so one of another run is recognised.
 
-        Of the file and not of the settings in memory, which may know some that are younger than the run.
+        Of the file and not of the settings in memory, which may include some that are newer than the run.
         """
         return sha256_of_json(read_json(self.config_file)["settings"])
 
     def refuse_other_settings(self, config: RunConfig) -> None:
-        """Raises :class:`UserError` with the differences if the run here was begun with other settings."""
+        """Raises :class:`UserError` with the differences if the run was started with other settings."""
         old, new = self.config().flat(), config.flat()
-        changed = ["the records were made anew"] if old["records_sha256"] != new["records_sha256"] else []
+        changed = ["the records were made again"] if old["records_sha256"] != new["records_sha256"] else []
         changed += differences(old | {"records_sha256": ""}, new | {"records_sha256": ""})
         if changed:
             raise UserError(
-                f"the run in {self.path} was begun with other settings ({'; '.join(changed)}); "
-                "choose another --run NAME, or put the old run aside with --restart"
+                f"the run in {self.path} was started with other settings ({'; '.join(changed)}); choose another "
+                "--run NAME, or start again with --restart, which keeps the old run under another name"
             )
 
     def refuse_other_records(self, config: RunConfig, records: Path, manifest: dict[str, Any]) -> None:
-        """Raises :class:`UserError` unless ``records``, described by ``manifest``, are what the run learnt from."""
-        way_out = "train again with --restart, or name the run's own --data_dir"
+        """Raises :class:`UserError` unless ``records``, described by ``manifest``, are those of the run."""
+        way_out = "train again with --restart, or name the --data_dir of the run"
         for name in ("vocab.txt", "labels.txt"):
             if (self.path / name).read_bytes() != (records / name).read_bytes():
-                raise UserError(f"{name} of {self.path} is not that of {records}; {way_out}")
+                raise UserError(f"{self.path / name} differs from {records / name}; {way_out}")
         if sha256_of_json(manifest) != config.records_sha256:
-            raise UserError(f"{records} is not what {self.path} was trained on; {way_out}")
+            raise UserError(f"{self.path} was trained on other records than {records}; {way_out}")
 
     def put_aside(self) -> Path:
-        """Renames the folder so that a new run can begin in its place; returns where it went."""
+        """Renames the folder so that a new run can take its place; returns the new path."""
         number = 1
         while (aside := self.path.with_name(f"{self.path.name}.old{number}")).exists():
             number += 1
@@ -264,16 +272,16 @@ class RunFolder:
         return sorted(self.checkpoints.glob("step-*.safetensors"))
 
     def is_training(self) -> bool:
-        """Whether a trainer holds the run right now."""
+        """Whether a trainer is working on the run right now."""
         return is_locked(self.lock)
 
 
 def origin() -> dict[str, Any]:
-    """Where a run comes from: command line, commit, versions, machine; told to people, compared by nobody."""
+    """How a run was made: command line, commit, versions, machine; for information, never compared."""
     from importlib.metadata import version
 
     packages = ("tensorflow", "tensorflow-cpu", "keras", "numpy", "nltk", "scikit-learn", "gensim")
-    words = [word for word in sys.argv[1:] if word != "--restart"]  # the command that goes on with a run has none
+    words = [word for word in sys.argv[1:] if word != "--restart"]  # the command that resumes a run has none
     return {
         "command": shlex.join(["python", Path(sys.argv[0]).name, *words]),
         "commit": commit(),
@@ -313,10 +321,10 @@ def commit() -> str:
 
 
 def find_run(named: str, runs_dir: Path) -> RunFolder:
-    """The run that a person named by its path or by its name in ``runs_dir``.
+    """The run with this path, or with this name in ``runs_dir``.
 
     Raises:
-        UserError: There is none; lists those there are.
+        UserError: There is none; lists the runs in ``runs_dir``.
     """
     for path in (Path(named), runs_dir / named):
         if named and RunFolder(path).exists():
@@ -332,11 +340,56 @@ def runs_in(runs_dir: Path) -> str:
 
 
 def no_such_run(run: RunFolder, train: str) -> UserError:
-    """What to say of a run that is not there, with the command that trains it and the runs that there are."""
+    """The message about a missing run, with the command that trains it and the names of the other runs."""
     known = runs_in(run.path.parent)
     others = f"; {run.path.parent} holds: {known}" if known else ""
     return UserError(f"there is no run in {run.path}; train one: {train}{others}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Checkpoints
+# The flags that name a run
+
+
+def add_run_flags(parser: argparse.ArgumentParser, model: bool = True) -> None:
+    """Adds RUN and the flags that name a run in its place, for a script that looks at one: see :func:`chosen_run`.
+
+    Args:
+        parser: Gets them.
+        model: Whether the script serves every model; without, it has no ``--model``.
+    """
+    parser.add_argument("named_run", metavar="RUN", nargs="?", help="run folder, or its name in --runs_dir")
+    parser.add_argument("--dataset", type=dataset_name, help="in place of RUN: name of the data set (default: imdb)")
+    if model:
+        parser.add_argument(
+            "--model", choices=MODELS, help=f"in place of RUN: network of the run (default: {MODELS[0]})"
+        )
+    parser.add_argument("--run", help="in place of RUN: name of the run folder (default: <dataset>-<model>)")
+    add_folder_flags(parser)
+
+
+def chosen_run(arguments: argparse.Namespace, model: str = MODELS[0]) -> RunFolder:
+    """The run that RUN names, or else ``--dataset``, ``--model`` and ``--run``; it may not exist.
+
+    Completes ``arguments``, so that ``utils.run_flags`` names the same run.
+
+    Args:
+        arguments: Parsed flags of :func:`add_run_flags`.
+        model: Its default.
+
+    Raises:
+        UserError: RUN and a flag that it replaces are both given.
+    """
+    given = [name for name in ("dataset", "model", "run") if getattr(arguments, name, None) is not None]
+    if arguments.named_run is not None:
+        if given:
+            raise UserError(f"RUN ({arguments.named_run}) already names the run; leave out --{given[0]}")
+        path = Path(arguments.named_run)
+        if not RunFolder(path).exists() and path.name == arguments.named_run:
+            path = arguments.runs_dir / plain_name("run", path.name)
+        arguments.run, arguments.runs_dir = path.name, path.parent
+        if RunFolder(path).exists():
+            config = RunFolder(path).config()
+            arguments.dataset, arguments.model = config.dataset, config.architecture
+    arguments.dataset = arguments.dataset or "imdb"
+    arguments.model = getattr(arguments, "model", None) or model
+    return RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))

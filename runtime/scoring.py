@@ -1,4 +1,7 @@
-"""Runs a model over a whole split in batches of bounded size. Used by the trainer's validation and by the tester."""
+"""Runs a network over a whole split in batches of bounded size, for validation, for the tester and for pictures.
+
+N words   S sentences   B documents   C classes   D size of a document vector
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from network.layers import Documents
+from network.contract import Documents, Network
 from runtime.attention_statistics import MeanEntropy
+from runtime.documents import DocumentBorders
 from runtime.input_pipeline import LabelledBatch, Split, evaluation_batches, read_ahead
-from runtime.workers import ALONE, Alone
+from runtime.losses import negative_log_likelihood
+from runtime.workers import SINGLE_WORKER, SingleWorker
 
 VECTOR = tf.TensorSpec([None], tf.int32)
 
 
 class Inferred(NamedTuple):
-    """What a network says of a batch of documents; empty, [0], is what it does not tell.
+    """The outputs of a network for a batch of documents.
 
     Attributes:
         logits: float32 [B, C].
         probabilities: float32 [B, C].
-        word_weights: float32 [N], adding up to 1 within each sentence; of a network with attention.
-        sentence_weights: float32 [S], adding up to 1 within each document; likewise.
+        word_weights: float32 [N], adding up to 1 within each sentence; empty, [0], from a network without attention.
+        sentence_weights: float32 [S], adding up to 1 within each document; empty likewise.
         vectors: float32 [B, D], what the last layer classifies.
     """
 
@@ -36,7 +41,7 @@ class Inferred(NamedTuple):
 
 
 def inference(model: Any) -> Callable[[Documents], Inferred]:
-    """The model's inference as one graph for batches of any size; made once per model.
+    """The inference of a :class:`network.contract.Network` as one graph for batches of any size; made once per model.
 
     TensorFlow runs a traced graph from any number of threads at once.
     """
@@ -44,14 +49,7 @@ def inference(model: Any) -> Callable[[Documents], Inferred]:
 
         @tf.function(input_signature=[Documents(VECTOR, VECTOR, VECTOR)], autograph=False)
         def infer(documents: Documents) -> Any:
-            words = sentences = vectors = tf.zeros([0])
-            if hasattr(model, "attend"):
-                logits, words, sentences, vectors = model.attend(documents)
-            elif hasattr(model, "document_vectors"):
-                vectors = model.document_vectors(documents)
-                logits = model.classifier(vectors)
-            else:
-                logits = model(documents)
+            logits, words, sentences, vectors = model.attend(documents)
             return Inferred(logits, tf.nn.softmax(logits), words, sentences, vectors)
 
         model._inference = infer
@@ -60,12 +58,12 @@ def inference(model: Any) -> Callable[[Documents], Inferred]:
 
 
 class Scored(NamedTuple):
-    """One batch with what the model made of it.
+    """One batch with the outputs of the network.
 
     Attributes:
         batch: The documents.
         probabilities: float32 [B, C].
-        word_weights: float32 [N]; ``None`` from a model that does not attend.
+        word_weights: float32 [N]; ``None`` from a network without attention.
         sentence_weights: float32 [S]; ``None`` likewise.
     """
 
@@ -74,15 +72,26 @@ class Scored(NamedTuple):
     word_weights: np.ndarray | None = None
     sentence_weights: np.ndarray | None = None
 
+    def weights_by_document(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Word weights, words per sentence and sentence weights of each document."""
+        if self.word_weights is None or self.sentence_weights is None:
+            raise ValueError("the network has no attention: there are no weights")
+        borders = DocumentBorders(self.batch.documents)
+        lengths = self.batch.documents.words_per_sentence.numpy()
+        cut = borders.cut_words(self.word_weights), borders.cut_sentences(lengths)
+        return list(zip(*cut, borders.cut_sentences(self.sentence_weights), strict=True))
 
-def score_batch(model: Any, batch: LabelledBatch) -> Scored:
+
+def score_batch(model: Network, batch: LabelledBatch) -> Scored:
     """Scores the documents of one batch."""
     inferred = inference(model)(batch.documents)
-    weights = (inferred.word_weights.numpy(), inferred.sentence_weights.numpy()) if hasattr(model, "attend") else ()
+    weights = (inferred.word_weights.numpy(), inferred.sentence_weights.numpy()) if model.attends else ()
     return Scored(batch, inferred.probabilities.numpy(), *weights)
 
 
-def score_batches(model: Any, split: Split, max_words: int, workers: Alone = ALONE) -> Iterator[Scored]:
+def score_batches(
+    model: Network, split: Split, max_words: int, workers: SingleWorker = SINGLE_WORKER
+) -> Iterator[Scored]:
     """Scores this worker's part of a split in batches of at most ``max_words`` words (one document at least).
 
     A process on its own scores each document once.
@@ -92,10 +101,10 @@ def score_batches(model: Any, split: Split, max_words: int, workers: Alone = ALO
 
 
 def score_split(
-    model: Any,
+    model: Network,
     split: Split,
     max_words: int,
-    workers: Alone = ALONE,
+    workers: SingleWorker = SINGLE_WORKER,
     also: Callable[[Scored], None] = lambda scored: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Probabilities float32 [documents, C] and labels int32 [documents], in the split's order, on every worker.
@@ -103,27 +112,27 @@ def score_split(
     Args:
         model: The network.
         split: At least one document.
-        max_words: Most words in a batch.
-        workers: Who shares the work.
-        also: Gets each batch of this worker, for whatever else is measured on the way.
+        max_words: Maximum number of words in a batch.
+        workers: The processes that share the work.
+        also: Called with each batch of this worker, for what else is measured.
     """
     parts = []
     for scored in score_batches(model, split, max_words, workers):
         parts.append((scored.batch.numbers, scored.probabilities))
         also(scored)
     numbers, values = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
-    numbers = workers.concatenate(numbers.astype(np.int32)[:, np.newaxis])[:, 0]
+    numbers = workers.gather(numbers.astype(np.int32)[:, np.newaxis])[:, 0]
     probabilities = np.zeros((len(split), values.shape[1]), np.float32)
-    probabilities[numbers] = workers.concatenate(values)
+    probabilities[numbers] = workers.gather(values)
     return probabilities, split.index["label"].astype(np.int32)
 
 
 class Validation(NamedTuple):
-    """What a network does on the validation split.
+    """The figures of a network on the validation split.
 
     Attributes:
         loss: Cross-entropy in nats, mean over the documents.
-        accuracy: Share of documents that are classified right.
+        accuracy: Share of documents that are classified correctly.
         class_accuracy: The same of each class; ``None`` for one without documents.
         entropy: Entropies of attention by name, as :meth:`MeanEntropy.means` gives them; empty without attention.
     """
@@ -134,46 +143,49 @@ class Validation(NamedTuple):
     entropy: dict[str, float]
 
 
-def validate(model: Any, split: Split, max_words: int, classes: int, workers: Alone = ALONE) -> Validation:
+def validate(
+    model: Network, split: Split, max_words: int, classes: int, workers: SingleWorker = SINGLE_WORKER
+) -> Validation:
     """Scores a split and measures it, the same on every worker.
 
     Args:
         model: The network.
         split: At least one document.
-        max_words: Most words in a batch.
+        max_words: Maximum number of words in a batch.
         classes: C.
-        workers: Who shares the work.
+        workers: The processes that share the work.
     """
     entropy = MeanEntropy()
     probabilities, labels = score_split(model, split, max_words, workers, functools.partial(add_entropy, entropy))
-    entropy.sums = workers.concatenate(entropy.sums[np.newaxis].astype(np.float32)).sum(axis=0)
-    chosen = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, None)
+    entropy.sums = workers.gather(entropy.sums[np.newaxis].astype(np.float32)).sum(axis=0)
+    loss = negative_log_likelihood(probabilities, labels)
     right = probabilities.argmax(axis=1) == labels
     by_class = [right[labels == c] for c in range(classes)]
     class_accuracy = [float(of_class.mean()) if len(of_class) else None for of_class in by_class]
-    return Validation(float(-np.log(chosen).mean()), float(right.mean()), class_accuracy, entropy.means())
+    return Validation(loss, float(right.mean()), class_accuracy, entropy.means())
 
 
 def add_entropy(total: MeanEntropy, scored: Scored) -> None:
-    """Counts a batch's attention, where the model has any."""
+    """Adds a batch's attention, where the network has any."""
     if scored.word_weights is not None and scored.sentence_weights is not None:
         _, words, sentences = (vector.numpy() for vector in scored.batch.documents)
         total.add(scored.word_weights, words, scored.sentence_weights, sentences)
 
 
-def document_vectors(model: Any, split: Split, numbers: np.ndarray, max_words: int) -> tuple[np.ndarray, np.ndarray]:
-    """What a model makes of some documents before it decides.
+def document_vectors(
+    model: Network, split: Split, numbers: np.ndarray, max_words: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors of some documents, and their probabilities.
 
     Args:
-        model: With ``document_vectors(documents)``, float32 [B, D], and ``classifier``, which makes logits of them.
-        split: Where the documents stand.
-        numbers: int64 [N], their positions.
-        max_words: Most words in a batch, where a document is not longer.
+        model: The network.
+        split: Of the documents.
+        numbers: int64 [B], their positions in the split.
+        max_words: Maximum number of words in a batch; a longer document makes a batch of its own.
 
     Returns:
-        float32 [N, D] vectors and float32 [N, C] probabilities, in the order of ``numbers``.
+        float32 [B, D] vectors and float32 [B, C] probabilities, in the order of ``numbers``.
     """
-
     places = evaluation_batches(split.index[numbers], max_words)
     batches = read_ahead(split.read, (numbers[place] for place in places))
     inferred = (inference(model)(batch.documents) for batch in batches)

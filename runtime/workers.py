@@ -1,19 +1,19 @@
-"""Training on several machines: who takes part, how gradients are added up, and what happens when one is lost.
+"""Training on several machines: the workers of a cluster, the sum of their gradients, and the loss of a worker.
 
 Workers are started as TensorFlow's users start them: the same command on every machine, with ``TF_CONFIG`` in the
 environment. ``tf.distribute.MultiWorkerMirroredStrategy`` sets up the cluster and carries the sums; the training loop
 is the one of a single process. Every worker computes the same batches (a pure function of seed and epoch) and reads its
 own part of each, so that n workers take the steps that one process takes with the same ``--batch_size``.
 
-What was found in TensorFlow 2.21 with Keras 3.15, and why this file is not thinner:
+What TensorFlow 2.21 with Keras 3.15 does, and why this file is not shorter:
 
 * Keras's optimisers add up gradients over the replicas themselves, after the trainer has clipped them, and would repeat
   rows of a sparse gradient. So the strategy is entered for the sums alone; weights are ordinary variables and the
   optimiser runs outside it, on a gradient that is the same everywhere.
-* The strategy's constructor waits for the other workers in C++, without end, and listens neither to Ctrl-C nor to
-  SIGTERM. So the workers meet over plain sockets first (:class:`ControlChannel`), on the chief's own port.
+* The strategy's constructor waits for the other workers in C++, without a limit, and ignores Ctrl-C and SIGTERM. So the
+  workers connect over plain sockets first (:class:`ControlChannel`), on the chief's own port.
 * A worker that died is noticed at once, as ``UnavailableError`` in a dozen lines. One that hangs is not: so the sockets
-  stay open and carry a sign of life.
+  stay open and carry a heartbeat.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ SEED_STRIDE = 7_368_787
 # One process
 
 
-class Alone:
-    """A process on its own: what :class:`Workers` does for several, so that the trainer reads the same for both."""
+class SingleWorker:
+    """One process, with the methods of :class:`Workers`, so that the trainer reads the same for one and for several."""
 
     index, count = 0, 1
     is_chief = True
 
-    def __enter__(self) -> Alone:
+    def __enter__(self) -> SingleWorker:
         return self
 
     def __exit__(
@@ -56,14 +56,14 @@ class Alone:
     ) -> None:
         pass
 
-    def go(self) -> None:
-        """The chief lets the others begin: nothing is left to refuse."""
+    def start(self) -> None:
+        """The chief lets the others begin: its checks are done."""
 
     def connect(self) -> None:
         """Sets up TensorFlow's side, before its first operation."""
 
     def part(self, items: Items) -> Items:
-        """What this worker takes of ``items``: all."""
+        """This worker's part of ``items``: all."""
         return items
 
     def share(self, items: int) -> float:
@@ -74,62 +74,64 @@ class Alone:
         """The seed of this worker's dropout."""
         return seed
 
-    def add_up(self, gradients: list[Any], report: dict[str, Any], share: Any) -> tuple[list[Any], dict[str, Any]]:
+    def sum_gradients(
+        self, gradients: list[Any], report: dict[str, Any], share: Any
+    ) -> tuple[list[Any], dict[str, Any]]:
         """Gradient and reported means of the joint batch, from those of this worker's share of it."""
         return gradients, report
 
-    def concatenate(self, values: np.ndarray) -> np.ndarray:
-        """The rows of all workers, one worker's after another's."""
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """The rows of all workers, in the order of the workers."""
         return values
 
-    def agree_on_signal(self, number: int) -> int:
-        """The signal that reached any worker; 0 if none did."""
+    def signal_of_any(self, number: int) -> int:
+        """The signal that any worker received; 0 for none."""
         return number
 
-    def from_chief(self, value: Any) -> Any:
-        """The chief's ``value`` (anything that JSON can say), on every worker."""
+    def broadcast_value(self, value: Any) -> Any:
+        """The chief's ``value`` (any JSON value), on every worker."""
         return value
 
-    def hand_out(self, variables: Sequence[Any]) -> None:
-        """Gives the chief's values of ``variables`` to every worker."""
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        """Copies the chief's values of ``variables`` to every worker."""
 
-    def keep_in_step(self, variables: Sequence[Any]) -> None:
-        """Makes sure that ``variables`` are the same everywhere."""
+    def synchronise(self, variables: Sequence[Any]) -> None:
+        """Makes ``variables`` the same on all workers."""
 
     def explain(self) -> contextlib.AbstractContextManager[None]:
         """Turns what TensorFlow raises when a worker is lost into one line."""
         return contextlib.nullcontext()
 
 
-ALONE = Alone()
+SINGLE_WORKER = SingleWorker()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Several
 
 
-class Workers(Alone):
+class Workers(SingleWorker):
     """This process as one of several.
 
     Every method but :meth:`part`, :meth:`share` and :meth:`seed` is called by all workers at the same point of the
     program, and returns on each when all have called it.
 
     Args:
-        cluster: Who takes part.
-        settings: What all must agree on.
+        cluster: The workers.
+        settings: Must be the same on all workers.
         patience: Seconds to wait for the others to start.
 
     Raises:
-        UserError: The port is taken, another was started with other settings, or somebody did not come.
+        UserError: The port is in use, a worker was started with other settings, or one did not start in time.
     """
 
     def __init__(self, cluster: Cluster, settings: dict[str, Any], patience: float) -> None:
         self.cluster, self.index, self.count = cluster, cluster.index, len(cluster.addresses)
         self.is_chief = self.index == 0
-        self.line = ControlChannel(cluster)
+        self.channel = ControlChannel(cluster)
         with contextlib.ExitStack() as stack:
-            stack.callback(self.line.close)
-            (self.line.gather_workers if self.is_chief else self.line.join_chief)(settings, patience)
+            stack.callback(self.channel.close)
+            (self.channel.gather_workers if self.is_chief else self.channel.join_chief)(settings, patience)
             stack.pop_all()
 
     def __enter__(self) -> Workers:
@@ -139,25 +141,25 @@ class Workers(Alone):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self.line.say({"end": True})
+            self.channel.send({"end": True})
         else:
-            self.line.say({"lost": f"{self.cluster.name(self.index)} ended: {error or kind.__name__}"})  # type: ignore[union-attr]
-        self.line.close()
+            self.channel.send({"lost": f"{self.cluster.name(self.index)} ended: {error or kind.__name__}"})  # type: ignore[union-attr]
+        self.channel.close()
 
-    def go(self) -> None:
-        """The chief says that training begins; the others wait for it, and end where the chief has nothing to do."""
+    def start(self) -> None:
+        """The chief starts the training; the others wait for it, and end if the chief has nothing to train."""
         if self.is_chief:
-            self.line.say({"go": True})
-        elif not self.line.wait_for_go():
-            log.info("the chief has nothing left to train; see its shell")
+            self.channel.send({"start": True})
+        elif not self.channel.wait_for_start():
+            log.info("the chief has nothing to train; see its output")
             sys.exit(0)
-        self.line.watch()
+        self.channel.watch()
 
     def connect(self) -> None:
         """Creates the strategy; TensorFlow must not have run an operation yet."""
         import tensorflow as tf
 
-        tf.get_logger().setLevel("WARNING")  # it tells of every sum
+        tf.get_logger().setLevel("WARNING")  # it logs every sum
         self.strategy = tf.distribute.MultiWorkerMirroredStrategy()
         vector = tf.TensorSpec([None], tf.int32)
         self._sum_function = tf.function(self._sum, input_signature=[vector], autograph=False)
@@ -167,9 +169,9 @@ class Workers(Alone):
         }
 
     def part(self, items: Items) -> Items:
-        """Every n-th of ``items``, so that sorted ones are dealt evenly; the first where none is left for this worker.
+        """Every n-th of ``items``, so that sorted ones are shared evenly; the first where none is left for this worker.
 
-        An operation on nothing would need care in every model. A worker without a document takes one that counts
+        An empty batch would need care in every network. A worker without a document takes one that counts
         nothing (:meth:`share` is 0); one without a batch of the validation split repeats one.
         """
         own = items[self.index :: self.count]
@@ -183,7 +185,9 @@ class Workers(Alone):
         """A seed of its own for each worker: the same mask on every part would be less noise than in one process."""
         return (seed + self.index * SEED_STRIDE) % 2**31
 
-    def add_up(self, gradients: list[Any], report: dict[str, Any], share: Any) -> tuple[list[Any], dict[str, Any]]:
+    def sum_gradients(
+        self, gradients: list[Any], report: dict[str, Any], share: Any
+    ) -> tuple[list[Any], dict[str, Any]]:
         """Adds up over all workers, each weighted by its share of the joint batch; called while a graph is built.
 
         Dense gradients and reported values travel as one vector. A sparse gradient travels as its rows alone; rows
@@ -206,14 +210,14 @@ class Workers(Alone):
             tf.split(self._sum(tf.concat(flat, 0) * share), [tf.size(piece) for piece in flat], num=len(flat))
         )
         added = [
-            self._add_up_rows(gradient, share)
+            self._sum_rows(gradient, share)
             if rows
             else tf.ensure_shape(tf.reshape(next(pieces), tf.shape(gradient)), gradient.shape)
             for gradient, rows in zip(gradients, sparse, strict=True)
         ]
         return added, dict(zip(report, tf.unstack(next(pieces), num=len(report)), strict=True))
 
-    def _add_up_rows(self, gradient: Any, share: Any) -> Any:
+    def _sum_rows(self, gradient: Any, share: Any) -> Any:
         import tensorflow as tf
 
         values, rows = self._rows(gradient.values * share), self._rows(gradient.indices)
@@ -240,29 +244,29 @@ class Workers(Alone):
 
         return self.strategy.run(in_replica, args=(values,))
 
-    def concatenate(self, values: np.ndarray) -> np.ndarray:
-        """The rows of all workers, one worker's after another's. ``values``: int32 or float32 [rows, columns]."""
+    def gather(self, values: np.ndarray) -> np.ndarray:
+        """The rows of all workers, in the order of the workers. ``values``: int32 or float32 [rows, columns]."""
         return np.asarray(self._row_functions[values.dtype.name](values))
 
-    def agree_on_signal(self, number: int) -> int:
-        """The signal that reached any worker (the highest of several); 0 if none did."""
+    def signal_of_any(self, number: int) -> int:
+        """The signal that any worker received (the highest of several); 0 for none."""
         numbers = np.zeros(self.count, np.int32)
         numbers[self.index] = number
         numbers = self._sum_function(numbers).numpy()
         if numbers.any() and not number:
-            log.info("%s was asked to stop", self.cluster.name(int(numbers.argmax())))
+            log.info("%s received a signal to stop", self.cluster.name(int(numbers.argmax())))
         return int(numbers.max())
 
-    def from_chief(self, value: Any) -> Any:
-        """The chief's ``value`` (anything that JSON can say), on every worker."""
+    def broadcast_value(self, value: Any) -> Any:
+        """The chief's ``value`` (any JSON value), on every worker."""
         text = np.frombuffer(json.dumps(value).encode() if self.is_chief else b"", np.uint8)
         length = int(self._sum_function(np.array([len(text)], np.int32))[0])
         padded = np.zeros(length, np.int32)
         padded[: len(text)] = text
         return json.loads(self._sum_function(padded).numpy().astype(np.uint8).tobytes())
 
-    def hand_out(self, variables: Sequence[Any]) -> None:
-        """Gives the chief's values of ``variables`` to every worker, bit for bit (as whole numbers, added to zeros)."""
+    def broadcast(self, variables: Sequence[Any]) -> None:
+        """Copies the chief's values to every worker, bit for bit (as whole numbers, added to zeros)."""
         for variable in variables:
             value = np.asarray(variable.numpy())
             bits = np.frombuffer(value.tobytes(), np.int32)
@@ -270,18 +274,18 @@ class Workers(Alone):
             if not self.is_chief:
                 variable.assign(np.frombuffer(bits.tobytes(), value.dtype).reshape(value.shape))
 
-    def keep_in_step(self, variables: Sequence[Any]) -> None:
-        """Compares ``variables`` over the workers and hands out the chief's where they differ.
+    def synchronise(self, variables: Sequence[Any]) -> None:
+        """Compares ``variables`` over the workers and copies the chief's where they differ.
 
-        Machines of one kind stay together to the bit. Processors of different kinds round differently.
+        Machines of one kind stay equal to the bit. Processors of different kinds round differently.
         """
         digest = 0
         for variable in variables:
             digest = zlib.crc32(np.ascontiguousarray(variable.numpy()).data, digest)
-        digests = self.concatenate(np.array([[digest & 0x7FFFFFFF]], np.int32))
+        digests = self.gather(np.array([[digest & 0x7FFFFFFF]], np.int32))
         if (digests != digests[0]).any():
-            log.info("the workers' weights differ by rounding; all go on with the chief's")
-            self.hand_out(variables)
+            log.info("the workers' weights differ by rounding; all continue with the chief's")
+            self.broadcast(variables)
 
     @contextlib.contextmanager
     def explain(self) -> Iterator[None]:
@@ -299,14 +303,14 @@ class Workers(Alone):
             tf.errors.InternalError,
             tf.errors.UnknownError,
         ) as error:
-            reason = self.line.reason(SILENCE_SECONDS + BEAT_SECONDS)
+            reason = self.channel.reason(SILENCE_SECONDS + BEAT_SECONDS)
             if reason is None:
                 raise
             raise UserError(f"{reason}; {TRY_AGAIN}") from error
 
 
-def meet_workers(settings: dict[str, Any], patience: float) -> Alone:
-    """The workers that ``TF_CONFIG`` names, all of them there; :data:`ALONE` where it names no other.
+def meet_workers(settings: dict[str, Any], patience: float) -> SingleWorker:
+    """The workers that ``TF_CONFIG`` names, all of them connected; :data:`SINGLE_WORKER` where it names no other.
 
     Args:
         settings: All settings of the run by name: they must be the same on every worker.
@@ -314,9 +318,5 @@ def meet_workers(settings: dict[str, Any], patience: float) -> Alone:
     """
     cluster = cluster_of(os.environ.get("TF_CONFIG", ""))
     if cluster is None:
-        return ALONE
+        return SINGLE_WORKER
     return Workers(cluster, settings, patience)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Meeting, and a sign of life

@@ -13,6 +13,7 @@ from config import ModelSettings
 from han import HAN
 from network.bilstm import BiLSTM
 from network.cnn import CNN, with_borders
+from network.contract import NetworkArguments
 from network.layers import Documents, words_per_document
 from training.optimizers import RowwiseAdam
 
@@ -35,7 +36,7 @@ def batch(texts: list[list[list[int]]]) -> Documents:
 
 def model(network: Any, **arguments: object) -> Any:
     """A network with large random weights everywhere, biases too."""
-    built = network(VOCABULARY, EMBEDDING, CLASSES, SETTINGS, seed=1, **arguments)
+    built = network(NetworkArguments(VOCABULARY, EMBEDDING, CLASSES, SETTINGS, seed=1, **arguments))  # type: ignore[arg-type]
     generator = np.random.default_rng(11)
     for weight in built.named_weights().values():
         weight.assign(generator.normal(size=weight.shape, scale=0.6))
@@ -182,7 +183,7 @@ def test_numbers_that_ran_away_come_out_as_such(network: Any) -> None:
 
 @pytest.mark.parametrize("network", [HAN, *MODELS])
 def test_frozen_word_vectors_are_kept_and_not_trained(network: Any) -> None:
-    built = network(VOCABULARY, EMBEDDING, CLASSES, SETTINGS, freeze_embeddings=True)
+    built = network(NetworkArguments(VOCABULARY, EMBEDDING, CLASSES, SETTINGS, freeze_embeddings=True))
     assert "embeddings" in built.named_weights()
     assert len(built.trainable_variables) == len(built.named_weights()) - 1
     optimizer = RowwiseAdam(0.1)
@@ -207,7 +208,9 @@ def test_a_planted_phrase_is_learnt(network: Any) -> None:
         words[place : place + 2] = (2, 3) if label else (3, 2)
         return [words], label
 
-    built = network(VOCABULARY, 12, 2, ModelSettings(word_units=10, filter_widths="2,3", filters=10), seed=2)
+    built = network(
+        NetworkArguments(VOCABULARY, 12, 2, ModelSettings(word_units=10, filter_widths="2,3", filters=10), seed=2)
+    )
     optimizer = RowwiseAdam(0.03)
     optimizer.build(built.trainable_variables)
     vector = tf.TensorSpec([None], tf.int32)
@@ -234,7 +237,7 @@ def test_a_planted_phrase_is_learnt(network: Any) -> None:
 def layers(network: Any, vocabulary: int, settings: ModelSettings) -> dict[str, int]:
     from runtime.networks import weights_by_layer
 
-    return weights_by_layer(network(vocabulary, 100, 2, settings))
+    return weights_by_layer(network(NetworkArguments(vocabulary, 100, 2, settings)))
 
 
 def test_sizes_are_those_of_lstm_han() -> None:

@@ -16,11 +16,12 @@ import tensorflow as tf
 
 from config import ModelSettings, TrainingSettings
 from han import HAN
+from network.contract import NetworkArguments
 from network.layers import Documents
 from runtime import control_channel
 from runtime.cluster import Cluster, cluster_of
 from runtime.control_channel import ControlChannel
-from runtime.workers import ALONE, Alone, Workers, meet_workers
+from runtime.workers import SINGLE_WORKER, SingleWorker, Workers, meet_workers
 from training.step import train_step
 from utils import UserError
 
@@ -62,22 +63,22 @@ def test_without_another_worker_there_is_one_process(text: str) -> None:
     ("text", "said"),
     [
         ("{'cluster'", "not JSON"),
-        ("[1]", "no JSON object"),
+        ("[1]", "not a JSON object"),
         ('{"cluster": {}}', "needs a cluster and a task"),
         ('{"task": {"type": "worker", "index": 0}}', "needs a cluster and a task"),
         (config(0, "boss"), 'task type "boss" is unknown; choose from chief, worker'),
         (config(0, "worker", worker=["a:1"], boss=["b:1"]), 'task type "boss" is unknown'),
         (config(0, "evaluator"), "han_tester.py --run_type val"),
-        (config(0, worker=["a:1"], ps=["b:1"]), "no parameter servers"),
-        (config(None), "task index null is none of the 2 of type worker; give a whole number from 0 to 1"),
-        (config(2), "task index 2 is none of the 2"),
-        (config("1"), 'task index "1" is none'),
-        (config(True), "task index true is none"),
-        (config(0, worker="a:1"), "no list of addresses"),
-        (config(0, worker=["a:1", "b"]), '"b" is no address; write host:port'),
-        (config(0, worker=["a:1", "b:99999"]), "no address"),
-        (config(0, worker=["a:1", 7]), "7 is no address"),
-        (config(0, worker=["a:1", "a:1"]), "two workers one address"),
+        (config(0, worker=["a:1"], ps=["b:1"]), "parameter servers"),
+        (config(None), "task index null is not one of the 2 tasks of type worker; give a whole number from 0 to 1"),
+        (config(2), "task index 2 is not one of the 2"),
+        (config("1"), 'task index "1" is not one'),
+        (config(True), "task index true is not one"),
+        (config(0, worker="a:1"), "not a list of addresses"),
+        (config(0, worker=["a:1", "b"]), '"b" is not an address; write host:port'),
+        (config(0, worker=["a:1", "b:99999"]), "not an address"),
+        (config(0, worker=["a:1", 7]), "7 is not an address"),
+        (config(0, worker=["a:1", "a:1"]), "two workers the same address"),
         (config(0, chief=["a:1", "b:1"], worker=["c:1"]), "2 chiefs"),
     ],
 )
@@ -112,7 +113,7 @@ def test_parts_are_disjoint_make_up_the_batch_and_weigh_what_they_hold(documents
 
 def test_each_worker_drops_out_differently_and_the_first_as_one_process() -> None:
     seeds = [unconnected(index, 4).seed(2**31 - 1) for index in range(4)]
-    assert seeds[0] == ALONE.seed(2**31 - 1) == 2**31 - 1
+    assert seeds[0] == SINGLE_WORKER.seed(2**31 - 1) == 2**31 - 1
     assert len(set(seeds)) == 4 and all(0 <= seed < 2**31 for seed in seeds)
 
 
@@ -150,9 +151,9 @@ def batch_of(numbers: np.ndarray) -> tuple[Documents, Any]:
     return Documents(*(tf.constant(v, tf.int32) for v in vectors)), tf.constant([label for _, label in texts])
 
 
-def stepped(workers: Alone, numbers: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+def stepped(workers: SingleWorker, numbers: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """What one step of plain gradient descent reports, and the weights after it."""
-    model = HAN(11, 5, 2, ModelSettings(word_units=3, sentence_units=4, attention_dim=6), seed=4)
+    model = HAN(NetworkArguments(11, 5, 2, ModelSettings(word_units=3, sentence_units=4, attention_dim=6), seed=4))
     optimizer = keras.optimizers.SGD(1.0)
     optimizer.build(model.trainable_variables)
     documents, labels = batch_of(workers.part(numbers))
@@ -166,7 +167,7 @@ def stepped(workers: Alone, numbers: np.ndarray) -> tuple[dict[str, float], dict
 def test_workers_take_the_step_of_one_process_with_the_joint_batch(documents: int, count: int) -> None:
     """Also where parts are uneven or empty; clipping and L2 act on the joint gradient."""
     numbers = np.arange(documents)
-    report, expected = stepped(ALONE, numbers)
+    report, expected = stepped(SINGLE_WORKER, numbers)
     team = [unconnected(index, count, Replayed) for index in range(count)]
     for workers in team:
         workers.sent = []
@@ -190,7 +191,7 @@ def test_rows_that_several_workers_name_are_added_up_and_distinct() -> None:
     workers = unconnected(0, 2, Replayed)
     workers.replies = iter(tf.constant(np.concatenate([part[which] for part in parts])) for which in (1, 0))
     gradient = tf.IndexedSlices(tf.constant(parts[0][1], tf.float64), tf.constant(parts[0][0]), (6, 2))
-    added = workers._add_up_rows(gradient, tf.constant(1.0, tf.float64))
+    added = workers._sum_rows(gradient, tf.constant(1.0, tf.float64))
     dense = np.zeros((6, 2))
     for rows, values in parts:
         np.add.at(dense, rows, values)
@@ -211,27 +212,27 @@ def free_ports(count: int) -> list[int]:
 
 
 class Meeting:
-    """The lines of several workers that meet in threads of this process."""
+    """The control channels of several workers that meet in threads of this process."""
 
     def __init__(self, count: int, settings: list[dict[str, Any]] | None = None, patience: float = 10) -> None:
         addresses = tuple(f"127.0.0.1:{port}" for port in free_ports(count))
-        self.lines = [ControlChannel(Cluster(addresses, index)) for index in range(count)]
+        self.channels = [ControlChannel(Cluster(addresses, index)) for index in range(count)]
         self.errors: dict[int, str] = {}
         self.threads = [
-            threading.Thread(target=self.meet, args=(line, (settings or [{}] * count)[index], patience))
-            for index, line in enumerate(self.lines)
+            threading.Thread(target=self.meet, args=(channel, (settings or [{}] * count)[index], patience))
+            for index, channel in enumerate(self.channels)
         ]
 
-    def meet(self, line: ControlChannel, settings: dict[str, Any], patience: float) -> None:
+    def meet(self, channel: ControlChannel, settings: dict[str, Any], patience: float) -> None:
         try:
-            if line.cluster.index == 0:
-                line.gather_workers(settings, patience)
-                line.say({"go": True})
+            if channel.cluster.index == 0:
+                channel.gather_workers(settings, patience)
+                channel.send({"start": True})
             else:
-                line.join_chief(settings, patience)
-                line.wait_for_go()
+                channel.join_chief(settings, patience)
+                channel.wait_for_start()
         except UserError as error:
-            self.errors[line.cluster.index] = str(error)
+            self.errors[channel.cluster.index] = str(error)
 
     def run(self) -> None:
         for thread in self.threads:
@@ -240,8 +241,8 @@ class Meeting:
             thread.join(20)
 
     def close(self) -> None:
-        for line in self.lines:
-            line.close()
+        for channel in self.channels:
+            channel.close()
 
 
 @pytest.fixture
@@ -257,37 +258,37 @@ def meeting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_all_meet_and_a_clean_end_is_no_loss(meeting: Meeting) -> None:
     meeting.run()
     assert not meeting.errors
-    for line in meeting.lines:
-        line.watch()
-    time.sleep(1)  # longer than silence is borne: signs of life arrive
-    assert [line.lost for line in meeting.lines] == [None] * 3
-    for line in reversed(meeting.lines):
-        line.say({"end": True})
-        line.close()
+    for channel in meeting.channels:
+        channel.watch()
+    time.sleep(1)  # longer than silence is borne: heartbeats arrive
+    assert [channel.lost for channel in meeting.channels] == [None] * 3
+    for channel in reversed(meeting.channels):
+        channel.send({"end": True})
+        channel.close()
     time.sleep(0.2)
-    assert [line.lost for line in meeting.lines] == [None] * 3
+    assert [channel.lost for channel in meeting.channels] == [None] * 3
 
 
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_lost_worker_is_named_to_all(meeting: Meeting, silent: bool) -> None:
     meeting.run()
-    chief, other, victim = meeting.lines
-    for line in (chief, other) if silent else meeting.lines:
-        line.watch()
+    chief, other, victim = meeting.channels
+    for channel in (chief, other) if silent else meeting.channels:
+        channel.watch()
     if not silent:
         victim.peers[0].shutdown(socket.SHUT_RDWR)  # what the kernel does for a process that died
-    for line in (chief, other):
-        reason = line.reason(5)
+    for channel in (chief, other):
+        reason = channel.reason(5)
         assert reason is not None and f"worker 2 ({chief.cluster.addresses[2]})" in reason
-        assert ("no sign of life" if silent else "is gone") in reason
+        assert ("no heartbeat" if silent else "has ended") in reason
 
 
 def test_an_error_on_one_worker_is_told_to_all(meeting: Meeting) -> None:
     meeting.run()
-    for line in meeting.lines:
-        line.watch()
-    meeting.lines[1].say({"lost": "worker 1 ended: the disk is full"})
-    assert [line.reason(5) for line in meeting.lines[::2]] == ["worker 1 ended: the disk is full"] * 2
+    for channel in meeting.channels:
+        channel.watch()
+    meeting.channels[1].send({"lost": "worker 1 ended: the disk is full"})
+    assert [channel.reason(5) for channel in meeting.channels[::2]] == ["worker 1 ended: the disk is full"] * 2
 
 
 @pytest.mark.parametrize("meeting", [{"count": 2, "settings": [{"seed": 1, "l2": 0.1}, {"seed": 2}]}], indirect=True)
@@ -313,7 +314,7 @@ def test_a_stranger_at_the_port_does_no_harm(meeting: Meeting) -> None:
     for words in (b"GET / HTTP/1.1\r\n\r\n", b'{"index": 7}\n', b"[]\n", b""):
         for _ in range(100):
             try:
-                with socket.create_connection(meeting.lines[0].cluster.endpoint(0), timeout=1) as stranger:
+                with socket.create_connection(meeting.channels[0].cluster.endpoint(0), timeout=1) as stranger:
                     stranger.sendall(words)
                 break
             except ConnectionRefusedError:
@@ -321,7 +322,7 @@ def test_a_stranger_at_the_port_does_no_harm(meeting: Meeting) -> None:
     worker.start()
     worker.join(10)
     chief.join(10)
-    assert not meeting.errors and set(meeting.lines[0].peers) == {1}
+    assert not meeting.errors and set(meeting.channels[0].peers) == {1}
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -330,5 +331,5 @@ def test_a_port_that_is_taken_is_told(index: int, monkeypatch: pytest.MonkeyPatc
         taken = f"127.0.0.1:{holder.getsockname()[1]}"
         names = [taken, "127.0.0.1:1"] if index == 0 else ["127.0.0.1:1", taken]
         monkeypatch.setenv("TF_CONFIG", config(index, worker=names))
-        with pytest.raises(UserError, match="cannot be had"):
+        with pytest.raises(UserError, match="is unavailable"):
             meet_workers({}, 0.1)

@@ -91,6 +91,7 @@ def test_projector_refuses_what_it_would_misread(tmp_path: Path, columns: tuple[
 def test_vectors_are_what_the_last_layer_classifies(tmp_path: Path) -> None:
     from config import ModelSettings
     from han import HAN
+    from network.contract import NetworkArguments
     from runtime.input_pipeline import Split
     from runtime.scoring import document_vectors, score_split
     from tests.helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
@@ -98,7 +99,9 @@ def test_vectors_are_what_the_last_layer_classifies(tmp_path: Path) -> None:
     write_tiny_records(tmp_path)
     split = Split(tmp_path, "test")
     model = HAN(
-        len(VOCABULARY), EMBEDDING_DIM, 2, ModelSettings(word_units=3, sentence_units=4, attention_dim=5), seed=3
+        NetworkArguments(
+            len(VOCABULARY), EMBEDDING_DIM, 2, ModelSettings(word_units=3, sentence_units=4, attention_dim=5), seed=3
+        )
     )
     numbers = np.array([3, 4, 7, 11, 20, 29])
     vectors, probabilities = document_vectors(model, split, numbers, max_words=40)

@@ -14,6 +14,7 @@ from sklearn import metrics
 
 from report import evaluation
 from report.evaluation import evaluate, expected_calibration_error, format_report, wilson_interval
+from runtime.losses import SMALLEST_PROBABILITY
 
 STARS = ["1", "2", "3", "4", "7", "8", "9", "10"]
 
@@ -99,7 +100,7 @@ def test_loss_is_the_mean_negative_log_likelihood_and_finite() -> None:
     exact /= exact.sum(axis=1, keepdims=True)
     assert evaluate(p, y, named(3)).loss == pytest.approx(metrics.log_loss(y, exact), rel=1e-12)
     wrong = evaluate(np.array([[1, 0], [0.5, 0.5]], np.float32), np.array([1, 1]), named(2)).loss
-    assert wrong == pytest.approx((-math.log(evaluation.SMALLEST_PROBABILITY) + math.log(2)) / 2)
+    assert wrong == pytest.approx((-math.log(SMALLEST_PROBABILITY) + math.log(2)) / 2)
     unlikely = np.array([[1, 1e-30]], np.float32)  # not clipped: float32 can hold it, so it is what the model said
     assert evaluate(unlikely, np.array([1]), named(2)).loss == pytest.approx(30 * math.log(10), rel=1e-6)
 

@@ -25,7 +25,8 @@ from explaining.explanations import (
     logits_from_vectors,
 )
 from han import HAN
-from network.layers import Documents
+from network.contract import NetworkArguments
+from network.layers import Attended, Documents, unattended
 from runtime.predictor import Predictor, join
 from text.text_reader import EMPTY, EncodedDocument, TextReader
 
@@ -36,6 +37,8 @@ NAMES = ("one", "two", "three")
 class MeanOfWords(keras.Model):
     """No attention, no sentences: tanh of the mean word vector, into a Dense layer. ``<pad>`` fills up to 5 words."""
 
+    attends = False
+
     def __init__(self) -> None:
         super().__init__()
         self.embeddings = self.add_weight((31, 7), "zeros", name="embeddings", autocast=False)
@@ -44,11 +47,17 @@ class MeanOfWords(keras.Model):
         self.built = True
 
     def call(self, documents: Documents, training: bool = False, seed: Any = None) -> Any:
+        return self.classifier(self.document_vectors(documents))
+
+    def attend(self, documents: Documents, training: bool = False, seed: Any = None) -> Attended:
+        return unattended(self(documents), self.document_vectors(documents))
+
+    def document_vectors(self, documents: Documents) -> Any:
         document = tf.repeat(tf.range(tf.size(documents.sentences_per_document)), documents.sentences_per_document)
         segment = tf.repeat(document, documents.words_per_sentence)
         rows = tf.gather(self.embeddings, documents.token_ids)
         padded = tf.math.segment_mean(rows, segment) + self.embeddings.value[0]
-        return self.classifier(tf.tanh(padded))
+        return tf.tanh(padded)
 
 
 @pytest.fixture(scope="module", params=["gru", "lstm", "mean"])
@@ -58,7 +67,7 @@ def predictor(request: pytest.FixtureRequest) -> Predictor:
         weights = model.weights
     else:
         settings = ModelSettings(cell=request.param, word_units=4, sentence_units=5, attention_dim=6)
-        model = HAN(31, 7, 3, settings, dropout=0.5, word_dropout=0.5, seed=1)
+        model = HAN(NetworkArguments(31, 7, 3, settings, dropout=0.5, word_dropout=0.5, seed=1))
         weights = list(model.named_weights().values())
     generator = np.random.default_rng(3)
     for weight in weights:

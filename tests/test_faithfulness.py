@@ -24,6 +24,7 @@ from explaining.faithfulness import (
     top_counts,
 )
 from han import HAN
+from network.contract import NetworkArguments
 from runtime.predictor import Predictor
 from text.text_reader import EncodedDocument, TextReader
 
@@ -117,7 +118,7 @@ def test_scores_without_a_sign_are_compared_with_the_size_of_the_effect() -> Non
 
 
 def test_the_whole_examination_repeats_and_speaks_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = HAN(12, 4, 2, ModelSettings(word_units=3, sentence_units=3, attention_dim=3), seed=2)
+    model = HAN(NetworkArguments(12, 4, 2, ModelSettings(word_units=3, sentence_units=3, attention_dim=3), seed=2))
     generator = np.random.default_rng(5)
     for weight in model.named_weights().values():
         weight.assign(generator.normal(size=weight.shape))

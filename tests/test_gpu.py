@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from config import ModelSettings
 from han import HAN
+from network.contract import NetworkArguments
 from network.layers import Documents
 
 pytestmark = pytest.mark.gpu
@@ -27,7 +28,9 @@ def test_cudnn_and_packed_paths_agree(cell: str, dtype: str, tolerance: float) -
     results = []
     for device, padded in (("CPU", False), ("GPU", True)):
         with tf.device(device):
-            model = HAN(50, 12, 3, ModelSettings(cell=cell, word_units=8), seed=3, padded=padded, dtype=dtype)
+            model = HAN(
+                NetworkArguments(50, 12, 3, ModelSettings(cell=cell, word_units=8), seed=3, padded=padded, dtype=dtype)
+            )
 
             @tf.function(input_signature=[Documents(spec, spec, spec)], autograph=False)
             def forward_and_backward(documents: Documents, model: HAN = model) -> tuple[tf.Tensor, list[tf.Tensor]]:

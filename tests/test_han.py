@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from config import ModelSettings
 from han import HAN, MaxPooling, segment_softmax
+from network.contract import NetworkArguments
 from network.layers import Documents, Dropout
 
 VOCABULARY, EMBEDDING, CLASSES = 31, 7, 3
@@ -30,7 +31,7 @@ def batch(texts: list[list[list[int]]]) -> Documents:
 def model(cell: str = "gru", pooling: str = "attention", **arguments: object) -> HAN:
     """A network with large random weights everywhere: biases and context vectors count."""
     settings = replace(SETTINGS[cell], pooling=pooling)
-    built = HAN(VOCABULARY, EMBEDDING, CLASSES, settings, seed=1, **arguments)  # type: ignore[arg-type]
+    built = HAN(NetworkArguments(VOCABULARY, EMBEDDING, CLASSES, settings, seed=1, **arguments))  # type: ignore[arg-type]
     generator = np.random.default_rng(11)
     for weight in built.named_weights().values():
         weight.assign(generator.normal(size=weight.shape, scale=0.6))
@@ -129,7 +130,7 @@ def test_forward_is_that_of_the_equations(cell: str, padded: bool) -> None:
 @pytest.mark.parametrize("pooling", ["mean", "max"])
 def test_other_poolings_are_those_of_the_equations(pooling: str) -> None:
     settings = ModelSettings(pooling=pooling, word_units=4, sentence_units=5)
-    network = HAN(VOCABULARY, EMBEDDING, CLASSES, settings, seed=3)
+    network = HAN(NetworkArguments(VOCABULARY, EMBEDDING, CLASSES, settings, seed=3))
     weights = {name: weight.numpy().astype(np.float64) for name, weight in network.named_weights().items()}
     assert not any("attention" in name for name in weights)
     attended = network.attend(batch(TEXTS))
@@ -286,7 +287,7 @@ def test_attention_finds_a_planted_cause(cell: str) -> None:
         return text, label, place
 
     settings = ModelSettings(cell=cell, word_units=8, sentence_units=6, attention_dim=10)
-    network = HAN(VOCABULARY, 12, 2, settings, seed=2)
+    network = HAN(NetworkArguments(VOCABULARY, 12, 2, settings, seed=2))
     optimizer = RowwiseAdam(0.02)
     optimizer.build(network.trainable_variables)
     vector = tf.TensorSpec([None], tf.int32)

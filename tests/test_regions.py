@@ -72,10 +72,11 @@ def test_shares_add_up_to_the_networks_logits(classes: int) -> None:
 
     from config import ModelSettings
     from network.cnn import CNN
+    from network.contract import NetworkArguments
     from network.layers import Documents
     from runtime.checkpoints import weights_of
 
-    model = CNN(30, 4, classes, ModelSettings(filter_widths="3,2", filters=6), seed=2)
+    model = CNN(NetworkArguments(30, 4, classes, ModelSettings(filter_widths="3,2", filters=6), seed=2))
     generator = np.random.default_rng(classes)
     for weight in model.named_weights().values():
         weight.assign(generator.normal(size=weight.shape).astype(np.float32))

@@ -10,6 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from config import ModelSettings, TrainingSettings
 from han import HAN
+from network.contract import NetworkArguments
 from network.layers import Documents
 from training.step import StepTotals, balanced_class_weights, document_losses, entropy, train_step
 
@@ -19,7 +20,7 @@ LABELS = tf.constant([1, 0])
 
 def step(**settings: float) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Weights before and after one step of plain gradient descent, and what the step reported."""
-    model = HAN(9, 5, 2, ModelSettings(word_units=3, sentence_units=4, attention_dim=6), seed=4)
+    model = HAN(NetworkArguments(9, 5, 2, ModelSettings(word_units=3, sentence_units=4, attention_dim=6), seed=4))
     optimizer = keras.optimizers.SGD(1.0)
     optimizer.build(model.trainable_variables)
     before = {name: weight.numpy() for name, weight in model.named_weights().items()}

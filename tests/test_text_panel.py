@@ -7,6 +7,7 @@ import csv
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tensorboard.plugin_util import markdown_to_safe_html
 
 from config import ModelSettings
 from han import HAN
+from network.contract import NetworkArguments
 from report.shading import shade
 from runtime.input_pipeline import Split
 from tests.helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
@@ -45,7 +47,9 @@ class Reader(HTMLParser):
 
 def model() -> HAN:
     return HAN(
-        len(VOCABULARY), EMBEDDING_DIM, 2, ModelSettings(word_units=3, sentence_units=4, attention_dim=5), seed=1
+        NetworkArguments(
+            len(VOCABULARY), EMBEDDING_DIM, 2, ModelSettings(word_units=3, sentence_units=4, attention_dim=5), seed=1
+        )
     )
 
 
@@ -132,4 +136,4 @@ def test_the_text_that_was_written_is_shown_where_the_csv_file_is_that_of_the_re
 
 
 def test_a_network_without_attention_shows_nothing(data: DataPaths, split: Split) -> None:
-    assert TextPanel(split, data, data.records, ["negative", "positive"]).shaded(object()) == {}
+    assert TextPanel(split, data, data.records, ["negative", "positive"]).shaded(SimpleNamespace(attends=False)) == {}

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from config import TrainingSettings
 from network.layers import Documents
-from runtime.workers import ALONE, Alone
+from runtime.workers import SINGLE_WORKER, SingleWorker
 
 
 @dataclass
@@ -46,7 +46,7 @@ def train_step(
     labels: Any,
     seed: Any,
     settings: TrainingSettings,
-    workers: Alone = ALONE,
+    workers: SingleWorker = SINGLE_WORKER,
     share: Any = 1.0,
     class_weights: np.ndarray | None = None,
 ) -> Any:
@@ -68,18 +68,18 @@ def train_step(
         model that attends, the two attention entropies.
     """
     with tf.GradientTape() as tape:
-        attended = model.attend(documents, training=True, seed=seed) if hasattr(model, "attend") else None
-        logits = attended.logits if attended else model(documents, training=True, seed=seed)
+        attended = model.attend(documents, training=True, seed=seed)
+        logits = attended.logits
         loss = tf.reduce_mean(document_losses(logits, labels, settings.label_smoothing, class_weights))
     variables = [variable.value for variable in model.trainable_variables]
     gradients = tape.gradient(loss, variables)
     right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
     report = {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
-    if attended:
+    if model.attends:
         report["word_attention_entropy"] = entropy(attended.word_weights, documents.words_per_sentence)
         report["sentence_attention_entropy"] = entropy(attended.sentence_weights, documents.sentences_per_document)
     # From here on the gradient is the joint batch's: rows of a sparse one are those that any worker touched.
-    gradients, report = workers.add_up(gradients, report, share)
+    gradients, report = workers.sum_gradients(gradients, report, share)
     if settings.l2:
         gradients = [
             gradient if weight.name == "bias" else with_l2(gradient, weight.value, settings.l2)
@@ -156,7 +156,7 @@ def compile_step(
     optimizer: Any,
     settings: TrainingSettings,
     class_weights: np.ndarray | None = None,
-    workers: Alone = ALONE,
+    workers: SingleWorker = SINGLE_WORKER,
 ) -> Any:
     """:func:`train_step` as one graph ``(documents, labels, seed, share)`` for batches of any size."""
     vector = tf.TensorSpec([None], tf.int32)

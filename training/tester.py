@@ -178,7 +178,7 @@ class Tester:
         size, classes = len(self.split), len(self.config.class_names)
         probabilities = np.zeros((size, classes), np.float32)
         focus, top = np.zeros(size, np.float32), np.zeros(size, np.int64)
-        attends = hasattr(self.model, "attend")
+        attends = self.model.attends
         unknown = words = 0
         for scored in score_batches(self.model, self.split, self.arguments.evaluation_batch_words):
             numbers, (tokens, _, sentences) = scored.batch.numbers, scored.batch.documents

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from data_processing import Vocabulary, load_text_processing
-from report.attention_check import texts_by_id, weights_by_document
+from report.attention_check import texts_by_id
 from report.shading import MOST_SENTENCES, LeftOut, Piece, ShadedSentence, Span, printable, shade
 from runtime.input_pipeline import Split
 from runtime.scoring import score_batch
@@ -85,14 +85,14 @@ class TextPanel:
         Args:
             model: With ``attend``; from one without attention nothing comes.
         """
-        if not len(self.numbers) or not hasattr(model, "attend"):
+        if not len(self.numbers) or not model.attends:
             return {}
         batch = self.split.read(self.numbers)
         scored = score_batch(model, batch)
         rows = zip(
             self.split.ids(self.numbers),
             self.texts,
-            weights_by_document(scored),
+            scored.weights_by_document(),
             scored.probabilities,
             self.split.index["label"][self.numbers].tolist(),
             strict=True,

@@ -18,7 +18,7 @@ from config import (
     TrainingSettings,
 )
 from runtime.devices import explain_memory, start_tensorflow
-from runtime.workers import ALONE, Alone
+from runtime.workers import SINGLE_WORKER, SingleWorker
 from utils import (
     DataPaths,
     UserError,
@@ -48,7 +48,7 @@ LESS_MEMORY = (
 
 
 def begin_or_go_on(
-    run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, workers: Alone
+    run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, workers: SingleWorker
 ) -> int:
     """Makes or checks the run folder, which is the chief's alone, and trains; returns the exit code."""
     refusal = f"another trainer is at work on {run.path}; wait for it, stop it, or choose another --run NAME"
@@ -69,16 +69,18 @@ def begin_or_go_on(
             return Trainer(run, config, records, device, arguments, workers).train()
 
 
-def help_chief(run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, workers: Alone) -> int:
+def help_chief(
+    run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, workers: SingleWorker
+) -> int:
     """Trains as one of the workers beside the chief, without a run folder; returns the exit code."""
     device = start_together(arguments, workers)
     with explain_memory(LESS_MEMORY), workers.explain():
         return Trainer(run, config, records, device, arguments, workers).train()
 
 
-def start_together(arguments: argparse.Namespace, workers: Alone) -> str:
+def start_together(arguments: argparse.Namespace, workers: SingleWorker) -> str:
     """Starts TensorFlow on all workers, now that the chief has nothing left to refuse; returns the device."""
-    workers.go()
+    workers.start()
     return start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction, workers.connect)
 
 
@@ -168,7 +170,7 @@ class Trainer:
         records: Path,
         device: str,
         arguments: argparse.Namespace,
-        workers: Alone = ALONE,
+        workers: SingleWorker = SINGLE_WORKER,
     ) -> None:
         import numpy as np
 
@@ -189,8 +191,8 @@ class Trainer:
         self.model = build_model(config, embeddings, padded=self.device == "gpu")
         self.optimizer = self.build_optimizer()
         self.progress = self.pick_up() if workers.is_chief else Progress()
-        self.progress = Progress(**workers.from_chief(asdict(self.progress)))
-        workers.hand_out(self.state())
+        self.progress = Progress(**workers.broadcast_value(asdict(self.progress)))
+        workers.broadcast(self.state())
         self.step_function = self.compile_step()
         self.stop_signal = 0
 
@@ -436,7 +438,7 @@ class Trainer:
         from runtime.checkpoints import save_weights
 
         started = time.perf_counter()
-        self.workers.keep_in_step(self.state())
+        self.workers.synchronise(self.state())
         found = self.validate()
         self.refuse_not_finite({"validation loss": found.loss})
         progress, patience = self.progress, self.config.training.patience
@@ -470,7 +472,7 @@ class Trainer:
 
     def save_or_stop(self) -> None:
         """Saves a checkpoint when one is due; ends the run if a signal came."""
-        if agreed := self.workers.agree_on_signal(self.stop_signal):
+        if agreed := self.workers.signal_of_any(self.stop_signal):
             self.stop_signal = agreed
             raise Interrupted
         if self.progress.step % self.arguments.checkpoint_every == 0:

@@ -1,0 +1,95 @@
+"""Waiting for a trainer: for its run to begin, for its checkpoints, for its end.
+
+The tester runs beside the trainer and neither knows the other's process: it sees the run folder and its lock.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from runtime.checkpoints import Checkpoint, run_checkpoint, step_of
+from runtime.run_folder import RunFolder, no_such_run
+from utils import UserError, log, read_json
+
+
+def wait_for(condition: Callable[[], bool], message: str, seconds: float = float("inf"), pause: float = 1.0) -> None:
+    """Waits, logging ``message`` once, until ``condition()`` holds or ``seconds`` have passed."""
+    started, logged = time.monotonic(), False
+    while not condition() and time.monotonic() - started < seconds:
+        if not logged:
+            log.info("%s", message)
+            logged = True
+        time.sleep(pause)
+
+
+def wait_for_run(run: RunFolder, train: str, seconds: float) -> None:
+    """Waits for a trainer to begin a run.
+
+    Args:
+        run: The run.
+        train: The command that trains it, for the messages.
+        seconds: How long to wait while no trainer works on it.
+
+    Raises:
+        UserError: There is no run after that time.
+    """
+    missing = no_such_run(run, train)
+    message = f"{missing}; waiting {seconds:.0f} s for a trainer to begin it"
+    wait_for(lambda: run.exists() or run.is_training(), message, seconds)
+    wait_for(lambda: run.exists() or not run.is_training(), f"a trainer is starting {run.path}")
+    if not run.exists():
+        raise missing
+
+
+def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
+    """The checkpoint of ``--checkpoint``, or the best one when training has finished.
+
+    Raises:
+        UserError: The named file does not exist, or training did not finish and no trainer is running.
+    """
+    if named:
+        if not named.is_file():
+            existing = ", ".join(str(path) for path in [*run.checkpoint_files(), run.best] if path.exists())
+            raise UserError(f"--checkpoint {named}: no such file; the checkpoints are: {existing or 'none'}")
+        return run_checkpoint(run, named)
+    wait_for(
+        lambda: run.finished.exists() or not run.is_training(),
+        f"{run.path} is still training; waiting for its end (--checkpoint FILE tests one now)",
+    )
+    if not run.finished.exists():
+        resume = read_json(run.config_file)["origin"]["command"]
+        offer = f"; or test the best weights so far: --checkpoint {run.best}" if run.best.exists() else ""
+        raise UserError(f"the training of {run.path} did not finish; resume it: {resume}{offer}")
+    if not run.best.exists():
+        raise UserError(f"{run.best} is missing; train again with --restart, or name another --checkpoint")
+    return run_checkpoint(run, run.best)
+
+
+def follow_checkpoints(run: RunFolder, pause: float = 1.0) -> Iterator[Checkpoint]:
+    """Yields each checkpoint of a run once, oldest first, as a trainer writes them; ends when training has finished.
+
+    A checkpoint that the trainer deletes before it could be read is skipped.
+
+    Args:
+        run: The run.
+        pause: Seconds between looks.
+    """
+    seen = -1
+    logged = False
+    while True:
+        finished = run.finished.exists()  # checked before the files, so that the last checkpoint is not missed
+        for path in run.checkpoint_files():
+            if (step := step_of(path)) > seen:
+                seen, logged = step, False
+                try:
+                    yield run_checkpoint(run, path)
+                except FileNotFoundError:
+                    continue
+        if finished:
+            return
+        if not logged and not run.is_training():
+            logged = True
+            log.info("no trainer is working on %s; waiting for its next checkpoint", run.path)
+        time.sleep(pause)
