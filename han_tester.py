@@ -1,9 +1,11 @@
-"""Tests a trained network: beside a running trainer on validation, or once, at the end, on the test split.
+"""Test a trained network: on validation while a trainer is running, or on the test split when training has finished.
 
-    nohup python3 han_tester.py --run_type "val" >> val.out &        follows the trainer's checkpoints, each once
-    python han_tester.py --run_type test                             the best checkpoint, when training has ended
+    python han_tester.py imdb-han                                    the best checkpoint on the test split
+    nohup python3 han_tester.py --run_type "val" >> val.out &        follows a trainer: tests each checkpoint once
+    python han_tester.py --run_type test --model cnn
 
-The weights it tests are the trained ones: their hash is checked against the one the trainer saved them with.
+RUN is a run folder or its name in `runs/`; without it, --dataset, --model and --run name the run, as for the trainer.
+Only trained weights are tested: a checkpoint carries the hash of its weights and belongs to one run; both are checked.
 """
 
 from __future__ import annotations
@@ -11,71 +13,56 @@ from __future__ import annotations
 import argparse
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from config import add_model_flag, check_range
+from config import TesterOperation, add_flags, check_range, settings_from_flags
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
-from training.tester import SPLIT_OF_RUN_TYPE, WAIT_FOR_RUN_SECONDS, Tester, chosen_checkpoint, wait_for_run
-from utils import (
-    Parser,
-    check_writable,
-    dataset_name,
-    log,
-    run_path,
-    run_script,
-    trainer_command,
+from runtime.run_folder import add_run_flags, chosen_run
+from training.waiting import (
+    SPLIT_OF_RUN_TYPE,
+    WAIT_FOR_RUN_SECONDS,
+    chosen_checkpoint,
+    follow_checkpoints,
+    wait_for_run,
 )
-
-if TYPE_CHECKING:
-    pass
+from utils import Parser, check_writable, log, run_script, trainer_command
 
 
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="han_tester.py", description=__doc__)
-    parser.add_argument("--dataset", default="imdb", type=dataset_name, help="name of the data set (default: imdb)")
+    add_run_flags(parser)
     parser.add_argument(
         "--run_type",
         default="test",
         choices=tuple(SPLIT_OF_RUN_TYPE),
-        help="val follows a trainer on the validation split; test evaluates the best checkpoint on the "
-        "test split when training has ended (default: test)",
+        help="val: test each checkpoint of a running trainer on the validation split; test: test the best checkpoint "
+        "on the test split when training has finished (default: test)",
     )
-    add_model_flag(parser, "which model's run, unless --run names it")
-    parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
     parser.add_argument(
-        "--checkpoint", type=Path, help="evaluate this checkpoint now, whether or not training has ended"
+        "--checkpoint", type=Path, help="test this checkpoint now, whether or not training has finished"
     )
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     parser.add_argument(
         "--show_documents",
         type=int,
         default=0,
         metavar="N",
-        help="show the N most telling documents with their words and sentences shaded (default: 0)",
-    )
-    parser.add_argument(
-        "--evaluation_batch_words",
-        type=int,
-        default=40_000,
-        help="most words in a batch: the ceiling of its memory (default: 40000)",
+        help="print N clear examples with their words and sentences shaded by attention (default: 0)",
     )
     add_device_flag(parser)
+    add_flags(parser, TesterOperation)
     return parser
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Evaluates one checkpoint, or each as it comes; returns the exit code."""
-    for name, least in (("evaluation_batch_words", 1), ("show_documents", 0)):
-        check_range(name, getattr(arguments, name), least)
-    from runtime.checkpoints import follow_checkpoints
-    from runtime.run_folder import RunFolder
-
-    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
+    """Tests one checkpoint, or each as it is written; returns the exit code."""
+    settings_from_flags(TesterOperation, arguments)
+    check_range("show_documents", arguments.show_documents, 0)
+    run = chosen_run(arguments)
     wait_for_run(run, trainer_command(arguments), WAIT_FOR_RUN_SECONDS[arguments.run_type])
     check_writable(run.plots)
     device = start_tensorflow(arguments.device)
+    from training.tester import Tester
+
     with explain_memory("lower --evaluation_batch_words and run the same command again"):
         tester = Tester(run, SPLIT_OF_RUN_TYPE[arguments.run_type], device, arguments)
         with contextlib.closing(tester.split):
@@ -84,13 +71,9 @@ def main(arguments: argparse.Namespace) -> int:
                 return 0
             for checkpoint in follow_checkpoints(run):
                 if not tester.has_result(checkpoint):
-                    tester.tell(tester.evaluate(checkpoint))
-    log.info("training of %s has ended and every checkpoint is evaluated", run.path)
+                    tester.log_line(tester.evaluate(checkpoint))
+    log.info("training of %s has finished and every checkpoint is tested", run.path)
     return 0
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The tester
 
 
 if __name__ == "__main__":

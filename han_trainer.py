@@ -1,46 +1,60 @@
-"""Trains a Hierarchical Attention Network, or a network to compare it with, on serialised records.
+"""Train a Hierarchical Attention Network, or a network to compare it with, on serialised records.
 
     python han_trainer.py --run_type train
     nohup python3 han_trainer.py --run_type "train" >> train.out &
     python han_trainer.py --run_type train --model cnn
-    python han_trainer.py --run_type lr_range       where learning begins and ends: suggests learning rates
-    python han_trainer.py --run_type retrain        once more on train + validation, as long as a finished run was best
+    python han_trainer.py --run_type lr_range       range test: suggests learning rates
+    python han_trainer.py --run_type retrain        train again on train + validation, for as long as a run was best
 
-Killed at any instant, the same command goes on from the last checkpoint and, on a CPU, ends with the same weights, bit
-for bit: the order of documents is a pure function of (seed, epoch), dropout of (seed, step).
+A training that was killed resumes from its last checkpoint when the same command runs again. On a CPU it ends with the
+same weights, bit for bit: the order of documents is a pure function of (seed, epoch), dropout of (seed, step).
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from config import (
     ModelSettings,
     RangeTestSettings,
+    TrainerOperation,
     TrainingSettings,
     add_flags,
     add_model_flag,
-    check_range,
     model_settings_from_flags,
     settings_from_flags,
 )
-from runtime.workers import meet_workers
+from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.run_folder import RunConfig, RunFolder
+from runtime.workers import SingleWorker, meet_workers
+from text.records import verify_records
+from training.preparation import (
+    check_splits,
+    is_finished,
+    lock_refusal,
+    may_resume,
+    prepare_folder,
+    run_config,
+)
+from training.retraining import retraining_config
 from training.tracking import add_wandb_flags, check_installed
-from training.trainer import begin_or_go_on, check_splits, find_rates, help_chief, run_config
 from utils import (
     DataPaths,
     Parser,
+    add_folder_flags,
+    check_writable,
     dataset_name,
+    exclusive_lock,
     run_path,
     run_script,
 )
 
-if TYPE_CHECKING:
-    pass
-
 RUN_TYPES = ("train", "lr_range", "retrain")
+LESS_MEMORY = (
+    "lower --batch_size (in validation --evaluation_batch_words) or the size of the network, for example --word_units, "
+    "and run the same command again"
+)
 
 
 def build_parser() -> Parser:
@@ -50,65 +64,37 @@ def build_parser() -> Parser:
     parser.add_argument("--run_type", default="train", choices=RUN_TYPES, help="what to do (default: train)")
     add_model_flag(parser, "network to train: han, or bilstm or cnn to compare it with")
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
-    parser.add_argument("--restart", action="store_true", help="put an existing run aside and begin anew")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument(
+        "--restart", action="store_true", help="start a new run; an existing one is kept under another name"
+    )
+    add_folder_flags(parser)
     parser.add_argument(
         "--embedding_dim",
         type=int,
-        help="size of a word vector, if it must be checked: it is that of the records (default: as serialised)",
+        help="refuse records whose word vectors have another size (default: take the size of the records)",
     )
-    parser.add_argument("--log_summaries_every", type=int, default=50, help="steps between summaries (default: 50)")
-    parser.add_argument("--checkpoint_every", type=int, default=200, help="steps between checkpoints (default: 200)")
-    parser.add_argument("--num_checkpoints", type=int, default=3, help="checkpoints to keep (default: 3)")
-    parser.add_argument(
-        "--evaluation_batch_words",
-        type=int,
-        default=40_000,
-        help="most words in a validation batch: the ceiling of its memory (default: 40000)",
-    )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        choices=("auto", "cpu", "gpu"),
-        help="auto takes a GPU where TensorFlow sees one (default: auto)",
-    )
-    parser.add_argument(
-        "--per_process_gpu_memory_fraction",
-        type=float,
-        default=0.0,
-        help="share of the GPU's memory to take at most; 0 grows as needed (default: 0)",
-    )
-    parser.add_argument(
-        "--wait_for_workers",
-        type=float,
-        default=600.0,
-        help="seconds to wait for the other machines that TF_CONFIG names (default: 600)",
-    )
+    add_device_flag(parser, training=True)
     add_wandb_flags(parser)
     add_flags(parser, ModelSettings, unset=True)
     add_flags(parser, TrainingSettings)
     add_flags(parser, RangeTestSettings)
+    add_flags(parser, TrainerOperation)
     return parser
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Trains until the last epoch or early stopping; returns the exit code."""
-    check_intervals(arguments)
+    settings_from_flags(TrainerOperation, arguments)
     check_installed(arguments)
     model_settings = model_settings_from_flags(arguments)
     training_settings = settings_from_flags(TrainingSettings, arguments)
     range_test = settings_from_flags(RangeTestSettings, arguments)
-    from runtime.run_folder import RunFolder
-    from text.records import verify_records
-    from training.retraining import retraining_config
-
     records = DataPaths(arguments.dataset, arguments.data_dir).records
     manifest = verify_records(records)
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     config = run_config(arguments, model_settings, training_settings, records, manifest)
     if arguments.run_type == "lr_range":
-        return find_rates(run, config, records, arguments, range_test)
+        return find_learning_rates(run, config, records, arguments, range_test)
     if arguments.run_type == "retrain":
         config = retraining_config(run, config)
         run = RunFolder(run.path.with_name(f"{run.path.name}-retrained"))
@@ -117,20 +103,52 @@ def main(arguments: argparse.Namespace) -> int:
     agreed = {**config.flat(), "evaluation_batch_words": arguments.evaluation_batch_words}
     with meet_workers(agreed, arguments.wait_for_workers) as workers:
         if workers.is_chief:
-            return begin_or_go_on(run, config, records, arguments, workers)
-        return help_chief(run, config, records, arguments, workers)
+            return train_in_folder(run, config, records, arguments, workers)
+        return train(run, config, records, arguments, workers)
 
 
-def check_intervals(arguments: argparse.Namespace) -> None:
-    """Refuses counts that make no sense."""
-    for name in ("log_summaries_every", "checkpoint_every", "num_checkpoints", "evaluation_batch_words"):
-        check_range(name, getattr(arguments, name), 1)
-    check_range("per_process_gpu_memory_fraction", arguments.per_process_gpu_memory_fraction, 0, 1)
-    check_range("wait_for_workers", arguments.wait_for_workers, 1)
+def train_in_folder(
+    run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, workers: SingleWorker
+) -> int:
+    """Makes or checks the run folder, which only the chief uses, and trains; returns the exit code."""
+    with exclusive_lock(run.lock, lock_refusal(run)):
+        resume = may_resume(run, config, arguments.restart)
+        if resume and is_finished(run, arguments):
+            return 0
+        return train(run, config, records, arguments, workers, resume)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The whole run
+def train(
+    run: RunFolder,
+    config: RunConfig,
+    records: Path,
+    arguments: argparse.Namespace,
+    workers: SingleWorker,
+    resume: bool = False,
+) -> int:
+    """Starts TensorFlow and trains; returns the exit code."""
+    workers.start()
+    device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction, workers.connect)
+    from training.trainer import Trainer
+
+    if workers.is_chief:
+        prepare_folder(run, config, records, arguments.restart, resume)
+    with explain_memory(LESS_MEMORY), workers.explain():
+        return Trainer(run, config, records, device, arguments, workers).train()
+
+
+def find_learning_rates(
+    run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, test: RangeTestSettings
+) -> int:
+    """Runs the learning-rate range test and prints its suggestion; returns the exit code."""
+    check_writable(run.path.parent)
+    device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction)
+    from training.lr_range import report, run_range_test
+
+    with explain_memory(LESS_MEMORY):
+        outcome = run_range_test(config, records, device, test)
+    report(outcome, config, test, run)
+    return 0
 
 
 if __name__ == "__main__":

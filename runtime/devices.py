@@ -1,4 +1,5 @@
-"""Choosing a CPU or a GPU, and saying in plain words when memory runs out. TensorFlow is imported inside."""
+"""Choosing a CPU or a GPU, and one line when memory runs out. TensorFlow is imported inside, to keep it out of
+``--help``."""
 
 from __future__ import annotations
 
@@ -11,15 +12,15 @@ from collections.abc import Callable, Iterator
 
 from utils import UserError, log
 
+DEVICES = ("auto", "cpu", "gpu")
 
-def add_device_flag(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--device`` for a script that may run beside a trainer."""
-    parser.add_argument(
-        "--device",
-        default="cpu",
-        choices=("auto", "cpu", "gpu"),
-        help="the CPU leaves a GPU to the trainer (default: cpu)",
-    )
+
+def add_device_flag(parser: argparse.ArgumentParser, training: bool = False) -> None:
+    """Adds ``--device``; by default a trainer takes the GPU and other scripts leave it to a trainer."""
+    default = "auto" if training else "cpu"
+    note = "auto takes a GPU if TensorFlow sees one" if training else "cpu leaves a GPU to a trainer"
+    help = f"where to compute; {note} (default: {default})"
+    parser.add_argument("--device", default=default, choices=DEVICES, help=help)
 
 
 def start_tensorflow(wanted: str, memory_fraction: float = 0.0, connect: Callable[[], None] = lambda: None) -> str:
@@ -56,21 +57,21 @@ def start_tensorflow(wanted: str, memory_fraction: float = 0.0, connect: Callabl
         else:
             tf.config.set_visible_devices([], "GPU")
         connect()
-        tf.random.stateless_uniform([], [0, 0])  # the first operation wakes the devices, and prints notes of its own
+        tf.random.stateless_uniform([], [0, 0])  # the first operation starts the devices, and prints notes of its own
     return device
 
 
 @contextlib.contextmanager
 def quiet_standard_error() -> Iterator[None]:
-    """Keeps back the start-up notes that TensorFlow prints from C++ whatever it is told.
+    """Hides the start-up notes that TensorFlow prints from C++ whatever its log level.
 
-    With ``TF_CPP_MIN_LOG_LEVEL`` set (0 shows everything, also why a GPU is not seen) nothing is kept back.
+    With ``TF_CPP_MIN_LOG_LEVEL`` set (0 shows everything, also why a GPU is not seen) nothing is hidden.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         yield
         return
-    # Of several workers, one that is lost is told in a line of ours; the dozen that TensorFlow prints would bury it.
+    # The loss of a worker is reported in one line; the dozen that TensorFlow prints would hide it.
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3" if "TF_CONFIG" in os.environ else "2"
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -93,12 +94,12 @@ def limit_gpu_memory(gpu: object, fraction: float) -> None:
         tf.config.set_logical_device_configuration(gpu, [limit])
     else:
         if fraction:
-            log.warning("nvidia-smi does not tell the GPU's memory; --per_process_gpu_memory_fraction is ignored")
+            log.warning("nvidia-smi does not report the GPU's memory; --per_process_gpu_memory_fraction is ignored")
         tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def gpu_memory_megabytes() -> int | None:
-    """Total memory of the first visible GPU in MB, or ``None`` where ``nvidia-smi`` does not say."""
+    """Total memory of the first visible GPU in MB, or ``None`` where ``nvidia-smi`` does not report it."""
     command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     if visible:

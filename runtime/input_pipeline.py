@@ -1,8 +1,8 @@
 """From record shards to batches: which documents, in which order, read from disk as they are needed.
 
-An index of a few bytes per document stays in memory (lengths, labels, where the record lies); the records themselves
-are read when their batch is due. So the order of an epoch can be a true random permutation, a pure function of (seed,
-epoch), batches can be made of documents of similar length, and memory stays flat however many documents there are.
+An index of a few bytes per document stays in memory (lengths, labels, the place of the record); the records themselves
+are read when their batch is needed. So the order of an epoch can be a true random permutation, a pure function of
+(seed, epoch), batches can be made of documents of similar length, and memory does not grow with the data.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import tensorflow as tf
 
-from config import TrainingSettings
+from config import TrainingSettings, entry
 from network.layers import Documents
 from text.records import RecordReader, starts_of
 
@@ -25,7 +25,13 @@ Item = TypeVar("Item")
 # Documents are sorted by length inside windows of this many batches: wide enough that a batch is even, narrow enough
 # that the epoch stays well mixed.
 WINDOW_BATCHES = 50
-# So many documents are looked at to tell what the caps on sentences and words cut off; all, if there are no more.
+# What --bucket_by can name: the lengths that documents are sorted by; np.lexsort's last key counts first.
+BUCKETS: dict[str, tuple[str, ...]] = {
+    "sentences": ("words", "sentences"),
+    "words": ("sentences", "words"),
+    "none": (),
+}
+# Maximum number of documents that are read to measure what --max_sentences and --max_words cut off.
 SAMPLED_DOCUMENTS = 20_000
 
 
@@ -34,7 +40,7 @@ class LabelledBatch(NamedTuple):
 
     Attributes:
         documents: The words.
-        labels: int32 [B]; -1 where there is none.
+        labels: int32 [B]; -1 for a document without one.
         numbers: int64 [B], position of each document in its split.
     """
 
@@ -44,7 +50,7 @@ class LabelledBatch(NamedTuple):
 
 
 class JoinedReader:
-    """Several splits read as one, one after the other in the order of their names."""
+    """Several splits read as one, in the order of their names."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
         self.readers = [RecordReader(folder, name) for name in names]
@@ -52,7 +58,7 @@ class JoinedReader:
         self.starts = starts_of(np.array([len(reader) for reader in self.readers]))
 
     def read_payloads(self, numbers: np.ndarray) -> list[bytes]:
-        """Serialised records by their position in the whole, in the order asked for."""
+        """Serialised records by their position in the joined split, in the given order."""
         payloads = [b""] * len(numbers)
         for reader, start in zip(self.readers, self.starts, strict=False):
             places = np.flatnonzero((numbers >= start) & (numbers < start + len(reader)))
@@ -96,7 +102,7 @@ class Split:
         return LabelledBatch(documents, tf.constant(self.index["label"][numbers], tf.int32), numbers)
 
     def cut_shares(self) -> tuple[float, float]:
-        """Shares of the words and of the documents that the caps cut into, on up to 20,000 documents spread evenly."""
+        """Shares of the words that the limits cut off and of the documents they cut, from up to 20,000 documents."""
         numbers = np.unique(np.linspace(0, len(self) - 1, min(len(self), SAMPLED_DOCUMENTS)).astype(np.int64))
         kept = np.zeros(len(numbers), np.int64)
         for begin in range(0, len(numbers), 1000):
@@ -131,7 +137,7 @@ def parse_records(payloads: Any) -> Any:
 
 
 def first_of(documents: Documents, max_sentences: int, max_words: int) -> Documents:
-    """The first sentences of each document and the first words of each sentence; a maximum of 0 leaves all."""
+    """The first sentences of each document and the first words of each sentence; a maximum of 0 keeps all."""
     tokens, lengths, sentences = (part.numpy() for part in documents)
     # The place of each sentence in its document, and of each word in its sentence.
     sentence = np.arange(len(lengths)) - np.repeat(starts_of(sentences)[:-1], sentences)
@@ -153,11 +159,11 @@ def first_of(documents: Documents, max_sentences: int, max_words: int) -> Docume
 class Epochs:
     """The batches of every epoch of a run, and the step at which each epoch begins.
 
-    Batches by number of words are not equally many in every epoch: how many there are is known by dealing them.
+    Batches by number of words are not equally many in every epoch: they have to be counted.
 
     Args:
         index: Of the training split, see :func:`training_batches`.
-        settings: Size of batches, bucketing, caps, seed, number of epochs.
+        settings: Size of batches, bucketing, limits, seed, number of epochs.
 
     Attributes:
         starts: int64 [epochs + 1], optimiser steps before each epoch; the last is that of the whole run.
@@ -197,9 +203,9 @@ class Epochs:
 
 
 def lengths_within(index: np.ndarray, max_sentences: int, max_words: int) -> np.ndarray:
-    """The index with no more sentences and words per document than the caps can leave; 0 is no cap.
+    """The index with no more sentences and words per document than the limits allow; 0 is no limit.
 
-    How many words a cap on the words of a sentence cuts is known only by reading: the count is an upper bound.
+    How many words a limit on the words of a sentence cuts off is known only by reading: the count is an upper bound.
     """
     if not max_sentences and not max_words:
         return index
@@ -214,18 +220,18 @@ def lengths_within(index: np.ndarray, max_sentences: int, max_words: int) -> np.
 def training_batches(
     index: np.ndarray, batch_size: int, seed: int, epoch: int, batch_words: int = 0, bucket_by: str = "sentences"
 ) -> list[np.ndarray]:
-    """Deals one epoch into batches of documents of similar length, in random order.
+    """Groups the documents of one epoch into batches of similar length, in random order.
 
-    Every document stands in exactly one batch. The result is a pure function of the arguments: a run that resumes in
-    mid-epoch makes the same batches again and skips those it has had.
+    Every document is in exactly one batch. The result is a pure function of the arguments: a run that resumes in
+    mid-epoch makes the same batches again and skips those it was trained on.
 
     Args:
         index: Structured [documents], with a field ``sentences`` and a field ``words``.
         batch_size: Documents in a batch; the last one takes what is left.
         seed: Of the run.
         epoch: Counted from 0.
-        batch_words: Most words in a batch, in place of ``batch_size``; a longer document makes a batch of its own.
-        bucket_by: What the documents of a batch have in similar numbers: ``sentences``, ``words``, or ``none``.
+        batch_words: Maximum number of words in a batch, in place of ``batch_size``; a longer document is alone.
+        bucket_by: Group documents with similar numbers of ``sentences`` or ``words``; ``none``: at random.
 
     Returns:
         Arrays of int64 positions.
@@ -234,8 +240,7 @@ def training_batches(
     shuffled = generator.permutation(len(index))
     documents = max(1, round(batch_words / index["words"].mean())) if batch_words else batch_size
     window = documents * WINDOW_BATCHES
-    # lexsort's last key counts first.
-    keys = {"sentences": ("words", "sentences"), "words": ("sentences", "words")}.get(bucket_by, ())
+    keys = entry(BUCKETS, bucket_by, "bucket_by")
     batches: list[np.ndarray] = []
     for begin in range(0, len(shuffled), window):
         numbers = shuffled[begin : begin + window]
@@ -249,7 +254,7 @@ def training_batches(
 
 
 def cuts_by_words(words: np.ndarray, most: int) -> list[int]:
-    """Where to cut a row of documents into batches of at most ``most`` words, or of one document that has more.
+    """Where to split a list of documents into batches of at most ``most`` words, or of one longer document.
 
     Args:
         words: int [documents], words of each, in order.
@@ -264,17 +269,17 @@ def cuts_by_words(words: np.ndarray, most: int) -> list[int]:
 
 
 def evaluation_batches(index: np.ndarray, max_words: int, max_documents: int = 1024) -> list[np.ndarray]:
-    """Deals a split into batches of at most ``max_words`` words, so that memory has a known ceiling.
+    """Groups a split into batches of at most ``max_words`` words, which limits memory.
 
-    A document longer than that makes a batch of its own. Documents of similar length go together.
+    A longer document makes a batch of its own. Documents of similar length are grouped.
 
     Args:
         index: Structured [documents], with fields ``words`` and ``sentences``.
-        max_words: Most words in a batch.
-        max_documents: Most documents in a batch.
+        max_words: Maximum number of words in a batch.
+        max_documents: Maximum number of documents in a batch.
 
     Returns:
-        Arrays of int64 positions; every document stands in exactly one.
+        Arrays of int64 positions; every document is in exactly one.
     """
     order = np.lexsort((index["words"], index["sentences"]))
     batches: list[np.ndarray] = []

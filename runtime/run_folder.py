@@ -185,7 +185,7 @@ class RunFolder:
         return self.config_file.exists()
 
     def create(self, config: RunConfig, records: Path) -> None:
-        """Begins a run: copies the files of the text processing, then writes ``config.json``, whose presence means begun.
+        """Begins a run: copies the files of the text processing, then writes ``config.json``; with it the run exists.
 
         Raises:
             UserError: The folder has weights, which would not be those of this configuration.
@@ -222,9 +222,7 @@ class RunFolder:
         try:
             value = dict(read_json(self.config_file))
         except (UserError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{self.config_file} is damaged; start again with han_trainer.py --restart, which keeps the old run under another name"
-            ) from error
+            raise UserError(f"{self.config_file} is damaged; start a new run with han_trainer.py --restart") from error
         if value.get("format_version") != FORMAT_VERSION:
             raise UserError(
                 f"{self.config_file} has format version {value.get('format_version')}, this program reads "

@@ -12,7 +12,6 @@ import han_trainer
 from config import RangeTestSettings
 from report.summaries import png_size
 from tests.helpers import write_tiny_records
-from training import trainer
 from training.lr_range import smooth, suggest, summary, watch
 from training.schedules import Rise
 from utils import UserError, read_json
@@ -21,7 +20,7 @@ RATES = np.geomspace(1e-5, 1, 201)  # 40 steps to a factor of ten
 
 
 def valley(rates: np.ndarray) -> np.ndarray:
-    """0.7 up to 1e-4, falling to 0.2 at 1e-2, flat to 1e-1, then breaking out."""
+    """0.7 up to 1e-4, falling to 0.2 at 1e-2, flat to 1e-1, then diverging."""
     return np.interp(np.log10(rates), [-5, -4, -2, -1, 0], [0.7, 0.7, 0.2, 0.2, 3.0])
 
 
@@ -46,7 +45,7 @@ def test_smoothing_is_scipys_inside_and_does_not_lag() -> None:
     assert smooth(np.full(7, 2.5), 5) == pytest.approx(2.5)
 
 
-def test_it_stops_when_the_loss_breaks_out_or_is_no_number() -> None:
+def test_it_stops_when_the_loss_diverges_or_is_no_number() -> None:
     test = RangeTestSettings(1e-5, 1, 201, "exponential")
     rate = Rise(1e-5, 1, 201, "exponential")
     broken = watch(rate, iter(valley(RATES)), test)
@@ -54,14 +53,14 @@ def test_it_stops_when_the_loss_breaks_out_or_is_no_number() -> None:
     nan = watch(rate, iter([0.7, 0.7, float("nan"), 0.1]), test)
     assert nan.diverged and len(nan.losses) == 2 and "fell by less than 5%" in summary(nan, test)
     whole = watch(rate, iter(np.minimum(valley(RATES), 0.7)[:150]), test)
-    assert not whole.diverged and len(whole.losses) == 150 and "did not break out" in summary(whole, test)
+    assert not whole.diverged and len(whole.losses) == 150 and "did not diverge" in summary(whole, test)
 
 
 @pytest.mark.parametrize("scale", ["exponential", "linear"])
 def test_as_its_users_run_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scale: str
 ) -> None:
-    monkeypatch.setattr(trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
     write_tiny_records(tmp_path / "data" / "tiny" / "records")
     network = ["--word_units", "4", "--sentence_units", "3", "--attention_dim", "5", "--batch_size", "8"]
     highest = {"exponential": 5.0, "linear": 0.3}[scale]
@@ -94,8 +93,8 @@ def test_rates_that_do_not_rise_are_refused() -> None:
             han_trainer.main(arguments)
 
 
-def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "start_tensorflow", lambda *_: pytest.fail("the work has begun"))
+def test_a_folder_that_cannot_be_written_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: pytest.fail("the work has begun"))
     write_tiny_records(tmp_path / "data" / "tiny" / "records")
     (tmp_path / "runs").touch()
     where = ["--dataset", "tiny", "--data_dir", str(tmp_path / "data"), "--runs_dir", str(tmp_path / "runs")]

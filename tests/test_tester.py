@@ -1,4 +1,4 @@
-"""What the tester picks out, and how attention is checked against evidence."""
+"""The examples that the tester picks, attention against evidence, its messages."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 import han_tester
 from report.attention_check import evidence_score, overlaps
-from training import tester as tester_module
-from training.tester import Tester, most_telling, strongest_sentence
+from training import tester as module
+from training.tester import clear_examples, strongest_sentence
 from utils import UserError, write_jsonl
 
 ROOT = Path(__file__).parent.parent
@@ -39,27 +39,27 @@ def test_spans_overlap_when_they_share_a_character() -> None:
     assert not overlaps((3, 7), [(0, 3), (7, 9)])
 
 
-def test_telling_documents_are_right_sure_focused_and_of_every_class() -> None:
+def test_clear_examples_are_right_sure_focused_and_of_every_class() -> None:
     sure = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.4, 0.6], [0.1, 0.9], [0.99, 0.01]])
     labels = np.array([0, 0, 0, 1, 0, 0])  # the fifth is predicted wrongly
     result = SimpleNamespace(probabilities=sure, labels=labels, sentence_focus=np.full(6, 0.5))
     split = SimpleNamespace(index={"sentences": np.array([6, 6, 6, 6, 6, 99])})  # the last is too long to show
-    assert most_telling(result, split, 3) == [0, 3, 1]  # type: ignore[arg-type]
-    assert most_telling(result, split, 99) == [0, 3, 1, 2]  # type: ignore[arg-type]
+    assert clear_examples(result, split, 3) == [0, 3, 1]  # type: ignore[arg-type]
+    assert clear_examples(result, split, 99) == [0, 3, 1, 2]  # type: ignore[arg-type]
 
 
-def test_nothing_telling_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_clear_example_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     result = SimpleNamespace(probabilities=np.array([[0.9, 0.1]]), labels=np.array([1]), sentence_focus=np.ones(1))
     split = SimpleNamespace(index={"sentences": np.array([6])})
     tester = SimpleNamespace(
         config=SimpleNamespace(class_names=("a", "b")), split=split, arguments=SimpleNamespace(show_documents=3)
     )
     with caplog.at_level("INFO", logger="han"):
-        Tester.show(tester, result)  # type: ignore[arg-type]
+        module.Tester.show(tester, result)  # type: ignore[arg-type]
     assert "no document to show" in caplog.text
 
 
-def test_linear_classifiers_stand_beside_the_network_if_they_saw_the_same_documents(tmp_path: Path) -> None:
+def test_linear_classifiers_are_listed_if_they_were_tested_on_the_same_documents(tmp_path: Path) -> None:
     common = {"split": "test", "csv_sha256": "this"}
     rows = [{**common, "system": "NB-SVM", "accuracy": 0.9176}, {**common, "system": "other", "csv_sha256": "that"}]
     write_jsonl(tmp_path / "films-linear" / "results.jsonl", rows)
@@ -69,17 +69,17 @@ def test_linear_classifiers_stand_beside_the_network_if_they_saw_the_same_docume
         split=SimpleNamespace(name="test"),
         manifest={"csv": {"sha256": "this"}},
     )
-    said = Tester.linear_baselines(tester)  # type: ignore[arg-type]
+    said = module.Tester.linear_baselines(tester)  # type: ignore[arg-type]
     assert said == "\nLinear classifiers on the same documents:\n 91.76%  NB-SVM\n"
     tester.split.name = "valid"
-    assert Tester.linear_baselines(tester) == ""  # type: ignore[arg-type]
+    assert module.Tester.linear_baselines(tester) == ""  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("run_type", ["val", "test"])
-def test_a_run_that_is_not_there_is_told_at_once_beside_those_that_are(
+def test_a_missing_run_is_reported_at_once_with_the_names_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, run_type: str
 ) -> None:
-    monkeypatch.setattr(tester_module, "WAIT_FOR_RUN_SECONDS", {"val": 0.1, "test": 0.1})
+    monkeypatch.setattr(han_tester, "WAIT_FOR_RUN_SECONDS", {"val": 0.1, "test": 0.1})
     caplog.set_level("INFO")
     for name in ("imdb-han", "second"):
         (tmp_path / name).mkdir()
@@ -91,7 +91,7 @@ def test_a_run_that_is_not_there_is_told_at_once_beside_those_that_are(
     assert re.search(f"{told}; waiting", caplog.text)
 
 
-def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "imdb-han").mkdir()
     for name in ("config.json", "plots"):
         (tmp_path / "imdb-han" / name).touch()

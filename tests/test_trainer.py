@@ -21,11 +21,14 @@ from tensorboard.util.tensor_util import make_ndarray
 from config import ModelSettings, TrainingSettings, differences, model_settings_to_json
 from han_trainer import build_parser, main
 from runtime import checkpoints
-from runtime.checkpoints import follow_checkpoints, newest_checkpoint, read_checkpoint, restore, save_weights
+from runtime.checkpoints import newest_checkpoint, read_checkpoint, restore, save_weights
 from runtime.networks import build_model
 from runtime.run_folder import Progress, RunConfig, RunFolder
 from tests.helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
-from training.trainer import Trainer, run_config
+from training import waiting
+from training.preparation import run_config
+from training.trainer import Trainer
+from training.waiting import follow_checkpoints
 from utils import UserError, exclusive_lock, read_json, read_jsonl
 
 ROOT = Path(__file__).parent.parent
@@ -196,7 +199,7 @@ def stop_after(steps: int, take_step: Any) -> Any:
     return limited
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(data: Path, uninterrupted: RunFolder, tmp_path: Path) -> None:
+def test_sigterm_saves_and_the_same_command_resumes(data: Path, uninterrupted: RunFolder, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "tiny-han")
     process = subprocess.Popen(
         [sys.executable, "han_trainer.py", *command(data, tmp_path, "--checkpoint_every", "1000")],
@@ -214,11 +217,11 @@ def test_sigterm_saves_and_the_same_command_goes_on(data: Path, uninterrupted: R
     assert "to resume" in rest and "Traceback" not in rest
     assert len(run.checkpoint_files()) == 1 and not run.finished.exists()
     finished = train(data, tmp_path)
-    assert finished.returncode == 0 and "going on from step" in finished.stderr
+    assert finished.returncode == 0 and "resuming from step" in finished.stderr
     assert (run.checkpoints / LAST).read_bytes() == (uninterrupted.checkpoints / LAST).read_bytes()
 
 
-def test_a_finished_run_is_said_to_be(data: Path, uninterrupted: RunFolder) -> None:
+def test_a_finished_run_is_reported(data: Path, uninterrupted: RunFolder) -> None:
     again = train(data, uninterrupted.path.parent)
     assert again.returncode == 0 and "is finished" in again.stderr
 
@@ -229,14 +232,14 @@ def test_other_settings_and_a_second_trainer_are_refused(data: Path, uninterrupt
     assert other.returncode == 2 and "learning_rate: 0.05 -> 0.5" in other.stderr
     with exclusive_lock(uninterrupted.lock, "unused"):
         second = train(data, uninterrupted.path.parent)
-    assert second.returncode == 2 and "another trainer is at work" in second.stderr
+    assert second.returncode == 2 and "another trainer is working" in second.stderr
     for refused in (other, second):
         assert "Traceback" not in refused.stderr
     assert (uninterrupted.checkpoints / LAST).read_bytes() == before
 
 
 @pytest.mark.parametrize("flags", [("--learning_rate", "1e38", "--max_grad_norm", "0"), ("--learning_rate", "1e20")])
-def test_numbers_that_run_away_are_told_and_never_saved(data: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
+def test_numbers_that_diverge_are_reported_and_never_saved(data: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
     often = ("--warmup_steps", "0", "--evaluate_every", "1", "--checkpoint_every", "1", "--num_checkpoints", "99")
     broken = train(data, tmp_path, *flags, *often)
     assert broken.returncode == 2
@@ -270,7 +273,7 @@ def test_a_start_that_learnt_nothing_does_not_pin_its_settings(data: Path, tmp_p
     assert "--restart" not in read_json(tmp_path / "tiny-han/config.json")["origin"]["command"]
 
 
-def test_restart_puts_a_run_aside_only_when_nothing_is_left_to_refuse(data: Path, tmp_path: Path) -> None:
+def test_restart_renames_a_run_only_after_all_checks(data: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "tiny-han")
     run.path.mkdir()
     run.best.write_bytes(b"weights, but config.json was deleted")
@@ -292,7 +295,7 @@ def test_class_names_end_where_their_line_ends(tmp_path: Path) -> None:
     assert config.class_names == ("a\u2028b", "c\x85d")
 
 
-def test_a_gpu_that_is_not_there_is_told(data: Path, tmp_path: Path) -> None:
+def test_a_gpu_that_is_missing_is_reported(data: Path, tmp_path: Path) -> None:
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("this machine has a GPU")
     asked = train(data, tmp_path, "--device", "gpu")
@@ -317,6 +320,12 @@ def tiny_config(**changes: object) -> RunConfig:
     return RunConfig(**{**settings, **changes})  # type: ignore[arg-type]
 
 
+def begun(path: Path, data: Path) -> RunFolder:
+    run = RunFolder(path)
+    run.create(tiny_config(), data / "tiny" / "records")
+    return run
+
+
 def test_configuration_survives_its_file(tmp_path: Path, data: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.create(tiny_config(), data / "tiny" / "records")
@@ -336,10 +345,10 @@ def test_configuration_survives_its_file(tmp_path: Path, data: Path) -> None:
         run.config()
 
 
-def test_other_records_are_told_in_words_and_not_by_their_hash(tmp_path: Path, data: Path) -> None:
+def test_other_records_are_reported_in_words_and_not_by_their_hash(tmp_path: Path, data: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.create(tiny_config(records_sha256="f" * 64), data / "tiny" / "records")
-    with pytest.raises(UserError, match=r"\(the records were made anew; embedding_dim: 6 -> 7\)"):
+    with pytest.raises(UserError, match=r"\(the records were made again; embedding_dim: 6 -> 7\)"):
         run.refuse_other_settings(tiny_config(records_sha256="e" * 64, embedding_dim=7))
     assert differences({"a": "f" * 64}, {"a": ["0" * 64]}) == ["a: ffffffff -> ['00000000']"]
 
@@ -376,19 +385,20 @@ def test_another_vocabulary_does_not_fit(tmp_path: Path) -> None:
         restore(read_checkpoint(path), build_model(tiny_config(vocabulary_size=50)))
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    run, model = RunFolder(tmp_path), build_model(tiny_config())
+def test_a_damaged_newest_checkpoint_and_one_of_another_run_are_skipped(data: Path, tmp_path: Path) -> None:
+    run, model = begun(tmp_path, data), build_model(tiny_config())
     for step in (5, 10):
-        save_weights(run.checkpoints / f"step-{step:08d}.safetensors", model, Progress(step=step))
+        save_weights(run.checkpoints / f"step-{step:08d}.safetensors", model, Progress(step=step), run=run.identity())
     run.checkpoint_files()[-1].write_bytes(b"nonsense")
+    save_weights(run.checkpoints / "step-00000007.safetensors", model, Progress(step=7), run="another run")
     checkpoint = newest_checkpoint(run)
     assert checkpoint is not None and checkpoint.progress.step == 5
 
 
 def test_following_yields_each_checkpoint_once_and_ends_with_the_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, model = RunFolder(tmp_path), build_model(tiny_config())
+    run, model = begun(tmp_path, data), build_model(tiny_config())
     written = iter([[1], [], [2, 3], [], [4]])
 
     def meanwhile(_: float) -> None:
@@ -396,7 +406,9 @@ def test_following_yields_each_checkpoint_once_and_ends_with_the_training(
         if steps is None:
             run.finished.write_text("{}")
         for step in steps or []:
-            save_weights(run.checkpoints / f"step-{step:08d}.safetensors", model, Progress(step=step))
+            save_weights(
+                run.checkpoints / f"step-{step:08d}.safetensors", model, Progress(step=step), run=run.identity()
+            )
 
     def vanishing(path: Path) -> checkpoints.Checkpoint:
         """A trainer keeps few: an old one may vanish between being seen and being read."""
@@ -404,7 +416,7 @@ def test_following_yields_each_checkpoint_once_and_ends_with_the_training(
             path.unlink()
         return read_checkpoint(path)
 
-    monkeypatch.setattr(checkpoints.time, "sleep", meanwhile)
+    monkeypatch.setattr(waiting.time, "sleep", meanwhile)
     monkeypatch.setattr(checkpoints, "read_checkpoint", vanishing)
     assert [checkpoint.progress.step for checkpoint in follow_checkpoints(run)] == [1, 3, 4]
 

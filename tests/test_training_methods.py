@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
 
 
 def train(data: Path, runs: Path, *flags: str) -> RunFolder:
@@ -90,7 +90,7 @@ def test_every_method_together_killed_and_resumed_ends_with_the_same_weights(
         assert row["momentum"] == pytest.approx(0.95 - 0.1 * height, rel=1e-5)
 
 
-def test_a_run_killed_while_it_draws_is_not_finished_and_draws_when_it_goes_on(
+def test_a_run_killed_while_it_draws_is_not_finished_and_draws_when_it_resumes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: Any) -> None:
@@ -166,7 +166,7 @@ def twin(run: RunFolder, runs: Path) -> Path:
     return runs
 
 
-def test_a_retraining_leaves_nothing_to_choose(data: Path, tmp_path: Path) -> None:
+def test_a_retraining_has_no_settings_of_its_own(data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not a finished run"):
         retrain(data, tmp_path)
     train(data, tmp_path, "--batch_size", "8", "--num_epochs", "1")

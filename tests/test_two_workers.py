@@ -95,7 +95,7 @@ def test_a_worker_that_dies_stops_the_job_and_both_go_on_from_the_last_checkpoin
         assert "Traceback" not in errors
     resumed = end(start(data, tmp_path / "killed"))
     assert [code for code, *_ in resumed] == [0, 0], resumed
-    assert "going on from step" in resumed[0][2] and "going on from step" in resumed[1][2]
+    assert "resuming from step" in resumed[0][2] and "resuming from step" in resumed[1][2]
     ours, theirs = (RunFolder(tmp_path / name / "0" / "tiny-han") for name in ("killed", "whole"))
     assert (ours.checkpoints / LAST).read_bytes() == (theirs.checkpoints / LAST).read_bytes()
     assert read_jsonl(ours.history) == read_jsonl(theirs.history)
@@ -113,5 +113,5 @@ def test_a_signal_to_one_stops_both_with_a_checkpoint(data: Path, tmp_path: Path
             break
     ended = end(processes)
     assert [code for code, *_ in ended] == [128 + signal.SIGTERM] * 2, ended
-    assert "worker 1" in ended[0][2] and "was asked to stop" in ended[0][2]
+    assert "worker 1" in ended[0][2] and "received a signal to stop" in ended[0][2]
     assert len(RunFolder(tmp_path / "0" / "tiny-han").checkpoint_files()) == 1

@@ -1,22 +1,21 @@
-"""What a training leaves beside its weights: ``steps.jsonl``, ``history.jsonl``, curves for TensorBoard and, if asked
-for, Weights and Biases, and the pictures at its end. Of several workers the chief alone leaves anything."""
+"""The log of a training: ``steps.jsonl``, ``history.jsonl``, curves for TensorBoard and, if asked for, for Weights and
+Biases, and figures at the end. Of several workers only the chief writes."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
 
+from network.contract import Network
+from report.plots import training_pictures
 from report.summaries import SilentWriter, SummaryWriter
+from runtime.input_pipeline import Split
 from runtime.run_folder import RunConfig, RunFolder
+from runtime.scoring import Validation
+from training.text_panel import TextPanel
+from training.tracking import WandbRun
 from utils import DataPaths, append_jsonl, atomic_write, read_jsonl, write_jsonl
-
-if TYPE_CHECKING:
-    from runtime.input_pipeline import Split
-    from runtime.scoring import Validation
-    from training.text_panel import TextPanel
-    from training.tracking import WandbRun
 
 
 class TrainingLog:
@@ -27,7 +26,7 @@ class TrainingLog:
         config: Of the run.
         data: The data set, whose texts TensorBoard shows as they were written.
         valid_split: Validation; ``None`` for a retraining, which has none.
-        step: Where the training begins or goes on; what an earlier process wrote of later steps is dropped.
+        step: From which the training starts or resumes; lines of an earlier process about later steps are dropped.
         is_chief: Whether this process writes.
         wandb_project: Project on Weights and Biases that gets the curves, too; ``None`` for none.
     """
@@ -45,10 +44,14 @@ class TrainingLog:
         self.run, self.config, self.data, self.valid_split, self.step = run, config, data, valid_split, step
         self.is_chief = is_chief
         self.wandb_project = wandb_project if is_chief else None
+        self.tracker: WandbRun | None = None
+        self.train: SummaryWriter = SilentWriter()
+        self.valid: SummaryWriter = SilentWriter()
+        self.writers = contextlib.ExitStack()
 
     def __enter__(self) -> TrainingLog:
         if self.is_chief:
-            forget_later_history(self.run, self.step)
+            drop_later_steps(self.run, self.step)
         self.tracker = self.start_tracking()
         with contextlib.ExitStack() as stack:
             self.train, self.valid = (stack.enter_context(self.writer(split)) for split in ("train", "valid"))
@@ -66,33 +69,31 @@ class TrainingLog:
         """The run on Weights and Biases, if it is asked for."""
         if self.wandb_project is None:
             return None
-        from training.tracking import WandbRun
-
         return WandbRun(self.run.path, self.wandb_project, self.config.to_json())
 
     def writer(self, split: str) -> SummaryWriter:
-        """Writes curves for TensorBoard, behind those of the run's earlier processes."""
+        """Writes curves for TensorBoard, after those of the run's earlier processes."""
         if not self.is_chief:
             return SilentWriter()
         return SummaryWriter(self.run.tensorboard / split, resume_step=self.step or None)
 
     def training(self, step: int, means: dict[str, float]) -> None:
-        """Notes the means over the training steps since the last note."""
+        """Writes the means over the training steps since the last call."""
         self.train.scalars(step, means)
         if self.is_chief:
             append_jsonl(self.run.steps, {"step": step, **means})
         if self.tracker:
             self.tracker.scalars(step, "train", means)
 
-    def validation(self, step: int, epoch: float, found: Validation, better: bool, pace: dict[str, float]) -> None:
-        """Notes a validation.
+    def validation(self, step: int, epoch: float, figures: Validation, better: bool, rates: dict[str, float]) -> None:
+        """Writes a validation.
 
         Args:
-            step: After which it came.
+            step: After which it was done.
             epoch: Passes over the training split until then.
-            found: Its result.
+            figures: Its result.
             better: Whether it is the best so far.
-            pace: Learning rate and momentum of the step.
+            rates: Learning rate and momentum of the step.
         """
         if self.is_chief:
             append_jsonl(
@@ -100,25 +101,25 @@ class TrainingLog:
                 {
                     "step": step,
                     "epoch": epoch,
-                    "valid_loss": found.loss,
-                    "valid_accuracy": found.accuracy,
-                    "valid_class_accuracy": found.class_accuracy,
+                    "valid_loss": figures.loss,
+                    "valid_accuracy": figures.accuracy,
+                    "valid_class_accuracy": figures.class_accuracy,
                     "best": better,
-                    **pace,
+                    **rates,
                 },
             )
         by_class = {
             f"class_accuracy/{name}": value
-            for name, value in zip(self.config.class_names, found.class_accuracy, strict=True)
+            for name, value in zip(self.config.class_names, figures.class_accuracy, strict=True)
             if value is not None
         }
-        measured = {"loss": found.loss, "accuracy": found.accuracy, **found.entropy}
+        measured = {"loss": figures.loss, "accuracy": figures.accuracy, **figures.entropy}
         self.valid.scalars(step, {**measured, **by_class})
         if self.tracker:
             self.tracker.scalars(step, "valid", measured)
 
-    def model(self, step: int, model: Any) -> None:
-        """Shows what the model attends to in a few validation documents, and how its weights are distributed."""
+    def model(self, step: int, model: Network) -> None:
+        """Writes the attention in a few validation documents, and histograms of the weights."""
         if self.is_chief:
             for tag, text in self.text_panel.shaded(model).items():
                 self.valid.text(step, tag, text)
@@ -129,16 +130,12 @@ class TrainingLog:
     @functools.cached_property
     def text_panel(self) -> TextPanel:
         """The validation documents that are shown as training goes."""
-        from training.text_panel import TextPanel
-
         if self.valid_split is None:
             raise ValueError("a retraining has no validation")
         return TextPanel(self.valid_split, self.data, self.run.path, self.config.class_names)
 
     def draw(self, step: int) -> None:
         """Draws the curves of the finished run to ``plots/`` and for TensorBoard."""
-        from report.plots import training_pictures
-
         pictures = training_pictures(
             read_jsonl(self.run.steps), read_jsonl(self.run.history), self.config.class_names, self.run.path.name
         )
@@ -149,8 +146,8 @@ class TrainingLog:
                     file.write(picture)
 
 
-def forget_later_history(run: RunFolder, step: int) -> None:
-    """Drops history lines after ``step``: they were written by a process that was killed before its next checkpoint."""
+def drop_later_steps(run: RunFolder, step: int) -> None:
+    """Drops lines about later steps: the process that wrote them was killed before its next checkpoint."""
     for path in (run.history, run.steps):
         rows = read_jsonl(path)
         if any(row["step"] > step for row in rows):

@@ -1,10 +1,10 @@
-"""The learning-rate range test (Smith 2017, section 3.3): raise the rate, see where learning begins and ends.
+"""The learning-rate range test (Smith 2017, section 3.3): raise the rate, see where learning starts and stops.
 
 A fresh network is trained for a few hundred steps while the learning rate rises from far too low to far too high. At
-first the loss stays where it is, then it falls, then it flattens and breaks out. The rates between which it falls are
-the bounds of a cyclical learning rate; the upper one is a good peak for warm-up and decay, too.
+first the loss does not change, then it falls, then it flattens and diverges. The rates between which it falls are
+the bounds of a cyclical learning rate; the upper one is also a good peak for warm-up and decay.
 
-Nothing of this touches a training run: the results go into a folder of their own, ``<run>-lr_range``.
+A range test changes no training run: its results go into their own folder, ``<run>-lr_range``.
 """
 
 from __future__ import annotations
@@ -22,15 +22,19 @@ from typing import Any
 import numpy as np
 
 from config import RangeTestSettings
+from runtime.input_pipeline import Epochs, Split, read_ahead
 from runtime.networks import build_model
 from runtime.run_folder import RunConfig, RunFolder, origin
+from training.optimizers import build_optimizer
+from training.schedules import Rise
+from training.step import chosen_class_weights, compile_step
 from utils import atomic_write, log, write_json
 
 # The test ends when the smoothed loss is this many times its lowest value so far.
 DIVERGED = 2.0
 # The bounds are where the smoothed loss has made these shares of its whole fall.
 BEGINS, ENDS = 0.1, 0.9
-# A smaller fall than this share of the first loss is no learning.
+# A smaller fall than this share of the first loss does not count as learning.
 LEAST_FALL = 0.05
 SMOOTHING = 40  # the standard deviation of the smoothing is this part of the steps
 
@@ -45,14 +49,14 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a range test found.
+    """The result of a range test.
 
     Attributes:
         rates: float [steps taken], learning rates.
         losses: float [steps taken], training loss of each step's batch.
         smoothed: float [steps taken].
-        bounds: ``None`` where nothing was learnt.
-        diverged: Whether the loss broke out before the last step.
+        bounds: ``None`` if the loss did not fall.
+        diverged: Whether the loss diverged before the last step.
     """
 
     rates: np.ndarray
@@ -71,11 +75,6 @@ def run_range_test(config: RunConfig, records: Path, device: str, test: RangeTes
         device: ``"cpu"`` or ``"gpu"``.
         test: The rise.
     """
-    from runtime.input_pipeline import Epochs, Split, read_ahead
-    from training.optimizers import build_optimizer
-    from training.schedules import Rise
-    from training.step import chosen_class_weights, compile_step
-
     settings = config.training
     with closing(Split(records, "train", settings.max_sentences, settings.max_words)) as split:
         embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
@@ -97,7 +96,7 @@ def losses_of(batches: Any, step_function: Any, seed: int) -> Iterator[float]:
 
 
 def watch(rate: Any, losses: Iterator[float], test: RangeTestSettings) -> Outcome:
-    """Follows the losses of the steps until the last one or until they break out."""
+    """Follows the losses of the steps until the last one or until they diverge."""
     seen: list[float] = []
     width = test.lr_steps / SMOOTHING
     diverged = False
@@ -120,7 +119,7 @@ def watch(rate: Any, losses: Iterator[float], test: RangeTestSettings) -> Outcom
 def smooth(values: np.ndarray, width: float) -> np.ndarray:
     """Averages neighbours with the weights of a normal distribution of standard deviation ``width``; float [steps].
 
-    Looks both ways, so that the curve does not lag behind the rate; near its ends over the neighbours that there are.
+    Looks both ways, so that the curve does not lag behind the rate; near its ends over fewer neighbours.
     """
     reach = math.ceil(3 * width)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / width) ** 2)
@@ -145,14 +144,14 @@ def suggest(rates: np.ndarray, smoothed: np.ndarray) -> Bounds | None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is written and told
+# What is written and printed
 
 
-def tell(outcome: Outcome, config: RunConfig, test: RangeTestSettings, run: RunFolder) -> None:
-    """Writes the outcome into the folder beside the run, puts an earlier one aside, and prints the suggestion."""
+def report(outcome: Outcome, config: RunConfig, test: RangeTestSettings, run: RunFolder) -> None:
+    """Writes the outcome into ``<run>-lr_range``, renames an earlier one, and prints the suggestion."""
     place = RunFolder(run.path.with_name(f"{run.path.name}-lr_range"))
     if place.path.exists():
-        log.info("the result that was in %s is now in %s", place.path, place.put_aside())
+        log.info("the old result in %s is now in %s", place.path, place.put_aside())
     write_outcome(place.path, outcome, config, test)
     print(f"{summary(outcome, test)}\n\nWritten: {place.path}/lr_range.png, .csv, .json", flush=True)
 
@@ -195,10 +194,10 @@ def picture(outcome: Outcome, test: RangeTestSettings) -> bytes:
             axes.axvline(value, color="#009E73", linestyle="--", label=f"{name} bound {value:.2g}")
     if test.lr_scale == "exponential":
         axes.set_xscale("log")
-    if len(outcome.smoothed):  # one batch that broke out must not flatten the rest
+    if len(outcome.smoothed):  # one batch that diverged must not flatten the rest
         low, high = outcome.smoothed.min(), outcome.smoothed.max()
         axes.set_ylim(max(0.0, low - 0.3 * (high - low) - 0.05), high + 0.3 * (high - low) + 0.05)
-    end = "broke out" if outcome.diverged else "did not break out"
+    end = "diverged" if outcome.diverged else "did not diverge"
     axes.set_title(f"Learning-rate range test, {len(outcome.losses)} of {test.lr_steps} steps, {end}", fontsize=11)
     axes.set_xlabel(f"learning rate ({test.lr_scale} rise)")
     axes.set_ylabel("training loss (nats per document)")
@@ -210,15 +209,13 @@ def picture(outcome: Outcome, test: RangeTestSettings) -> bytes:
 
 
 def summary(outcome: Outcome, test: RangeTestSettings) -> str:
-    """What the test found, in words."""
+    """The result of the test, in words."""
     taken = len(outcome.losses)
     if outcome.diverged:
         reached = outcome.rates[-1] if taken else test.lr_min
-        end = f"the loss broke out at a learning rate of {reached:.3g}, after {taken} of {test.lr_steps} steps"
+        end = f"the loss diverged at a learning rate of {reached:.3g}, after {taken} of {test.lr_steps} steps"
     else:
-        end = (
-            f"the loss did not break out up to a learning rate of {test.lr_max:.3g}: a higher --lr_max would show where"
-        )
+        end = f"the loss did not diverge up to a learning rate of {test.lr_max:.3g}; try a higher --lr_max"
     if outcome.bounds is None:
         return (
             f"{end}\nno suggestion: the loss fell by less than {LEAST_FALL:.0%}; "
@@ -227,8 +224,8 @@ def summary(outcome: Outcome, test: RangeTestSettings) -> str:
     lower, upper = outcome.bounds.lower, outcome.bounds.upper
     return (
         f"{end}\n"
-        f"lower bound   {lower:.2g}   the loss has begun to fall\n"
-        f"upper bound   {upper:.2g}   it has nearly stopped falling\n"
+        f"lower bound   {lower:.2g}   the loss has started to fall\n"
+        f"upper bound   {upper:.2g}   the loss has nearly stopped falling\n"
         f"for a cycle:  --cycle triangular --min_learning_rate {lower:.2g} --learning_rate {upper:.2g}\n"
         f"for a decay:  --learning_rate {upper:.2g} at most"
     )

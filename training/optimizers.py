@@ -4,9 +4,9 @@ A batch uses about 4,000 of 30,000 words, and the gradient of the word vectors n
 (``tf.IndexedSlices``). Keras's optimisers make it dense and move every row. Here a sparse gradient reads and writes the
 rows that it names and nothing else; they must be distinct. Dense gradients give what Keras gives, and so do sparse ones
 that name every row in every step. The difference is in a word that does not occur: its moments do not decay, its vector
-does not drift on old momentum, and weight decay does not shrink it. For SGD at a momentum of 0.9 that means that a push
-is not carried on over the next steps but over the next steps *of its word*: one that occurs once is moved by 1.9 times
-rate and gradient instead of 10 times.
+does not drift on old momentum, and weight decay does not shrink it. For SGD at a momentum of 0.9 that means that an
+update continues not over the next steps but over the next steps *of its word*: a word that occurs once is moved by 1.9
+times rate and gradient instead of 10 times.
 
 Keras reads ``SGD.momentum`` and ``Adam.beta_1`` when the step is traced and never again: assigning to them later
 changes nothing, silently. Here a scheduled momentum is computed in the step, from the optimiser's count of steps.
@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from config import TrainingSettings
+from config import TrainingSettings, entry
 
 # After this many steps the product of momenta of at most 0.99 is too small to move 1 in float32.
 BIASED_STEPS = 2000
@@ -61,7 +61,7 @@ class RowwiseAdam(keras.optimizers.Adam):
         subtract(variable, rate * mean / (tf.sqrt(spread) + self.epsilon), rows)
 
     def momentum(self) -> tuple[Any, Any]:
-        """beta_1 of the step in progress, and what the first moment must be divided by."""
+        """beta_1 of the step in progress, and the divisor of the first moment."""
         if self.momentum_schedule is None:
             return self.beta_1, 1 - self.beta_1 ** tf.cast(self.iterations + 1, tf.float32)
         steps = tf.minimum(self.iterations.value + 1, BIASED_STEPS)
@@ -72,7 +72,7 @@ class RowwiseAdam(keras.optimizers.Adam):
 class RowwiseAdamW(RowwiseAdam):
     """Adam with decoupled weight decay (Loshchilov and Hutter 2019): each weight loses rate * decay of itself per step.
 
-    A word vector loses it in the steps that its word occurs in. Biases keep what they have, as in ``l2``.
+    A word vector loses it in the steps that its word occurs in. Biases do not decay, as with ``l2``.
     """
 
     def __init__(self, *arguments: Any, weight_decay: float = 0.004, **named: Any) -> None:
@@ -130,7 +130,7 @@ def read(variable: Any, rows: Any) -> Any:
 
 
 def write(variable: Any, values: Any, rows: Any) -> None:
-    """Puts new values into what :func:`read` reads."""
+    """Writes new values to what :func:`read` reads."""
     if rows is None:
         variable.assign(values)
     else:
@@ -138,11 +138,19 @@ def write(variable: Any, values: Any, rows: Any) -> None:
 
 
 def subtract(variable: Any, values: Any, rows: Any) -> None:
-    """Takes values off what :func:`read` reads."""
+    """Subtracts values from what :func:`read` reads."""
     if rows is None:
         variable.assign_sub(values)
     else:
         variable.scatter_sub(tf.IndexedSlices(values, rows))
+
+
+# What --optimizer can name, each as a function of the settings, the learning rate and the momentum.
+OPTIMIZERS: dict[str, Callable[[TrainingSettings, Any, Any], keras.optimizers.Optimizer]] = {
+    "adam": lambda settings, rate, momentum: RowwiseAdam(rate, momentum),
+    "adamw": lambda settings, rate, momentum: RowwiseAdamW(rate, momentum, weight_decay=settings.weight_decay),
+    "sgd": lambda settings, rate, momentum: RowwiseSGD(rate, momentum),
+}
 
 
 def build_optimizer(settings: TrainingSettings, rate: Any, momentum: Callable[[Any], Any] | None, weights: Any) -> Any:
@@ -154,12 +162,7 @@ def build_optimizer(settings: TrainingSettings, rate: Any, momentum: Callable[[A
         momentum: Schedule of the momentum; ``None`` for the constant of the settings.
         weights: The model's trainable variables.
     """
-    pace = settings.momentum if momentum is None else momentum
-    if settings.optimizer == "sgd":
-        optimizer = RowwiseSGD(rate, pace)
-    elif settings.optimizer == "adamw":
-        optimizer = RowwiseAdamW(rate, pace, weight_decay=settings.weight_decay)
-    else:
-        optimizer = RowwiseAdam(rate, pace)
+    make = entry(OPTIMIZERS, settings.optimizer, "optimizer")
+    optimizer = make(settings, rate, settings.momentum if momentum is None else momentum)
     optimizer.build(weights)
     return optimizer

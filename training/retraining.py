@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from config import to_json
-from runtime.checkpoints import read_checkpoint
+from runtime.checkpoints import best_checkpoint
 from runtime.run_folder import Retraining, RunConfig, RunFolder
 from utils import UserError, read_jsonl
 
 
 def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
-    """The configuration of a retraining: that of a finished run, and the epochs after which it was best.
+    """The configuration of a retraining: that of a finished run, and the number of epochs after which it was best.
 
     Args:
         first: The finished run.
-        asked: What flags and records ask for: a retraining leaves nothing to choose.
+        asked: What flags and records ask for; a retraining has no settings of its own.
 
     Raises:
         UserError: The run is not finished, was made from other records, or a flag asks for another setting.
@@ -26,9 +26,9 @@ def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
         )
     config = first.config()
     if config.retraining:
-        raise UserError(f"{first.path} was trained on validation already; retrain {config.retraining.run}")
+        raise UserError(f"{first.path} is a retraining already; retrain {config.retraining.run}")
     if config.records_sha256 != asked.records_sha256:
-        raise UserError(f"the records are not what {first.path} was trained on; train it again with --restart")
+        raise UserError(f"{first.path} was trained on other records; train it again with --restart")
     for settings, wanted in ((config.model, asked.model), (config.training, asked.training)):
         for name, value in to_json(wanted).items():
             if value not in {getattr(settings, name), getattr(type(settings)(), name)}:
@@ -36,13 +36,9 @@ def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
                     f"--{name} {value}: a retraining takes the settings of {first.path}, which has "
                     f"{getattr(settings, name)}; leave the flag out, or train another --run"
                 )
-    best = read_checkpoint(first.best)
+    best = best_checkpoint(first)
     (row,) = (row for row in read_jsonl(first.history) if row["step"] == best.progress.step)
     chosen = Retraining(
         first.path.name, best.weights_sha256, best.progress.step, row["epoch"], best.progress.best_accuracy
     )
     return replace(config, retraining=chosen)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The model

@@ -1,19 +1,36 @@
 """Schedules of learning rate and momentum: pure functions of the step, so that a resumed run continues on its curve.
 
-Each is called with the step, counted from 0, as a number or an integer tensor of any shape, and answers in float32.
+Each is called with the step, counted from 0, as a number or an integer tensor of any shape, and returns float32.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from config import TrainingSettings
+from config import TrainingSettings, entry
 
-CYCLES = ("triangular", "triangular2", "exp_range")
+# What --decay can name: the share of the peak that is left, a function of the share of steps after warm-up.
+DECAYS: dict[str, Callable[[Any], Any]] = {
+    "cosine": lambda progress: (1 + tf.cos(math.pi * progress)) / 2,
+    "linear": lambda progress: 1 - progress,
+    "none": tf.ones_like,
+}
+# What --cycle can name: the height of a cycle, a function of its number, the step and gamma.
+CYCLES: dict[str, Callable[[Any, Any, float], Any]] = {
+    "triangular": lambda number, step, gamma: 1.0,
+    "triangular2": lambda number, step, gamma: 0.5**number,
+    "exp_range": lambda number, step, gamma: gamma ** tf.cast(step, tf.float32),
+}
+# What --lr_scale can name: the rate between the lowest and the highest, a function of the share of steps taken.
+SCALES: dict[str, Callable[[float, float, Any], Any]] = {
+    "exponential": lambda low, high, share: low * tf.exp(share * math.log(high / low)),
+    "linear": lambda low, high, share: low + (high - low) * share,
+}
 
 
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -32,8 +49,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int, decay: str) -> None:
-        if decay not in {"cosine", "linear", "none"}:
-            raise ValueError(f"decay {decay!r} is unknown; choose from cosine, linear, none")
+        entry(DECAYS, decay, "decay")
         self.peak, self.warmup_steps, self.total_steps, self.decay = peak, warmup_steps, total_steps, decay
 
     def __call__(self, step: Any) -> Any:
@@ -42,10 +58,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         warm = (step + 1) / max(self.warmup_steps, 1)
         progress = (step - self.warmup_steps) / max(self.total_steps - self.warmup_steps, 1)
         progress = tf.clip_by_value(progress, 0, 1)
-        fall = {"cosine": (1 + tf.cos(math.pi * progress)) / 2, "linear": 1 - progress, "none": tf.ones_like(progress)}[
-            self.decay
-        ]
-        return self.peak * tf.where(step < self.warmup_steps, warm, fall)
+        return self.peak * tf.where(step < self.warmup_steps, warm, DECAYS[self.decay](progress))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -57,7 +70,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class Cyclical(keras.optimizers.schedules.LearningRateSchedule):
-    """A value that swings between two bounds (Smith 2017, *Cyclical Learning Rates for Training Neural Networks*).
+    """A value that cycles between two bounds (Smith 2017, *Cyclical Learning Rates for Training Neural Networks*).
 
         height       1 - |2 (step mod cycle_steps) / cycle_steps - 1|        0 at the ends of a cycle, 1 in its middle
         triangular   start + (turn - start) height
@@ -77,10 +90,9 @@ class Cyclical(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, start: float, turn: float, cycle_steps: int, cycle: str, gamma: float = 1.0) -> None:
-        if cycle not in CYCLES:
-            raise ValueError(f"cycle {cycle!r} is unknown; choose from {', '.join(CYCLES)}")
+        entry(CYCLES, cycle, "cycle")
         if cycle_steps < 2:
-            raise ValueError(f"a cycle of {cycle_steps} steps cannot rise and fall; give at least 2")
+            raise ValueError(f"a cycle of {cycle_steps} steps is too short; give at least 2")
         self.start, self.turn, self.cycle_steps, self.cycle, self.gamma = start, turn, cycle_steps, cycle, gamma
 
     def __call__(self, step: Any) -> Any:
@@ -89,8 +101,7 @@ class Cyclical(keras.optimizers.schedules.LearningRateSchedule):
         # Divided as whole numbers: a quotient of floats would lose the place in the cycle after many of them.
         place, number = (tf.cast(part, tf.float32) for part in (step % self.cycle_steps, step // self.cycle_steps))
         height = 1 - tf.abs(2 * place / self.cycle_steps - 1)
-        scale = {"triangular": 1.0, "triangular2": 0.5**number, "exp_range": self.gamma ** tf.cast(step, tf.float32)}
-        return self.start + (self.turn - self.start) * height * scale[self.cycle]
+        return self.start + (self.turn - self.start) * height * CYCLES[self.cycle](number, step, self.gamma)
 
     def get_config(self) -> dict[str, Any]:
         names = ("start", "turn", "cycle_steps", "cycle", "gamma")
@@ -98,23 +109,20 @@ class Cyclical(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class Rise(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises from ``low`` to ``high`` over ``steps`` steps and stays there: the learning rate of a range test.
+    """Rises from ``low`` to ``high`` over ``steps`` steps and stays at ``high``: the learning rate of a range test.
 
     exponential   low (high / low)^(step / (steps - 1))
     linear        low + (high - low) step / (steps - 1)
     """
 
     def __init__(self, low: float, high: float, steps: int, scale: str) -> None:
-        if scale not in {"exponential", "linear"}:
-            raise ValueError(f"scale {scale!r} is unknown; choose from exponential, linear")
+        entry(SCALES, scale, "scale")
         self.low, self.high, self.steps, self.scale = low, high, steps, scale
 
     def __call__(self, step: Any) -> Any:
         """float32, the value at step ``step``."""
         share = tf.minimum(tf.cast(step, tf.float32) / max(self.steps - 1, 1), 1.0)
-        if self.scale == "linear":
-            return self.low + (self.high - self.low) * share
-        return self.low * tf.exp(share * math.log(self.high / self.low))
+        return SCALES[self.scale](self.low, self.high, share)
 
     def get_config(self) -> dict[str, Any]:
         return {"low": self.low, "high": self.high, "steps": self.steps, "scale": self.scale}
@@ -131,17 +139,17 @@ def rate_schedule(settings: TrainingSettings, total_steps: int, steps_per_epoch:
     if settings.cycle == "none":
         return WarmupDecay(settings.learning_rate, settings.warmup_steps, total_steps, settings.decay)
     lowest = settings.min_learning_rate or settings.learning_rate / 10
-    return swing(settings, lowest, settings.learning_rate, steps_per_epoch)
+    return cycle_between(settings, lowest, settings.learning_rate, steps_per_epoch)
 
 
 def momentum_schedule(settings: TrainingSettings, steps_per_epoch: int) -> Any:
-    """The momentum in the opposite phase to the learning rate; ``None`` where it stays what it is."""
+    """The momentum, in the opposite phase to the learning rate; ``None`` if it is constant."""
     if not settings.cycle_momentum:
         return None
-    return swing(settings, settings.max_momentum, settings.min_momentum, steps_per_epoch)
+    return cycle_between(settings, settings.max_momentum, settings.min_momentum, steps_per_epoch)
 
 
-def swing(settings: TrainingSettings, start: float, turn: float, steps_per_epoch: int) -> Any:
-    """The cycle of the settings between two values."""
+def cycle_between(settings: TrainingSettings, start: float, turn: float, steps_per_epoch: int) -> Any:
+    """The cycle of the settings between two values, starting at the first."""
     cycle_steps = settings.cycle_steps or max(steps_per_epoch, 2)
     return Cyclical(start, turn, cycle_steps, settings.cycle, settings.cycle_gamma)

@@ -1,22 +1,23 @@
-"""One optimiser step on one batch, what it reports, and the sums of what was reported."""
+"""One optimiser step on one batch: loss, gradient, clipping, update; and the means of what the steps report."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from config import TrainingSettings
+from config import TrainingSettings, entry
 from network.layers import Documents
 from runtime.workers import SINGLE_WORKER, SingleWorker
 
 
 @dataclass
 class StepTotals:
-    """Sums since the last summary line, all weighted by documents."""
+    """Sums since the last log line, all weighted by documents."""
 
     documents: int = 0
     words: int = 0
@@ -53,7 +54,7 @@ def train_step(
     """One optimiser step on one batch: forward, backward, sum over the workers, L2, clipping, update.
 
     Args:
-        model: ``model(documents, training, seed)`` -> logits, with ``trainable_variables``; ``attend`` if it attends.
+        model: The network.
         optimizer: A Keras optimiser, built.
         documents: The batch.
         labels: int32 [B].
@@ -61,11 +62,11 @@ def train_step(
         settings: Clipping norm, L2 and label smoothing.
         workers: The processes that train together, this one with its part of a joint batch.
         share: float32 scalar, the share of the joint batch that ``documents`` are.
-        class_weights: float32 [C], what a document of each class weighs in the loss; ``None`` for 1 each.
+        class_weights: float32 [C], the weight of a document of each class in the loss; ``None`` for 1 each.
 
     Returns:
-        Dictionary of float32 scalars: loss (as it is minimised, but without L2), accuracy, gradient_norm and, of a
-        model that attends, the two attention entropies.
+        Dictionary of float32 scalars: loss (as it is minimised, but without L2), accuracy, gradient_norm and, for a
+        network with attention, the two attention entropies.
     """
     with tf.GradientTape() as tape:
         attended = model.attend(documents, training=True, seed=seed)
@@ -113,19 +114,8 @@ def document_losses(logits: Any, labels: Any, smoothing: float = 0.0, class_weig
     return losses if class_weights is None else losses * tf.gather(class_weights, labels)
 
 
-def chosen_class_weights(settings: TrainingSettings, labels: np.ndarray, classes: int) -> np.ndarray | None:
-    """The class weights that ``--class_weights`` asks for: float32 [C], or ``None`` for none.
-
-    Args:
-        settings: Of the training.
-        labels: int [documents], of the training split.
-        classes: C.
-    """
-    return balanced_class_weights(labels, classes) if settings.class_weights == "balanced" else None
-
-
 def balanced_class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """What a document of each class weighs so that all classes count alike: documents / (classes * of this class).
+    """The weight of a document of each class so that all classes count alike: documents / (classes * of this class).
 
     Args:
         labels: int [documents].
@@ -136,6 +126,24 @@ def balanced_class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """
     counts = np.bincount(labels, minlength=classes)
     return np.where(counts, len(labels) / (classes * np.maximum(counts, 1)), 0).astype(np.float32)
+
+
+# What --class_weights can name.
+CLASS_WEIGHTS: dict[str, Callable[[np.ndarray, int], np.ndarray | None]] = {
+    "none": lambda labels, classes: None,
+    "balanced": balanced_class_weights,
+}
+
+
+def chosen_class_weights(settings: TrainingSettings, labels: np.ndarray, classes: int) -> np.ndarray | None:
+    """The class weights that ``--class_weights`` asks for: float32 [C], or ``None`` for none.
+
+    Args:
+        settings: Of the training.
+        labels: int [documents], of the training split.
+        classes: C.
+    """
+    return entry(CLASS_WEIGHTS, settings.class_weights, "class weighting")(labels, classes)
 
 
 def with_l2(gradient: Any, weight: Any, l2: float) -> Any:

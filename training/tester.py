@@ -1,4 +1,4 @@
-"""A trained network on one split: metrics, report, predictions, pictures, TensorBoard summaries."""
+"""A trained network on one split: metrics, report, predictions, figures, TensorBoard summaries."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import argparse
 import itertools
 import shlex
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from data_processing import UNKNOWN_ID
+from report.attention_check import attended_texts, deciding_sentences, evidence_score
+from report.evaluation import Evaluation, evaluate, format_report, write_predictions
+from report.plots import evaluation_pictures
+from report.shading import render, shade, supports_colour
+from report.summaries import SummaryWriter
+from runtime.checkpoints import Checkpoint, restore
+from runtime.input_pipeline import Split
+from runtime.networks import build_model
+from runtime.run_folder import RunFolder, origin
+from runtime.scoring import score_batches
+from text.records import verify_records
 from utils import (
     DataPaths,
     UserError,
@@ -23,74 +35,6 @@ from utils import (
     sha256_of_file,
     write_jsonl,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from report.evaluation import Evaluation
-    from runtime.checkpoints import Checkpoint
-    from runtime.input_pipeline import Split
-    from runtime.run_folder import RunConfig, RunFolder
-
-
-SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
-# How long a trainer that was started just before may take to begin; who follows one waits, who tests is more likely
-# to have named a run that is not there.
-WAIT_FOR_RUN_SECONDS = {"val": 30.0, "test": 10.0}
-
-
-def wait_for_run(run: RunFolder, train: str, seconds: float) -> None:
-    """Waits for a trainer to begin a run, with the runs that there are told at once; refuses one that does not come."""
-    from runtime.run_folder import no_such_run
-
-    missing = no_such_run(run, train)
-    message = f"{missing}; waiting {seconds:.0f} s for a trainer to begin it"
-    wait_for(lambda: run.exists() or run.is_training(), message, seconds)
-    wait_for(lambda: run.exists() or not run.is_training(), f"a trainer is about to begin {run.path}")
-    if not run.exists():
-        raise missing
-
-
-def wait_for(condition: Callable[[], bool], message: str, seconds: float = float("inf"), pause: float = 1.0) -> None:
-    """Waits, saying so once, until ``condition()`` holds or ``seconds`` have passed."""
-    started, told = time.monotonic(), False
-    while not condition() and time.monotonic() - started < seconds:
-        if not told:
-            log.info("%s", message)
-            told = True
-        time.sleep(pause)
-
-
-def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
-    """The checkpoint a person named, or the best one once training has ended.
-
-    Raises:
-        UserError: The named file is not there, or training was broken off and nobody is at it.
-    """
-    from runtime.checkpoints import read_checkpoint
-
-    if named:
-        if not named.is_file():
-            raise UserError(
-                f"--checkpoint {named}: no such file; there are: "
-                f"{', '.join(str(path) for path in [*run.checkpoint_files(), run.best]) or 'none'}"
-            )
-        return read_checkpoint(named)
-    wait_for(
-        lambda: run.finished.exists() or not run.is_training(),
-        f"{run.path} is still training; waiting for its end (--checkpoint FILE tests one now)",
-    )
-    if not run.finished.exists():
-        go_on = read_json(run.config_file)["origin"]["command"]
-        offer = f"; or test what there is: --checkpoint {run.best}" if run.best.exists() else ""
-        raise UserError(f"the training of {run.path} was broken off; go on with it: {go_on}{offer}")
-    if not run.best.exists():
-        raise UserError(f"{run.best} is not there; train anew with --restart, or name another --checkpoint")
-    return read_checkpoint(run.best)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The tester
 
 
 @dataclass(frozen=True)
@@ -105,7 +49,7 @@ class Result:
         sentence_focus: float32 [documents], largest sentence weight of each document; ``None`` without attention.
         unknown_words: Share of words that are ``<unk>``.
         cut_words: Share of words cut off when the records were made.
-        evidence: What :func:`report.attention_check.evidence_score` found, where the data set knows its evidence.
+        evidence: The result of :func:`report.attention_check.evidence_score`, for data sets with known evidence.
     """
 
     checkpoint: Checkpoint
@@ -119,44 +63,41 @@ class Result:
 
 
 class Tester:
-    """A model rebuilt from its run folder, and the split it is tested on.
+    """A network rebuilt from its run folder, and the split it is tested on.
 
     Args:
         run: The run folder.
         split_name: ``valid`` or ``test``.
-        device: ``"cpu"`` or ``"gpu"``, as :func:`runtime.devices.start_tensorflow` said.
+        device: ``"cpu"`` or ``"gpu"``, as :func:`runtime.devices.start_tensorflow` returned it.
         arguments: Batch size and folders.
     """
 
     def __init__(self, run: RunFolder, split_name: str, device: str, arguments: argparse.Namespace) -> None:
-        from runtime.input_pipeline import Split
-        from runtime.networks import build_model
-        from text.records import verify_records
 
         self.run, self.arguments = run, arguments
-        self.config: RunConfig = run.config()
+        self.config = run.config()
         self.data = DataPaths(self.config.dataset, arguments.data_dir)
         self.manifest = verify_records(self.data.records)
         run.refuse_other_records(self.config, self.data.records, self.manifest)
         if self.config.retraining and split_name == "valid":
             raise UserError(
-                f"{run.path} was trained on the validation documents, too: they test nothing; use --run_type test"
+                f"{run.path} was also trained on the validation documents, so they test nothing; use --run_type test"
             )
-        self.split: Split = Split(self.data.records, split_name)
+        self.split = Split(self.data.records, split_name)
         if not len(self.split):
             raise UserError(f"{self.data.records} has no documents in its {split_name} split")
         self.model = build_model(self.config, padded=device == "gpu")
         self.deciding = self.find_evidence()
 
     def csv_is_that_of_the_records(self) -> bool:
-        """Whether the texts beside the records are those that they were made from; says so if not."""
+        """Whether the records were made from the CSV file; logs so if not."""
         same = self.data.csv.exists() and sha256_of_file(self.data.csv) == self.manifest["csv"]["sha256"]
         if not same:
-            log.warning("%s is not what the records were made from: no texts are shown or checked", self.data.csv)
+            log.warning("the records were made from another file than %s: no texts are shown or checked", self.data.csv)
         return same
 
     def has_result(self, checkpoint: Checkpoint) -> bool:
-        """Whether these weights were evaluated on this split before."""
+        """Whether these weights were tested on this split before."""
         return any(self.same_result(row, checkpoint) for row in read_jsonl(self.run.results))
 
     def same_result(self, row: dict[str, Any], checkpoint: Checkpoint) -> bool:
@@ -164,16 +105,7 @@ class Tester:
 
     def evaluate(self, checkpoint: Checkpoint) -> Result:
         """Scores the split with a checkpoint's weights and writes every result file."""
-        import numpy as np
 
-        from data_processing import UNKNOWN_ID
-        from report.attention_check import evidence_score
-        from report.evaluation import evaluate
-        from runtime.checkpoints import restore
-        from runtime.scoring import score_batches
-
-        if checkpoint.run != self.run.identity():
-            raise UserError(f"{checkpoint.path} belongs to another run than {self.run.path}; name that one with --run")
         restore(checkpoint, self.model)
         size, classes = len(self.split), len(self.config.class_names)
         probabilities = np.zeros((size, classes), np.float32)
@@ -203,8 +135,7 @@ class Tester:
         return result
 
     def find_evidence(self) -> list[list[bool]] | None:
-        """The sentences that are known to decide, for data sets that know them (``evidence.jsonl``)."""
-        from report.attention_check import deciding_sentences
+        """The sentences that are known to decide, for data sets with known evidence (``evidence.jsonl``)."""
 
         if not self.data.evidence.exists() or not self.csv_is_that_of_the_records():
             return None
@@ -216,23 +147,22 @@ class Tester:
         """Writes predictions, a line of ``results.jsonl`` and the TensorBoard summaries."""
         self.write_predictions(result)
         self.write_summaries(result)
-        with exclusive_lock(self.run.results_lock):  # two testers may end at the same time
+        with exclusive_lock(self.run.results_lock):  # two testers may finish at the same time
             rows = [row for row in read_jsonl(self.run.results) if not self.same_result(row, result.checkpoint)]
             write_jsonl(self.run.results, [*rows, self.result_row(result)])
 
     def result_file(self, kind: str, ending: str, checkpoint: Checkpoint) -> Path:
-        """Path of a report or of predictions; a checkpoint that somebody named does not displace the best one's."""
+        """Path of a report or of predictions; a checkpoint named by --checkpoint does not overwrite the best one's."""
         which = "" if checkpoint.path == self.run.best else f"-{checkpoint.path.stem}"
         return self.run.path / f"{kind}-{self.split.name}{which}.{ending}"
 
     def picture_file(self, kind: str, checkpoint: Checkpoint) -> Path:
-        """Path of a picture; while checkpoints are followed, each one's displaces the one's before."""
+        """Path of a figure; while checkpoints are followed, each overwrites the one before."""
         which = f"-{checkpoint.path.stem}" if self.arguments.checkpoint and checkpoint.path != self.run.best else ""
         return self.run.plots / f"{kind}-{self.split.name}{which}.png"
 
     def result_row(self, result: Result) -> dict[str, Any]:
-        """One line of ``results.jsonl``: what was tested, how it was made, what came out."""
-        from runtime.run_folder import origin
+        """One line of ``results.jsonl``: what was tested, how it was made, the figures."""
 
         made = read_json(self.run.config_file)["origin"]
         progress = result.checkpoint.progress
@@ -258,7 +188,7 @@ class Tester:
         }
 
     def chosen(self) -> str:
-        """How the weights of this run are chosen, in words."""
+        """How the weights of this run were chosen, in words."""
         first = self.config.retraining
         if first is None:
             return "the best on validation"
@@ -269,18 +199,13 @@ class Tester:
 
     def write_predictions(self, result: Result) -> None:
         """Writes ``predictions-<split>.csv``."""
-        import numpy as np
-
-        from report.evaluation import write_predictions
 
         path = self.result_file("predictions", "csv", result.checkpoint)
         ids = self.split.ids(np.arange(len(self.split)))
         write_predictions(path, ids, result.labels, result.probabilities, self.config.class_names)
 
     def write_summaries(self, result: Result) -> None:
-        """Scalars, pictures and precision-recall curves for TensorBoard; the pictures as files, too."""
-        from report.plots import evaluation_pictures
-        from report.summaries import SummaryWriter
+        """Scalars, figures and precision-recall curves for TensorBoard; the figures as files, too."""
 
         step, measured = result.checkpoint.progress.step, result.evaluation
         scalars = {
@@ -301,10 +226,10 @@ class Tester:
             for number, name in enumerate(self.config.class_names):
                 writer.pr_curve(step, f"pr_curve/{name}", result.labels == number, result.probabilities[:, number])
 
-    # -- what is told -------------------------------------------------------------------------------------------------
+    # -- what is printed ----------------------------------------------------------------------------------------------
 
-    def tell(self, result: Result) -> None:
-        """One line for a checkpoint on the way."""
+    def log_line(self, result: Result) -> None:
+        """Logs one line for a checkpoint of a running training."""
         measured, (low, high) = result.evaluation, result.evaluation.accuracy_interval
         log.info(
             "step %5d  %s loss %.4f  accuracy %.2f%% (95%% interval %.2f to %.2f)",
@@ -317,8 +242,7 @@ class Tester:
         )
 
     def report(self, result: Result) -> None:
-        """The whole report on standard output, with the most telling documents if they were asked for."""
-        from report.evaluation import format_report
+        """Prints the whole report, with clear examples if they were asked for."""
 
         step = result.checkpoint.progress.step
         heading = f"{self.run.path} on {self.split.name}: {self.config.title()}, weights of step {step}"
@@ -337,11 +261,11 @@ class Tester:
         if self.arguments.show_documents and self.csv_is_that_of_the_records():
             self.show(result)
         print(f"\nWritten: {self.result_file('predictions', 'csv', result.checkpoint)}, {self.run.results}")
-        print(f"Look:    {self.picture_file('*', result.checkpoint)}")
-        print(f"         tensorboard --logdir {shlex.quote(str(self.run.path.parent))} --host 127.0.0.1", flush=True)
+        print(f"Figures: {self.picture_file('*', result.checkpoint)}")
+        print(f"Curves:  tensorboard --logdir {shlex.quote(str(self.run.path.parent))} --host 127.0.0.1", flush=True)
 
     def linear_baselines(self) -> str:
-        """How linear classifiers did on the same documents, where ``linear_baselines.py`` has tested them."""
+        """The accuracy of linear classifiers on the same documents, if ``linear_baselines.py`` has tested them."""
         rows = read_jsonl(self.run.path.with_name(f"{self.config.dataset}-linear") / "results.jsonl")
         same = (self.split.name, self.manifest["csv"]["sha256"])
         found = [row for row in rows if (row["split"], row["csv_sha256"]) == same]
@@ -349,19 +273,15 @@ class Tester:
         return "\nLinear classifiers on the same documents:\n" + "".join(lines) if found else ""
 
     def show(self, result: Result) -> None:
-        """Prints the most telling documents, shaded."""
-        from report.attention_check import attended_texts
-        from report.shading import render, shade, supports_colour
+        """Prints clear examples, shaded by attention."""
 
         if result.sentence_focus is None:
-            log.info(
-                "no document to show: a %s attends to nothing; explain.py tells what moved it", self.config.title()
-            )
+            log.info("no document to show: a %s has no attention; use explain.py", self.config.title())
             return
         names = self.config.class_names
-        numbers = most_telling(result, self.split, self.arguments.show_documents)
+        numbers = clear_examples(result, self.split, self.arguments.show_documents)
         if not numbers:
-            log.info("no document to show: none of 4 to 12 sentences was classified right")
+            log.info("no document to show: no document of 4 to 12 sentences was classified correctly")
             return
         for number, shown in zip(
             numbers, attended_texts(self.model, self.split, self.data, self.run.path, numbers), strict=True
@@ -391,7 +311,6 @@ def strongest_sentence(weights: np.ndarray, lengths: np.ndarray) -> tuple[np.nda
     Returns:
         float32 [B] and int64 [B].
     """
-    import numpy as np
 
     first = np.cumsum(lengths) - lengths
     largest = np.maximum.reduceat(weights, first)
@@ -401,12 +320,10 @@ def strongest_sentence(weights: np.ndarray, lengths: np.ndarray) -> tuple[np.nda
     return largest, hits[earliest] - first
 
 
-def most_telling(result: Result, split: Split, count: int) -> list[int]:
-    """Documents in which few sentences decided surely: right, confident, attention focused, of ordinary length.
-
-    Classes take turns, so that more than one is seen.
+def clear_examples(result: Result, split: Split, count: int) -> list[int]:
+    """Documents in which few sentences decided: classified correctly and confidently, with focused attention, 4 to 12
+    sentences long. Classes take turns, so that more than one is shown.
     """
-    import numpy as np
 
     right = result.probabilities.argmax(axis=1) == result.labels
     sentences = split.index["sentences"]

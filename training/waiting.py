@@ -13,6 +13,11 @@ from runtime.checkpoints import Checkpoint, run_checkpoint, step_of
 from runtime.run_folder import RunFolder, no_such_run
 from utils import UserError, log, read_json
 
+SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
+# How long a trainer that was started just before may take to begin. Whoever follows a trainer waits longer than whoever
+# tests, who is more likely to have misspelt the name of the run.
+WAIT_FOR_RUN_SECONDS = {"val": 30.0, "test": 10.0}
+
 
 def wait_for(condition: Callable[[], bool], message: str, seconds: float = float("inf"), pause: float = 1.0) -> None:
     """Waits, logging ``message`` once, until ``condition()`` holds or ``seconds`` have passed."""

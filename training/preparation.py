@@ -1,0 +1,83 @@
+"""Before a training: which run the flags ask for, whether it may begin, and its folder. No TensorFlow: a mistake is
+reported before the seconds that TensorFlow takes to start."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from config import ModelSettings, TrainingSettings
+from runtime.run_folder import RunConfig, RunFolder
+from text.records import index_name
+from utils import UserError, log, sha256_of_json, tester_command
+
+
+def run_config(
+    arguments: argparse.Namespace,
+    model: ModelSettings,
+    training: TrainingSettings,
+    records: Path,
+    manifest: dict[str, Any],
+) -> RunConfig:
+    """The run that the flags and the records ask for."""
+    embeddings = np.load(records / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+    if arguments.embedding_dim not in {None, embeddings.shape[1]}:
+        raise UserError(
+            f"--embedding_dim {arguments.embedding_dim} does not fit the word vectors in {records} "
+            f"({embeddings.shape[1]}); make new ones: python serialize_data.py {arguments.dataset} "
+            f"--embedding_dim {arguments.embedding_dim}"
+        )
+    names = [name for name in (records / "labels.txt").read_text(encoding="utf-8").split("\n") if name]
+    vocabulary_size, embedding_dim = map(int, embeddings.shape)
+    return RunConfig(
+        arguments.dataset,
+        arguments.model,
+        model,
+        training,
+        tuple(names),
+        vocabulary_size,
+        embedding_dim,
+        sha256_of_json(manifest),
+    )
+
+
+def check_splits(records: Path, config: RunConfig) -> None:
+    """Refuses records without validation documents, before anything is written."""
+    if not (records / index_name("valid")).exists():
+        raise UserError(
+            f"{records} has no validation documents; make some: python create_csv.py {config.dataset} "
+            "--valid_share 0.1, then run serialize_data.py again"
+        )
+
+
+def lock_refusal(run: RunFolder) -> str:
+    """The message for a second trainer of the same run."""
+    return f"another trainer is working on {run.path}; wait for it, stop it, or choose another --run NAME"
+
+
+def may_resume(run: RunFolder, config: RunConfig, restart: bool) -> bool:
+    """Whether the run has weights to resume from; refuses other settings than those it was started with."""
+    if restart or not (run.exists() and run.has_weights()):
+        return False
+    run.refuse_other_settings(config)
+    return True
+
+
+def is_finished(run: RunFolder, arguments: argparse.Namespace) -> bool:
+    """Whether training has finished; logs so, with the command that tests the run."""
+    if run.finished.exists():
+        log.info("the run in %s is finished; test it: %s", run.path, tester_command(arguments))
+        return True
+    return False
+
+
+def prepare_folder(run: RunFolder, config: RunConfig, records: Path, restart: bool, resume: bool) -> None:
+    """Makes the run folder, or cleans it for a training that resumes. Called when all checks are done."""
+    if restart and (run.exists() or run.has_weights()):
+        log.info("the old run in %s is now in %s", run.path, run.put_aside())
+    run.remove_leftovers()
+    if not resume:
+        run.create(config, records)
