@@ -1,4 +1,4 @@
-# Everything there is to do here, by name. `make` alone lists it. Works with GNU make 3.81 (macOS) and later.
+# Every task by name; `make` alone lists them. Works with GNU make 3.81 (macOS) and later.
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -26,15 +26,15 @@ PIP_INSTALL = $(PY) -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-ve
 .DELETE_ON_ERROR:
 .PHONY: help demo imdb test test-slow lint format bench lock clean
 
-help: ## List what can be made.
+help: ## List the targets.
 	@echo "Usage: make TARGET [NAME=value ...]"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  SOURCE=FILE    imdb: take the archive from a file or another address instead of the publisher's"
+	@echo "  SOURCE=FILE    imdb: use the archive in this file or at this address"
 	@echo "  ARGS='...'     imdb, test, test-slow, bench: further arguments, for example ARGS='-k resume'"
 	@echo "  JOBS=2         test, test-slow: number of test processes"
-	@echo "  UPGRADE=1      lock: take the newest versions that fit"
+	@echo "  UPGRADE=1      lock: use the newest versions that fit together"
 	@echo "  GPU=1          install TensorFlow with CUDA (Linux on x86-64; about 3.4 GB)"
 	@echo "  PYTHON=NAME    interpreter for .venv: Python 3.11, 3.12 or 3.13"
 
@@ -44,8 +44,8 @@ demo: $(INSTALLED) ## Run the whole pipeline on the built-in data set (two minut
 imdb: $(INSTALLED) ## Run the whole pipeline on the 100,000 IMDB reviews, two classes.
 	$(PY) run_all.py imdb True $(if $(SOURCE),--source "$(SOURCE)") $(ARGS)
 
-test: $(INSTALLED_DEV) ## Run the tests, except those marked slow.
-	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow" -rs $(ARGS)
+test: $(INSTALLED_DEV) ## Run the tests, except those marked slow, and list the lines that none of them runs.
+	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow" -rs --cov --cov-report=term $(ARGS)
 
 # pytest exits with 5 when no test carries the mark.
 test-slow: $(INSTALLED_DEV) ## Run the tests marked slow.
@@ -56,7 +56,7 @@ lint: $(INSTALLED_DEV) ## Check style, formatting and types; change nothing.
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-format: $(INSTALLED_DEV) ## Format the code and mend what ruff can mend.
+format: $(INSTALLED_DEV) ## Format the code and fix what ruff can fix.
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
 
@@ -65,7 +65,7 @@ bench: $(INSTALLED) ## Run the benchmarks, on IMDB if it has been prepared, else
 	$(PY) benchmarks/run.py $(ARGS)
 
 # requirements.txt first: the others are held to its versions.
-lock: $(INSTALLED_DEV) ## Write requirements*.txt anew from requirements*.in, every file with its hash.
+lock: $(INSTALLED_DEV) ## Write requirements*.txt from requirements*.in again, with the hash of every file.
 	@for name in requirements requirements-gpu requirements-dev requirements-wandb; do \
 	  echo "$$name.in -> $$name.txt"; \
 	  $(PY) -m uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -87,8 +87,8 @@ $(INSTALLED): $(REQUIREMENTS)
 	  done; \
 	  if [ -z "$$chosen" ]; then \
 	    first=$(firstword $(CANDIDATES)); \
-	    found=$$("$$first" --version 2>&1) || found="not there"; \
-	    echo "error: $$first is $$found, and Python 3.11, 3.12 or 3.13 is needed; install one, then type: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	    found=$$("$$first" --version 2>&1) || found="not installed"; \
+	    echo "error: $$first is $$found, but Python 3.11, 3.12 or 3.13 is needed; install one, then type: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
 	    exit 2; \
 	  fi; \
 	  if ! "$$chosen" -c 'import ensurepip, venv' 2>/dev/null; then \
