@@ -85,7 +85,7 @@ def weights_of_cnn(run: RunFolder, train: str) -> dict[str, Any]:
 
 def words_of_documents(split: Split, numbers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     """The word ids of some documents."""
-    from runtime.predictor import parted
+    from runtime.documents import parted
 
     for begin in range(0, len(numbers), BATCH_DOCUMENTS):
         batch = split.read(numbers[begin : begin + BATCH_DOCUMENTS]).documents

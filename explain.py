@@ -233,8 +233,8 @@ def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments
 
     from explaining.explanations import FAITHFULNESS_FILE
     from explaining.faithfulness import examine, format_findings, to_json
+    from runtime.documents import parted
     from runtime.input_pipeline import Split
-    from runtime.predictor import parted
 
     if arguments.split == "unlabelled":
         raise UserError("--split unlabelled has no records; choose valid or test")

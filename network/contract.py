@@ -58,12 +58,14 @@ class Network(Protocol):
     Attributes:
         attends: Whether :meth:`attend` returns weights of words and sentences; as in ``config.NETWORKS``.
         embeddings: The word vectors, a Keras variable float32 [V, E].
+        trainable_variables: The Keras variables that training changes, in a fixed order.
         classifier: The last layer, document vectors float32 [B, D] -> logits float32 [B, C].
     """
 
     attends: bool
     embeddings: Any
     classifier: Any
+    trainable_variables: list[Any]
 
     def __call__(self, documents: Documents, training: bool = False, seed: Tensor | None = None) -> Tensor:
         """Logits, float32 [B, C].

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -115,3 +117,16 @@ class InThisProcess(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def tf_config(index: object = 0, kind: str = "worker", **jobs: object) -> str:
+    cluster = jobs or {"worker": ["a:1", "b:2"]}
+    return json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+
+
+def free_ports(count: int) -> list[int]:
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in held]
+    for server in held:
+        server.close()
+    return ports

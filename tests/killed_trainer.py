@@ -54,7 +54,7 @@ def main() -> None:
 
     trainer.Trainer.finish = told_finish  # type: ignore[method-assign]
     trainer.Trainer.take_step = counted_step  # type: ignore[method-assign]
-    os.replace = counted_replace
+    os.replace = counted_replace  # type: ignore[assignment]
     utils.run_script(han_trainer.main, han_trainer.build_parser())
 
 

@@ -63,8 +63,8 @@ def by_equations(cell: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
 
 
 TANH = kernels.rational_tanh
-FORWARD = {"gru": kernels.gru_forward, "lstm": kernels.lstm_forward}
-GRADIENT = {"gru": kernels.gru_gradient, "lstm": kernels.lstm_gradient}
+FORWARD: dict[str, Callable[..., Any]] = {"gru": kernels.gru_forward, "lstm": kernels.lstm_forward}
+GRADIENT: dict[str, Callable[..., Any]] = {"gru": kernels.gru_gradient, "lstm": kernels.lstm_gradient}
 
 
 @pytest.mark.parametrize("keep", [True, False])

@@ -148,10 +148,11 @@ def test_dense_gradients_are_kerass_own_to_the_bit() -> None:
 def test_settings_choose_the_optimiser_and_a_schedule_adds_no_state(name: str) -> None:
     settings = TrainingSettings(optimizer=name, momentum=0.7, weight_decay=0.3)
     weights = [keras.Variable(np.ones((2, 2), np.float32))]
-    plain, paced = (build_optimizer(settings, RATE, momentum, weights) for momentum in (None, MOMENTUM))
+    plain: Any = build_optimizer(settings, RATE, None, weights)
+    scheduled: Any = build_optimizer(settings, RATE, MOMENTUM, weights)
     assert type(plain) is {"adam": RowwiseAdam, "adamw": RowwiseAdamW, "sgd": RowwiseSGD}[name]
     assert (plain.momentum if name == "sgd" else plain.beta_1) == 0.7
     assert plain.weight_decay == (0.3 if name == "adamw" else None)
     if name == "sgd":
         assert plain.nesterov
-    assert len(plain.variables) == len(paced.variables)
+    assert len(plain.variables) == len(scheduled.variables)

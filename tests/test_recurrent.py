@@ -106,7 +106,7 @@ def test_padded_path_masks_on_the_right_and_never_a_whole_row(
             layer,
             "call",
             lambda *inputs, mask, original=original, **more: (
-                seen.append(mask.numpy()),
+                seen.append(mask.numpy()),  # type: ignore[func-returns-value]
                 original(*inputs, mask=mask, **more),
             )[1],
         )

@@ -67,7 +67,7 @@ def test_rate_and_momentum_of_a_cycle_at_every_step(cycle: str) -> None:
     )
     rate, momentum = rate_schedule(settings, 99, 33), momentum_schedule(settings, 33)
     steps = np.arange(60)
-    rates = [smith(step, 0.02, 0.3, 7, cycle, 0.97) for step in steps]
+    rates = [smith(step, 0.02, 0.3, 7, cycle, 0.97) for step in steps.tolist()]
     np.testing.assert_allclose([float(rate(step)) for step in steps], rates, rtol=1e-5)
     np.testing.assert_allclose(rate(steps), rates, rtol=1e-5)  # a whole vector of steps at once
     share = (np.array(rates) - 0.02) / (0.3 - 0.02)

@@ -15,8 +15,7 @@ import pytest
 
 from runtime.checkpoints import hash_of_weights, read_checkpoint
 from runtime.run_folder import RunFolder
-from tests.helpers import write_tiny_records
-from tests.test_distributed import free_ports
+from tests.helpers import free_ports, write_tiny_records
 from tests.test_trainer import DRIVER, LAST, ROOT, command
 from utils import read_jsonl
 

@@ -1,79 +1,131 @@
-"""Worker processes: order, bounded look-ahead, and how they end."""
+"""The workers of a cluster: each takes its part of a batch, and their gradients are summed."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
-from tests.helpers import InThisProcess
-from text.workers import in_order, worker_pool
-from utils import UserError
+from config import ModelSettings, TrainingSettings
+from han import HAN
+from network.contract import NetworkArguments
+from network.layers import Documents
+from runtime.workers import SINGLE_WORKER, SingleWorker, Workers
+from training.step import train_step
 
-ROOT = Path(__file__).parent.parent
-
-
-def test_no_more_tasks_are_taken_than_may_be_on_their_way() -> None:
-    taken = 0
-
-    def tasks() -> Iterator[int]:
-        nonlocal taken
-        for number in range(50):
-            taken += 1
-            yield number
-
-    for done, result in enumerate(in_order(InThisProcess(), lambda number: -number, tasks(), 4)):  # type: ignore[arg-type]
-        assert result == -done
-        assert taken - done <= 4
-    assert taken == 50
+# ---------------------------------------------------------------------------------------------------------------------
+# Dealing documents
 
 
-def test_a_killed_worker_is_one_line() -> None:
-    with pytest.raises(UserError, match="for lack of memory; call home"), worker_pool(1, int, "call home") as pool:
-        pool.submit(os._exit, 3).result()
+Kind = TypeVar("Kind", bound=Workers)
 
 
-def test_workers_end_with_a_parent_that_was_killed() -> None:
-    script = (
-        "import os, sys, time; sys.path.insert(0, sys.argv[1])\n"
-        "from workers import worker_pool\n"
-        "if __name__ == '__main__':\n"
-        "    with worker_pool(1, int, '') as pool:\n"
-        "        print(pool.submit(os.getpid).result(), flush=True); time.sleep(60)\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", script, str(ROOT)], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        parent.send_signal(signal.SIGKILL)
-    for _ in range(100):
-        if not alive(worker):
-            return
-        time.sleep(0.05)
-    os.kill(worker, signal.SIGKILL)
-    pytest.fail("the worker outlived its parent")
+def unconnected(index: int, count: int, kind: type[Kind] = Workers) -> Kind:  # type: ignore[assignment]
+    workers = object.__new__(kind)
+    workers.index, workers.count = index, count
+    return workers
 
 
-def test_every_worker_gives_way_as_far_as_asked() -> None:
-    with worker_pool(2, int, "", niceness=3) as pool:
-        found = {pool.submit(os.nice, 0).result() for _ in range(6)}
-    assert found == {min(os.nice(0) + 3, 19)}
+@pytest.mark.parametrize("documents", [1, 2, 3, 7, 64])
+def test_parts_are_disjoint_make_up_the_batch_and_weigh_what_they_hold(documents: int) -> None:
+    batch, count = np.arange(100, 100 + documents), 3
+    team = [unconnected(index, count) for index in range(count)]
+    counted = [workers.part(batch) for workers in team if workers.share(documents)]
+    assert sorted(np.concatenate(counted)) == batch.tolist()
+    assert sum(workers.share(documents) for workers in team) == pytest.approx(1)
+    for workers in team:
+        part = workers.part(batch)
+        assert len(part) and set(part) <= set(batch)
+        assert workers.share(documents) in {0, len(part) / documents}
 
 
-def test_workers_never_hear_ctrl_c() -> None:
-    with worker_pool(1, int, "") as pool:
-        assert pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result() >= {signal.SIGINT}
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+def test_each_worker_drops_out_differently_and_the_first_as_one_process() -> None:
+    seeds = [unconnected(index, 4).seed(2**31 - 1) for index in range(4)]
+    assert seeds[0] == SINGLE_WORKER.seed(2**31 - 1) == 2**31 - 1
+    assert len(set(seeds)) == 4 and all(0 <= seed < 2**31 for seed in seeds)
 
 
-def alive(process: int) -> bool:
-    """Whether a process is still at work; one that waits for its exit code to be collected is not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+# ---------------------------------------------------------------------------------------------------------------------
+# Adding up
+
+
+class Replayed(Workers):
+    """Sums without a network: the first pass notes what each worker sends, the second hands out what all sent."""
+
+    sent: list[list[Any]]
+    replies: Iterator[Any] | None = None
+
+    def exchange(self, values: Any, join: Callable[[list[Any]], Any]) -> Any:
+        if self.replies is None:
+            self.sent.append([values, join])
+            return values
+        return next(self.replies)
+
+    def _sum(self, values: Any) -> Any:
+        return self.exchange(values, tf.add_n)
+
+    def _rows(self, values: Any) -> Any:
+        return self.exchange(values, lambda parts: tf.concat(parts, 0))
+
+
+TEXTS = [([[3, 4, 5], [6]], 1), ([[3, 7]], 0), ([[8], [4, 4], [2, 9, 3, 5]], 1), ([[7, 6, 6]], 0), ([[5]], 1)]
+CLIP = TrainingSettings(max_grad_norm=0.02, l2=0.03)
+
+
+def batch_of(numbers: np.ndarray) -> tuple[Documents, Any]:
+    texts = [TEXTS[number] for number in numbers]
+    sentences = [sentence for text, _ in texts for sentence in text]
+    vectors = (np.concatenate(sentences), [len(s) for s in sentences], [len(text) for text, _ in texts])
+    return Documents(*(tf.constant(v, tf.int32) for v in vectors)), tf.constant([label for _, label in texts])
+
+
+def stepped(workers: SingleWorker, numbers: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """What one step of plain gradient descent reports, and the weights after it."""
+    model = HAN(NetworkArguments(11, 5, 2, ModelSettings(word_units=3, sentence_units=4, attention_dim=6), seed=4))
+    optimizer = keras.optimizers.SGD(1.0)
+    optimizer.build(model.trainable_variables)
+    documents, labels = batch_of(workers.part(numbers))
+    share = tf.constant(workers.share(len(numbers)), tf.float32)
+    report = train_step(model, optimizer, documents, labels, tf.constant([1, 2]), CLIP, workers, share)
+    weights = {name: weight.numpy() for name, weight in model.named_weights().items()}
+    return {name: float(value) for name, value in report.items()}, weights
+
+
+@pytest.mark.parametrize(("documents", "count"), [(5, 2), (1, 2), (5, 3)])
+def test_workers_take_the_step_of_one_process_with_the_joint_batch(documents: int, count: int) -> None:
+    """Also where parts are uneven or empty; clipping and L2 act on the joint gradient."""
+    numbers = np.arange(documents)
+    report, expected = stepped(SINGLE_WORKER, numbers)
+    team = [unconnected(index, count, Replayed) for index in range(count)]
+    for workers in team:
+        workers.sent = []
+        stepped(workers, numbers)
+    rounds = zip(*(workers.sent for workers in team), strict=True)
+    joined = [calls[0][1]([values for values, _ in calls]) for calls in rounds]
+    results = []
+    for workers in team:
+        workers.replies = iter(joined)
+        results.append(stepped(workers, numbers))
+    for told, weights in results:
+        for name, value in expected.items():
+            np.testing.assert_allclose(weights[name], value, atol=2e-7, err_msg=name)
+            np.testing.assert_array_equal(weights[name], results[0][1][name])
+        for name in ("loss", "accuracy", "gradient_norm", "sentence_attention_entropy"):
+            assert told[name] == pytest.approx(report[name], rel=1e-5, abs=1e-6), name
+
+
+def test_rows_that_several_workers_name_are_added_up_and_distinct() -> None:
+    parts = [([2, 5], [[1.0, 2], [3, 4]]), ([5, 0, 2], [[10.0, 20], [30, 40], [50, 60]])]
+    workers = unconnected(0, 2, Replayed)
+    workers.replies = iter(tf.constant(np.concatenate([part[which] for part in parts])) for which in (1, 0))
+    gradient = tf.IndexedSlices(tf.constant(parts[0][1], tf.float64), tf.constant(parts[0][0]), (6, 2))
+    added = workers._sum_rows(gradient, tf.constant(1.0, tf.float64))
+    dense = np.zeros((6, 2))
+    for rows, values in parts:
+        np.add.at(dense, np.array(rows), np.array(values))
+    assert len(set(added.indices.numpy())) == len(added.indices) == 3  # RowwiseAdam counts on it
+    np.testing.assert_array_equal(tf.convert_to_tensor(added), dense)

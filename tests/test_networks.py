@@ -1,109 +1,86 @@
-"""The flat networks against keras.layers with the same weights, and the promises that every model makes."""
+"""The promises that every network of the table makes, and their sizes."""
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import fields
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from config import ModelSettings
-from han import HAN
+from config import NETWORKS, ModelSettings, TrainingSettings, model_title
+from han import HAN, POOLINGS
 from network.bilstm import BiLSTM
-from network.cnn import CNN, with_borders
-from network.contract import NetworkArguments
-from network.layers import Documents, words_per_document
-from training.optimizers import RowwiseAdam
+from network.cnn import CNN
+from network.contract import Attended, Documents, NetworkArguments
+from network.recurrent import CELLS, BidirectionalEncoder
+from runtime.input_pipeline import BUCKETS, training_batches
+from runtime.networks import weights_by_layer
+from tests.flat_networks import CLASSES, EMBEDDING, SETTINGS, TEXTS, VOCABULARY, batch, model
+from training.optimizers import OPTIMIZERS, RowwiseAdam, build_optimizer
+from training.schedules import CYCLES, DECAYS, Rise, rate_schedule
+from training.step import CLASS_WEIGHTS, chosen_class_weights
 
-VOCABULARY, EMBEDDING, CLASSES, UNITS, FILTERS, WIDTHS = 31, 7, 3, 5, 6, (2, 3, 5)
-SETTINGS = ModelSettings(word_units=UNITS, filter_widths="2,3,5", filters=FILTERS)
-# A document of one word is shorter than every window; one holds the same words twice: windows that tie.
-TEXTS = [[[3, 9, 4], [5]], [[8]], [[6, 1], [3, 9, 4], [29, 2, 2, 10], [13]], [[3, 9, 4, 7, 12], [3, 9, 4, 7, 12]]]
 MODELS = (BiLSTM, CNN)
 
 
-def batch(texts: list[list[list[int]]]) -> Documents:
-    sentences = [sentence for text in texts for sentence in text]
-    vectors = (
-        [word for sentence in sentences for word in sentence],
-        [len(sentence) for sentence in sentences],
-        [len(text) for text in texts],
-    )
-    return Documents(*(tf.constant(vector, tf.int32) for vector in vectors))
-
-
-def model(network: Any, **arguments: object) -> Any:
-    """A network with large random weights everywhere, biases too."""
-    built = network(NetworkArguments(VOCABULARY, EMBEDDING, CLASSES, SETTINGS, seed=1, **arguments))  # type: ignore[arg-type]
-    generator = np.random.default_rng(11)
-    for weight in built.named_weights().values():
-        weight.assign(generator.normal(size=weight.shape, scale=0.6))
-    return built
-
-
 # ---------------------------------------------------------------------------------------------------------------------
-# keras.layers, one document at a time: nothing can leak from one into another
+# Tables
 
 
-def stock_bilstm(weights: dict[str, Any]) -> Any:
-    layer = keras.layers.Bidirectional(keras.layers.LSTM(UNITS))
-    layer.build((None, None, EMBEDDING))
-    names = [f"encoder/{way}/{kind}" for way in ("left_to_right", "right_to_left")
-             for kind in ("kernel", "recurrent_kernel", "bias")]  # fmt: skip
-    for variable, name in zip(layer.trainable_variables, names, strict=True):
-        variable.assign(weights[name])
-    return names, layer.trainable_variables, layer
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_of_the_table_fulfils_the_contract(name: str) -> None:
+    module, _, kind = NETWORKS[name].source.partition(":")
+    network = getattr(importlib.import_module(module), kind)
+    built, documents = model(network), batch(TEXTS)
+    attended = built.attend(documents)
+    assert isinstance(attended, Attended) and network.attends == NETWORKS[name].attends
+    np.testing.assert_array_equal(attended.logits, built(documents))
+    np.testing.assert_array_equal(attended.document_vectors, built.document_vectors(documents))
+    assert {"embeddings", "classifier/kernel", "classifier/bias"} <= set(built.named_weights())
+    for weights, of_documents in (
+        (attended.word_weights, documents.token_ids),
+        (attended.sentence_weights, documents.words_per_sentence),
+    ):
+        assert weights.shape == (of_documents.shape if network.attends else (0,))
 
 
-def stock_cnn(weights: dict[str, Any]) -> Any:
-    layers, names, variables = [], [], []
-    for width in WIDTHS:
-        layer = keras.layers.Conv1D(FILTERS, width, activation="relu")
-        layer.build((None, None, EMBEDDING))
-        for variable, kind in zip(layer.trainable_variables, ("kernel", "bias"), strict=True):
-            names.append(f"convolution_{width}/{kind}")
-            variable.assign(weights[names[-1]])
-            variables.append(variable)
-        layers.append(layer)
-
-    def features(words: tf.Tensor) -> tf.Tensor:
-        pooled = []
-        for width, layer in zip(WIDTHS, layers, strict=True):
-            padded = tf.pad(words, [[0, 0], [width - 1, width - 1], [0, 0]])
-            pooled.append(keras.layers.GlobalMaxPooling1D()(layer(padded)))
-        return tf.concat(pooled, axis=1)
-
-    return names, variables, features
+def test_a_setting_offers_what_its_table_holds() -> None:
+    tables: dict[str, Any] = {
+        "cell": CELLS,
+        "pooling": POOLINGS,
+        "optimizer": OPTIMIZERS,
+        "decay": DECAYS,
+        "bucket_by": BUCKETS,
+        "class_weights": CLASS_WEIGHTS,
+        "cycle": {"none": None, **CYCLES},
+    }
+    choices = {
+        field.name: field.metadata["choices"] for kind in (ModelSettings, TrainingSettings) for field in fields(kind)
+    }
+    assert {name: set(choices[name]) for name in tables} == {name: set(table) for name, table in tables.items()}
 
 
-@pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize(("network", "stock"), [(BiLSTM, stock_bilstm), (CNN, stock_cnn)])
-def test_values_and_gradients_are_those_of_keras_layers(network: Any, stock: Any, padded: bool) -> None:
-    built = model(network, padded=padded)
-    weights = built.named_weights()
-    names, variables, features = stock(weights)
-    table = tf.Variable(weights["embeddings"].value)
-    kernel, bias = tf.Variable(weights["classifier/kernel"].value), tf.Variable(weights["classifier/bias"].value)
-    upstream = tf.constant(np.random.default_rng(3).normal(size=(len(TEXTS), CLASSES)).astype(np.float32))
-
-    with tf.GradientTape() as tape:
-        logits = built(batch(TEXTS))
-        loss = tf.reduce_sum(logits * upstream)
-    ours = tape.gradient(loss, {name: weight.value for name, weight in weights.items()})
-    with tf.GradientTape() as tape:
-        words = [tf.gather(table, [[word for sentence in text for word in sentence]]) for text in TEXTS]
-        expected = tf.concat([tf.matmul(features(document), kernel) + bias for document in words], axis=0)
-        loss = tf.reduce_sum(expected * upstream)
-    theirs = tape.gradient(loss, [table, kernel, bias, *(variable.value for variable in variables)])
-
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
-    for name, gradient in zip(["embeddings", "classifier/kernel", "classifier/bias", *names], theirs, strict=True):
-        np.testing.assert_allclose(
-            tf.convert_to_tensor(ours[name]), tf.convert_to_tensor(gradient), atol=2e-5, err_msg=name
-        )
-    assert len(weights) == len(theirs) == len(built.trainable_variables)
+def test_a_name_that_no_table_knows_is_refused() -> None:
+    index = np.zeros(3, [("words", int), ("sentences", int)])
+    refusals: dict[str, Any] = {
+        "model 'nonsense' is unknown; choose from han, bilstm, cnn": lambda: model_title("nonsense", SETTINGS),
+        "pooling 'nonsense'": lambda: model(HAN, settings=ModelSettings(pooling="nonsense")),
+        "cell 'nonsense'": lambda: BidirectionalEncoder("nonsense", 2, 2, 1),
+        "optimizer 'nonsense'": lambda: build_optimizer(TrainingSettings(optimizer="nonsense"), 0.1, None, []),
+        "decay 'nonsense'": lambda: rate_schedule(TrainingSettings(decay="nonsense"), 9, 3),
+        "cycle 'nonsense'": lambda: rate_schedule(TrainingSettings(cycle="nonsense"), 9, 3),
+        "scale 'nonsense'": lambda: Rise(0.1, 1, 9, "nonsense"),
+        "bucket_by 'nonsense'": lambda: training_batches(index, 2, 1, 0, bucket_by="nonsense"),
+        "class weighting 'nonsense'": lambda: chosen_class_weights(
+            TrainingSettings(class_weights="nonsense"), np.array([0, 1]), 2
+        ),
+    }
+    for message, call in refusals.items():
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -191,12 +168,6 @@ def test_frozen_word_vectors_are_kept_and_not_trained(network: Any) -> None:
     assert (VOCABULARY, EMBEDDING) not in {tuple(variable.shape) for variable in optimizer.variables}
 
 
-def test_borders_stand_before_between_and_behind_documents() -> None:
-    rows = with_borders(tf.constant([4, 5, 6, 7]), tf.constant([3, 1]), 2, tf.constant(9))
-    np.testing.assert_array_equal(rows, [9, 9, 4, 5, 6, 9, 9, 7, 9, 9])
-    np.testing.assert_array_equal(words_per_document(batch(TEXTS)), [4, 1, 10, 10])
-
-
 @pytest.mark.parametrize("network", MODELS)
 def test_a_planted_phrase_is_learnt(network: Any) -> None:
     """Two words side by side, in one order or the other, decide the class; each alone says nothing."""
@@ -235,8 +206,6 @@ def test_a_planted_phrase_is_learnt(network: Any) -> None:
 
 
 def layers(network: Any, vocabulary: int, settings: ModelSettings) -> dict[str, int]:
-    from runtime.networks import weights_by_layer
-
     return weights_by_layer(network(NetworkArguments(vocabulary, 100, 2, settings)))
 
 
@@ -258,14 +227,3 @@ def test_sizes_are_those_of_lstm_han() -> None:
         "classifier": 402,
     }
     assert sum(han.values()) == 942_102 + 4 * 300
-
-
-def test_sizes_of_the_cnn_are_those_of_kim() -> None:
-    """Kim (2014), section 3.1: windows of 3, 4, 5 with 100 feature maps each."""
-    assert layers(CNN, 6000, ModelSettings()) == {
-        "embeddings": 600_000,
-        "convolution_3": 3 * 100 * 100 + 100,
-        "convolution_4": 4 * 100 * 100 + 100,
-        "convolution_5": 5 * 100 * 100 + 100,
-        "classifier": 2 * 300 + 2,
-    }
