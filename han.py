@@ -34,8 +34,8 @@ class AttentionPooling(keras.layers.Layer):
 
         u = tanh(W h + b)      weight = softmax(u . context) within a segment      pooled = sum of weight * h
 
-    The softmax takes each segment's own maximum and runs in float32 under any dtype policy. There is no mask: segments
-    are exactly as long as their lengths say.
+    The softmax takes each segment's own maximum and runs in float32 under any dtype policy. There is no mask: the
+    lengths of the segments are exact.
 
     Args:
         inputs: D, size of an element.

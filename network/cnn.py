@@ -133,7 +133,7 @@ def with_borders(row: Tensor, lengths: Tensor, border: int, border_row: Tensor) 
         row: int32 [N], document by document.
         lengths: int32 [B].
         border: Places in a border.
-        border_row: int32 scalar that stands in the borders.
+        border_row: int32 scalar, the value in the borders.
 
     Returns:
         int32 [N + (B + 1) border].

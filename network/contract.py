@@ -95,7 +95,7 @@ class NetworkArguments:
         embedding_dim: E.
         classes: C.
         settings: The shape of the network.
-        dropout: Share of values dropped in training; the network says of which.
+        dropout: Share of values dropped in training; of which values depends on the network.
         word_dropout: Share of words replaced by ``<unk>`` in training.
         seed: Of the initial weights.
         embeddings: float32 [V, E], initial word vectors; small random values without them.

@@ -46,7 +46,7 @@ def compiled(function: Function) -> Function:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder can be written to: compiled anew in every process
+    except RuntimeError:  # no writable folder: compiled again in every process
         return numba.njit(**options)(function)
 
 

@@ -45,8 +45,8 @@ def gru(table: Tensor, kernel: Tensor, bias: Tensor, row: Tensor, lengths: Tenso
         states, kept = compiled_operation(partial(kernels.gru_forward, keep=keep), inputs, 2)
 
         def gradient(upstream: Tensor) -> list[Tensor]:
-            found = compiled_operation(kernels.gru_gradient, [upstream, states, kept, *inputs], 3)
-            return shaped(found, [table, kernel, bias])
+            gradients = compiled_operation(kernels.gru_gradient, [upstream, states, kept, *inputs], 3)
+            return shaped(gradients, [table, kernel, bias])
 
         return tf.ensure_shape(states, [None, 2 * kernel.shape[1]]), gradient
 
@@ -62,8 +62,8 @@ def lstm(table: Tensor, kernel: Tensor, row: Tensor, lengths: Tensor, keep: bool
         outputs, kept = compiled_operation(partial(kernels.lstm_forward, keep=keep), inputs, 2)
 
         def gradient(upstream: Tensor) -> list[Tensor]:
-            found = compiled_operation(kernels.lstm_gradient, [upstream, outputs, kept, *inputs], 2)
-            return shaped(found, [table, kernel])
+            gradients = compiled_operation(kernels.lstm_gradient, [upstream, outputs, kept, *inputs], 2)
+            return shaped(gradients, [table, kernel])
 
         return tf.ensure_shape(outputs, [None, 2 * kernel.shape[1]]), gradient
 
@@ -127,7 +127,7 @@ class BidirectionalEncoder(keras.layers.Layer):
     Weights are those of two stock ``keras.layers.GRU`` or ``LSTM``, so that the same weights run compiled (CPU) or
     padded through cuDNN (GPU); the two agree to rounding, which is a test.
 
-    Masks: there are none; a sequence is exactly as long as ``lengths`` says.
+    There are no masks: ``lengths`` are exact.
 
     Args:
         cell: ``"gru"`` or ``"lstm"``.

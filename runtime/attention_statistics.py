@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-FEWEST_DOCUMENTS = 5  # in which a word stands before it is counted among the top words
+FEWEST_DOCUMENTS = 5  # that contain a word before it counts among the top words
 
 
 def entropies(weights: ArrayLike, lengths: ArrayLike) -> Floats:
@@ -36,9 +36,9 @@ def entropies(weights: ArrayLike, lengths: ArrayLike) -> Floats:
 
 
 def evenness(weights: ArrayLike, lengths: ArrayLike) -> Floats:
-    """Entropy as a share of the largest possible one, log(length): 1 where attention does not choose at all.
+    """Entropy as a share of the largest possible one, log(length): 1 where attention is uniform.
 
-    Segments of one word, which leave nothing to choose, are left out. Arguments as for :func:`entropies`; float64, one
+    Segments of one word are left out. Arguments as for :func:`entropies`; float64, one
     value for each segment of two or more.
     """
     counts = np.asarray(lengths, np.int64)
@@ -60,8 +60,8 @@ class MeanEntropy:
     def add(self, word_weights: ArrayLike, words: ArrayLike, sentence_weights: ArrayLike, sentences: ArrayLike) -> None:
         """Counts a batch: float [N] with int [S] words per sentence, float [S] with int [B] sentences per document."""
         for level, (weights, lengths) in enumerate(((word_weights, words), (sentence_weights, sentences))):
-            found = entropies(weights, lengths)
-            self.sums[2 * level : 2 * level + 2] += (found.sum(), len(found))
+            of_segments = entropies(weights, lengths)
+            self.sums[2 * level : 2 * level + 2] += (of_segments.sum(), len(of_segments))
 
     def means(self) -> dict[str, float]:
         """In nats, under the names that training gives them; empty where nothing was added."""
@@ -76,8 +76,8 @@ class TopWord:
 
     Attributes:
         word: As the vocabulary has it.
-        weight: Mean importance where it stands, sqrt(sentence weight) x word weight.
-        documents: In how many documents it stands.
+        weight: Mean importance in the documents that contain it, sqrt(sentence weight) x word weight.
+        documents: Number of documents that contain it.
     """
 
     word: str
@@ -95,8 +95,8 @@ def top_words(
 ) -> list[list[TopWord]]:
     """The words with the most attention, class by class.
 
-    A word's importance in a document is the largest it has there; the mean is over the documents of the class in which
-    it stands. Words of fewer documents are left out, for chance rules there.
+    A word's importance in a document is the largest it has there; the mean is over the documents of the class that
+    contain it. Words of fewer documents are left out: their means are unreliable.
 
     Args:
         words: [B] lists of words.
@@ -109,13 +109,13 @@ def top_words(
     Returns:
         [C] lists, the weightiest word first; of equals the more frequent one, then by spelling.
     """
-    found: list[dict[str, list[float]]] = [{} for _ in range(class_count)]
+    values_of: list[dict[str, list[float]]] = [{} for _ in range(class_count)]
     for tokens, values, number in zip(words, importances, np.asarray(classes).tolist(), strict=True):
         for word, value in largest_of_each(tokens, np.asarray(values, np.float64).tolist()):
-            found[number].setdefault(word, []).append(value)
+            values_of[number].setdefault(word, []).append(value)
     tops = (
         [TopWord(word, float(np.mean(v)), len(v)) for word, v in of_class.items() if len(v) >= fewest_documents]
-        for of_class in found
+        for of_class in values_of
     )
     return [sorted(some, key=lambda top: (-top.weight, -top.documents, top.word))[:most] for some in tops]
 

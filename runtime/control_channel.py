@@ -39,7 +39,7 @@ class ControlChannel:
         self.standard_error = os.fdopen(os.dup(2), "w")  # while TensorFlow starts, the usual one is closed
 
     def gather_workers(self, settings: dict[str, Any], patience: float) -> None:
-        """The chief waits until every other worker has said hello, and refuses one with other settings."""
+        """The chief waits until every other worker has connected, and refuses one with other settings."""
         deadline = time.monotonic() + patience
         missing = set(range(1, len(self.cluster.addresses)))
         with listening(self.cluster) as listener:

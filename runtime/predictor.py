@@ -84,7 +84,7 @@ class Predictor:
 
         Args:
             run: The folder; nothing outside it is read.
-            device: ``"cpu"`` or ``"gpu"``, as :func:`runtime.devices.start_tensorflow` said.
+            device: ``"cpu"`` or ``"gpu"``, as :func:`runtime.devices.start_tensorflow` returned it.
 
         Raises:
             UserError: There is no run, it has no weights yet, or something in it is damaged.

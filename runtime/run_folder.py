@@ -55,7 +55,7 @@ TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json")
 
 @dataclass(frozen=True)
 class Retraining:
-    """A second training, on training and validation documents together, for as long as a first one found best.
+    """A second training, on training and validation documents together, for as long as was best in a first one.
 
     Attributes:
         run: Name of the first run.
@@ -174,7 +174,7 @@ class RunFolder:
         self.plots = path / "plots"
         self.results = path / "results.jsonl"
         self.finished = path / "finished.json"
-        self.lock = path.parent / f".{path.name}.lock"  # beside the folder, so that it survives --restart
+        self.lock = path.parent / f".{path.name}.lock"  # next to the folder, so that --restart does not move it
         self.checkpoints = path / "checkpoints"
         self.best = path / "best.safetensors"
         self.tensorboard = path / "tensorboard"

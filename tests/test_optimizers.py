@@ -150,7 +150,8 @@ def test_settings_choose_the_optimiser_and_a_schedule_adds_no_state(name: str) -
     weights = [keras.Variable(np.ones((2, 2), np.float32))]
     plain: Any = build_optimizer(settings, RATE, None, weights)
     scheduled: Any = build_optimizer(settings, RATE, MOMENTUM, weights)
-    assert type(plain) is {"adam": RowwiseAdam, "adamw": RowwiseAdamW, "sgd": RowwiseSGD}[name]
+    kinds: dict[str, Any] = {"adam": RowwiseAdam, "adamw": RowwiseAdamW, "sgd": RowwiseSGD}
+    assert type(plain) is kinds[name]
     assert (plain.momentum if name == "sgd" else plain.beta_1) == 0.7
     assert plain.weight_decay == (0.3 if name == "adamw" else None)
     if name == "sgd":

@@ -353,15 +353,6 @@ def test_other_records_are_reported_in_words_and_not_by_their_hash(tmp_path: Pat
     assert differences({"a": "f" * 64}, {"a": ["0" * 64]}) == ["a: ffffffff -> ['00000000']"]
 
 
-def test_putting_aside_never_overwrites(tmp_path: Path) -> None:
-    for content in ("first", "second"):
-        run = RunFolder(tmp_path / "run")
-        run.path.mkdir()
-        (run.path / "note").write_text(content)
-        run.put_aside()
-    assert [(tmp_path / name / "note").read_text() for name in ("run.old1", "run.old2")] == ["first", "second"]
-
-
 def test_weights_come_back_and_damage_is_noticed(tmp_path: Path) -> None:
     model, other = build_model(tiny_config()), build_model(tiny_config(training=TrainingSettings(seed=2)))
     path = tmp_path / "step-00000003.safetensors"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -21,10 +21,7 @@ from training.step import train_step
 # Dealing documents
 
 
-Kind = TypeVar("Kind", bound=Workers)
-
-
-def unconnected(index: int, count: int, kind: type[Kind] = Workers) -> Kind:  # type: ignore[assignment]
+def unconnected(index: int, count: int, kind: type[Workers] = Workers) -> Any:
     workers = object.__new__(kind)
     workers.index, workers.count = index, count
     return workers

@@ -268,9 +268,9 @@ class Tester:
         """The accuracy of linear classifiers on the same documents, if ``linear_baselines.py`` has tested them."""
         rows = read_jsonl(self.run.path.with_name(f"{self.config.dataset}-linear") / "results.jsonl")
         same = (self.split.name, self.manifest["csv"]["sha256"])
-        found = [row for row in rows if (row["split"], row["csv_sha256"]) == same]
-        lines = [f"{row['accuracy']:7.2%}  {row['system']}\n" for row in found]
-        return "\nLinear classifiers on the same documents:\n" + "".join(lines) if found else ""
+        same_documents = [row for row in rows if (row["split"], row["csv_sha256"]) == same]
+        lines = [f"{row['accuracy']:7.2%}  {row['system']}\n" for row in same_documents]
+        return "\nLinear classifiers on the same documents:\n" + "".join(lines) if same_documents else ""
 
     def show(self, result: Result) -> None:
         """Prints clear examples, shaded by attention."""

@@ -1,9 +1,9 @@
-"""A few validation documents as the network reads them while it learns, for TensorBoard's tab "Text".
+"""Attention in a few validation documents while the network learns, for TensorBoard's tab "Text".
 
 The documents are the same at every validation and in every run on the same records. TensorBoard turns Markdown into
-HTML and takes out whatever could do harm: colours and classes go; ``strong``, ``em``, tables, links and pictures stay
-(``tensorboard.plugin_util``). A text could therefore still bring a link or a picture from elsewhere; every sign in
-it is written as a number (``&#42;``), which neither Markdown nor HTML acts on.
+HTML and removes what could do harm: colours and classes are removed; ``strong``, ``em``, tables, links and pictures are
+kept (``tensorboard.plugin_util``). A text could therefore still load a link or a picture from outside; every sign in it
+is written as a number (``&#42;``), which neither Markdown nor HTML interprets.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from utils import DataPaths, read_json, sha256_of_file
 
 MOST_DOCUMENTS = 4
 BAR_CELLS = 8
-# By level of shade: what stands around a word. Blocks of grey are the nearest thing to a shade that is let through.
+# The marks around a word, by level of shade. TensorBoard removes colours, so grey blocks take their place.
 MARKS = (
     ("", ""),
     ("", ""),
@@ -58,32 +58,32 @@ class TextPanel:
     def texts(self) -> list[tuple[str, list[list[Span]]]]:
         """Each document's text and where its words stand in it; read once, when it is first needed.
 
-        The text that a person wrote, where it is at hand and still falls into the sentences of the record; else the
-        words of the vocabulary in a row.
+        The original text, if it is available and still splits into the sentences of the record; else the words of the
+        vocabulary, joined.
         """
         processor, vocabulary = load_text_processing(self.run)
         written = self.written()
-        found = []
+        shown = []
         for name, (token_ids, lengths) in zip(
             self.split.ids(self.numbers), token_ids_of(self.split, self.numbers), strict=True
         ):
             spans = processor.process(written.get(name, "")).spans
             fits = [len(sentence) for sentence in spans] == lengths.tolist()
-            found.append((written[name], spans) if fits else words_in_a_row(token_ids, lengths, vocabulary))
-        return found
+            shown.append((written[name], spans) if fits else joined_words(token_ids, lengths, vocabulary))
+        return shown
 
     def written(self) -> dict[str, str]:
-        """What people wrote, by document; empty unless the CSV file is the one that the records were made from."""
+        """The original texts by document; empty unless the records were made from the CSV file."""
         made_from = read_json(self.data.records / "manifest.json")["csv"]["sha256"]
         if not self.data.csv.is_file() or sha256_of_file(self.data.csv) != made_from:
             return {}
         return texts_by_id(self.data, set(self.split.ids(self.numbers)))
 
     def shaded(self, model: Any) -> dict[str, str]:
-        """What the model attends to now: HTML by tag, one tag for each document.
+        """The current attention: HTML by tag, one tag for each document; empty for a network without attention.
 
         Args:
-            model: With ``attend``; from one without attention nothing comes.
+            model: The network.
         """
         if not len(self.numbers) or not model.attends:
             return {}
@@ -104,14 +104,14 @@ class TextPanel:
 
 
 def chosen(index: np.ndarray, most: int = MOST_DOCUMENTS) -> np.ndarray:
-    """Positions of a few documents, int64: of each class in turn, short enough to be shown whole, the same every time.
+    """Positions of a few documents, int64: classes in turn, short enough to show completely, always the same.
 
     Args:
         index: Structured [documents], with fields ``label``, ``sentences`` and ``words``.
         most: How many at most.
     """
     order = np.random.default_rng(0).permutation(len(index))
-    order = order[index["words"][order] > 1]  # a text without a word stands in the records as one <unk>
+    order = order[index["words"][order] > 1]  # a text without words is one <unk> in the records
     order = order[np.argsort(index["sentences"][order] > MOST_SENTENCES, kind="stable")]
     turn = np.zeros(len(order), np.int64)  # which of its class a document is
     for label in np.unique(index["label"]):
@@ -126,7 +126,7 @@ def token_ids_of(split: Split, numbers: np.ndarray) -> list[tuple[np.ndarray, np
     return [(document.token_ids.numpy(), document.words_per_sentence.numpy()) for document in documents]
 
 
-def words_in_a_row(
+def joined_words(
     token_ids: np.ndarray, words_per_sentence: np.ndarray, vocabulary: Vocabulary
 ) -> tuple[str, list[list[Span]]]:
     """A text made of the vocabulary's words, and their places in it."""
@@ -138,7 +138,7 @@ def words_in_a_row(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# HTML that TensorBoard leaves as it is
+# HTML that TensorBoard does not change
 
 
 def page(
@@ -146,10 +146,10 @@ def page(
 ) -> str:
     """One document: the verdict and a table of its sentences."""
     verdict = int(probabilities.argmax())
-    said = f"<strong>{escaped(class_names[verdict])}</strong> ({probabilities[verdict]:.1%})"
+    prediction = f"<strong>{escaped(class_names[verdict])}</strong> ({probabilities[verdict]:.1%})"
     truth = "right" if verdict == label else f"wrong, it is labelled {escaped(class_names[label])}"
     rows = "".join(map(table_row, shown))
-    return f"<p>{said}, {truth}</p>\n\n<table><tbody>{rows}</tbody></table>\n\n<p>{LEGEND}</p>"
+    return f"<p>{prediction}, {truth}</p>\n\n<table><tbody>{rows}</tbody></table>\n\n<p>{LEGEND}</p>"
 
 
 def table_row(part: ShadedSentence | LeftOut) -> str:

@@ -1,12 +1,12 @@
-"""Weights and Biases, opt-in: the curves and settings of a run on a page beside those of other runs.
+"""Weights and Biases, opt-in: the curves and settings of a run on a web page, next to those of other runs.
 
 ``--wandb`` needs the package of ``requirements-wandb.txt``. With an account (``wandb login``) the curves go to its
 server while training runs; with ``WANDB_MODE=offline`` nothing leaves this machine, and ``wandb sync`` sends later what
 was kept in the run folder. What is sent: settings, curves, and the name of the run. No code, no text, no weights, no
 figures of the machine.
 
-A run that goes on after an interruption goes on under the same id, which the run folder keeps. Points carry the number
-of their step, so that steps which are trained again fall on the points they had before.
+A run that resumes keeps its id, which is stored in the run folder. Points carry the number of their step, so that steps
+which are trained again replace their earlier points.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ def check_installed(arguments: argparse.Namespace) -> None:
 
 
 class WandbRun:
-    """One run on Weights and Biases, begun anew or gone on with.
+    """One run on Weights and Biases, new or resumed.
 
     Args:
         folder: The run folder; the id is kept in its ``wandb.json``, what is not sent yet in its ``wandb``.
         project: Name of the project on the server.
-        config: The run's settings, shown beside the curves.
+        config: The run's settings, shown with the curves.
 
     Raises:
-        UserError: The server cannot be reached, or nobody is logged in.
+        UserError: The server cannot be reached, or there is no login.
     """
 
     def __init__(self, folder: Path, project: str, config: dict[str, Any]) -> None:
@@ -98,5 +98,5 @@ class WandbRun:
         self.run.log({"step": step, **{f"{group}/{name}": value for name, value in values.items()}})
 
     def finish(self, exit_code: int = 0) -> None:
-        """Sends what is left and closes; another exit code than 0 marks the run as broken off."""
+        """Sends the rest and closes; another exit code than 0 marks the run as failed."""
         self.run.finish(exit_code=exit_code)

@@ -300,24 +300,28 @@ class Trainer:
         """Validates, keeps the weights if they are the best so far; returns whether to stop early."""
         started = time.perf_counter()
         self.workers.synchronise(self.state())
-        found = self.validate()
-        self.refuse_not_finite({"validation loss": found.loss})
+        figures = self.validate()
+        self.refuse_not_finite({"validation loss": figures.loss})
         progress, patience = self.progress, self.config.training.patience
-        better = (found.accuracy, -found.loss) > (progress.best_accuracy, -progress.best_loss)
+        better = (figures.accuracy, -figures.loss) > (progress.best_accuracy, -progress.best_loss)
         if better:
-            progress.best_step, progress.best_loss, progress.best_accuracy = progress.step, found.loss, found.accuracy
+            progress.best_step, progress.best_loss, progress.best_accuracy = (
+                progress.step,
+                figures.loss,
+                figures.accuracy,
+            )
         progress.validations_without_improvement = 0 if better else progress.validations_without_improvement + 1
         self.log_line(
             "step %5d  validation loss %.4f  accuracy %.2f%%%s",
             progress.step,
-            found.loss,
-            100 * found.accuracy,
+            figures.loss,
+            100 * figures.accuracy,
             "  best so far" if better else f"  best {100 * progress.best_accuracy:.2f}% at {progress.best_step}",
         )
         if better and self.workers.is_chief:
             save_weights(self.run.best, self.model, progress, run=self.identity)
         epoch = self.epochs.passed(progress.step)
-        self.training_log.validation(progress.step, epoch, found, better, self.rates())
+        self.training_log.validation(progress.step, epoch, figures, better, self.rates())
         self.training_log.model(progress.step, self.model)
         self.totals.started += time.perf_counter() - started  # the reported speed is that of training alone
         return bool(patience) and progress.validations_without_improvement >= patience

@@ -1,6 +1,6 @@
 """Waiting for a trainer: for its run to begin, for its checkpoints, for its end.
 
-The tester runs beside the trainer and neither knows the other's process: it sees the run folder and its lock.
+The tester and the trainer are separate processes: the tester sees the run folder and its lock.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from runtime.run_folder import RunFolder, no_such_run
 from utils import UserError, log, read_json
 
 SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
-# How long a trainer that was started just before may take to begin. Whoever follows a trainer waits longer than whoever
-# tests, who is more likely to have misspelt the name of the run.
+# Seconds that a trainer may take to begin its run. A tester that follows a trainer waits longer; for the other one the
+# name of the run is more likely misspelt.
 WAIT_FOR_RUN_SECONDS = {"val": 30.0, "test": 10.0}
 
 

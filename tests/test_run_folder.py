@@ -1,0 +1,67 @@
+"""Which run a command names: RUN, or --dataset, --model and --run; progress as earlier versions wrote it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from runtime.run_folder import Progress, RunFolder, add_run_flags, chosen_run
+from tests.helpers import write_tiny_records, write_tiny_run
+from utils import Parser, UserError, run_flags
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    write_tiny_records(folder / "records")
+    write_tiny_run(folder / "first", folder / "records", architecture="cnn")
+    return folder
+
+
+def parsed(*words: object) -> argparse.Namespace:
+    parser = Parser(prog="script.py")
+    add_run_flags(parser)
+    return parser.parse_args(list(map(str, words)))
+
+
+def test_run_is_a_name_in_runs_dir_or_a_path(runs: Path) -> None:
+    for words in (["first", "--runs_dir", runs], [runs / "first"]):
+        arguments = parsed(*words)
+        assert chosen_run(arguments).path == runs / "first"
+        assert run_flags(arguments) == [
+            *("--dataset", "tiny", "--model", "cnn", "--run", "first", "--runs_dir", str(runs))
+        ]
+
+
+def test_without_run_the_flags_name_it(tmp_path: Path) -> None:
+    arguments = parsed("--dataset", "films", "--model", "bilstm", "--runs_dir", tmp_path)
+    assert chosen_run(arguments).path == tmp_path / "films-bilstm"
+    assert chosen_run(parsed()).path == Path("runs/imdb-han")
+    assert chosen_run(parsed(), model="cnn").path == Path("runs/imdb-cnn")
+    assert chosen_run(parsed("--run", "mine")).path == Path("runs/mine")
+
+
+def test_a_run_that_does_not_exist_yet_may_be_named(tmp_path: Path) -> None:
+    assert chosen_run(parsed("later", "--runs_dir", tmp_path)).path == tmp_path / "later"
+
+
+@pytest.mark.parametrize("flag", [("--dataset", "imdb"), ("--model", "han"), ("--run", "other")])
+def test_run_and_a_flag_that_it_replaces_are_refused(flag: tuple[str, str]) -> None:
+    with pytest.raises(UserError, match=rf"RUN \(first\) already names the run; leave out {flag[0]}"):
+        chosen_run(parsed("first", *flag))
+
+
+def test_progress_of_an_earlier_version_is_read() -> None:
+    value = {"epoch": 1, "step": 9, "best_step": 6, "best_loss": 0.5, "best_accuracy": 0.75, "fruitless": 2}
+    assert Progress.from_json(value) == Progress(1, 9, 6, 0.5, 0.75, validations_without_improvement=2)
+
+
+def test_putting_aside_never_overwrites(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        run = RunFolder(tmp_path / "run")
+        run.path.mkdir()
+        (run.path / "note").write_text(content)
+        run.put_aside()
+    assert [(tmp_path / name / "note").read_text() for name in ("run.old1", "run.old2")] == ["first", "second"]
