@@ -280,7 +280,7 @@ def test_a_run_that_still_trains_says_so(runs: Path, tmp_path: Path) -> None:
         assert "is still training" in str(unfinished(run))
         with pytest.raises(UserError, match="first validation has not come yet"):
             Predictor.load(run)
-    assert "was broken off" in str(unfinished(run))
+    assert "did not finish" in str(unfinished(run))
     assert unfinished(RunFolder(runs / "tiny-han")) is None
 
 
