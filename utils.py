@@ -406,6 +406,7 @@ def run_script(main: Callable[[argparse.Namespace], int | None], parser: argpars
     A user's error is one line on standard error and exit code 2; Ctrl-C is exit code 130, SIGTERM 143; a bug keeps its
     traceback.
     """
+    open_standard_streams()
     arguments = parser.parse_args()
     set_up_logging()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -432,6 +433,19 @@ def run_script(main: Callable[[argparse.Namespace], int | None], parser: argpars
             raise
         code = tell_interrupted(parser.prog)
     sys.exit(code)
+
+
+def open_standard_streams() -> None:
+    """Opens standard streams that the shell closed (``2>&-``) on the null device.
+
+    Otherwise the next file to be opened, for example a checkpoint, would take their number and receive their output.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            setattr(sys, name, os.fdopen(null, "r" if number == 0 else "w"))
 
 
 _stopped: list[int] = []  # the signals that asked for an end

@@ -10,12 +10,13 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+import schema
 from config import differences
 from runtime.run_folder import Progress, RunFolder
 from utils import (
@@ -94,6 +95,34 @@ class Checkpoint:
     run: str
 
 
+class Header(TypedDict):
+    """The JSON header of a checkpoint."""
+
+    format_version: int
+    weights_sha256: str
+    progress: dict[str, float]
+    run: NotRequired[str]
+
+
+def header_of(file: Any, path: Path) -> Header:
+    """The header of an open safetensors file.
+
+    Raises:
+        UserError: It has none, or one of another version.
+    """
+    try:
+        header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+    version = header.get("format_version", "unknown") if isinstance(header, dict) else "unknown"
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}; train a new run: "
+            "python han_trainer.py --run NAME"
+        )
+    return schema.checked(header, Header, str(path), "delete it and run the same command again")
+
+
 def read_checkpoint(path: Path) -> Checkpoint:
     """Reads a checkpoint as arrays and checks its hash.
 
@@ -103,17 +132,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
+            header = header_of(file, path)
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except SafetensorError as error:
         raise UserError(
             f"{path} is not a checkpoint or is damaged ({error}); delete it and run the same command again"
         ) from error
-    if header.get("format_version") != FORMAT_VERSION:
-        raise UserError(
-            f"{path} has format version {header.get('format_version')}, this program reads "
-            f"{FORMAT_VERSION}; train a new run: python han_trainer.py --run NAME"
-        )
     weights = {name.removeprefix("model/"): value for name, value in arrays.items() if name.startswith("model/")}
     if hash_of_weights(weights) != header["weights_sha256"]:
         raise UserError(

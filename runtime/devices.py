@@ -6,13 +6,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from utils import UserError, log
+from utils import UserError, human_size, log
 
 DEVICES = ("auto", "cpu", "gpu")
+# Address space that TensorFlow and a small training need; with less they end in an ImportError or are aborted.
+ADDRESS_SPACE = 3 * 10**9
 
 
 def add_device_flag(parser: argparse.ArgumentParser, training: bool = False) -> None:
@@ -35,8 +38,9 @@ def start_tensorflow(wanted: str, memory_fraction: float = 0.0, connect: Callabl
         ``"cpu"`` or ``"gpu"``.
 
     Raises:
-        UserError: A GPU was asked for and TensorFlow sees none.
+        UserError: A GPU was asked for and TensorFlow sees none, or the process may not use enough memory.
     """
+    refuse_small_address_space()
     if not 0 <= memory_fraction <= 1:
         raise UserError(
             f"--per_process_gpu_memory_fraction {memory_fraction} is out of range; give a value from 0 to 1"
@@ -59,6 +63,16 @@ def start_tensorflow(wanted: str, memory_fraction: float = 0.0, connect: Callabl
         connect()
         tf.random.stateless_uniform([], [0, 0])  # the first operation starts the devices, and prints notes of its own
     return device
+
+
+def refuse_small_address_space() -> None:
+    """Raises :class:`UserError` if the process is limited (``ulimit -v``) to less memory than TensorFlow needs."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < ADDRESS_SPACE:
+        raise UserError(
+            f"TensorFlow needs about 3 GB of address space and this process is limited to {human_size(limit)}; raise "
+            "the limit (ulimit -v unlimited) and run the same command again"
+        )
 
 
 @contextlib.contextmanager

@@ -89,6 +89,7 @@ class Predictor:
         Raises:
             UserError: There is no run, it has no weights yet, or something in it is damaged.
         """
+        run.check_files()
         config = run.config()
         checkpoint = best_checkpoint(run)
         model = build_model(config, padded=device == "gpu")

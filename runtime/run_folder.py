@@ -23,10 +23,11 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+import schema
 from config import (
     MODELS,
     ModelSettings,
@@ -46,11 +47,48 @@ from utils import (
     plain_name,
     read_json,
     run_path,
+    sha256_of_file,
     sha256_of_json,
     write_json,
 )
 
 TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json")
+START_AGAIN = "start a new run with han_trainer.py --restart"
+
+
+class Origin(TypedDict):
+    """How a run was made; see :func:`origin`."""
+
+    command: str
+
+
+class ConfigFile(TypedDict):
+    """``config.json``; runs of earlier versions have no ``files``."""
+
+    format_version: int
+    settings: dict[str, Any]
+    origin: Origin
+    files: NotRequired[dict[str, str]]
+
+
+class FinishedFile(TypedDict):
+    """``finished.json``, without the progress, which is for readers; runs of earlier versions have no ``files``."""
+
+    files: NotRequired[dict[str, str]]
+
+
+class SettingsOfConfig(TypedDict):
+    """The ``settings`` of ``config.json``."""
+
+    dataset: str
+    architecture: str
+    model: dict[str, Any]
+    training: dict[str, Any]
+    class_names: list[str]
+    vocabulary_size: int
+    embedding_dim: int
+    records_sha256: str
+    retraining: NotRequired[Retraining | None]
 
 
 @dataclass(frozen=True)
@@ -105,20 +143,22 @@ class RunConfig:
     @classmethod
     def from_json(cls, value: dict[str, Any], source: str) -> RunConfig:
         """Rebuilds the configuration; an unknown name is an error that names it and ``source``."""
-        try:
-            if value["architecture"] not in MODELS:
-                raise UserError(f"{source}: unknown model {value['architecture']!r}; known: {', '.join(MODELS)}")
-            return cls(
-                **{
-                    **value,
-                    "model": from_json(ModelSettings, value["model"], source),
-                    "training": from_json(TrainingSettings, value["training"], source),
-                    "class_names": tuple(value["class_names"]),
-                    "retraining": Retraining(**value["retraining"]) if value.get("retraining") else None,
-                }
-            )
-        except (TypeError, KeyError) as error:
-            raise UserError(f"{source} is not a run configuration of this version ({error})") from error
+        schema.checked(value, SettingsOfConfig, source, START_AGAIN)
+        if unknown := value.keys() - {field.name for field in fields(cls)}:
+            raise UserError(f"{source}: unknown setting {', '.join(sorted(unknown))}; {START_AGAIN}")
+        if value["architecture"] not in MODELS:
+            raise UserError(f"{source}: unknown model {value['architecture']!r}; known: {', '.join(MODELS)}")
+        schema.checked(value["model"], ModelSettings, source, START_AGAIN)
+        schema.checked(value["training"], TrainingSettings, source, START_AGAIN)
+        return cls(
+            **{
+                **value,
+                "model": from_json(ModelSettings, value["model"], source),
+                "training": from_json(TrainingSettings, value["training"], source),
+                "class_names": tuple(value["class_names"]),
+                "retraining": Retraining(**value["retraining"]) if value.get("retraining") else None,
+            }
+        )
 
     def title(self) -> str:
         """What the field calls the network, for example ``HAN-GRU``, and what is special about its training."""
@@ -198,8 +238,36 @@ class RunFolder:
         for name in TEXT_FILES:
             shutil.copyfile(records / name, self.path / name)
         write_json(
-            self.config_file, {"format_version": FORMAT_VERSION, "settings": config.to_json(), "origin": origin()}
+            self.config_file,
+            {
+                "format_version": FORMAT_VERSION,
+                "settings": config.to_json(),
+                "origin": origin(),
+                "files": {name: sha256_of_file(self.path / name) for name in TEXT_FILES},
+            },
         )
+
+    def finish(self, reason: str, progress: Progress) -> None:
+        """Marks the run as finished, with the hash of its best weights."""
+        files = {self.best.name: sha256_of_file(self.best)} if self.best.exists() else {}
+        write_json(self.finished, {"reason": reason, **asdict(progress), "files": files})
+
+    def check_files(self) -> None:
+        """Compares the files of the run with the hashes they were written with; runs of earlier versions have none.
+
+        Raises:
+            UserError: A file is missing or was changed.
+        """
+        known = dict(self.read_config().get("files", {}))
+        if self.finished.exists():
+            known |= schema.read_json(self.finished, FinishedFile, "delete it and run the trainer again").get(
+                "files", {}
+            )
+        for name, sha256 in known.items():
+            path = self.path / name
+            if not path.is_file() or sha256_of_file(path) != sha256:
+                state = "was changed or damaged" if path.is_file() else "is missing"
+                raise UserError(f"{path} {state} after it was written; put the original file back, or {START_AGAIN}")
 
     def has_weights(self) -> bool:
         """Whether the run has saved any weights."""
@@ -217,25 +285,30 @@ class RunFolder:
         Raises:
             UserError: There is no run, or one of another format version.
         """
+        return RunConfig.from_json(self.read_config()["settings"], str(self.config_file))
+
+    def read_config(self) -> ConfigFile:
+        """``config.json`` as it is; errors as for :meth:`config`."""
         if not self.exists():
             raise UserError(f"there is no run in {self.path}")
         try:
-            value = dict(read_json(self.config_file))
-        except (UserError, TypeError, ValueError) as error:
-            raise UserError(f"{self.config_file} is damaged; start a new run with han_trainer.py --restart") from error
-        if value.get("format_version") != FORMAT_VERSION:
+            value = read_json(self.config_file)
+        except UserError as error:
+            raise UserError(f"{self.config_file} is damaged; {START_AGAIN}") from error
+        version = value.get("format_version", FORMAT_VERSION) if isinstance(value, dict) else FORMAT_VERSION
+        if version != FORMAT_VERSION:
             raise UserError(
-                f"{self.config_file} has format version {value.get('format_version')}, this program reads "
-                f"{FORMAT_VERSION}; train a new run: python han_trainer.py --run NAME"
+                f"{self.config_file} has format version {version}, this program reads {FORMAT_VERSION}; train a new "
+                "run: python han_trainer.py --run NAME"
             )
-        return RunConfig.from_json(value["settings"], str(self.config_file))
+        return schema.checked(value, ConfigFile, str(self.config_file), START_AGAIN)
 
     def identity(self) -> str:
         """SHA-256 of all settings in ``config.json``; a checkpoint carries it, so one of another run is recognised.
 
         Of the file and not of the settings in memory, which may include some that are newer than the run.
         """
-        return sha256_of_json(read_json(self.config_file)["settings"])
+        return sha256_of_json(self.read_config()["settings"])
 
     def refuse_other_settings(self, config: RunConfig) -> None:
         """Raises :class:`UserError` with the differences if the run was started with other settings."""

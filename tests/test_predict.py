@@ -278,7 +278,7 @@ def test_a_run_that_still_trains_says_so(runs: Path, tmp_path: Path) -> None:
         Predictor.load(run)
     with exclusive_lock(run.lock):
         assert "is still training" in str(unfinished(run))
-        with pytest.raises(UserError, match="first validation has not come yet"):
+        with pytest.raises(UserError, match="first validation is not done yet"):
             Predictor.load(run)
     assert "did not finish" in str(unfinished(run))
     assert unfinished(RunFolder(runs / "tiny-han")) is None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from types import TracebackType
+from typing import TypedDict
 
 from network.contract import Network
 from report.plots import training_pictures
@@ -13,9 +14,26 @@ from report.summaries import SilentWriter, SummaryWriter
 from runtime.input_pipeline import Split
 from runtime.run_folder import RunConfig, RunFolder
 from runtime.scoring import Validation
+from schema import read_jsonl
 from training.text_panel import TextPanel
 from training.tracking import WandbRun
-from utils import DataPaths, append_jsonl, atomic_write, read_jsonl, write_jsonl
+from utils import DataPaths, append_jsonl, atomic_write, write_jsonl
+
+
+class Step(TypedDict):
+    """What every line of ``steps.jsonl`` has, besides the means."""
+
+    step: int
+
+
+class HistoryRow(Step):
+    """A line of ``history.jsonl``."""
+
+    epoch: float
+    valid_loss: float
+    valid_accuracy: float
+    valid_class_accuracy: list[float | None]
+    best: bool
 
 
 class TrainingLog:
@@ -137,7 +155,10 @@ class TrainingLog:
     def draw(self, step: int) -> None:
         """Draws the curves of the finished run to ``plots/`` and for TensorBoard."""
         pictures = training_pictures(
-            read_jsonl(self.run.steps), read_jsonl(self.run.history), self.config.class_names, self.run.path.name
+            read_jsonl(self.run.steps, Step),
+            read_jsonl(self.run.history, HistoryRow),
+            self.config.class_names,
+            self.run.path.name,
         )
         with SummaryWriter(self.run.tensorboard / "valid") as writer:
             for name, picture in pictures.items():
@@ -149,6 +170,6 @@ class TrainingLog:
 def drop_later_steps(run: RunFolder, step: int) -> None:
     """Drops lines about later steps: the process that wrote them was killed before its next checkpoint."""
     for path in (run.history, run.steps):
-        rows = read_jsonl(path)
+        rows = read_jsonl(path, Step)
         if any(row["step"] > step for row in rows):
             write_jsonl(path, [row for row in rows if row["step"] <= step])

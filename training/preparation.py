@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from config import ModelSettings, TrainingSettings
+from runtime.checkpoints import best_checkpoint
 from runtime.run_folder import RunConfig, RunFolder
-from text.records import index_name
-from utils import UserError, log, sha256_of_json, tester_command
+from text.records import MANIFEST_FILE, index_name
+from utils import UserError, log, read_json, sha256_of_json, tester_command
 
 
 def run_config(
@@ -63,6 +64,9 @@ def may_resume(run: RunFolder, config: RunConfig, restart: bool) -> bool:
     if restart or not (run.exists() and run.has_weights()):
         return False
     run.refuse_other_settings(config)
+    run.check_files()
+    if run.best.exists():
+        best_checkpoint(run)  # damaged weights are reported now, not when the training has finished
     return True
 
 
@@ -81,3 +85,14 @@ def prepare_folder(run: RunFolder, config: RunConfig, records: Path, restart: bo
     run.remove_leftovers()
     if not resume:
         run.create(config, records)
+        try:
+            refuse_changed_records(config, records)
+        except UserError:
+            run.config_file.unlink()  # the copies may be of other records than the configuration
+            raise
+
+
+def refuse_changed_records(config: RunConfig, records: Path) -> None:
+    """Refuses records that were replaced since ``config`` was made from them."""
+    if sha256_of_json(read_json(records / MANIFEST_FILE)) != config.records_sha256:
+        raise UserError(f"{records} was replaced while the trainer was starting; run the same command again")

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypedDict
 
 from config import to_json
 from runtime.checkpoints import best_checkpoint
 from runtime.run_folder import Retraining, RunConfig, RunFolder
-from utils import UserError, read_jsonl
+from schema import read_jsonl
+from utils import UserError
+
+
+class Validated(TypedDict):
+    """What a retraining reads of a line of ``history.jsonl``."""
+
+    step: int
+    epoch: float
 
 
 def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
@@ -24,6 +33,7 @@ def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
         raise UserError(
             f"{first.path} is not a finished run; train it first, then retrain with --run {first.path.name}"
         )
+    first.check_files()
     config = first.config()
     if config.retraining:
         raise UserError(f"{first.path} is a retraining already; retrain {config.retraining.run}")
@@ -37,8 +47,9 @@ def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
                     f"{getattr(settings, name)}; leave the flag out, or train another --run"
                 )
     best = best_checkpoint(first)
-    (row,) = (row for row in read_jsonl(first.history) if row["step"] == best.progress.step)
-    chosen = Retraining(
-        first.path.name, best.weights_sha256, best.progress.step, row["epoch"], best.progress.best_accuracy
-    )
+    epochs = {row["step"]: row["epoch"] for row in read_jsonl(first.history, Validated)}
+    step = best.progress.step
+    if step not in epochs:
+        raise UserError(f"{first.history} has no line about step {step}, the best one; train {first.path} again")
+    chosen = Retraining(first.path.name, best.weights_sha256, step, epochs[step], best.progress.best_accuracy)
     return replace(config, retraining=chosen)

@@ -8,7 +8,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from runtime.input_pipeline import Split
 from runtime.networks import build_model
 from runtime.run_folder import RunFolder, origin
 from runtime.scoring import score_batches
+from schema import read_jsonl
 from text.records import verify_records
 from utils import (
     DataPaths,
@@ -30,11 +31,25 @@ from utils import (
     atomic_write,
     exclusive_lock,
     log,
-    read_json,
-    read_jsonl,
     sha256_of_file,
     write_jsonl,
 )
+
+
+class ResultRow(TypedDict):
+    """What the tester reads of a line of ``results.jsonl``."""
+
+    split: str
+    weights_sha256: str
+
+
+class LinearRow(TypedDict):
+    """What the tester reads of a line that ``linear_baselines.py`` wrote."""
+
+    split: str
+    csv_sha256: str
+    system: str
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -75,6 +90,7 @@ class Tester:
     def __init__(self, run: RunFolder, split_name: str, device: str, arguments: argparse.Namespace) -> None:
 
         self.run, self.arguments = run, arguments
+        run.check_files()
         self.config = run.config()
         self.data = DataPaths(self.config.dataset, arguments.data_dir)
         self.manifest = verify_records(self.data.records)
@@ -98,10 +114,11 @@ class Tester:
 
     def has_result(self, checkpoint: Checkpoint) -> bool:
         """Whether these weights were tested on this split before."""
-        return any(self.same_result(row, checkpoint) for row in read_jsonl(self.run.results))
+        return any(self.same_result(row, checkpoint) for row in read_jsonl(self.run.results, ResultRow))
 
-    def same_result(self, row: dict[str, Any], checkpoint: Checkpoint) -> bool:
-        return (row.get("split"), row.get("weights_sha256")) == (self.split.name, checkpoint.weights_sha256)
+    def same_result(self, row: ResultRow, checkpoint: Checkpoint) -> bool:
+        """Whether a line of ``results.jsonl`` is about these weights on this split."""
+        return (row["split"], row["weights_sha256"]) == (self.split.name, checkpoint.weights_sha256)
 
     def evaluate(self, checkpoint: Checkpoint) -> Result:
         """Scores the split with a checkpoint's weights and writes every result file."""
@@ -148,7 +165,9 @@ class Tester:
         self.write_predictions(result)
         self.write_summaries(result)
         with exclusive_lock(self.run.results_lock):  # two testers may finish at the same time
-            rows = [row for row in read_jsonl(self.run.results) if not self.same_result(row, result.checkpoint)]
+            rows = [
+                row for row in read_jsonl(self.run.results, ResultRow) if not self.same_result(row, result.checkpoint)
+            ]
             write_jsonl(self.run.results, [*rows, self.result_row(result)])
 
     def result_file(self, kind: str, ending: str, checkpoint: Checkpoint) -> Path:
@@ -164,7 +183,7 @@ class Tester:
     def result_row(self, result: Result) -> dict[str, Any]:
         """One line of ``results.jsonl``: what was tested, how it was made, the figures."""
 
-        made = read_json(self.run.config_file)["origin"]
+        made = self.run.read_config()["origin"]
         progress = result.checkpoint.progress
         return {
             "run": self.run.path.name,
@@ -261,12 +280,13 @@ class Tester:
         if self.arguments.show_documents and self.csv_is_that_of_the_records():
             self.show(result)
         print(f"\nWritten: {self.result_file('predictions', 'csv', result.checkpoint)}, {self.run.results}")
-        print(f"Figures: {self.picture_file('*', result.checkpoint)}")
-        print(f"Curves:  tensorboard --logdir {shlex.quote(str(self.run.path.parent))} --host 127.0.0.1", flush=True)
+        print(f"Look:    {self.picture_file('*', result.checkpoint)}")
+        print(f"         tensorboard --logdir {shlex.quote(str(self.run.path.parent))} --host 127.0.0.1", flush=True)
 
     def linear_baselines(self) -> str:
         """The accuracy of linear classifiers on the same documents, if ``linear_baselines.py`` has tested them."""
-        rows = read_jsonl(self.run.path.with_name(f"{self.config.dataset}-linear") / "results.jsonl")
+        folder = self.run.path.with_name(f"{self.config.dataset}-linear")
+        rows = read_jsonl(folder / "results.jsonl", LinearRow)
         same = (self.split.name, self.manifest["csv"]["sha256"])
         same_documents = [row for row in rows if (row["split"], row["csv_sha256"]) == same]
         lines = [f"{row['accuracy']:7.2%}  {row['system']}\n" for row in same_documents]

@@ -16,9 +16,10 @@ import secrets
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from utils import UserError, read_json, write_json
+from schema import read_json
+from utils import UserError, write_json
 
 PROJECT = "han"
 INSTALL = "python -m pip install --require-hashes -r requirements-wandb.txt"
@@ -46,6 +47,13 @@ def check_installed(arguments: argparse.Namespace) -> None:
         raise UserError(f"--wandb needs the package wandb, which is not installed; type: {INSTALL}")
 
 
+class Note(TypedDict):
+    """``wandb.json``."""
+
+    id: str
+    project: str
+
+
 class WandbRun:
     """One run on Weights and Biases, new or resumed.
 
@@ -64,7 +72,7 @@ class WandbRun:
         note = folder / "wandb.json"
         if not note.exists():
             write_json(note, {"id": secrets.token_hex(4), "project": project})
-        kept = read_json(note)
+        kept = read_json(note, Note, "delete it and run the same command again")
         try:
             self.run = wandb.init(
                 id=kept["id"],

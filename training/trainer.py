@@ -23,9 +23,10 @@ from runtime.scoring import Validation, validate
 from runtime.workers import SINGLE_WORKER, SingleWorker
 from training.log import TrainingLog
 from training.optimizers import build_optimizer
+from training.preparation import refuse_changed_records
 from training.schedules import momentum_schedule, rate_schedule
 from training.step import StepTotals, chosen_class_weights, compile_step
-from utils import DataPaths, UserError, log, tester_command, write_json
+from utils import DataPaths, UserError, log, tester_command
 
 EVALUATIONS_PER_EPOCH = 2
 
@@ -65,6 +66,7 @@ class Trainer:
         if config.retraining:
             self.last_step = self.epochs.step_after(config.retraining.epochs)
         embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
+        refuse_changed_records(config, records)  # all of their files are open now
         self.model = build_model(config, embeddings, padded=device == "gpu")
         self.rate = rate_schedule(settings, self.epochs.total_steps, self.epochs.steps(0))
         self.momentum = momentum_schedule(settings, self.epochs.steps(0))
@@ -363,8 +365,7 @@ class Trainer:
         if self.config.retraining:
             save_weights(self.run.best, self.model, self.progress, run=self.identity)
         self.training_log.draw(self.progress.step)
-        progress = asdict(self.progress)
-        write_json(self.run.finished, {"reason": reason, **progress})
+        self.run.finish(reason, self.progress)
         if self.config.retraining:
             log.info("finished after %d steps; test it: %s", self.progress.step, tester_command(self.arguments))
             return

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from runtime.checkpoints import Checkpoint, run_checkpoint, step_of
 from runtime.run_folder import RunFolder, no_such_run
-from utils import UserError, log, read_json
+from utils import UserError, log
 
 SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
 # Seconds that a trainer may take to begin its run. A tester that follows a trainer waits longer; for the other one the
@@ -64,7 +64,7 @@ def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
         f"{run.path} is still training; waiting for its end (--checkpoint FILE tests one now)",
     )
     if not run.finished.exists():
-        resume = read_json(run.config_file)["origin"]["command"]
+        resume = run.read_config()["origin"]["command"]
         offer = f"; or test the best weights so far: --checkpoint {run.best}" if run.best.exists() else ""
         raise UserError(f"the training of {run.path} did not finish; resume it: {resume}{offer}")
     if not run.best.exists():
