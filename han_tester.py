@@ -48,6 +48,13 @@ def build_parser() -> Parser:
         metavar="N",
         help="print N clear examples with their words and sentences shaded by attention (default: 0)",
     )
+    parser.add_argument(
+        "--wait",
+        type=float,
+        metavar="SECONDS",
+        help="how long to wait while no trainer is working on the run, then end with exit code 2 (default: 30 s for a "
+        "run to begin, 10 s with --run_type test; without limit for the next checkpoint)",
+    )
     add_device_flag(parser)
     add_flags(parser, TesterOperation)
     return parser
@@ -57,8 +64,10 @@ def main(arguments: argparse.Namespace) -> int:
     """Tests one checkpoint, or each as it is written; returns the exit code."""
     settings_from_flags(TesterOperation, arguments)
     check_range("show_documents", arguments.show_documents, 0)
+    check_range("wait", arguments.wait, 0)
     run = chosen_run(arguments)
-    wait_for_run(run, trainer_command(arguments), WAIT_FOR_RUN_SECONDS[arguments.run_type])
+    seconds = WAIT_FOR_RUN_SECONDS[arguments.run_type] if arguments.wait is None else arguments.wait
+    wait_for_run(run, trainer_command(arguments), seconds)
     check_writable(run.plots)
     device = start_tensorflow(arguments.device)
     from training.tester import Tester
@@ -69,7 +78,7 @@ def main(arguments: argparse.Namespace) -> int:
             if arguments.checkpoint or arguments.run_type == "test":
                 tester.report(tester.evaluate(chosen_checkpoint(run, arguments.checkpoint)))
                 return 0
-            for checkpoint in follow_checkpoints(run):
+            for checkpoint in follow_checkpoints(run, arguments.wait):
                 if not tester.has_result(checkpoint):
                     tester.log_line(tester.evaluate(checkpoint))
     log.info("training of %s has finished and every checkpoint is tested", run.path)

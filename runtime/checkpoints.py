@@ -146,7 +146,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
         )
     state = [arrays[name] for name in sorted(arrays) if name.startswith("optimizer/")]
     return Checkpoint(
-        path, weights, state, Progress.from_json(header["progress"]), header["weights_sha256"], header.get("run", "")
+        path,
+        weights,
+        state,
+        Progress.from_json(header["progress"], str(path)),
+        header["weights_sha256"],
+        header.get("run", ""),
     )
 
 

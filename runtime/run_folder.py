@@ -193,10 +193,14 @@ class Progress:
     validations_without_improvement: int = 0
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Progress:
-        """Rebuilds it; an earlier version called the last attribute ``fruitless``."""
+    def from_json(cls, value: dict[str, Any], source: str) -> Progress:
+        """Rebuilds it from the file ``source``; an earlier version called the last attribute ``fruitless``."""
         names = {"fruitless": "validations_without_improvement"}
-        return cls(**{names.get(name, name): number for name, number in value.items()})
+        value = {names.get(name, name): number for name, number in value.items()}
+        if unknown := value.keys() - {field.name for field in fields(cls)}:
+            raise UserError(f"{source} is of another version: unknown progress {', '.join(sorted(unknown))}")
+        schema.checked(value, cls, source)
+        return cls(**value)
 
 
 class RunFolder:

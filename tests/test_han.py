@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from config import ModelSettings
 from han import HAN, MaxPooling, segment_softmax
+from network import kernels
 from network.contract import Documents, NetworkArguments
+from network.layers import Dropout
 
 VOCABULARY, EMBEDDING, CLASSES = 31, 7, 3
 SETTINGS = {cell: ModelSettings(cell=cell, word_units=4, sentence_units=5, attention_dim=6) for cell in ("gru", "lstm")}
@@ -233,6 +235,41 @@ def test_dropout_is_a_function_of_its_seed_and_off_in_inference() -> None:
     assert np.abs(trained([1, 2]) - trained([1, 3])).max() > 1e-3
     assert np.abs(trained([1, 2]) - trained([2, 2])).max() > 1e-3
     np.testing.assert_array_equal(network(documents), model()(documents))
+
+
+def test_dropout_acts_on_word_embeddings_sentence_vectors_and_the_document_vector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network, documents = model(dropout=0.5), batch(TEXTS)
+    dropped: list[tuple[tuple[int, ...], float]] = []
+    erased = -1
+
+    def observed(self: Dropout, values: tf.Tensor, rate: float) -> tf.Tensor:
+        dropped.append((tuple(values.shape), rate))
+        return tf.zeros_like(values) if len(dropped) - 1 == erased else values
+
+    monkeypatch.setattr(Dropout, "__call__", observed)
+    seed = tf.constant([1, 2])
+    whole = network(documents, training=True, seed=seed).numpy()
+    distinct = len({word for text in TEXTS for sentence in text for word in sentence})
+    assert dropped == [((distinct, EMBEDDING), 0.5), ((7, 8), 0.5), ((3, 10), 0.5)]
+    for erased in range(3):  # what is dropped is what the next layer reads
+        dropped.clear()
+        assert np.abs(network(documents, training=True, seed=seed).numpy() - whole).max() > 1e-3, erased
+
+
+@pytest.mark.parametrize("pooling", ["attention", "max"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_padded_path_never_runs_the_compiled_loops(
+    cell: str, pooling: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU they would copy every batch to the CPU and back."""
+    network = model(cell, pooling, padded=True)
+    for name in ("gru_forward", "lstm_forward", "attention_forward"):
+        monkeypatch.setattr(kernels, name, lambda *_, **__: pytest.fail("a compiled loop ran"))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(network(batch(TEXTS)))
+    assert tape.gradient(loss, network.classifier.kernel.value) is not None
 
 
 def test_only_the_words_of_the_batch_get_a_gradient() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from han import HAN, POOLINGS
 from network.bilstm import BiLSTM
 from network.cnn import CNN
 from network.contract import Attended, Documents, NetworkArguments
+from network.layers import Dropout
 from network.recurrent import CELLS, BidirectionalEncoder
 from runtime.input_pipeline import BUCKETS, training_batches
-from runtime.networks import weights_by_layer
+from runtime.networks import build_model, weights_by_layer
+from runtime.run_folder import RunConfig
 from tests.flat_networks import CLASSES, EMBEDDING, SETTINGS, TEXTS, VOCABULARY, batch, model
 from training.optimizers import OPTIMIZERS, RowwiseAdam, build_optimizer
 from training.schedules import CYCLES, DECAYS, Rise, rate_schedule
@@ -81,6 +83,47 @@ def test_a_name_that_no_table_knows_is_refused() -> None:
     for message, call in refusals.items():
         with pytest.raises(ValueError, match=message):
             call()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Building
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_a_network_is_built_with_the_settings_of_its_run(architecture: str) -> None:
+    training = TrainingSettings(
+        dropout_keep_proba=0.75, word_dropout=0.125, seed=5, freeze_embeddings=True, mixed_precision=True
+    )
+    vectors = np.random.default_rng(1).normal(size=(VOCABULARY, EMBEDDING)).astype(np.float32)
+    config = RunConfig("tiny", architecture, SETTINGS, training, ("a", "b", "c"), VOCABULARY, EMBEDDING, "0")
+    built: Any = build_model(config, vectors)
+    assert (built.dropout, built.word_dropout) == (0.25, 0.125)
+    np.testing.assert_array_equal(built.embeddings, vectors)
+    assert not built.embeddings.trainable and built.compute_dtype == "bfloat16"
+    assert built(batch(TEXTS)).shape == (len(TEXTS), 3)
+    same: Any = build_model(replace(config, training=replace(training, seed=6)), vectors)
+    assert np.abs(same.classifier.kernel - built.classifier.kernel).max() > 0
+
+
+@pytest.mark.parametrize(("network", "sites"), [(BiLSTM, 2), (CNN, 1)])
+def test_flat_networks_drop_on_the_document_and_the_bilstm_on_words_too(
+    network: Any, sites: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built, documents = model(network, dropout=0.5), batch(TEXTS)
+    rates: list[float] = []
+    erased = -1
+
+    def observed(self: Dropout, values: tf.Tensor, rate: float) -> tf.Tensor:
+        rates.append(rate)
+        return tf.zeros_like(values) if len(rates) - 1 == erased else values
+
+    monkeypatch.setattr(Dropout, "__call__", observed)
+    seed = tf.constant([1, 2])
+    whole = built(documents, training=True, seed=seed).numpy()
+    assert rates == [0.5] * sites
+    for erased in range(sites):
+        rates.clear()
+        assert np.abs(built(documents, training=True, seed=seed).numpy() - whole).max() > 1e-3
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def test_run_and_a_flag_that_it_replaces_are_refused(flag: tuple[str, str]) -> N
 
 def test_progress_of_an_earlier_version_is_read() -> None:
     value = {"epoch": 1, "step": 9, "best_step": 6, "best_loss": 0.5, "best_accuracy": 0.75, "fruitless": 2}
-    assert Progress.from_json(value) == Progress(1, 9, 6, 0.5, 0.75, validations_without_improvement=2)
+    assert Progress.from_json(value, "a file") == Progress(1, 9, 6, 0.5, 0.75, validations_without_improvement=2)
 
 
 def test_putting_aside_never_overwrites(tmp_path: Path) -> None:

@@ -61,7 +61,10 @@ def test_no_clear_example_is_reported(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_linear_classifiers_are_listed_if_they_were_tested_on_the_same_documents(tmp_path: Path) -> None:
     common = {"split": "test", "csv_sha256": "this"}
-    rows = [{**common, "system": "NB-SVM", "accuracy": 0.9176}, {**common, "system": "other", "csv_sha256": "that", "accuracy": 0.5}]
+    rows = [
+        {**common, "system": "NB-SVM", "accuracy": 0.9176},
+        {**common, "system": "other", "csv_sha256": "that", "accuracy": 0.5},
+    ]
     write_jsonl(tmp_path / "films-linear" / "results.jsonl", rows)
     tester = SimpleNamespace(
         run=SimpleNamespace(path=tmp_path / "films-han"),

@@ -11,8 +11,11 @@ import pytest
 
 import han_tester
 import han_trainer
+from network import kernels
 from runtime.checkpoints import read_checkpoint
-from runtime.input_pipeline import Split
+from runtime.input_pipeline import Split, training_batches
+from runtime.networks import build_model
+from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
 from tests.helpers import write_tiny_records
 from training import trainer
@@ -88,6 +91,43 @@ def test_every_method_together_killed_and_resumed_ends_with_the_same_weights(
         height /= 2 ** ((row["step"] - 1) // 8)
         assert row["learning_rate"] == pytest.approx(0.005 + 0.045 * height, rel=1e-5)
         assert row["momentum"] == pytest.approx(0.95 - 0.1 * height, rel=1e-5)
+
+
+@pytest.mark.parametrize("flags", [["--class_weights", "balanced"], ["--label_smoothing", "0.3"], []])
+def test_the_loss_of_a_step_is_the_one_that_the_settings_ask_for(data: Path, tmp_path: Path, flags: list[str]) -> None:
+    """At a learning rate of 0, so that the weights are the initial ones."""
+    still = ["--learning_rate", "0", "--dropout_keep_proba", "1", "--batch_size", "32", "--num_epochs", "1"]
+    run = train(data, tmp_path, *still, *flags)
+    config = run.config()
+    records = data / "tiny" / "records"
+    model = build_model(config, np.load(records / "embeddings.npy"))
+    split = Split(records, "train")
+    batch = split.read(training_batches(split.index, 32, config.training.seed, 0)[0])
+    logits, labels = model(batch.documents).numpy().astype(np.float64), batch.labels.numpy()
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    losses = -log_p[np.arange(len(labels)), labels]
+    counts = np.bincount(split.index["label"])
+    assert counts[0] != counts[1]  # otherwise balanced weights are all 1
+    if "--label_smoothing" in flags:
+        losses = 0.7 * losses - 0.3 * log_p.mean(axis=1)
+    if "--class_weights" in flags:
+        losses = losses * (counts.sum() / (2 * counts))[labels]
+    assert read_jsonl(run.steps)[0]["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+    split.close()
+
+
+def test_on_a_gpu_no_compiled_loop_runs(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainer, range test, tester and predictor; here with the device of another machine."""
+    for name in ("gru_forward", "lstm_forward", "attention_forward"):
+        monkeypatch.setattr(kernels, name, lambda *_, **__: pytest.fail("a compiled loop ran"))
+    for script in (han_trainer, han_tester):
+        monkeypatch.setattr(script, "start_tensorflow", lambda *_: "gpu")
+    run = train(data, tmp_path, "--batch_size", "32", "--num_epochs", "1")
+    train(data, tmp_path, "--batch_size", "32", "--run_type", "lr_range", "--lr_steps", "20")
+    where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(tmp_path)]
+    assert han_tester.main(han_tester.build_parser().parse_args(where)) == 0
+    predictor = Predictor.load(run, "gpu")
+    assert len(predictor.score([predictor.read("good word01").document])) == 1
 
 
 def test_a_run_killed_while_it_draws_is_not_finished_and_draws_when_it_resumes(

@@ -17,6 +17,7 @@ SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
 # Seconds that a trainer may take to begin its run. A tester that follows a trainer waits longer; for the other one the
 # name of the run is more likely misspelt.
 WAIT_FOR_RUN_SECONDS = {"val": 30.0, "test": 10.0}
+STOPPED_SECONDS = 60.0  # without a trainer: it is reported as stopped
 
 
 def wait_for(condition: Callable[[], bool], message: str, seconds: float = float("inf"), pause: float = 1.0) -> None:
@@ -64,37 +65,81 @@ def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
         f"{run.path} is still training; waiting for its end (--checkpoint FILE tests one now)",
     )
     if not run.finished.exists():
-        resume = run.read_config()["origin"]["command"]
         offer = f"; or test the best weights so far: --checkpoint {run.best}" if run.best.exists() else ""
-        raise UserError(f"the training of {run.path} did not finish; resume it: {resume}{offer}")
+        raise UserError(f"the training of {run.path} did not finish; resume it: {resume_command(run)}{offer}")
     if not run.best.exists():
         raise UserError(f"{run.best} is missing; train again with --restart, or name another --checkpoint")
     return run_checkpoint(run, run.best)
 
 
-def follow_checkpoints(run: RunFolder, pause: float = 1.0) -> Iterator[Checkpoint]:
+def resume_command(run: RunFolder) -> str:
+    """What to type to resume the training of a run."""
+    return run.read_config()["origin"]["command"]
+
+
+def follow_checkpoints(run: RunFolder, wait: float | None = None, pause: float = 1.0) -> Iterator[Checkpoint]:
     """Yields each checkpoint of a run once, oldest first, as a trainer writes them; ends when training has finished.
 
     A checkpoint that the trainer deletes before it could be read is skipped.
 
     Args:
         run: The run.
+        wait: Seconds to wait while no trainer is working on the run; ``None``: without limit.
         pause: Seconds between looks.
+
+    Raises:
+        UserError: No trainer has worked on the run for that time.
     """
     seen = -1
-    logged = False
+    idle = Idle(run, wait)
     while True:
         finished = run.finished.exists()  # checked before the files, so that the last checkpoint is not missed
         for path in run.checkpoint_files():
             if (step := step_of(path)) > seen:
-                seen, logged = step, False
+                seen = step
                 try:
                     yield run_checkpoint(run, path)
                 except FileNotFoundError:
                     continue
         if finished:
             return
-        if not logged and not run.is_training():
-            logged = True
-            log.info("no trainer is working on %s; waiting for its next checkpoint", run.path)
+        idle.look()
         time.sleep(pause)
+
+
+class Idle:
+    """Reports that no trainer is working on a run, at once and once more after a minute.
+
+    Args:
+        run: The run.
+        wait: Seconds until :meth:`look` raises; ``None``: never.
+    """
+
+    def __init__(self, run: RunFolder, wait: float | None) -> None:
+        self.run, self.wait = run, wait
+        self.since: float | None = None
+        self.reports = 0
+
+    def look(self) -> None:
+        """Looks whether a trainer is working.
+
+        Raises:
+            UserError: None has for the seconds of ``wait``.
+        """
+        if self.run.is_training():
+            self.since, self.reports = None, 0
+            return
+        now = time.monotonic()
+        self.since = now if self.since is None else self.since
+        seconds = now - self.since
+        if self.wait is not None and seconds >= self.wait:
+            raise UserError(
+                f"no trainer has been working on {self.run.path} for {seconds:.0f} s and its training is not finished; "
+                f"resume it: {resume_command(self.run)}"
+            )
+        if self.reports == 0:
+            log.info("no trainer is working on %s; waiting for its next checkpoint", self.run.path)
+            self.reports = 1
+        elif self.reports == 1 and seconds >= STOPPED_SECONDS:
+            log.warning("still no trainer: it has probably been stopped; resume it: %s", resume_command(self.run))
+            self.reports = 2
