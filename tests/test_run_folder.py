@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from runtime.run_folder import Progress, RunFolder, add_run_flags, chosen_run
 from tests.helpers import write_tiny_records, write_tiny_run
-from utils import Parser, UserError, run_flags
+from utils import Parser, UserError, read_json, run_flags, write_json
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,54 @@ def test_run_and_a_flag_that_it_replaces_are_refused(flag: tuple[str, str]) -> N
 def test_progress_of_an_earlier_version_is_read() -> None:
     value = {"epoch": 1, "step": 9, "best_step": 6, "best_loss": 0.5, "best_accuracy": 0.75, "fruitless": 2}
     assert Progress.from_json(value, "a file") == Progress(1, 9, 6, 0.5, 0.75, validations_without_improvement=2)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Damage
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "labels.txt", "sentence_splitter.json", "best.safetensors"])
+@pytest.mark.parametrize("how", ["changed", "missing"])
+def test_a_damaged_file_is_noticed_by_its_hash(runs: Path, tmp_path: Path, name: str, how: str) -> None:
+    run = RunFolder(Path(shutil.copytree(runs / "first", tmp_path / "run")))
+    run.finish("test", Progress(step=7))
+    run.check_files()
+    if how == "changed":
+        whole = (run.path / name).read_bytes()
+        (run.path / name).write_bytes(whole[:-2] + b"?" + whole[-1:])
+    else:
+        (run.path / name).unlink()
+    with pytest.raises(UserError, match=f"{name} (was changed or damaged|is missing).*--restart"):
+        run.check_files()
+
+
+SHAPES = [("finished", value) for value in ([], 7, {"files": 5}, {"files": {"vocab.txt": None}})]
+SHAPES += [("config", value) for value in ([], 7, "text", {}, {"format_version": 1, "setings": {}, "origin": {}})]
+
+
+@pytest.mark.parametrize(("name", "value"), SHAPES)
+def test_json_of_another_shape_is_one_line(runs: Path, tmp_path: Path, name: str, value: object) -> None:
+    run = RunFolder(Path(shutil.copytree(runs / "first", tmp_path / "run")))
+    write_json(run.path / f"{name}.json", value)
+    with pytest.raises(UserError, match=rf"{name}\.json is damaged or of another version") as refused:
+        run.check_files()
+        run.config()
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("group", ["", "model", "training"])
+@pytest.mark.parametrize("value", [None, [], 2.5, {"a": 1}, "text"])
+def test_a_setting_of_another_type_or_name_is_one_line(runs: Path, tmp_path: Path, group: str, value: object) -> None:
+    run = RunFolder(Path(shutil.copytree(runs / "first", tmp_path / "run")))
+    whole = read_json(run.config_file)
+    name = {"": "vocabulary_size", "model": "filters", "training": "batch_size"}[group]
+    for changed, message in ((name, name), (f"{name}x", f"{name}x")):
+        content = json.loads(json.dumps(whole))
+        settings = content["settings"][group] if group else content["settings"]
+        settings[changed] = value
+        write_json(run.config_file, content)
+        with pytest.raises(UserError, match=message):
+            run.config()
 
 
 def test_putting_aside_never_overwrites(tmp_path: Path) -> None:

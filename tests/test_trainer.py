@@ -18,18 +18,20 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
+import han_trainer
 from config import ModelSettings, TrainingSettings, differences, model_settings_to_json
 from han_trainer import build_parser, main
 from runtime import checkpoints
 from runtime.checkpoints import newest_checkpoint, read_checkpoint, restore, save_weights
+from runtime.input_pipeline import Epochs
 from runtime.networks import build_model
 from runtime.run_folder import Progress, RunConfig, RunFolder
 from tests.helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
-from training import waiting
+from training import trainer, waiting
 from training.preparation import run_config
 from training.trainer import Trainer
 from training.waiting import follow_checkpoints
-from utils import UserError, exclusive_lock, read_json, read_jsonl
+from utils import UserError, exclusive_lock, read_json, read_jsonl, sha256_of_json
 
 ROOT = Path(__file__).parent.parent
 DRIVER = Path(__file__).parent / "killed_trainer.py"
@@ -284,6 +286,61 @@ def test_restart_renames_a_run_only_after_all_checks(data: Path, tmp_path: Path)
     restarted = train(data, tmp_path, *flags)
     assert restarted.returncode == 0, restarted.stderr
     assert (tmp_path / "tiny-han.old1" / run.best.name).read_bytes().startswith(b"weights")
+
+
+def test_a_finished_run_and_a_resume_notice_damage(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    arguments = build_parser().parse_args(command(data, tmp_path, "--num_epochs", "1"))
+    assert main(arguments) == 0
+    run = RunFolder(tmp_path / "tiny-han")
+    whole = {name: (run.path / name).read_bytes() for name in ("vocab.txt", "best.safetensors")}
+    for finished in (True, False):
+        for name, content in whole.items():
+            (run.path / name).write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+            with pytest.raises(UserError, match=f"{name}.* damaged"):
+                main(arguments)
+            (run.path / name).write_bytes(content)
+        if finished:
+            run.finished.unlink()
+
+
+@pytest.mark.parametrize("when", ["copying", "opening"])
+def test_records_replaced_while_the_trainer_starts_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Neither the text files of the run folder nor what it trains on may be of other records than its settings."""
+    records = tmp_path / "tiny" / "records"
+    write_tiny_records(records)
+
+    def replace_records() -> None:
+        write_tiny_records(tmp_path / "newer", 60)
+        records.rename(tmp_path / "older")
+        (tmp_path / "newer").rename(records)
+
+    create = RunFolder.create
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+
+    def creating(self: RunFolder, *arguments: Any) -> None:
+        if when == "copying":
+            replace_records()
+        create(self, *arguments)
+
+    def opening(*arguments: Any) -> Epochs:
+        if when == "opening":
+            replace_records()
+        return Epochs(*arguments)
+
+    monkeypatch.setattr(RunFolder, "create", creating)
+    monkeypatch.setattr(trainer, "Epochs", opening)
+    arguments = build_parser().parse_args(command(tmp_path, tmp_path / "runs", "--num_epochs", "1"))
+    with pytest.raises(UserError, match="was replaced while the trainer was starting; run the same command again"):
+        main(arguments)
+    run = RunFolder(tmp_path / "runs" / "tiny-han")
+    assert not run.has_weights() and run.exists() == (when == "opening")
+    when = "never"
+    assert main(arguments) == 0
+    assert run.config().records_sha256 == sha256_of_json(read_json(records / "manifest.json"))
+    run.check_files()
 
 
 def test_class_names_end_where_their_line_ends(tmp_path: Path) -> None:

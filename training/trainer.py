@@ -66,7 +66,11 @@ class Trainer:
         if config.retraining:
             self.last_step = self.epochs.step_after(config.retraining.epochs)
         embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
-        refuse_changed_records(config, records)  # all of their files are open now
+        try:
+            refuse_changed_records(config, records)  # all of their files are open now
+        except UserError:
+            self.close()
+            raise
         self.model = build_model(config, embeddings, padded=device == "gpu")
         self.rate = rate_schedule(settings, self.epochs.total_steps, self.epochs.steps(0))
         self.momentum = momentum_schedule(settings, self.epochs.steps(0))
