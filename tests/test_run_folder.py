@@ -79,8 +79,10 @@ def test_a_damaged_file_is_noticed_by_its_hash(runs: Path, tmp_path: Path, name:
         run.check_files()
 
 
-SHAPES = [("finished", value) for value in ([], 7, {"files": 5}, {"files": {"vocab.txt": None}})]
-SHAPES += [("config", value) for value in ([], 7, "text", {}, {"format_version": 1, "setings": {}, "origin": {}})]
+SHAPES: list[tuple[str, object]] = [
+    ("finished", value) for value in [[], 7, {"files": 5}, {"files": {"vocab.txt": None}}]
+]
+SHAPES += [("config", value) for value in [[], 7, "text", {}, {"format_version": 1, "setings": {}, "origin": {}}]]
 
 
 @pytest.mark.parametrize(("name", "value"), SHAPES)

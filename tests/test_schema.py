@@ -32,17 +32,12 @@ VALUES = st.recursive(
 
 def fits(value: Any) -> bool:
     """The same check a second time, by hand."""
-    if (
-        not isinstance(value, dict)
-        or not isinstance(value.get("name"), str)
-        or not isinstance(value.get("counts"), dict)
-    ):
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return False
-    counts = value["counts"].values()
-    whole = all(type(n) is int or (type(n) is float and n.is_integer()) for n in counts)
-        type(count) is int or (type(count) is float and count.is_integer()) for count in value["counts"].values()
-    )
-    share = value.get("share", 0.5)
+    if not isinstance(value.get("counts"), dict):
+        return False
+    counts, share = value["counts"].values(), value.get("share", 0.5)
+    whole = all(type(count) is int or (type(count) is float and count.is_integer()) for count in counts)
     return whole and isinstance(share, float | int) and not isinstance(share, bool)
 
 
