@@ -32,9 +32,6 @@ HASH = re.compile(r"\b[0-9a-f]{64}\b")
 
 MODELS = ("han", "bilstm", "cnn")
 
-# How a verdict can be explained (explanations.py), in order of the time it takes.
-EXPLANATION_METHODS = ("attention", "gradient", "integrated_gradients", "leave_one_out")
-
 
 def setting(
     default: Any,
