@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
     flags = ["--data_dir", str(arguments.data_dir), "--show_documents", str(arguments.documents)]
     tester = Tester(run, "test", device, tester_parser().parse_args(flags))
     result = tester.evaluate(read_checkpoint(run.best))
-    shading.supports_colour = in_colour
+    shading.supports_colour = in_colour  # type: ignore[assignment]
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         tester.show(result)

@@ -241,4 +241,4 @@ def test_the_random_choice_is_grey() -> None:
     }
     figure = faithfulness_figure(value, {"random": "chance", "gradient": "gradients"})
     chance, gradients = figure.axes[0].patches
-    assert chance.get_width() == 25 and chance.get_facecolor() != gradients.get_facecolor()
+    assert chance.get_width() == 25 and chance.get_facecolor() != gradients.get_facecolor()  # type: ignore[attr-defined]

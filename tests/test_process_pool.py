@@ -28,7 +28,7 @@ def test_no_more_tasks_are_taken_than_may_be_on_their_way() -> None:
             taken += 1
             yield number
 
-    for done, result in enumerate(in_order(InThisProcess(), lambda number: -number, tasks(), 4)):  # type: ignore[arg-type]
+    for done, result in enumerate(in_order(InThisProcess(), lambda number: -number, tasks(), 4)):
         assert result == -done
         assert taken - done <= 4
     assert taken == 50
