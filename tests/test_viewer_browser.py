@@ -134,7 +134,7 @@ def test_the_class_to_explain_is_chosen_where_the_method_knows_classes(page: Pag
     choice = page.get_by_label("class to explain")
     explain(page, TEXT)
     expect(choice).to_be_hidden()
-    answer(page, lambda: page.get_by_label("gradient × input").check())
+    answer(page, lambda: page.get_by_label("gradient x input").check())
     predicted = page.locator(".probabilities caption").inner_text()
     other = next(name for name in runs[0].predictor.class_names if name != predicted)
     expect(page.locator(".legend")).to_contain_text(f"speaks for {predicted}")
