@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Shows in a browser what one trained network, or two side by side, make of a text, and serves it to programs.
+"""Shows in a browser what one trained network, or two side by side, predict for a text and why; serves programs, too.
 
     python attention_viewer.py imdb-han                     http://127.0.0.1:8000
-    python attention_viewer.py imdb-han imdb-lstm           the same text before both
+    python attention_viewer.py imdb-han imdb-lstm           the same text in both
     curl -d '{"instances": ["A dull film."]}' http://127.0.0.1:8000/v1/models/han:predict
 
 RUN is a run folder or its name in `runs/`. The REST interface has the form of TensorFlow Serving's; /openapi.json
-describes it. Whoever reaches the port can read the test texts: by default that is this machine alone.
+describes it. Everybody who can reach the port can read the test texts: by default only this machine.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> int:
     """Serves until it is stopped; returns the exit code."""
     check_range("port", arguments.port, 0, 65535)
-    runs = [find_run(name, arguments.runs_dir) for name in (arguments.run, arguments.other) if name is not None]
-    if len(runs) == 2 and runs[0].path.resolve() == runs[1].path.resolve():
+    folders = [find_run(name, arguments.runs_dir) for name in (arguments.run, arguments.other) if name is not None]
+    if len(folders) == 2 and folders[0].path.resolve() == folders[1].path.resolve():
         raise UserError(f"{arguments.run} and {arguments.other} are the same run; name another one to compare it with")
     with listening_socket(arguments.host, arguments.port) as listening:
-        serve(runs, listening, arguments)
+        serve(folders, listening, arguments)
     return 0
 
 
@@ -61,13 +61,13 @@ def listening_socket(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise UserError(f"--port {port} is taken on {host}; try --port {port + 1}, or 0 for a free one") from error
+            raise UserError(f"--port {port} is in use on {host}; try --port {port + 1}, or 0 for a free one") from error
         if error.errno == errno.EACCES:
             raise UserError(f"--port {port} is not allowed; choose one from 1024 on") from error
         raise UserError(f"--host {host} --port {port}: {error.strerror or error}; try --host 127.0.0.1") from error
 
 
-def serve(runs: list[RunFolder], listening: socket.socket, arguments: argparse.Namespace) -> None:
+def serve(folders: list[RunFolder], listening: socket.socket, arguments: argparse.Namespace) -> None:
     """Loads the runs and answers requests until Ctrl-C or SIGTERM."""
     device = start_tensorflow(arguments.device)
     import uvicorn
@@ -75,13 +75,14 @@ def serve(runs: list[RunFolder], listening: socket.socket, arguments: argparse.N
     from page.answers import ServedRun
     from page.viewer import make_app
 
-    sites = [ServedRun.load(run, DataPaths(run.config().dataset, arguments.data_dir), device) for run in runs]
-    for site in sites:
-        if site.notice:
-            log.warning("%s (step %d)", site.notice, site.predictor.step)
+    data_dir = arguments.data_dir
+    runs = [ServedRun.load(run, DataPaths(run.config().dataset, data_dir), device) for run in folders]
+    for served in runs:
+        if served.notice:
+            log.warning("%s (step %d)", served.notice, served.predictor.step)
     host, port = listening.getsockname()[:2]
     hosts = ("*",) if arguments.host in EVERYWHERE else (*LOOPBACK, arguments.host)
-    app = make_app(sites, hosts)
+    app = make_app(runs, hosts)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, h11_max_incomplete_event_size=MOST_HEADER_BYTES
     )
@@ -92,8 +93,8 @@ def serve(runs: list[RunFolder], listening: socket.socket, arguments: argparse.N
     except KeyboardInterrupt:  # the way to end it
         log.info("ended")
     finally:
-        for site in sites:
-            site.batcher.close()
+        for served in runs:
+            served.batcher.close()
 
 
 if __name__ == "__main__":

@@ -80,9 +80,6 @@ MODELS = tuple(NETWORKS)
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-# How a verdict can be explained (explanations.py), in order of the time it takes.
-EXPLANATION_METHODS = ("attention", "gradient", "integrated_gradients", "leave_one_out")
-
 
 def setting(
     default: Any,

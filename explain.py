@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Shows which sentences and words made a trained network say what it says, and examines whether that is true.
+"""Shows which sentences and words decided a trained network's prediction, and measures how faithful that is.
 
     python explain.py imdb-han --text "The plot is thin, but what acting!"
     python explain.py runs/imdb-han --file review.txt --method integrated_gradients --html review.html
@@ -20,8 +20,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from config import EXPLANATION_METHODS, check_range
+from config import check_range
 from corpus.corpora import SPLITS, read_csv
+from explaining.explanations import (
+    FAITHFULNESS_FILE,
+    METHODS,
+    Explanation,
+    default_method,
+    explain_written,
+    methods_of,
+    read_text,
+)
+from explaining.faithfulness import Findings, examine, format_findings, to_json
+from explaining.pages import explanation_page, likeliest
+from report.shading import printable, render, supports_colour
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import find_run, origin
 from utils import (
@@ -38,17 +50,8 @@ from utils import (
 )
 
 if TYPE_CHECKING:
-    from explaining.explanations import Explanation
-    from explaining.faithfulness import Findings
     from runtime.predictor import Predictor
     from runtime.run_folder import RunFolder
-
-NOTES = {
-    "attention": "Shaded by attention: sqrt(sentence weight) x word weight.",
-    "gradient": "Shaded by gradient x input on the word vectors, for",
-    "integrated_gradients": "Shaded by integrated gradients from word vectors of zero, for",
-    "leave_one_out": "Shaded by what the log-odds lose when a word, or a sentence, is left out, for",
-}
 
 
 def build_parser() -> Parser:
@@ -63,12 +66,12 @@ def build_parser() -> Parser:
     parser.add_argument("--split", choices=SPLITS, default="test", help="split of the data set (default: test)")
     parser.add_argument(
         "--method",
-        choices=EXPLANATION_METHODS,
-        help="how to explain (default: what --faithfulness found best for this run, else attention)",
+        choices=tuple(METHODS),
+        help="how to explain (default: the best for this run by --faithfulness, else attention)",
     )
     parser.add_argument("--target", metavar="CLASS", help="class to explain (default: the predicted one)")
     parser.add_argument("--sentences", type=int, default=15, help="sentences to show at most; 0: all (default: 15)")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page that stands alone, too")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a self-contained HTML page")
     parser.add_argument("--json", action="store_true", help="print JSON instead of shaded text")
     parser.add_argument("--documents", type=int, default=200, help="size of the sample examined (default: 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the sample and of random choices (default: 1)")
@@ -85,7 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
     run = find_run(arguments.run, arguments.runs_dir)
     config = run.config()
     if arguments.target is not None and arguments.target not in config.class_names:
-        raise UserError(f"--target {arguments.target!r} is no class; there are: {', '.join(config.class_names)}")
+        raise UserError(f"--target {arguments.target!r} is not a class; choose from: {', '.join(config.class_names)}")
     data = DataPaths(config.dataset, arguments.data_dir)
     text, label = (None, None) if arguments.faithfulness else find_text(arguments, data)
     if arguments.faithfulness:
@@ -109,7 +112,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def find_text(arguments: argparse.Namespace, data: DataPaths) -> tuple[str, str | None]:
-    """The text that the person named, and its label where it has one."""
+    """The text to explain, and its label where it has one."""
     if arguments.id is not None:
         return text_of_document(data, arguments.split, arguments.id)
     if arguments.text is not None:
@@ -139,8 +142,8 @@ def text_of_document(data: DataPaths, split: str, name: str) -> tuple[str, str]:
             if row.id == name:
                 return row.text, row.label
             example = example or row.id
-    there = f"they look like {example}" if example else "it has no document"
-    raise UserError(f"--id {name!r} is not in the {split} split of {data.csv}; {there}")
+    ids = f"they look like {example}" if example else "it has no document"
+    raise UserError(f"--id {name!r} is not in the {split} split of {data.csv}; {ids}")
 
 
 def chosen_method(predictor: Predictor, run: RunFolder, asked: str | None) -> tuple[str, str]:
@@ -149,42 +152,37 @@ def chosen_method(predictor: Predictor, run: RunFolder, asked: str | None) -> tu
     Raises:
         UserError: Attention was asked for, and the network has none.
     """
-    from explaining.explanations import FAITHFULNESS_FILE, default_method, methods_of
-
-    there = methods_of(predictor)
+    known = methods_of(predictor)
     if asked is not None:
-        if asked not in there:
-            raise UserError(f"--method {asked}: this network has no attention; choose from {', '.join(there)}")
+        if asked not in known:
+            raise UserError(f"--method {asked}: this network has no attention; choose from {', '.join(known)}")
         return asked, ""
-    method, found = default_method(predictor, run.path)
-    if found:
+    method, findings = default_method(predictor, run.path)
+    if findings:
         return method, f" Chosen by {FAITHFULNESS_FILE}."
-    return method, " Not examined yet: --faithfulness shows how far to trust it."
+    return method, " Not measured yet: --faithfulness shows how far to trust it."
 
 
 def show_text(
     predictor: Predictor, run: RunFolder, text: str, label: str | None, arguments: argparse.Namespace
 ) -> None:
     """Explains one text and shows it."""
-    from explaining.explanations import explain_text
-
     method, why = chosen_method(predictor, run, arguments.method)
     names = predictor.class_names
-    reading = predictor.read(text)
+    written = read_text(predictor, text)
+    reading = written.reading
     if not reading.words:
         raise UserError("there is no word in the text; give one with --text or --file")
     if reading.unknown_words == reading.words:
-        log.warning("the vocabulary knows none of the words (%d): the verdict means nothing", reading.words)
+        log.warning("none of the words (%d) is in the vocabulary: the verdict means nothing", reading.words)
     if reading.cut_words:
         log.warning("the text has too many sentences: its last %d words were not read", reading.cut_words)
     target = None if arguments.target is None else names.index(arguments.target)
-    explanation = explain_text(predictor, text, method, target)
-    note = NOTES[method] + (f" {names[explanation.target]}." if explanation.scores.signed else "") + why
+    explanation = explain_written(predictor, written, method, target)
+    note = METHODS[method].note + (f" {names[explanation.target]}." if explanation.scores.signed else "") + why
     heading = f"{run.path.name}: {verdict_line(explanation, label)}"
     most = arguments.sentences or None
     if arguments.html:
-        from explaining.pages import explanation_page
-
         with atomic_write(arguments.html) as file:
             file.write(explanation_page(explanation, heading, note, most))
         log.info("written: %s", arguments.html)
@@ -205,9 +203,6 @@ def verdict_line(explanation: Explanation, label: str | None) -> str:
 
 def print_shaded(explanation: Explanation, heading: str, note: str, most: int | None) -> None:
     """Prints the verdict, the shaded text and what its shades mean."""
-    from explaining.pages import likeliest
-    from report.shading import printable, render, supports_colour
-
     colour = supports_colour(sys.stdout)
     print(printable(heading))
     for name, probability in likeliest(explanation):
@@ -231,8 +226,6 @@ def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments
     """Examines every method on a sample, writes ``faithfulness.json`` and prints what it means."""
     import numpy as np
 
-    from explaining.explanations import FAITHFULNESS_FILE
-    from explaining.faithfulness import examine, format_findings, to_json
     from runtime.documents import parted
     from runtime.input_pipeline import Split
 

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -53,12 +54,17 @@ def main(arguments: argparse.Namespace) -> None:
     flags = ["--data_dir", str(arguments.data_dir), "--show_documents", str(arguments.documents)]
     tester = Tester(run, "test", device, tester_parser().parse_args(flags))
     result = tester.evaluate(read_checkpoint(run.best))
-    shading.supports_colour = lambda stream: True  # type: ignore[assignment]
+    shading.supports_colour = in_colour  # type: ignore[assignment]
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         tester.show(result)
     with atomic_write(arguments.picture) as file:
         file.write(svg(shown.getvalue().strip("\n").split("\n")))
+
+
+def in_colour(stream: TextIO) -> bool:
+    """In the place of :func:`report.shading.supports_colour`: the picture is in colour."""
+    return True
 
 
 def svg(lines: list[str]) -> str:

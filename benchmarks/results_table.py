@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from runtime.devices import quiet_standard_error  # noqa: E402
+from explaining.faithfulness import TITLES, verdict_in_words  # noqa: E402
 from utils import Parser, UserError, atomic_write, read_json, read_jsonl, run_script, write_jsonl  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results.jsonl"
@@ -251,9 +251,6 @@ def examination(row: dict[str, Any]) -> Iterator[str]:
 
 def deletions(row: dict[str, Any], level: str) -> str:
     """What deleting words, or sentences, does, a line per method."""
-    with quiet_standard_error():
-        from explaining.faithfulness import NAMES
-
     evidence, agreement = row["evidence"] or {}, row["agreement_with_leave_one_out"]
     header = [f"{level} chosen by", "changed", "comprehensiveness", "sufficiency"]
     if level == "words":
@@ -262,7 +259,7 @@ def deletions(row: dict[str, Any], level: str) -> str:
         header.append("top sentence is one that decided")
     lines = []
     for method, figures in row[level].items():
-        line = [NAMES[method], f"{figures['flips']['mean']:.1%}"]
+        line = [TITLES[method], f"{figures['flips']['mean']:.1%}"]
         line += [with_interval(figures[name]) for name in ("comprehensiveness", "sufficiency")]
         if level == "words":
             line.append(f"{agreement[method]['kendall']:.2f}" if method in agreement else "")
@@ -279,9 +276,6 @@ def with_interval(value: dict[str, float]) -> str:
 
 def verdict(kept: Kept, task: str) -> str:
     """The same in words, as ``explain.py --faithfulness`` says them."""
-    with quiet_standard_error():
-        from explaining.faithfulness import verdict_in_words
-
     said = (" ".join(verdict_in_words(row)) for row in kept.faithfulness if row["task"] == task)
     return "".join(f"{textwrap.fill(sentence, WIDTH, break_on_hyphens=False)}\n" for sentence in said)
 

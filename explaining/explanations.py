@@ -1,4 +1,4 @@
-"""Which words and sentences made the network say what it says: four methods, one form of answer.
+"""Which words and sentences made the network say what it says: several methods, one table, one form of answer.
 
 ``attention``             what the network attended to. A word counts sqrt(sentence weight) x word weight, as the paper
                           shows it (Yang et al. 2016, section 3.3). Never negative, and not made for one class.
@@ -12,36 +12,31 @@ The last three explain one class, by its log-odds log(p / (1 - p)): unlike the p
 network is sure, and with two classes they are the difference of the logits. A word's score is what it adds to them.
 The sentence scores of both gradient methods are the sums of their words' scores.
 
-Gradient methods need no more of a model than ``model(documents)`` and its table of word vectors, ``model.embeddings``.
+A new method is one entry of :data:`METHODS` and one function. This module imports no TensorFlow, so that scripts list
+the methods in ``--help`` at once.
 
-    N words   S sentences   B documents   E embedding   C classes
+    N words   S sentences   B documents   C classes
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from config import EXPLANATION_METHODS
 from data_processing import Span
-from network.layers import Documents
-from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, shade_scores
-from runtime.predictor import Predictor, Verdict, batches, join
-from runtime.scoring import VECTOR
-from text.text_reader import EMPTY, EncodedDocument
-from utils import read_json
+from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, importance, shade_scores
+from text.text_reader import EMPTY, EncodedDocument, Reading
+from utils import UserError, read_json
+
+if TYPE_CHECKING:
+    from runtime.predictor import Predictor, Verdict
 
 FAITHFULNESS_FILE = "faithfulness.json"  # in the run folder
-
-GRADIENT_WORDS = 15_000  # most words in a batch whose gradient is taken: several times the memory of a forward pass
-
 FEWEST_STEPS, MOST_STEPS = 16, 256
 TOLERANCE = 0.01  # of integrated gradients: relative to the difference to be explained; absolute where that is below 1
 
@@ -64,9 +59,37 @@ class Scores:
     completeness: tuple[float, float, int] | None = None
 
 
+# (predictor, documents [B], their verdicts [B], the class to explain of each [B]) -> scores [B]
+Function: TypeAlias = "Callable[[Predictor, Sequence[EncodedDocument], Sequence[Verdict], Sequence[int]], list[Scores]]"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to explain.
+
+    Attributes:
+        title: What people call it.
+        note: What the shades of a text mean, a sentence; for a signed method the name of the class follows.
+        signed: Whether it explains one class, with scores against it as well as for it.
+        needs_attention: Whether only a network with attention can be explained by it.
+        most_words: Words up to which the page offers it, about ten seconds on two cores; ``None`` for any number.
+        passes: How many times the network reads the document, about; a backward pass counts as two. 0 where the verdict
+            already holds the explanation.
+        function: Explains documents.
+    """
+
+    title: str
+    note: str
+    signed: bool
+    needs_attention: bool
+    most_words: int | None
+    passes: Callable[[EncodedDocument], int]
+    function: Function
+
+
 def methods_of(predictor: Predictor) -> tuple[str, ...]:
-    """The methods that the predictor's network can be explained with: without attention the others."""
-    return EXPLANATION_METHODS if predictor.has_attention else EXPLANATION_METHODS[1:]
+    """The methods that the predictor's network can be explained by, the cheapest first."""
+    return tuple(name for name, method in METHODS.items() if predictor.has_attention or not method.needs_attention)
 
 
 def default_method(predictor: Predictor, run: Path) -> tuple[str, dict[str, Any]]:
@@ -77,17 +100,35 @@ def default_method(predictor: Predictor, run: Path) -> tuple[str, dict[str, Any]
         run: The run folder.
 
     Returns:
-        The method, and what ``explain.py --faithfulness`` found; nothing where it has not examined these weights.
+        The method, and what ``explain.py --faithfulness`` measured; nothing where it has not examined these weights.
+
+    Raises:
+        UserError: ``faithfulness.json`` is damaged.
     """
-    file, there = run / FAITHFULNESS_FILE, methods_of(predictor)
-    found = read_json(file) if file.exists() else {}
-    if found.get("weights_sha256") == predictor.weights_sha256 and found.get("best_method") in there:
-        return found["best_method"], found
-    return "attention" if "attention" in there else "integrated_gradients", {}
+    known, findings = methods_of(predictor), read_findings(run / FAITHFULNESS_FILE)
+    if findings.get("weights_sha256") == predictor.weights_sha256 and findings.get("best_method") in known:
+        return findings["best_method"], findings
+    return next(name for name in UNEXAMINED if name in known), {}
+
+
+def read_findings(file: Path) -> dict[str, Any]:
+    """What ``explain.py --faithfulness`` wrote; empty where there is no such file.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    findings = read_json(file) if file.exists() else {}
+    if not isinstance(findings, dict):
+        raise UserError(f"{file} is damaged; delete it and run explain.py --faithfulness again")
+    return findings
 
 
 def explain(
-    predictor: Predictor, documents: Sequence[EncodedDocument], targets: Sequence[int], method: str
+    predictor: Predictor,
+    documents: Sequence[EncodedDocument],
+    targets: Sequence[int],
+    method: str,
+    verdicts: Sequence[Verdict] | None = None,
 ) -> list[Scores]:
     """Explains documents.
 
@@ -96,29 +137,15 @@ def explain(
         documents: [B].
         targets: [B], the class of each document whose log-odds are explained.
         method: One of :func:`methods_of`.
+        verdicts: [B], what the network says of the documents; scored here where not given.
 
     Raises:
-        ValueError: An unknown method, or attention of a network that has none.
+        ValueError: An unknown method, or one that needs attention of a network that has none.
     """
     if method not in methods_of(predictor):
         raise ValueError(f"unknown method {method!r}; there are: {', '.join(methods_of(predictor))}")
-    if method == "attention":
-        return [attention_scores(*pair) for pair in zip(documents, predictor.score(documents), strict=True)]
-    if method == "leave_one_out":
-        return [leave_one_out(predictor, *pair) for pair in zip(documents, targets, strict=True)]
-    if method == "gradient":
-        _, products = gradient_products(predictor, documents, np.ones(len(documents)), targets)
-        return [signed_scores(*pair) for pair in zip(documents, products, strict=True)]
-    return integrated_gradients(predictor, documents, targets)
-
-
-def attention_scores(document: EncodedDocument, verdict: Verdict) -> Scores:
-    """Scores from the attention weights of a document that was scored."""
-    if verdict.word_weights is None or verdict.sentence_weights is None:
-        raise ValueError("the network has no attention")
-    sentences = verdict.sentence_weights.astype(np.float64)
-    words = np.sqrt(np.repeat(sentences, document.words_per_sentence)) * verdict.word_weights
-    return Scores(words, sentences, signed=False)
+    known = predictor.score(documents) if verdicts is None else verdicts
+    return METHODS[method].function(predictor, documents, known, targets)
 
 
 def signed_scores(
@@ -190,8 +217,34 @@ def without_each_sentence(document: EncodedDocument) -> Iterator[EncodedDocument
         yield keep_words(document, words_of_sentences(document, kept))
 
 
-def leave_one_out(predictor: Predictor, document: EncodedDocument, target: int) -> Scores:
+# ---------------------------------------------------------------------------------------------------------------------
+# The methods
+
+
+def attention(
+    predictor: Predictor, documents: Sequence[EncodedDocument], verdicts: Sequence[Verdict], targets: Sequence[int]
+) -> list[Scores]:
+    """Attention as it is shown; the class makes no difference."""
+    return [attention_scores(*pair) for pair in zip(documents, verdicts, strict=True)]
+
+
+def attention_scores(document: EncodedDocument, verdict: Verdict) -> Scores:
+    """Scores from the attention weights of a document that was scored."""
+    if verdict.word_weights is None or verdict.sentence_weights is None:
+        raise ValueError("the network has no attention")
+    words = importance(verdict.word_weights, document.words_per_sentence, verdict.sentence_weights)
+    return Scores(words, verdict.sentence_weights.astype(np.float64), signed=False)
+
+
+def leave_one_out(
+    predictor: Predictor, documents: Sequence[EncodedDocument], verdicts: Sequence[Verdict], targets: Sequence[int]
+) -> list[Scores]:
     """What the log-odds lose when a word, or a sentence, is left out: positive where it spoke for the class."""
+    return [left_out_scores(predictor, *pair) for pair in zip(documents, targets, strict=True)]
+
+
+def left_out_scores(predictor: Predictor, document: EncodedDocument, target: int) -> Scores:
+    """Leave-one-out of one document."""
     variants = itertools.chain([document], without_each_word(document), without_each_sentence(document))
     logits = predictor.logits(variants)
     odds = log_odds(logits, np.full(len(logits), target))
@@ -200,96 +253,18 @@ def leave_one_out(predictor: Predictor, document: EncodedDocument, target: int) 
     return Scores(lost[:words], lost[words:], signed=True)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Gradients
-
-
-def logits_from_vectors(model: Any, documents: Documents, vectors: Any) -> Any:
-    """The logits of a batch whose words have the given vectors, one for each occurrence: float32 [B, C].
-
-    The model is not asked to know of this: while it is called, the vectors stand in the place of its table, behind the
-    rows of ``<pad>`` and ``<unk>``, and the words are numbered through.
-
-    Args:
-        model: ``logits = model(documents)``; looks words up in ``model.embeddings``.
-        documents: The batch; its token ids are not looked at.
-        vectors: float32 [N, E].
-    """
-    special = 2
-    table = tf.concat([model.embeddings.value[:special], vectors], axis=0)
-    numbered = documents._replace(token_ids=tf.range(special, tf.shape(table)[0]))
-    scope = keras.StatelessScope()
-    scope.add_update((model.embeddings, table))
-    with scope:
-        return model(numbered)
-
-
-def product_function(model: Any) -> Any:
-    """The gradient of the log-odds with respect to each word's vector, times that vector, as one graph.
-
-    Made once per model. Arguments: documents; float32 [B], with which the word vectors of each document are multiplied
-    before they are read; int32 [B], the classes. Returns float32 [B], the log-odds, and float32 [N], the inner products
-    of gradient and (unscaled) vector.
-    """
-    if not hasattr(model, "_product_function"):
-        signature = [Documents(VECTOR, VECTOR, VECTOR), tf.TensorSpec([None], tf.float32), VECTOR]
-
-        @tf.function(input_signature=signature, autograph=False)
-        def products(documents: Documents, scales: Any, targets: Any) -> Any:
-            vectors = tf.gather(model.embeddings.value, documents.token_ids)  # [N, E]
-            of_words = tf.repeat(tf.repeat(scales, documents.sentences_per_document), documents.words_per_sentence)
-            scaled = vectors * of_words[:, tf.newaxis]
-            with tf.GradientTape() as tape:
-                tape.watch(scaled)
-                logits = tf.cast(logits_from_vectors(model, documents, scaled), tf.float32)  # [B, C]
-                is_target = tf.one_hot(targets, tf.shape(logits)[1], on_value=True, off_value=False)
-                others = tf.reduce_logsumexp(tf.where(is_target, logits.dtype.min, logits), axis=1)
-                odds = tf.boolean_mask(logits, is_target) - others
-            # A document's log-odds depend on its own words alone, so one gradient of all serves every document.
-            gradient = dense(tape.gradient(odds, scaled), tf.shape(scaled)[0])
-            return odds, tf.reduce_sum(gradient * vectors, axis=1)
-
-        model._product_function = products
-    return model._product_function
-
-
-def dense(gradient: Any, rows: Any) -> Any:
-    """A gradient as a plain tensor, whichever form TensorFlow chose for it."""
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)
-    return gradient
-
-
-def gradient_products(
-    predictor: Predictor, documents: Sequence[EncodedDocument], scales: Any, targets: Sequence[int] | np.ndarray
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Gradient times input, in batches.
-
-    Args:
-        predictor: The network.
-        documents: [B]; one may stand there several times.
-        scales: float [B], factors on the word vectors of each document.
-        targets: int [B].
-
-    Returns:
-        float64 [B], log-odds of the target, and B times float64 [N], a value per word.
-    """
-    products = product_function(predictor.model)
-    scales, classes = np.asarray(scales, np.float32), np.asarray(targets, np.int32)
-    odds, values = np.zeros(len(documents)), [np.zeros(0)] * len(documents)
-    for numbers in batches(documents, GRADIENT_WORDS):
-        chosen = [documents[number] for number in numbers]
-        some_odds, some = products(join(chosen), tf.constant(scales[numbers]), tf.constant(classes[numbers]))
-        odds[numbers] = some_odds.numpy()
-        ends = np.cumsum([len(document.token_ids) for document in chosen])[:-1]
-        for number, words in zip(numbers, np.split(some.numpy().astype(np.float64), ends), strict=True):
-            values[number] = words
-    return odds, values
+def gradient(
+    predictor: Predictor, documents: Sequence[EncodedDocument], verdicts: Sequence[Verdict], targets: Sequence[int]
+) -> list[Scores]:
+    """Gradient x input."""
+    _, products = gradient_products(predictor, documents, np.ones(len(documents)), targets)
+    return [signed_scores(*pair) for pair in zip(documents, products, strict=True)]
 
 
 def integrated_gradients(
     predictor: Predictor,
     documents: Sequence[EncodedDocument],
+    verdicts: Sequence[Verdict],
     targets: Sequence[int],
     tolerance: float = TOLERANCE,
     most_steps: int = MOST_STEPS,
@@ -297,7 +272,7 @@ def integrated_gradients(
     """Integrated gradients from word vectors of zero, by Gauss and Legendre's rule.
 
     The number of steps is doubled, document by document, until the scores add up to what they should (the completeness
-    of Sundararajan et al. 2017, proposition 1) within ``tolerance``.
+    of Sundararajan et al. 2017, proposition 1) within ``tolerance`` of it, or of 1 where it is smaller than 1.
     """
     found: list[Any] = [None] * len(documents)
     waiting, steps = list(range(len(documents))), FEWEST_STEPS
@@ -319,6 +294,57 @@ def integrate(predictor: Predictor, document: EncodedDocument, target: int, step
     odds, products = gradient_products(predictor, [document] * len(scales), scales, [target] * len(scales))
     words = weights / 2 @ np.array(products[:steps])
     return signed_scores(document, words, (float(words.sum()), float(odds[-1] - odds[-2]), steps))
+
+
+def gradient_products(
+    predictor: Predictor, documents: Sequence[EncodedDocument], scales: Any, targets: Sequence[int]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """:func:`explaining.gradients.gradient_products`, imported at the first call: it brings TensorFlow."""
+    from explaining import gradients
+
+    return gradients.gradient_products(predictor, documents, scales, targets)
+
+
+# In order of the time they take: of methods that are equally good the first is preferred.
+METHODS = {
+    "attention": Method(
+        "attention",
+        "Shaded by attention: sqrt(sentence weight) x word weight.",
+        signed=False,
+        needs_attention=True,
+        most_words=None,
+        passes=lambda document: 0,
+        function=attention,
+    ),
+    "gradient": Method(
+        "gradient x input",
+        "Shaded by gradient x input on the word vectors, for",
+        signed=True,
+        needs_attention=False,
+        most_words=None,
+        passes=lambda document: 3,
+        function=gradient,
+    ),
+    "integrated_gradients": Method(
+        "integrated gradients",
+        "Shaded by integrated gradients from word vectors of zero, for",
+        signed=True,
+        needs_attention=False,
+        most_words=10_000,
+        passes=lambda document: 3 * (FEWEST_STEPS + 2),
+        function=integrated_gradients,
+    ),
+    "leave_one_out": Method(
+        "leave-one-out",
+        "Shaded by what the log-odds lose when a word, or a sentence, is left out, for",
+        signed=True,
+        needs_attention=False,
+        most_words=1_500,
+        passes=lambda document: 1 + len(document.token_ids) + len(document.words_per_sentence),
+        function=leave_one_out,
+    ),
+}
+UNEXAMINED = ("attention", "integrated_gradients")  # the first of these that a network has, until it is examined
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -391,31 +417,55 @@ class Explanation:
         return value
 
 
+class WrittenText(NamedTuple):
+    """A text as a person wrote it and as the network reads it; it is cut into words once.
+
+    Attributes:
+        text: The original.
+        reading: Its words by number.
+        spans: [S] sentences, each the (start, end) of its words in ``text``.
+    """
+
+    text: str
+    reading: Reading
+    spans: list[list[Span]]
+
+
+def read_text(predictor: Predictor, text: str) -> WrittenText:
+    """Cuts a text into sentences and words."""
+    return WrittenText(text, *predictor.reader.read_with_spans(text))
+
+
 def explain_text(predictor: Predictor, text: str, method: str, target: int | None = None) -> Explanation:
+    """Reads, scores and explains one text; arguments and errors as for :func:`explain_written`."""
+    return explain_written(predictor, read_text(predictor, text), method, target)
+
+
+def explain_written(predictor: Predictor, written: WrittenText, method: str, target: int | None = None) -> Explanation:
     """Scores and explains one text.
 
     Args:
         predictor: The network.
-        text: What a person wrote.
+        written: From :func:`read_text`.
         method: One of :func:`methods_of`.
         target: The class to explain; the predicted one where ``None``.
 
     Raises:
         ValueError: The text has no word, or the network has no such method.
     """
-    reading = predictor.read(text)
-    if not reading.words:
+    document = written.reading.document
+    if not written.reading.words:
         raise ValueError("the text has no word")
-    [verdict] = predictor.score([reading.document])
+    [verdict] = predictor.score([document])
     chosen = int(verdict.probabilities.argmax()) if target is None else target
-    [scores] = explain(predictor, [reading.document], [chosen], method)
+    [scores] = explain(predictor, [document], [chosen], method, [verdict])
     return Explanation(
-        text,
-        predictor.spans(text),
+        written.text,
+        written.spans,
         predictor.class_names,
         chosen,
         method,
         verdict,
         scores,
-        reading.document.words_per_sentence,
+        document.words_per_sentence,
     )

@@ -22,6 +22,8 @@ import numpy as np
 
 from corpus.corpora import CsvRow, read_csv
 from data_processing import UNKNOWN_ID
+from explaining.explanations import METHODS, Explanation, attention_scores, default_method, explain_text
+from explaining.faithfulness import TITLES, examine, to_json
 from explaining.pages import explanation_page
 from report.plots import evenness_figure, faithfulness_figure, map_figure, png, top_words_figure
 from report.shading import LeftOut, ShadedSentence
@@ -33,7 +35,6 @@ from utils import DataPaths, UserError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from explaining.explanations import Explanation
     from runtime.predictor import Predictor, Verdict
     from text.text_reader import EncodedDocument
 
@@ -148,22 +149,19 @@ def show(opened: OpenRun, text: str | DrawnDocument, method: str | None = None, 
     Args:
         opened: The run.
         text: A person's own, or a drawn document.
-        method: ``attention``, ``gradient``, ``integrated_gradients`` or ``leave_one_out``; ``None``: the run's default.
+        method: A name in :data:`explaining.explanations.METHODS`; ``None``: the run's default.
         target: The class to explain; ``None``: the one that the network predicts.
 
     Raises:
         ValueError: A text without a word; a method or a class that there is not.
     """
-    from explaining.explanations import default_method, explain_text
-    from explaining.faithfulness import NAMES
-
     names = opened.predictor.class_names
     chosen = method or default_method(opened.predictor, opened.run.path)[0]
     if target is not None and target not in names:
         raise ValueError(f"there is no class {target!r}; there are: {', '.join(names)}")
     written = text if isinstance(text, str) else text.text
     explanation = explain_text(opened.predictor, written, chosen, None if target is None else names.index(target))
-    note = f"Shaded by {NAMES[chosen]}"
+    note = f"Shaded by {METHODS[chosen].title}"
     note += f", for {names[explanation.target]}." if explanation.scores.signed else "."
     page = explanation_page(explanation, heading(opened, text, explanation), note)
     return Page(page, page_height(explanation.shaded(), len(names)))
@@ -238,8 +236,6 @@ def show_top_words(
         most: Words for each class.
         fewest_documents: A word of fewer documents of the class is left out.
     """
-    from explaining.explanations import attention_scores
-
     if remark := without_attention(opened):
         return remark
     found = verdicts(opened, documents)
@@ -273,9 +269,6 @@ def faithfulness_of(opened: OpenRun, documents: Sequence[DrawnDocument], seed: i
 
     The keys ``documents`` and ``step`` say on how many documents, and of which step the weights are.
     """
-    from explaining.explanations import default_method
-    from explaining.faithfulness import examine, to_json
-
     _, found = default_method(opened.predictor, opened.run.path)
     if found:
         return found
@@ -285,10 +278,8 @@ def faithfulness_of(opened: OpenRun, documents: Sequence[DrawnDocument], seed: i
 
 def show_faithfulness(value: dict[str, Any]) -> Picture:
     """How often deleting what a method names changes the verdict; ``value`` is from :func:`faithfulness_of`."""
-    from explaining.faithfulness import NAMES
-
     title = f"{value['documents']:,} documents, step {value['step']}"
-    return Picture(faithfulness_figure(value, NAMES, title))
+    return Picture(faithfulness_figure(value, TITLES, title))
 
 
 def show_map(opened: OpenRun, documents: Sequence[DrawnDocument]) -> Picture:

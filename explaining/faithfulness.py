@@ -1,4 +1,4 @@
-"""Is an explanation true? The words and sentences that it names are deleted, and the network is asked again.
+"""Is an explanation faithful? The words and sentences that it names are deleted, and the network is asked again.
 
 The measures are those of ERASER (DeYoung et al., ACL 2020), for the class that the network predicts for the whole text:
 
@@ -20,14 +20,15 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from config import EXPLANATION_METHODS
-from explaining.explanations import Scores, explain, keep_words, methods_of, words_of_sentences
-from runtime.predictor import Predictor
+from explaining.explanations import METHODS, Scores, explain, keep_words, methods_of, words_of_sentences
 from text.text_reader import EncodedDocument
+
+if TYPE_CHECKING:
+    from runtime.predictor import Predictor
 
 SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)
 FLIP_SHARE = 0.20
@@ -36,16 +37,10 @@ LEVELS = ("words", "sentences")
 WIDTH = 88  # of the report's lines
 CHUNK = 20  # documents whose edited texts are held in memory at a time
 
-NAMES = {
-    RANDOM: "a random choice",
-    "attention": "attention",
-    "gradient": "gradient x input",
-    "integrated_gradients": "integrated gradients",
-    "leave_one_out": "leave-one-out",
-}
+TITLES = {RANDOM: "a random choice", **{name: method.title for name, method in METHODS.items()}}
 RULE = (
     "the highest mean of comprehensiveness - sufficiency for words; of the methods whose difference from it lies "
-    f"within that difference's 95% interval, paired by document, the cheapest ({', '.join(EXPLANATION_METHODS)})"
+    f"within that difference's 95% interval, paired by document, the cheapest ({', '.join(METHODS)})"
 )
 
 
@@ -261,7 +256,7 @@ def rank_correlations(scores: Scores, left_out: Scores) -> tuple[float, float]:
 
 def best_method(findings: Findings) -> str:
     """The method to explain with by default, by :data:`RULE`."""
-    quality = {method: findings.words[method].quality() for method in EXPLANATION_METHODS if method in findings.words}
+    quality = {method: findings.words[method].quality() for method in METHODS if method in findings.words}
     best = max(quality, key=lambda method: float(quality[method].mean()))
     for method, values in quality.items():  # the cheapest first
         difference = interval(quality[best] - values)
@@ -304,7 +299,7 @@ def format_findings(value: dict[str, Any], heading: str) -> str:
         for method, row in value[level].items():
             comprehensiveness, sufficiency = (with_interval(row[n]) for n in ("comprehensiveness", "sufficiency"))
             lines.append(
-                f"{NAMES[method]:22}  {row['flips']['mean']:16.1%}  {comprehensiveness:>17}  {sufficiency:>15}"
+                f"{TITLES[method]:22}  {row['flips']['mean']:16.1%}  {comprehensiveness:>17}  {sufficiency:>15}"
             )
     return "\n".join([*lines, *(f"\n{textwrap.fill(remark, WIDTH)}" for remark in remarks(value))])
 
@@ -323,24 +318,24 @@ def remarks(value: dict[str, Any]) -> Iterator[str]:
     )
     yield from verdict_in_words(value)
     if agreement := value["agreement_with_leave_one_out"]:
-        told = (f"{NAMES[method]} {row['kendall']:.2f} ({row['spearman']:.2f})" for method, row in agreement.items())
+        told = (f"{TITLES[method]} {row['kendall']:.2f} ({row['spearman']:.2f})" for method, row in agreement.items())
         yield f"Rank correlation of words with leave-one-out, Kendall's (Spearman's): {', '.join(told)}."
     if evidence := value.get("evidence"):
-        shares = (f"{NAMES[method]} {share:.1%}" for method, share in evidence.items() if method in NAMES)
+        shares = (f"{TITLES[method]} {share:.1%}" for method, share in evidence.items() if method in TITLES)
         yield f"The top sentence is one that decided: {', '.join(shares)}; by chance {evidence['chance']:.1%}."
     completeness = value["completeness"]
     yield (
         f"Integrated gradients took {completeness['mean_steps']:.0f} steps on average; their sum misses by "
         f"{completeness['largest_relative_error']:.2%} at most."
     )
-    yield f"explain.py shows this run by {NAMES[value['best_method']]} from now on; --method names another."
+    yield f"explain.py shows this run by {TITLES[value['best_method']]} from now on; --method names another."
 
 
 def verdict_in_words(value: dict[str, Any]) -> Iterator[str]:
     """Yields what the words' figures say of attention; of the best method where there is no attention."""
     words, best = value["words"], value["best_method"]
     shown = "attention" if "attention" in words else best
-    chosen = "the model attended to most" if shown == "attention" else f"that {NAMES[shown]} ranks first"
+    chosen = "the model attended to most" if shown == "attention" else f"that {TITLES[shown]} ranks first"
     yield (
         f"Deleting the {value['flip_share']:.0%} of words {chosen} changes the verdict in "
         f"{words[shown]['flips']['mean']:.1%} of documents; deleting random words, in "
@@ -348,7 +343,7 @@ def verdict_in_words(value: dict[str, Any]) -> Iterator[str]:
     )
     if shown != best:
         yield (
-            f"Attention is not the best guide to this network: with {NAMES[best]} it is "
+            f"Attention is not the best guide to this network: with {TITLES[best]} it is "
             f"{words[best]['flips']['mean']:.1%}. (Attention has no sign: it also names words that speak against the "
             "verdict.)"
         )

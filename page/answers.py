@@ -19,19 +19,22 @@ import numpy as np
 
 from data_processing import UNKNOWN_ID, Span
 from explaining.explanations import (
+    METHODS,
+    UNEXAMINED,
     Explanation,
     Scores,
-    attention_scores,
     default_method,
     explain,
+    first_words,
     keep_words,
     methods_of,
+    read_text,
 )
-from explaining.faithfulness import NAMES, verdict_in_words
+from explaining.faithfulness import verdict_in_words
 from explaining.pages import likeliest
 from page.batcher import Batcher, Busy
 from page.mistakes import LabelledDocument, SplitDocuments, drawn
-from page.neighbours import FEWEST_POINTS, MOST_POINTS, DocumentMap
+from page.neighbours import FEWEST_POINTS, MOST_POINTS, VectorMap
 from runtime.devices import explain_memory
 from runtime.predictor import BATCH_WORDS, Predictor, Verdict, unfinished
 from runtime.run_folder import RunFolder
@@ -41,9 +44,7 @@ from utils import DataPaths, UserError, folder_flags
 MOST_TEXT_BYTES = 1_000_000  # a text of so many is refused
 MOST_LINK_BYTES = 60_000  # of a permalink; longer texts have none
 PATIENCE = 30.0  # seconds that an explanation waits for those before it
-
-# Words up to which a method answers within about ten seconds on two cores; explain.py has no limit.
-MOST_WORDS = {"integrated_gradients": 10_000, "leave_one_out": 1_500}
+FAST_METHOD = "gradient"  # for a text that is too long for the method asked for
 
 
 class Refusal(Exception):
@@ -70,13 +71,13 @@ class ServedRun:
     Attributes:
         name: Of the run.
         predictor: Its network.
-        batcher: Through which everybody scores.
+        batcher: Scores the texts of all clients.
         documents: The test split of its data set.
         notice: A remark about unfinished training; empty for a finished run.
-        default_method: The method that the page begins with.
-        explaining: Held by who explains by a method that reads a text many times.
+        default_method: The method that is selected at first.
+        explaining: Held while a text is explained by a method that reads it again.
         map: Of documents of the test split; ``None`` until :meth:`draw_map` has drawn it.
-        findings: What ``explain.py --faithfulness`` found of these weights; empty where it has not been run.
+        findings: What ``explain.py --faithfulness`` measured with these weights; empty where it has not been run.
     """
 
     name: str
@@ -84,10 +85,10 @@ class ServedRun:
     batcher: Batcher
     documents: SplitDocuments
     notice: str = ""
-    default_method: str = "attention"
+    default_method: str = UNEXAMINED[0]
     findings: dict[str, Any] = field(default_factory=dict)
     explaining: threading.Lock = field(default_factory=threading.Lock)
-    map: DocumentMap | None = None
+    map: VectorMap | None = None
 
     @classmethod
     def load(cls, run: RunFolder, data: DataPaths, device: str = "cpu") -> ServedRun:
@@ -119,14 +120,14 @@ class ServedRun:
         verdicts = self.batcher.score([self.predictor.read(document.text).document for document in chosen])
         vectors = [verdict.vector for verdict in verdicts if verdict.vector is not None]
         if len(vectors) == len(chosen) >= FEWEST_POINTS:
-            self.map = DocumentMap.of(chosen, np.array(vectors))
+            self.map = VectorMap.of(chosen, np.array(vectors))
 
     def trust(self) -> list[str]:
-        """What is known about how true the explanations of this run are, in sentences."""
+        """How faithful the explanations of this run are, in sentences."""
         if not self.findings:
             flags = folder_flags(self.documents.data.data_dir, self.documents.run.path.parent)
             command = shlex.join(["python", "explain.py", self.name, "--faithfulness", *flags])
-            return [f"How far to trust this has not been examined; type: {command}"]
+            return [f"How far to trust this has not been measured; type: {command}"]
         return list(verdict_in_words(self.findings))
 
 
@@ -178,7 +179,7 @@ def parse_question(values: dict[str, str], document: LabelledDocument | None) ->
         document: That ``id`` names.
 
     Raises:
-        Refusal: A text that is too long, a range that is none.
+        Refusal: A text that is too long, or a damaged range.
     """
     text, original = (plain_newlines(values.get(name, "")) for name in ("text", "original"))
     if document and not text:
@@ -212,7 +213,7 @@ def parse_ranges(text: str) -> list[Span]:
         pairs = [part.split("-") for part in text.split(",") if part]
         ranges = [(int(start), int(end)) for start, end in pairs]
         if any(start >= end for start, end in ranges):
-            raise ValueError("a range ends before it begins")
+            raise ValueError("a range ends before it starts")
         return ranges
     except ValueError as error:
         raise Refusal(400, "What is left out is given as ranges of the text, such as 0-12,40-51.") from error
@@ -228,16 +229,16 @@ class Answer:
     """What one run says of a text.
 
     Attributes:
-        site: The run.
+        served: The run.
         explanation: Verdict and scores; words that were left out score 0.
         kept: bool [N]; false for a word that was left out.
         unknown: bool [N]; true for a word that the vocabulary does not know.
         word_attention: float32 [N], 0 for a word that was left out; ``None`` for a network without attention.
         before: The verdict before anything was edited or left out; ``None`` where nothing was.
-        remarks: Sentences to be told.
+        remarks: Sentences to show with the answer.
     """
 
-    site: ServedRun
+    served: ServedRun
     explanation: Explanation
     kept: np.ndarray
     unknown: np.ndarray
@@ -283,34 +284,34 @@ class Answer:
     @functools.cached_property
     def points(self) -> list[tuple[float, float, bool]]:
         """The documents of the map: x and y, and whether they are labelled as this text is judged."""
-        if self.site.map is None:
+        if self.served.map is None:
             return []
-        places = self.site.map.places(self.site.map.vectors)
-        labelled = (document.label == self.verdict for document in self.site.map.documents)
+        places = self.served.map.places(self.served.map.vectors)
+        labelled = (document.label == self.verdict for document in self.served.map.documents)
         return [(float(x), float(y), same) for (x, y), same in zip(places, labelled, strict=True)]
 
     @property
     def place(self) -> list[float]:
         """x and y of this text on the map."""
-        return place_on_map(self.site, self.explanation.verdict)
+        return place_on_map(self.served, self.explanation.verdict)
 
     @property
     def place_before(self) -> list[float]:
         """x and y of the text before it was changed; empty where it was not."""
-        return [] if self.before is None else place_on_map(self.site, self.before)
+        return [] if self.before is None else place_on_map(self.served, self.before)
 
     def nearest(self, but: str) -> list[LabelledDocument]:
         """The documents of the map that are nearest to this text, without the one named ``but``."""
         vector = self.explanation.verdict.vector
-        return [] if self.site.map is None or vector is None else self.site.map.nearest(vector, but=but)
+        return [] if self.served.map is None or vector is None else self.served.map.nearest(vector, but=but)
 
     def note(self, word: int) -> str:
-        """What is told of a word when it is pointed at."""
+        """What is shown of a word when the mouse is over it."""
         parts = []
         if not self.kept[word]:
             return "left out"
         score = self.explanation.scores.words[word]
-        if self.explanation.method != "attention":
+        if self.explanation.scores.signed:
             parts.append(f"{score:+.4f} log-odds of {self.explanation.class_names[self.explanation.target]}")
         if self.word_attention is not None:
             parts.append(f"attention {self.word_attention[word]:.3f} of its sentence's")
@@ -319,50 +320,49 @@ class Answer:
         return " · ".join(parts)
 
 
-def place_on_map(site: ServedRun, verdict: Verdict) -> list[float]:
+def place_on_map(served: ServedRun, verdict: Verdict) -> list[float]:
     """x and y of a text on the map of a run; empty where there is none."""
-    return [] if site.map is None or verdict.vector is None else site.map.places(verdict.vector).tolist()
+    return [] if served.map is None or verdict.vector is None else served.map.places(verdict.vector).tolist()
 
 
-def answer(site: ServedRun, question: Question) -> Answer:
+def answer(served: ServedRun, question: Question) -> Answer:
     """Asks one run.
 
     Raises:
         Refusal: The text has no word, is too long for the method, or too much is waiting.
     """
-    predictor, text = site.predictor, question.text
-    reading = predictor.read(text)
+    predictor = served.predictor
+    text, reading, spans = read_text(predictor, question.text)
     if not reading.words:
         raise Refusal(422, "There is no word in this text. Write or paste some, or draw a document.")
-    document, spans = reading.document, predictor.spans(text)
+    document = reading.document
     kept = kept_words([span for sentence in spans for span in sentence], question.without)
     rest = keep_words(document, kept)
     baseline = predictor.read(question.original).document if question.original else document
     documents = [rest] if kept.all() and not question.original else [rest, baseline]
-    verdict, *before = scored(site, documents)
-    method, remarks = usable_method(site, question.method, len(rest.token_ids))
-    target, more = class_to_explain(site, question.target, method, verdict)
+    verdict, *before = scored(served, documents)
+    method, remarks = usable_method(served, question.method, len(rest.token_ids))
+    target, more = class_to_explain(served, question.target, method, verdict)
     remarks += more
-    if not kept.any():
-        remarks.append("Everything is left out: this is what the network says of no text at all.")
-        scores = Scores(np.zeros(len(kept)), np.zeros(len(spans)), signed=method != "attention")
-        attention = None
-    else:
-        scores = explained(site, rest, target, method, verdict)
+    attention = None
+    if kept.any():
+        left = explained(served, rest, target, method, verdict)
+        kept_sentences = np.logical_or.reduceat(kept, first_words(document))
+        words, sentences = scattered(left.words, kept), scattered(left.sentences, kept_sentences)
+        scores = Scores(words, sentences, left.signed, left.completeness)
         attention = None if verdict.word_weights is None else scattered(verdict.word_weights, kept)
-        of_sentences = np.array([part.any() for part in np.split(kept, np.cumsum(document.words_per_sentence)[:-1])])
-        scores = Scores(
-            scattered(scores.words, kept), scattered(scores.sentences, of_sentences), scores.signed, scores.completeness
-        )
+    else:
+        scores = Scores(np.zeros(len(kept)), np.zeros(len(spans)), METHODS[method].signed)
+        remarks.append("Everything is left out: this is the network's prediction for an empty text.")
     unknown = document.token_ids == UNKNOWN_ID
     if reading.unknown_words == reading.words:
-        remarks.append("The vocabulary knows none of these words: the verdict means nothing.")
+        remarks.append("None of these words is in the vocabulary: the verdict means nothing.")
     if reading.cut_words:
         remarks.append(f"The text has too many sentences: its last {reading.cut_words:,} words were not read.")
     shown = Explanation(
         text, spans, predictor.class_names, target, method, verdict, scores, document.words_per_sentence
     )
-    return Answer(site, shown, kept, unknown, attention, before[0] if before else None, remarks)
+    return Answer(served, shown, kept, unknown, attention, before[0] if before else None, remarks)
 
 
 def kept_words(spans: Sequence[Span], without: Sequence[Span]) -> np.ndarray:
@@ -381,62 +381,63 @@ def scattered(values: np.ndarray, where: np.ndarray) -> np.ndarray:
     return full
 
 
-def usable_method(site: ServedRun, asked: str, words: int) -> tuple[str, list[str]]:
+def usable_method(served: ServedRun, asked: str, words: int) -> tuple[str, list[str]]:
     """The method for a text of so many words, and remarks where it is not the one asked for."""
-    there = methods_of(site.predictor)
-    method = asked if asked in there else site.default_method
-    remarks = [] if asked == method else [f"{site.name} has no {NAMES[asked]}: shown by {NAMES[method]}."]
-    if words > MOST_WORDS.get(method, words):
+    method = asked if asked in methods_of(served.predictor) else served.default_method
+    title, most = METHODS[method].title, METHODS[method].most_words
+    remarks = [] if asked == method else [f"{served.name} has no {METHODS[asked].title}: shown by {title}."]
+    if most is not None and words > most:
+        method = FAST_METHOD
         remarks.append(
-            f"This page goes up to {MOST_WORDS[method]:,} words by {NAMES[method]}, and the text has {words:,}: "
-            f"shown by {NAMES['gradient']}. explain.py has no limit."
+            f"On this page {title} is limited to {most:,} words, and the text has {words:,}: shown by "
+            f"{METHODS[method].title}. explain.py has no limit."
         )
-        method = "gradient"
     return method, remarks
 
 
-def class_to_explain(site: ServedRun, asked: str, method: str, verdict: Verdict) -> tuple[int, list[str]]:
-    """The class asked for, else the predicted one, and a remark where the run does not know the one asked for."""
-    names, predicted = site.predictor.class_names, int(verdict.probabilities.argmax())
+def class_to_explain(served: ServedRun, asked: str, method: str, verdict: Verdict) -> tuple[int, list[str]]:
+    """The class asked for, else the predicted one, and a remark where the run does not have the one asked for."""
+    names, predicted = served.predictor.class_names, int(verdict.probabilities.argmax())
     if asked in names:
         return names.index(asked), []
-    remark = f"{site.name} has no class {asked!r}: shown for {names[predicted]}, the predicted one."
-    return predicted, [remark] if asked and method != "attention" else []
+    remark = f"{served.name} has no class {asked!r}: shown for {names[predicted]}, the predicted one."
+    return predicted, [remark] if asked and METHODS[method].signed else []
 
 
-def scored(site: ServedRun, documents: Sequence[EncodedDocument]) -> list[Verdict]:
+def scored(served: ServedRun, documents: Sequence[EncodedDocument]) -> list[Verdict]:
     """The verdicts of documents, in a batch with those of others."""
     try:
         with explain_memory("give a shorter text"):
-            return site.batcher.score(documents)
+            return served.batcher.score(documents)
     except Busy as error:
         raise Refusal(503, "Too many texts are waiting. Try again in a few seconds.") from error
     except UserError as error:
         raise Refusal(503, f"{error}.") from error
 
 
-def explained(site: ServedRun, document: EncodedDocument, target: int, method: str, verdict: Verdict) -> Scores:
-    """Scores by a method; of those that read a text many times, one at a time."""
-    if method == "attention":
-        return attention_scores(document, verdict)
-    if not site.explaining.acquire(timeout=PATIENCE):
+def explained(served: ServedRun, document: EncodedDocument, target: int, method: str, verdict: Verdict) -> Scores:
+    """Scores by a method; of those that read the text again, one at a time."""
+    if not METHODS[method].passes(document):
+        [scores] = explain(served.predictor, [document], [target], method, [verdict])
+        return scores
+    if not served.explaining.acquire(timeout=PATIENCE):
         raise Refusal(503, "Too many explanations are waiting. Try again in a while, or choose attention.")
     try:
         with explain_memory("give a shorter text, or choose attention"):
-            [scores] = explain(site.predictor, [document], [target], method)
+            [scores] = explain(served.predictor, [document], [target], method, [verdict])
         return scores
     except UserError as error:
         raise Refusal(503, f"{error}.") from error
     finally:
-        site.explaining.release()
+        served.explaining.release()
 
 
-def site_named(sites: Sequence[ServedRun], name: str) -> ServedRun:
+def run_named(runs: Sequence[ServedRun], name: str) -> ServedRun:
     """The run of that name; ``han`` is the first."""
-    for site in sites:
-        if name == site.name:
-            return site
+    for served in runs:
+        if name == served.name:
+            return served
     if name == "han":
-        return sites[0]
-    there = ", ".join(["han", *(site.name for site in sites)])
+        return runs[0]
+    there = ", ".join(["han", *(served.name for served in runs)])
     raise Refusal(404, f"There is no model {name[:100]!r} here; there are: {there}.")

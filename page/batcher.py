@@ -1,7 +1,7 @@
 """Many threads ask for the scores of a few documents each; the network is called once for all that wait.
 
-There is no timer: while the network works on one batch, the next one gathers. A lone request is scored at once, and
-fifty at a time are scored in two or three calls.
+There is no timer: while the network computes one batch, the next one is collected. A single request is scored at once,
+and fifty at a time are scored in two or three calls.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from runtime.predictor import Verdict
     from text.text_reader import EncodedDocument
 
-MOST_WAITING_WORDS = 2_000_000  # some seconds of work; what comes on top of it is told to come again
+MOST_WAITING_WORDS = 2_000_000  # a few seconds of work; more than that is refused for the moment
 
 
 class Busy(Exception):
-    """More is waiting than the network scores in some seconds."""
+    """More is waiting than the network scores in a few seconds."""
 
 
 class Batcher:
-    """Gathers documents for one network. Every method may be called from any thread.
+    """Collects documents for one network. Every method may be called from any thread.
 
     Args:
         score: Scores documents, for example :meth:`runtime.predictor.Predictor.score`; called from one thread.
@@ -59,7 +59,7 @@ class Batcher:
         futures: list[Future[Verdict]] = [Future() for _ in documents]
         words = sum(len(document.token_ids) for document in documents)
         with self._changed:
-            # What asks alone is taken, however long it is.
+            # A request that finds the queue empty is accepted, however long it is.
             if self._closed or (self._waiting and self._waiting_words + words > self._most_waiting_words):
                 raise Busy
             self._waiting.extend(zip(documents, futures, strict=True))
@@ -68,7 +68,7 @@ class Batcher:
         return [future.result() for future in futures]
 
     def close(self) -> None:
-        """Scores what waits, takes nothing more and ends the thread."""
+        """Scores what is waiting, accepts nothing more and ends the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -82,13 +82,13 @@ class Batcher:
                 self.calls += 1
                 for future, verdict in zip(futures, self._score(documents), strict=True):
                     future.set_result(verdict)
-            except Exception as error:  # goes to those who asked; the thread lives on
+            except Exception as error:  # passed on to the threads that asked; this thread continues
                 for future in futures:
                     if not future.done():
                         future.set_exception(error)
 
     def _next_batch(self) -> list[tuple[EncodedDocument, Future[Verdict]]]:
-        """What waits, up to the limit; waits for it. Empty when the batcher was closed."""
+        """Waits for documents and returns them, up to the limit. Empty when the batcher was closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             batch: list[tuple[EncodedDocument, Future[Verdict]]] = []

@@ -1,7 +1,7 @@
-"""The documents of a test split with what a run predicted of them: right, wrong, unsure, and the worst mistakes.
+"""The documents of a test split with a run's predictions: right, wrong, unsure, and the worst mistakes.
 
 Labels and predictions are those of ``predictions-<split>.csv``, which the tester writes; the texts are read from the
-data set's CSV. Of a very large split so many documents are drawn that their texts fit into memory.
+data set's CSV. From a very large split a sample is drawn whose texts fit into memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SPLIT = "test"
 MOST_DOCUMENTS = 50_000
 Item = TypeVar("Item")
 
-UNSURE = 0.2  # a verdict whose probability is less than this above the runner-up's
+UNSURE = 0.2  # a prediction whose probability is less than this above that of the second class
 FILTERS = ("any", "right", "wrong", "unsure")
 
 
@@ -37,7 +37,7 @@ class LabelledDocument(NamedTuple):
         text: The original.
         prediction: The class that the run predicted; empty where it was not tested.
         confidence: Probability of that class.
-        margin: How much less the next class got.
+        margin: How much lower the probability of the second class is.
     """
 
     id: str
@@ -50,7 +50,7 @@ class LabelledDocument(NamedTuple):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A document whose label the run missed, and how much of it the run could read."""
+    """A document that the run predicted wrong, and how many of its words the vocabulary has."""
 
     document: LabelledDocument
     words: int
@@ -65,12 +65,12 @@ ORDERS: dict[str, Callable[[Mistake], float]] = {
 
 
 class SplitDocuments:
-    """The test split of a run's data set. Everything is read when it is first asked for, once, from any thread.
+    """The test split of a run's data set. Each file is read once, when it is first needed, from any thread.
 
     Args:
         run: The run folder.
         data: Its data set.
-        weights_sha256: Hash of the weights that are looked at, to notice predictions of others.
+        weights_sha256: Hash of the weights that are served, to detect predictions of others.
         most: Number of documents to keep at most.
     """
 
@@ -86,14 +86,14 @@ class SplitDocuments:
         return self.predictions_file.is_file()
 
     def why_untested(self) -> str:
-        """One line that says how to test the run."""
+        """One line with the command that tests the run."""
         named = ["--dataset", self.data.dataset, "--run", self.run.path.name]
         flags = [*named, *folder_flags(self.data.data_dir, self.run.path.parent)]
         command = shlex.join(["python", "han_tester.py", "--run_type", SPLIT, *flags])
         return f"{self.run.path.name} has not been tested; type: {command}"
 
     def stale(self) -> str:
-        """A remark where the predictions were made with other weights than those looked at; else empty."""
+        """A remark where the predictions were made with other weights than those served; else empty."""
         rows = [row for row in read_jsonl(self.run.results) if row.get("split") == SPLIT]
         if not rows or rows[-1].get("weights_sha256") in {None, self.weights_sha256}:
             return ""
@@ -160,10 +160,10 @@ class SplitDocuments:
         return [document for document in documents if wanted[filter](document)]
 
     def mistakes(self, count_words: Callable[[str], tuple[int, int]]) -> list[Mistake]:
-        """The documents whose label the run missed.
+        """The documents that the run predicted wrong.
 
         Args:
-            count_words: From a text to (words, words that the vocabulary does not know).
+            count_words: From a text to (words, words that are not in the vocabulary).
 
         Raises:
             UserError: As :meth:`chosen`.
@@ -176,7 +176,7 @@ class SplitDocuments:
 
 
 def drawn(names: Sequence[Item], most: int) -> Sequence[Item]:
-    """``names``, or so many of them drawn at random, always the same."""
+    """``names``, or ``most`` of them drawn at random, always the same ones."""
     if len(names) <= most:
         return names
     return [names[place] for place in np.random.default_rng(1).permutation(len(names))[:most]]

@@ -1,4 +1,4 @@
-"""Where a text lies among the documents of the test split: on a map of document vectors, and whom it is near.
+"""Where a text lies among the documents of the test split: on a map of document vectors, and its neighbours.
 
 The vectors are those that the last layer classifies. The map shows their two directions of largest variance (PCA), as
 ``document_map.py`` does; near and far are measured in all dimensions.
@@ -25,8 +25,8 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class DocumentMap:
-    """A map of some documents.
+class VectorMap:
+    """A map of document vectors.
 
     Attributes:
         documents: [M].
@@ -50,7 +50,7 @@ class DocumentMap:
         return float(2 * MARGIN + (1 - 2 * MARGIN) * self.extent[1] / self.extent[0])
 
     @classmethod
-    def of(cls, documents: Sequence[LabelledDocument], vectors: NDArray[np.floating]) -> DocumentMap:
+    def of(cls, documents: Sequence[LabelledDocument], vectors: NDArray[np.floating]) -> VectorMap:
         """Fits a map to documents and their vectors, at least :data:`FEWEST_POINTS` of them."""
         from sklearn.decomposition import PCA
 

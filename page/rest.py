@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from page.answers import MOST_TEXT_BYTES, Refusal, ServedRun, scored, site_named
+from page.answers import MOST_TEXT_BYTES, Refusal, ServedRun, run_named, scored
 
 MOST_INSTANCES = 1_000
 FORM, JSON, PLAIN = "application/x-www-form-urlencoded", "application/json", "text/plain"
@@ -25,14 +25,14 @@ class Instance(BaseModel):
 
 
 class PredictRequest(BaseModel):
-    """Texts to classify, in TensorFlow Serving's row form; a plain string is taken for its text."""
+    """Texts to classify, in TensorFlow Serving's row form; a plain string is read as the text."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"instances": ["A dull film.", {"text": "What acting!"}]}})
     instances: list[str | Instance] = Field(min_length=1, max_length=MOST_INSTANCES)
 
 
 class Prediction(BaseModel):
-    """What the network says of a text; ``null`` twice where the text has no word."""
+    """The network's prediction for a text; ``null`` twice where the text has no word."""
 
     label: str | None
     probabilities: dict[str, float] | None
@@ -52,28 +52,28 @@ class ErrorResponse(BaseModel):
     error: str
 
 
-def predict(site: ServedRun, request: PredictRequest) -> PredictResponse:
+def predict(served: ServedRun, request: PredictRequest) -> PredictResponse:
     """Classifies the texts of a request."""
     texts = [instance if isinstance(instance, str) else instance.text for instance in request.instances]
     for number, text in enumerate(texts):
         if len(text.encode(errors="replace")) >= MOST_TEXT_BYTES:
             raise Refusal(413, f"instances[{number}] is too long: {MOST_TEXT_BYTES:,} bytes or more")
-    readings = [site.predictor.read(text) for text in texts]
-    verdicts = iter(scored(site, [reading.document for reading in readings if reading.words]))
+    readings = [served.predictor.read(text) for text in texts]
+    verdicts = iter(scored(served, [reading.document for reading in readings if reading.words]))
     predictions = []
     for reading in readings:
         label, by_class = None, None
         if reading.words:
             probabilities = next(verdicts).probabilities
-            label = site.predictor.class_names[int(probabilities.argmax())]
-            by_class = dict(zip(site.predictor.class_names, probabilities.tolist(), strict=True))
+            label = served.predictor.class_names[int(probabilities.argmax())]
+            by_class = dict(zip(served.predictor.class_names, probabilities.tolist(), strict=True))
         counts = {"words": reading.words, "unknown_words": reading.unknown_words}
         predictions.append(Prediction(label=label, probabilities=by_class, **counts))
     return PredictResponse(predictions=predictions)
 
 
 def parse_predict_request(body: bytes) -> PredictRequest:
-    """Reads the JSON of a request; what is wrong with it is a :class:`Refusal` that names the place."""
+    """Reads the JSON of a request; an error is a :class:`Refusal` that names the place."""
     try:
         return PredictRequest.model_validate_json(body)
     except ValidationError as error:
@@ -83,14 +83,14 @@ def parse_predict_request(body: bytes) -> PredictRequest:
 
 
 def check_content_type(request: Request, allowed: Sequence[str]) -> None:
-    """Raises :class:`Refusal` for a body of another type; none given passes."""
+    """Raises :class:`Refusal` for a body of another type; a request may leave the type out."""
     given = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if given and given not in allowed:
-        raise Refusal(415, f"The content type {given[:60]!r} is not read here; send {' or '.join(allowed)}.")
+        raise Refusal(415, f"The content type {given[:60]!r} is not supported; send {' or '.join(allowed)}.")
 
 
 async def json_body(request: Request) -> bytes:
-    """The body of a REST request. ``curl -d`` calls it a form if it is not told better; so does TensorFlow Serving."""
+    """The body of a REST request. ``curl -d`` calls it a form by default; TensorFlow Serving accepts that, too."""
     check_content_type(request, (JSON, FORM, PLAIN))
     return await request.body()
 
@@ -98,7 +98,7 @@ async def json_body(request: Request) -> bytes:
 Body = Annotated[bytes, Depends(json_body)]
 
 
-def add_rest(app: FastAPI, sites: Sequence[ServedRun]) -> None:
+def add_rest(app: FastAPI, runs: Sequence[ServedRun]) -> None:
     """The routes that programs call."""
     refusals: dict[int | str, dict[str, Any]] = {
         code: {"model": ErrorResponse, "description": description}
@@ -121,11 +121,11 @@ def add_rest(app: FastAPI, sites: Sequence[ServedRun]) -> None:
         openapi_extra={"requestBody": body},
     )
     def predict_texts(model: str, body: Body) -> PredictResponse:
-        return predict(site_named(sites, model), parse_predict_request(body))
+        return predict(run_named(runs, model), parse_predict_request(body))
 
     @app.get("/v1/models/{model}", summary="Whether the model can be called", responses={404: refusals[404]})
     def status(model: str) -> dict[str, list[dict[str, Any]]]:
-        version = str(site_named(sites, model).predictor.step)
+        version = str(run_named(runs, model).predictor.step)
         available = {"version": version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
         return {"model_version_status": [available]}
 

@@ -25,11 +25,10 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from config import EXPLANATION_METHODS
 from data_processing import blank_markup
-from explaining.explanations import methods_of
+from explaining.explanations import METHODS, Method, methods_of
 from explaining.pages import TEMPLATES, environment
-from page.answers import Answer, Refusal, ServedRun, answer, parse_question, site_named
+from page.answers import Answer, Refusal, ServedRun, answer, parse_question, run_named
 from page.batcher import Busy
 from page.mistakes import FILTERS, ORDERS, LabelledDocument, worst
 from page.rest import FORM, add_rest, check_content_type
@@ -60,7 +59,7 @@ READING = ["GET", "HEAD"]  # FastAPI adds no HEAD of its own, with which one ask
 
 
 class Guard:
-    """Adds the headers to every response and refuses bodies that are too long, also where no length is told."""
+    """Adds the headers to every response and refuses bodies that are too long, also where no length is given."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -95,7 +94,7 @@ async def form_values(request: Request) -> dict[str, str]:
         text = (await request.body()).decode("ascii")
         return dict(parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=50))
     except ValueError as error:
-        raise Refusal(400, "This is no form.") from error
+        raise Refusal(400, "This is not a form.") from error
 
 
 Form = Annotated[dict[str, str], Depends(form_values)]
@@ -105,24 +104,24 @@ Form = Annotated[dict[str, str], Depends(form_values)]
 # The application
 
 
-def make_app(sites: Sequence[ServedRun], hosts: Sequence[str] = ("localhost", "127.0.0.1", "[::1]")) -> FastAPI:
+def make_app(runs: Sequence[ServedRun], hosts: Sequence[str] = ("localhost", "127.0.0.1", "[::1]")) -> FastAPI:
     """The page and the REST interface.
 
     Args:
-        sites: One run, or two to compare.
+        runs: One run, or two to compare.
         hosts: Names by which browsers may call this server; others are refused, so that no foreign page can point its
             own name here. ``"*"`` allows all.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> Any:
-        threading.Thread(target=read_documents, args=[sites], daemon=True).start()
+        threading.Thread(target=read_documents, args=[runs], daemon=True).start()
         yield
 
     app = FastAPI(
         title="Hierarchical Attention Network",
         description="Predictions of a trained network, in the form of TensorFlow Serving's REST interface.",
-        version=str(sites[0].predictor.step),
+        version=str(runs[0].predictor.step),
         docs_url=None,  # these two load script from elsewhere
         redoc_url=None,
         lifespan=lifespan,
@@ -130,19 +129,19 @@ def make_app(sites: Sequence[ServedRun], hosts: Sequence[str] = ("localhost", "1
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(Guard)
     for kind in (Refusal, HTTPException):
-        app.add_exception_handler(kind, functools.partial(tell, sites))
-    add_reading(app, sites)
-    add_mistakes(app, sites)
-    add_rest(app, sites)
+        app.add_exception_handler(kind, functools.partial(error_response, runs))
+    add_reading(app, runs)
+    add_mistakes(app, runs)
+    add_rest(app, runs)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     return app
 
 
-def read_documents(sites: Sequence[ServedRun]) -> None:
-    """Reads and maps the test documents before anybody asks for them; what goes wrong is told when somebody does."""
-    for site in sites:
+def read_documents(runs: Sequence[ServedRun]) -> None:
+    """Reads and maps the test documents before anybody asks for them; errors are shown when somebody does."""
+    for served in runs:
         try:
-            site.draw_map()
+            served.draw_map()
         except (UserError, OSError, Busy):
             continue
 
@@ -152,7 +151,7 @@ def render_page(template: str, **values: Any) -> str:
     return environment(ROOT / "templates").get_template(template).render(**values)
 
 
-async def tell(sites: Sequence[ServedRun], request: Request, error: Exception) -> Response:
+async def error_response(runs: Sequence[ServedRun], request: Request, error: Exception) -> Response:
     """An error as a page, as the part of one that the script asked for, or as JSON."""
     status, detail = (error.status, error.detail) if isinstance(error, Refusal) else (500, str(error))
     if isinstance(error, HTTPException):
@@ -160,110 +159,117 @@ async def tell(sites: Sequence[ServedRun], request: Request, error: Exception) -
     if request.url.path.startswith("/v1/"):
         return JSONResponse({"error": detail}, status)
     template = "error.html" if request.url.path == "/answer" else "error_page.html"
-    return HTMLResponse(render_page(template, sites=sites, message=detail), status)
+    return HTMLResponse(render_page(template, runs=runs, message=detail), status)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The page that reads a text
 
 
-def add_reading(app: FastAPI, sites: Sequence[ServedRun]) -> None:
+def add_reading(app: FastAPI, runs: Sequence[ServedRun]) -> None:
     """Its routes: an answer as a whole page, and as the part that the script exchanges; a random document."""
 
     @app.api_route("/", methods=READING, include_in_schema=False)
     def page(request: Request) -> HTMLResponse:
-        return whole_page(sites, dict(request.query_params))
+        return whole_page(runs, dict(request.query_params))
 
     @app.post("/", include_in_schema=False)
     def page_of_form(values: Form) -> HTMLResponse:
-        return whole_page(sites, values)
+        return whole_page(runs, values)
 
     @app.post("/answer", include_in_schema=False)
     def part_of_page(values: Form) -> HTMLResponse:
-        return HTMLResponse(render_page("answer.html", **asked(sites, values)))
+        return HTMLResponse(render_page("answer.html", **asked(runs, values)))
 
     @app.api_route("/random", methods=READING, include_in_schema=False)
     def random(filter: str = "any", method: str = "", target: str = "") -> RedirectResponse:
-        values = {"id": draw(sites, filter).id, "method": method, "target": target, "filter": filter}
+        values = {"id": draw(runs, filter).id, "method": method, "target": target, "filter": filter}
         return RedirectResponse("./?" + urlencode({name: value for name, value in values.items() if value}), 303)
 
 
-def asked(sites: Sequence[ServedRun], values: dict[str, str], to_answer: bool = True) -> dict[str, Any]:
+def asked(runs: Sequence[ServedRun], values: dict[str, str], to_answer: bool = True) -> dict[str, Any]:
     """What the templates need for a question: the question, the document it is about, and the answers."""
-    document = document_named(sites[0], values["id"]) if values.get("id") else None
+    document = document_named(runs[0], values["id"]) if values.get("id") else None
     question = parse_question(values, document)
-    if question.method not in EXPLANATION_METHODS:
-        question = question._replace(method=sites[0].default_method)
-    if question.target and question.target not in classes_of_any(sites):
-        there = ", ".join(classes_of_any(sites))
+    if question.method and question.method not in METHODS:
+        raise Refusal(400, f"{question.method[:100]!r} is not a method; choose from {', '.join(methods_of_any(runs))}.")
+    question = question._replace(method=question.method or runs[0].default_method)
+    if question.target and question.target not in classes_of_any(runs):
+        there = ", ".join(classes_of_any(runs))
         raise Refusal(400, f"{question.target[:100]!r} is no class; there are: {there}.")
-    answers: list[Answer] = [answer(site, question) for site in sites] if to_answer or question.text else []
-    return {"sites": sites, "question": question, "answers": answers, "document": document if question.id else None}
+    answers: list[Answer] = [answer(served, question) for served in runs] if to_answer or question.text else []
+    return {"runs": runs, "question": question, "answers": answers, "document": document if question.id else None}
 
 
-def whole_page(sites: Sequence[ServedRun], values: dict[str, str]) -> HTMLResponse:
-    """The page with the answer to a question, with the reason why there is none, or with nothing asked yet."""
+def whole_page(runs: Sequence[ServedRun], values: dict[str, str]) -> HTMLResponse:
+    """The page with the answer to a question, with the reason why there is none, or without a question yet."""
     error, status = "", 200
     try:
-        shown = asked(sites, values, to_answer="text" in values)
+        shown = asked(runs, values, to_answer="text" in values)
     except Refusal as refusal:
         error, status = refusal.detail, refusal.status
         text = "" if status == 413 else values.get("text", "")
-        question = parse_question({"text": text, "method": sites[0].default_method}, None)
-        shown = {"sites": sites, "question": question, "answers": [], "document": None}
-    shown |= {"methods": methods_of_any(sites), "error": error}
-    shown |= {"classes": classes_of_any(sites), "attending": all(site.predictor.has_attention for site in sites)}
-    shown |= {"filters": filters(sites), "filter": values.get("filter", "any")}
+        question = parse_question({"text": text, "method": runs[0].default_method}, None)
+        shown = {"runs": runs, "question": question, "answers": [], "document": None}
+    shown |= {"methods": methods_of_any(runs), "error": error, "classes": classes_of_any(runs)}
+    shown |= {"unsigned": [name for name in methods_of_all(runs) if not METHODS[name].signed]}
+    shown |= {"filters": filters(runs), "filter": values.get("filter", "any")}
     return HTMLResponse(render_page("page.html", **shown), status)
 
 
-def methods_of_any(sites: Sequence[ServedRun]) -> list[str]:
-    """The methods that one of the runs at least can be explained by."""
-    return [name for name in EXPLANATION_METHODS if any(name in methods_of(site.predictor) for site in sites)]
+def methods_of_any(runs: Sequence[ServedRun]) -> dict[str, Method]:
+    """The methods by which at least one of the runs can be explained."""
+    known = {name for served in runs for name in methods_of(served.predictor)}
+    return {name: method for name, method in METHODS.items() if name in known}
 
 
-def classes_of_any(sites: Sequence[ServedRun]) -> list[str]:
-    """The classes that one of the runs at least knows, each once."""
-    return list(dict.fromkeys(name for site in sites for name in site.predictor.class_names))
+def methods_of_all(runs: Sequence[ServedRun]) -> list[str]:
+    """The methods by which all runs can be explained."""
+    return [name for name in METHODS if all(name in methods_of(served.predictor) for served in runs)]
 
 
-def document_named(site: ServedRun, name: str) -> LabelledDocument:
+def classes_of_any(runs: Sequence[ServedRun]) -> list[str]:
+    """The classes of all runs, each once."""
+    return list(dict.fromkeys(name for served in runs for name in served.predictor.class_names))
+
+
+def document_named(served: ServedRun, name: str) -> LabelledDocument:
     """A document of the test split."""
     try:
-        return site.documents.all()[name]
+        return served.documents.all()[name]
     except KeyError as error:
-        raise Refusal(404, f"There is no document {name[:100]!r} in the test split of {site.name}.") from error
+        raise Refusal(404, f"There is no document {name[:100]!r} in the test split of {served.name}.") from error
     except UserError as error:
         raise Refusal(404, f"{error}.") from error
 
 
-def filters(sites: Sequence[ServedRun]) -> list[str]:
-    """The filters for drawing a document that these runs have predictions for."""
-    known = [*FILTERS] if sites[0].documents.tested else ["any"]
-    return [*known, DISAGREE] if len(sites) > 1 and all(site.documents.tested for site in sites) else known
+def filters(runs: Sequence[ServedRun]) -> list[str]:
+    """The filters for drawing a document; all but the first need predictions."""
+    known = [*FILTERS] if runs[0].documents.tested else ["any"]
+    return [*known, DISAGREE] if len(runs) > 1 and all(served.documents.tested for served in runs) else known
 
 
-def draw(sites: Sequence[ServedRun], filter: str) -> LabelledDocument:
+def draw(runs: Sequence[ServedRun], filter: str) -> LabelledDocument:
     """A random document of the test split.
 
     Raises:
         Refusal: There is none, or the run has not been tested.
     """
     try:
-        if filter == DISAGREE and len(sites) > 1:
-            found = list(disagreements(sites))
+        if filter == DISAGREE and len(runs) > 1:
+            found = list(disagreements(runs))
         else:
-            found = sites[0].documents.chosen(filter)
+            found = runs[0].documents.chosen(filter)
     except UserError as error:
         raise Refusal(404, f"{error}.") from error
     if not found:
-        raise Refusal(404, f"No document of the test split is in the class {filter[:50]!r}.")
+        raise Refusal(404, f"No document of the test split passes the filter {filter[:50]!r}.")
     return secrets.choice(found)
 
 
-def disagreements(sites: Sequence[ServedRun]) -> Iterator[LabelledDocument]:
+def disagreements(runs: Sequence[ServedRun]) -> Iterator[LabelledDocument]:
     """Yields the test documents that two runs predict differently."""
-    one, other = (site.documents.all() for site in sites)
+    one, other = (served.documents.all() for served in runs)
     for name, document in one.items():
         if name in other and other[name].prediction != document.prediction:
             yield document
@@ -273,16 +279,16 @@ def disagreements(sites: Sequence[ServedRun]) -> Iterator[LabelledDocument]:
 # The page of mistakes
 
 
-def add_mistakes(app: FastAPI, sites: Sequence[ServedRun]) -> None:
+def add_mistakes(app: FastAPI, runs: Sequence[ServedRun]) -> None:
     """Its route, and the style that this page shares with those that stand alone."""
 
     @app.api_route("/errors", methods=READING, include_in_schema=False)
     def errors(by: str = "confident", run: str = "") -> HTMLResponse:
         if by not in ORDERS:
             raise Refusal(404, f"Mistakes are not sorted by {by[:50]!r} but by: {', '.join(ORDERS)}.")
-        site = site_named(sites, run) if run else sites[0]
-        listed = {"mistakes": [], "wrong": 0, "count": 0, "stale": "", "message": ""} | mistakes_of(site, by)
-        page = {"sites": sites, "site": site, "by": by, "orders": list(ORDERS), "excerpt": excerpt}
+        served = run_named(runs, run) if run else runs[0]
+        listed = {"mistakes": [], "wrong": 0, "count": 0, "stale": "", "message": ""} | mistakes_of(served, by)
+        page = {"runs": runs, "served": served, "by": by, "orders": list(ORDERS), "excerpt": excerpt}
         return HTMLResponse(render_page("errors.html", **page, **listed))
 
     @app.api_route("/static/shaded.css", methods=READING, include_in_schema=False)
@@ -290,11 +296,11 @@ def add_mistakes(app: FastAPI, sites: Sequence[ServedRun]) -> None:
         return FileResponse(TEMPLATES / "shaded.css")
 
 
-def mistakes_of(site: ServedRun, by: str) -> dict[str, Any]:
-    """The worst mistakes of a run, or the reason why they are not known."""
+def mistakes_of(served: ServedRun, by: str) -> dict[str, Any]:
+    """The worst mistakes of a run, or the reason why they are unknown."""
     try:
-        mistakes = site.documents.mistakes(site.count_words)
-        count, stale = len(site.documents.all()), site.documents.stale()
+        mistakes = served.documents.mistakes(served.count_words)
+        count, stale = len(served.documents.all()), served.documents.stale()
     except UserError as error:
         return {"message": str(error)}
     return {"mistakes": worst(mistakes, by, MOST_LISTED), "wrong": len(mistakes), "count": count, "stale": stale}

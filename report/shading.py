@@ -82,7 +82,7 @@ def importance(
     words_per_sentence: ArrayLike,
     sentence_weights: ArrayLike,
 ) -> NDArray[np.float64]:
-    """How much each word counts in its document: sqrt(sentence weight) x word weight, the largest scaled to 1.
+    """Attention as it is shown: how much each word counts in its document, sqrt(sentence weight) x word weight.
 
     The square root is the paper's (Yang et al. 2016, section 3.3): without it the important words of less important
     sentences could not be told apart.
@@ -93,7 +93,7 @@ def importance(
         sentence_weights: float [S], summing to 1.
 
     Returns:
-        float64 [N], from 0 to 1; all 0 where every weight is.
+        float64 [N], from 0 to 1.
 
     Raises:
         ValueError: Lengths that do not fit, a negative weight, NaN.
@@ -106,8 +106,8 @@ def importance(
         )
     if not all((weights >= 0).all() and np.isfinite(weights).all() for weights in (words, sentences)):
         raise ValueError("attention weights must be finite and not negative")
-    products = np.sqrt(np.repeat(sentences.astype(np.float64), lengths.astype(np.int64))) * words
-    return products / products.max() if products.size and products.max() > 0 else products
+    products: NDArray[np.float64] = np.sqrt(np.repeat(sentences.astype(np.float64), lengths.astype(np.int64))) * words
+    return products
 
 
 def strongest_sentences(sentence_weights: ArrayLike, most: int | None) -> NDArray[np.int64]:

@@ -1,10 +1,58 @@
-"""Tests run on the CPU, where results repeat to the bit; those marked ``gpu`` see the GPU."""
+"""Tests run on the CPU, where results repeat to the bit; those marked ``gpu`` see the GPU.
+
+The fixtures are those of the tests of the page; they import late, so that other tests do without TensorFlow.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+    from page.answers import ServedRun
 
 # Before TensorFlow is imported by any test, and for the processes that tests start.
 if not any("gpu" in argument for argument in sys.argv):
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+@pytest.fixture(scope="session")
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set with two finished and tested runs."""
+    from tests.served_runs import write_folder
+
+    return write_folder(tmp_path_factory.mktemp("page"))
+
+
+@pytest.fixture(scope="session")
+def served(page_folder: Path) -> ServedRun:
+    """The first of the runs, as the page serves it."""
+    from tests.served_runs import load_run
+
+    return load_run(page_folder, "tiny-han")
+
+
+@pytest.fixture(scope="session")
+def other(page_folder: Path) -> ServedRun:
+    """The second of the runs."""
+    from tests.served_runs import load_run
+
+    return load_run(page_folder, "tiny-other")
+
+
+@pytest.fixture(scope="session")
+def client(served: ServedRun) -> Iterator[TestClient]:
+    """A client of the page of the first run."""
+    from fastapi.testclient import TestClient
+
+    from page.viewer import make_app
+
+    with TestClient(make_app([served], ["testserver"])) as client:
+        yield client

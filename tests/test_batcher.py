@@ -13,18 +13,22 @@ import pytest
 from page.batcher import Batcher, Busy
 
 
-class Text:
-    """A document of so many words, told apart by its number."""
+class NumberedText:
+    """A document of so many words, recognised by its number."""
 
     def __init__(self, number: int, words: int = 3) -> None:
         self.number, self.token_ids = number, np.zeros(words, np.int32)
+
+
+Text: Any = NumberedText  # in the place of an encoded document
 
 
 class Network:
     """Answers with the documents' numbers; waits at the gate; keeps the sizes of its batches."""
 
     def __init__(self) -> None:
-        self.gate, self.begun, self.batches = threading.Event(), threading.Event(), []
+        self.gate, self.begun = threading.Event(), threading.Event()
+        self.batches: list[list[int]] = []
 
     def score(self, documents: Sequence[Any]) -> list[Any]:
         self.batches.append([document.number for document in documents])
@@ -36,14 +40,18 @@ class Network:
 
 
 @pytest.fixture
-def network() -> Iterator[Network]:
+def network() -> Iterator[Any]:
     network = Network()
     yield network
     network.gate.set()
 
 
-def test_what_comes_while_the_network_works_is_one_batch(network: Network) -> None:
-    batcher = Batcher(network.score, most_words=100)
+def batcher_of(network: Network, **limits: int) -> Any:
+    return Batcher(network.score, **limits)
+
+
+def test_what_comes_while_the_network_works_is_one_batch(network: Any) -> None:
+    batcher = batcher_of(network, most_words=100)
     with ThreadPoolExecutor(30) as pool:
         first = pool.submit(batcher.score, [Text(0)])
         assert network.begun.wait(20)
@@ -57,26 +65,26 @@ def test_what_comes_while_the_network_works_is_one_batch(network: Network) -> No
     batcher.close()
 
 
-def test_a_batch_holds_no_more_words_than_it_may_and_a_longer_document_goes_alone(network: Network) -> None:
+def test_a_batch_holds_no_more_words_than_it_may_and_a_longer_document_goes_alone(network: Any) -> None:
     network.gate.set()
-    batcher = Batcher(network.score, most_words=10)
+    batcher = batcher_of(network, most_words=10)
     assert batcher.score([Text(1, 4), Text(2, 6), Text(3, 1), Text(4, 50), Text(5, 1)]) == [1, 2, 3, 4, 5]
     assert network.batches == [[1, 2], [3], [4], [5]]
     assert batcher.score([]) == []
     batcher.close()
 
 
-def test_an_error_reaches_those_who_asked_and_the_next_are_answered(network: Network) -> None:
+def test_an_error_reaches_those_who_asked_and_the_next_are_answered(network: Any) -> None:
     network.gate.set()
-    batcher = Batcher(network.score, most_words=10)
+    batcher = batcher_of(network, most_words=10)
     with pytest.raises(MemoryError, match="too large"):
         batcher.score([Text(-1)])
     assert batcher.score([Text(7)]) == [7]
     batcher.close()
 
 
-def test_too_much_is_refused_and_so_is_everything_after_the_end(network: Network) -> None:
-    batcher = Batcher(network.score, most_words=10, most_waiting_words=20)
+def test_too_much_is_refused_and_so_is_everything_after_the_end(network: Any) -> None:
+    batcher = batcher_of(network, most_words=10, most_waiting_words=20)
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(batcher.score, [Text(0)])
         assert network.begun.wait(20)

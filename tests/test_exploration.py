@@ -7,6 +7,7 @@ import json
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -169,12 +170,22 @@ def test_vectors_are_those_of_each_document_alone(opened: OpenRun) -> None:
         np.testing.assert_allclose(vector, alone, atol=1e-5)
 
 
+def heights(axes: Any) -> list[float]:
+    """Of the bars."""
+    return [bar.get_height() for bar in axes.patches]
+
+
+def widths(axes: Any) -> list[float]:
+    """Of the bars."""
+    return [bar.get_width() for bar in axes.patches]
+
+
 def test_pictures_hold_what_was_computed(opened: OpenRun) -> None:
     documents = draw_documents(opened, 99)
     assert show_map(opened, documents)._repr_png_().startswith(b"\x89PNG")
     spread = show_evenness(opened, documents)
     assert isinstance(spread, Picture)
-    counts = [sum(patch.get_height() for patch in axes.patches) for axes in spread.figure.axes]
+    counts = [sum(heights(axes)) for axes in spread.figure.axes]
     lengths = [len(sentence) for document in tiny_documents("test", 30) for sentence in document.sentences]
     assert counts[0] == sum(length > 1 for length in lengths)
     assert counts[1] == sum(len(document.sentences) > 1 for document in tiny_documents("test", 30))
@@ -202,7 +213,7 @@ def test_a_network_without_attention_says_so_where_attention_would_be_drawn(fold
 def test_top_words_stand_in_order_with_their_weights() -> None:
     figure = top_words_figure([[("$good", 0.9), ("film", 0.5)], [], [("bad", 0.7)]], ["x", "y", "z"])
     first, second = figure.axes[:2]
-    assert [[bar.get_width() for bar in axes.patches] for axes in (first, second)] == [[0.9, 0.5], [0.7]]
+    assert [widths(axes) for axes in (first, second)] == [[0.9, 0.5], [0.7]]
     assert [label.get_text() for label in first.get_yticklabels()] == ["$good", "film"]
     assert (first.get_title(loc="left"), second.get_title(loc="left")) == ("x", "z")
     assert len(evenness_figure([], [0.5]).axes) == 2
@@ -211,7 +222,7 @@ def test_top_words_stand_in_order_with_their_weights() -> None:
 def test_faithfulness_is_measured_here_unless_it_was_before(opened: OpenRun) -> None:
     value = faithfulness_of(opened, draw_documents(opened, 4))
     assert value["documents"] == 4 and set(value["words"]) >= {"random", "attention", "leave_one_out"}
-    bars = [bar.get_width() for bar in show_faithfulness(value).figure.axes[0].patches]
+    bars = widths(show_faithfulness(value).figure.axes[0])
     assert bars == pytest.approx([100 * row["flips"]["mean"] for row in value["words"].values()])
     file = opened.run.path / "faithfulness.json"
     write_json(file, value | {"documents": 999, "weights_sha256": opened.predictor.weights_sha256})
@@ -230,4 +241,4 @@ def test_the_random_choice_is_grey() -> None:
     }
     figure = faithfulness_figure(value, {"random": "chance", "gradient": "gradients"})
     chance, gradients = figure.axes[0].patches
-    assert chance.get_width() == 25 and chance.get_facecolor() != gradients.get_facecolor()
+    assert chance.get_width() == 25 and chance.get_facecolor() != gradients.get_facecolor()  # type: ignore[attr-defined]

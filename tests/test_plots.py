@@ -28,7 +28,7 @@ from report.plots import (
 
 SOURCE = (Path(__file__).parent.parent / "report" / "plots.py").read_text()
 STEPS = [{"step": s, "loss": 1 / s, "accuracy": 1 - 1 / s, "learning_rate": 0.002 / s} for s in range(50, 301, 50)]
-HISTORY = [
+HISTORY: list[dict[str, Any]] = [
     {
         "step": step,
         "epoch": step / 150,
@@ -130,7 +130,7 @@ def test_stars_get_shades_in_their_order() -> None:
 def test_confusion_shows_true_classes_downwards_and_every_number() -> None:
     y, p = example(200, 3, skill=0.3)
     result = evaluate(p, y, ["a", "b", "c"])
-    axes = confusion_figure(result).axes[0]
+    axes: Any = confusion_figure(result).axes[0]
     shares = np.array(result.confusion) / np.sum(result.confusion, axis=1, keepdims=True)
     np.testing.assert_allclose(axes.images[0].get_array(), shares)
     for text in axes.texts:
@@ -144,7 +144,7 @@ def test_confusion_shows_true_classes_downwards_and_every_number() -> None:
 @pytest.mark.parametrize("momentum", [False, True])
 def test_curves_of_training_are_what_was_logged(momentum: bool) -> None:
     steps = [{**row, **({"momentum": 0.9 - row["learning_rate"]} if momentum else {})} for row in STEPS]
-    all_axes = training_figure(steps, HISTORY, "run").axes
+    all_axes: Any = training_figure(steps, HISTORY, "run").axes
     assert [axes.get_ylabel() for axes in all_axes[:3]] == ["loss, nats", "accuracy, %", "learning rate"]
     assert len(all_axes) == (4 if momentum else 3)
     for axes, name, scale in zip(all_axes, ("loss", "accuracy", "learning_rate", "momentum"), (1, 100, 1, 1)):  # noqa: B905
@@ -177,7 +177,7 @@ def test_map_puts_every_document_in_the_colour_of_its_class() -> None:
     maps = {
         state: {"PCA": generator.normal(size=(5, 2)), "t-SNE": generator.normal(size=(5, 2))} for state in ("x", "y")
     }
-    figure = map_figure(maps, labels, ["a", "b", "c"], "title")
+    figure: Any = map_figure(maps, labels, ["a", "b", "c"], "title")
     assert len(figure.axes) == 4 and figure.axes[3].get_title(loc="left") == "y, t-SNE"
     for c, points in enumerate(figure.axes[1].collections):
         np.testing.assert_array_equal(points.get_offsets(), maps["x"]["t-SNE"][labels == c])
@@ -189,7 +189,7 @@ def test_map_puts_every_document_in_the_colour_of_its_class() -> None:
 def test_map_of_many_classes_keeps_the_commonest() -> None:
     labels = np.repeat(np.arange(12), np.arange(1, 13))
     points = {"after training": {"PCA": np.random.default_rng(0).normal(size=(len(labels), 2))}}
-    axes = map_figure(points, labels, [f"class {c}" for c in range(12)]).axes[0]
+    axes: Any = map_figure(points, labels, [f"class {c}" for c in range(12)]).axes[0]
     assert [group.get_label() for group in axes.collections] == ["other", *(f"class {c}" for c in range(4, 12))]
     assert sum(len(group.get_offsets()) for group in axes.collections) == len(labels)
 

@@ -28,7 +28,7 @@ def test_no_more_tasks_are_taken_than_may_be_on_their_way() -> None:
             taken += 1
             yield number
 
-    for done, result in enumerate(in_order(InThisProcess(), lambda number: -number, tasks(), 4)):  # type: ignore[arg-type]
+    for done, result in enumerate(in_order(InThisProcess(), lambda number: -number, tasks(), 4)):
         assert result == -done
         assert taken - done <= 4
     assert taken == 50
@@ -42,7 +42,7 @@ def test_a_killed_worker_is_one_line() -> None:
 def test_workers_end_with_a_parent_that_was_killed() -> None:
     script = (
         "import os, sys, time; sys.path.insert(0, sys.argv[1])\n"
-        "from workers import worker_pool\n"
+        "from text.workers import worker_pool\n"
         "if __name__ == '__main__':\n"
         "    with worker_pool(1, int, '') as pool:\n"
         "        print(pool.submit(os.getpid).result(), flush=True); time.sleep(60)\n"

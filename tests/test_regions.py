@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnn_regions import table
 from report.regions import (
     BORDER,
     Region,
@@ -57,13 +56,6 @@ def test_equal_windows_are_one_region() -> None:
     assert list(regions) == ["not good"]
     assert regions["not good"].documents == 2
     np.testing.assert_allclose(regions["not good"].share, [-2, 2])
-
-
-def test_table_lists_the_strongest_first() -> None:
-    regions = [Region((2,), np.array([-1.0, 1.0]), 3), Region((3,), np.array([-2.0, 2.0]), 1234)]
-    lines = list(table(regions, 1, "positive", VOCABULARY, 5))
-    assert [line.split() for line in lines[1:]] == [["+2.00", "1,234", "good"], ["+1.00", "3", "not"]]
-    assert len(list(table(regions, 0, "negative", VOCABULARY, 1))) == 2
 
 
 @pytest.mark.parametrize("classes", [2, 3])

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from page.answers import ServedRun
-from tests.viewer_site import load_site, probabilities, serving, write_folder
+from tests.served_runs import load_run, probabilities, serving, write_folder
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROME_OF_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
@@ -33,17 +33,17 @@ HOSTILE = [
 
 
 @pytest.fixture(scope="module")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> list[ServedRun]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[ServedRun]:
     folder = write_folder(tmp_path_factory.mktemp("browser"))
-    sites = [load_site(folder, name) for name in ("tiny-han", "tiny-other")]
-    for site in sites:
-        site.draw_map()
-    return sites
+    runs = [load_run(folder, name) for name in ("tiny-han", "tiny-other")]
+    for served in runs:
+        served.draw_map()
+    return runs
 
 
 @pytest.fixture(scope="module")
-def address(sites: list[ServedRun]) -> Iterator[str]:
-    with serving(sites[:1]) as address:
+def address(runs: list[ServedRun]) -> Iterator[str]:
+    with serving(runs[:1]) as address:
         yield address
 
 
@@ -92,17 +92,17 @@ def shown(page: Page) -> list[str]:
     return page.locator(".probabilities td.number:not(.quiet)").all_inner_texts()
 
 
-def expected(site: ServedRun, text: str) -> list[str]:
-    return [f"{100 * value:.1f}%" for value in sorted(probabilities(site.predictor, text), reverse=True)]
+def expected(served: ServedRun, text: str) -> list[str]:
+    return [f"{100 * value:.1f}%" for value in sorted(probabilities(served.predictor, text), reverse=True)]
 
 
 def word(page: Page, text: str) -> Any:
     return page.locator(".word").get_by_text(text, exact=True).first
 
 
-def test_the_whole_flow_with_a_mouse(page: Page, sites: list[ServedRun]) -> None:
+def test_the_whole_flow_with_a_mouse(page: Page, runs: list[ServedRun]) -> None:
     explain(page, TEXT)
-    assert shown(page) == expected(sites[0], TEXT)
+    assert shown(page) == expected(runs[0], TEXT)
     by_attention = page.locator(".shaded").inner_html()
     assert page.locator(".word.level5").count() >= 1 and page.locator(".word.against").count() == 0
     answer(page, lambda: page.get_by_label("integrated gradients").check())
@@ -110,8 +110,8 @@ def test_the_whole_flow_with_a_mouse(page: Page, sites: list[ServedRun]) -> None
 
     page.locator("button.weight").nth(1).click()
     expect(page.locator("li.out")).to_have_count(1)
-    assert shown(page) == expected(sites[0], "A good word01! \nQuite good word03 and word04? word05.")
-    expect(page.locator(".probabilities")).to_contain_text(f"was {expected(sites[0], TEXT)[0]}")
+    assert shown(page) == expected(runs[0], "A good word01! \nQuite good word03 and word04? word05.")
+    expect(page.locator(".probabilities")).to_contain_text(f"was {expected(runs[0], TEXT)[0]}")
     page.locator("button.weight").nth(1).click()
     expect(page.locator("li.out")).to_have_count(0)
 
@@ -119,24 +119,24 @@ def test_the_whole_flow_with_a_mouse(page: Page, sites: list[ServedRun]) -> None
     page.locator("input.edit").fill("good good")
     answer(page, lambda: page.locator("input.edit").press("Enter"))
     edited = TEXT.replace("Bad", "good good")
-    assert page.locator("#text").input_value() == edited and shown(page) == expected(sites[0], edited)
+    assert page.locator("#text").input_value() == edited and shown(page) == expected(runs[0], edited)
     expect(page.locator(".about")).to_contain_text("Words were edited")
     link, before = page.url, shown(page)
     answer(page, lambda: page.get_by_role("button", name="Undo all").click())
-    assert page.locator("#text").input_value() == TEXT and shown(page) == expected(sites[0], TEXT)
+    assert page.locator("#text").input_value() == TEXT and shown(page) == expected(runs[0], TEXT)
 
     page.goto(link)
     assert shown(page) == before and page.locator("#text").input_value() == edited
     expect(page.locator(".about")).to_contain_text("Words were edited")
 
 
-def test_the_class_to_explain_is_chosen_where_the_method_knows_classes(page: Page, sites: list[ServedRun]) -> None:
+def test_the_class_to_explain_is_chosen_where_the_method_knows_classes(page: Page, runs: list[ServedRun]) -> None:
     choice = page.get_by_label("class to explain")
     explain(page, TEXT)
     expect(choice).to_be_hidden()
-    answer(page, lambda: page.get_by_label("gradient × input").check())
+    answer(page, lambda: page.get_by_label("gradient x input").check())
     predicted = page.locator(".probabilities caption").inner_text()
-    other = next(name for name in sites[0].predictor.class_names if name != predicted)
+    other = next(name for name in runs[0].predictor.class_names if name != predicted)
     expect(page.locator(".legend")).to_contain_text(f"speaks for {predicted}")
     answer(page, lambda: choice.select_option(other))
     expect(page.locator(".legend")).to_contain_text(f"speaks for {other}")
@@ -145,14 +145,14 @@ def test_the_class_to_explain_is_chosen_where_the_method_knows_classes(page: Pag
     expect(page.locator(".legend")).to_contain_text(f"speaks for {other}")
 
 
-def test_a_sentence_stays_left_out_while_a_word_before_it_is_edited(page: Page, sites: list[ServedRun]) -> None:
+def test_a_sentence_stays_left_out_while_a_word_before_it_is_edited(page: Page, runs: list[ServedRun]) -> None:
     explain(page, TEXT)
     answer(page, lambda: page.locator("button.weight").nth(2).click())
     word(page, "Bad").click()
     page.locator("input.edit").fill("Wonderful")
     answer(page, lambda: page.locator("input.edit").press("Enter"))
     assert page.locator("li.out .word").first.inner_text() == "Quite"
-    assert shown(page) == expected(sites[0], "A good word01! Wonderful word02, unheard.\n word05.")
+    assert shown(page) == expected(runs[0], "A good word01! Wonderful word02, unheard.\n word05.")
 
 
 def test_escape_leaves_a_word_and_typing_in_the_text_begins_anew(page: Page) -> None:
@@ -177,7 +177,7 @@ def test_the_back_button_returns_to_the_answer_before(page: Page) -> None:
     assert shown(page) == first
 
 
-def test_everything_can_be_done_from_the_keyboard(page: Page, sites: list[ServedRun]) -> None:
+def test_everything_can_be_done_from_the_keyboard(page: Page, runs: list[ServedRun]) -> None:
     explain(page, TEXT)
     page.locator("#permalink").focus()
     for _ in range(2):
@@ -192,7 +192,7 @@ def test_everything_can_be_done_from_the_keyboard(page: Page, sites: list[Served
     assert page.locator("#text").input_value() == edited
     expect(word(page, "bad")).to_be_focused()
     answer(page, lambda: page.keyboard.press("Delete"))
-    assert shown(page) == expected(sites[0], TEXT.replace("good ", "", 1))
+    assert shown(page) == expected(runs[0], TEXT.replace("good ", "", 1))
     page.keyboard.press("End")
     expect(page.locator(".word").last).to_be_focused()
     page.locator("button.weight").first.focus()
@@ -239,18 +239,18 @@ def test_five_thousand_words_one_word_and_none(page: Page) -> None:
     assert "There is no word in this text" in page.get_by_role("alert").inner_text()
 
 
-def test_from_the_page_of_mistakes_to_a_text_and_a_random_one(page: Page, sites: list[ServedRun]) -> None:
+def test_from_the_page_of_mistakes_to_a_text_and_a_random_one(page: Page, runs: list[ServedRun]) -> None:
     page.get_by_role("link", name="Mistakes").click()
     page.get_by_role("link", name="longest").click()
     first = page.locator(".mistakes a").first
     name = first.inner_text()
     first.click()
-    document = sites[0].documents.all()[name]
-    assert page.locator("#text").input_value() == document.text and shown(page) == expected(sites[0], document.text)
-    expect(page.locator(".about")).to_contain_text("judged wrong")
+    document = runs[0].documents.all()[name]
+    assert page.locator("#text").input_value() == document.text and shown(page) == expected(runs[0], document.text)
+    expect(page.locator(".about")).to_contain_text("predicted wrong")
     page.locator("select[name=filter]").select_option("right")
     page.get_by_role("button", name="Draw a test document").click()
-    expect(page.locator(".about")).to_contain_text("judged right")
+    expect(page.locator(".about")).to_contain_text("predicted right")
     assert page.locator("select[name=filter]").input_value() == "right"
 
 
@@ -284,12 +284,12 @@ def contrast(one: str, other: str) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Browser, sites: list[ServedRun]) -> None:
-    with serving(sites) as address:
+def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Browser, runs: list[ServedRun]) -> None:
+    with serving(runs) as address:
         page = browser.new_page(viewport={"width": 1200, "height": 900})
         page.goto(address)
         explain(page, TEXT)
-        assert shown(page) == expected(sites[0], TEXT) + expected(sites[1], TEXT)
+        assert shown(page) == expected(runs[0], TEXT) + expected(runs[1], TEXT)
         answer(page, lambda: page.locator(".run").nth(1).locator("button.weight").first.click())
         assert page.locator("li.out").count() == 2
 
@@ -304,21 +304,21 @@ def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Br
         page.close()
 
 
-def test_it_answers_without_script(browser: Browser, address: str, sites: list[ServedRun]) -> None:
+def test_it_answers_without_script(browser: Browser, address: str, runs: list[ServedRun]) -> None:
     context = browser.new_context(base_url=address, java_script_enabled=False)
     page = context.new_page()
     page.goto("/")
     page.locator("#text").fill(TEXT)
     page.get_by_role("button", name="Explain").click()
-    assert shown(page) == expected(sites[0], TEXT)
+    assert shown(page) == expected(runs[0], TEXT)
     page.locator("button.weight").first.click()
-    assert page.locator("li.out").count() == 1 and shown(page) == expected(sites[0], TEXT[14:])
+    assert page.locator("li.out").count() == 1 and shown(page) == expected(runs[0], TEXT[14:])
     context.close()
 
 
-def test_a_server_that_is_gone_is_told(browser: Browser, sites: list[ServedRun]) -> None:
+def test_a_server_that_is_gone_is_told(browser: Browser, runs: list[ServedRun]) -> None:
     page = browser.new_page()
-    with serving(sites[:1]) as address:
+    with serving(runs[:1]) as address:
         page.goto(address)
     page.locator("#text").fill(TEXT)
     page.get_by_role("button", name="Explain").click()

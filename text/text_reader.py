@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_processing import UNKNOWN_ID, Span, TextProcessor, Vocabulary, load_text_processing
+from data_processing import UNKNOWN_ID, Sentences, Span, TextProcessor, Vocabulary, load_text_processing
 
 
 class EncodedDocument(NamedTuple):
@@ -72,7 +72,15 @@ class TextReader:
 
     def read(self, text: str) -> Reading:
         """Cuts a text into sentences and words and looks the words up."""
+        return self.encoded(self.processor.process(text))
+
+    def read_with_spans(self, text: str) -> tuple[Reading, list[list[Span]]]:
+        """What :meth:`read` and :meth:`spans` give, from cutting the text once."""
         sentences = self.processor.process(text)
+        return self.encoded(sentences), sentences.spans
+
+    def encoded(self, sentences: Sentences) -> Reading:
+        """Looks the words of a text up."""
         words = sentences.words
         if not words:
             return Reading(EMPTY, 0, 0, 0)

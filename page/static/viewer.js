@@ -31,12 +31,12 @@ function begin() {
     if (word) edit(word);
   });
   answer.addEventListener("keydown", move);
-  for (const kind of ["mouseover", "focusin"]) answer.addEventListener(kind, tell);
+  for (const kind of ["mouseover", "focusin"]) answer.addEventListener(kind, showDetail);
   for (const kind of ["mouseout", "focusout"]) answer.addEventListener(kind, () => { detail.hidden = true; });
   window.addEventListener("popstate", () => location.reload());
   prepare();
 
-  // A text that was typed over is another text: nothing of it is left out, and it has no label.
+  // An edited text is another text: nothing is left out, and it has no label.
   function forget() {
     for (const name of ["id", "without", "original"]) set(name, "");
   }
@@ -118,12 +118,12 @@ function begin() {
     event.preventDefault();
   }
 
-  function tell(event) {
-    const told = event.target.closest(".word, button.weight");
-    detail.hidden = !told;
-    if (!told) return;
-    const word = told.classList.contains("word");
-    detail.textContent = word ? `${told.textContent}: ${told.title}` : told.title;
+  function showDetail(event) {
+    const element = event.target.closest(".word, button.weight");
+    detail.hidden = !element;
+    if (!element) return;
+    const word = element.classList.contains("word");
+    detail.textContent = word ? `${element.textContent}: ${element.title}` : element.title;
   }
 
   function edit(word) {
@@ -132,7 +132,7 @@ function begin() {
     field.className = "edit";
     field.value = word.textContent;
     field.size = Math.max(word.textContent.length, 4);
-    field.setAttribute("aria-label", "Another word; Enter takes it, Escape does not");
+    field.setAttribute("aria-label", "New word; Enter accepts, Escape cancels");
     field.spellcheck = false;
     let done = false;
     const end = (value) => {

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import re
 import threading
 from collections.abc import Iterator, Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import uvicorn
+from fastapi.testclient import TestClient
 
 from attention_viewer import MOST_HEADER_BYTES, listening_socket
 from page.answers import ServedRun
@@ -21,6 +24,7 @@ from tests.helpers import write_tiny_records, write_tiny_run
 from utils import DataPaths
 
 DOCUMENTS = 40
+TEXT = "A good word01! Bad word02, unheard.\nQuite good word03 and word04? word05."
 
 
 def write_folder(folder: Path) -> Path:
@@ -41,21 +45,21 @@ def write_folder(folder: Path) -> Path:
     return folder
 
 
-def load_site(folder: Path, name: str) -> ServedRun:
-    site = ServedRun.load(RunFolder(folder / "runs" / name), DataPaths("tiny", folder / "data"))
-    write_predictions(site)
-    return site
+def load_run(folder: Path, name: str) -> ServedRun:
+    served = ServedRun.load(RunFolder(folder / "runs" / name), DataPaths("tiny", folder / "data"))
+    write_predictions(served)
+    return served
 
 
-def write_predictions(site: ServedRun) -> None:
+def write_predictions(served: ServedRun) -> None:
     """What the tester writes, from the network itself."""
-    documents = SplitDocuments(RunFolder(Path("nowhere")), site.documents.data, "").all().values()
-    names = site.predictor.class_names
-    with site.documents.predictions_file.open("w", newline="", encoding="utf-8") as file:
+    documents = SplitDocuments(RunFolder(Path("nowhere")), served.documents.data, "").all().values()
+    names = served.predictor.class_names
+    with served.documents.predictions_file.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["id", "label", "prediction", *(f"probability_{name}" for name in names)])
         for document in documents:
-            values = probabilities(site.predictor, document.text)
+            values = probabilities(served.predictor, document.text)
             table.writerow([document.id, document.label, names[int(values.argmax())], *(f"{v:.6f}" for v in values)])
 
 
@@ -66,13 +70,50 @@ def probabilities(predictor: Predictor, text: str) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def serving(sites: Sequence[ServedRun]) -> Iterator[str]:
+def serving(runs: Sequence[ServedRun]) -> Iterator[str]:
     """A real server on a free port; yields its address."""
     with listening_socket("127.0.0.1", 0) as listening:
-        config = uvicorn.Config(make_app(sites), log_level="error", h11_max_incomplete_event_size=MOST_HEADER_BYTES)
+        config = uvicorn.Config(make_app(runs), log_level="error", h11_max_incomplete_event_size=MOST_HEADER_BYTES)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
         thread.join()
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, and the words that are shown, read as a browser would."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.shown: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.shown.append(data.strip())
+
+    def named(self, name: str) -> str:
+        return next(attributes["value"] or "" for _, attributes in self.tags if attributes.get("name") == name)
+
+    def of_class(self, name: str) -> list[dict[str, str | None]]:
+        return [attributes for _, attributes in self.tags if name in (attributes.get("class") or "").split()]
+
+
+def ask(client: TestClient, **values: str) -> Page:
+    response = client.post("/answer", data=values)
+    assert response.status_code == 200, response.text
+    return Page(response.text)
+
+
+def percentages(page: Page) -> list[str]:
+    return [text for text in page.shown if re.fullmatch(r"\d+\.\d%", text)]
+
+
+def expected(predictor: Predictor, text: str) -> list[str]:
+    return [f"{100 * value:.1f}%" for value in sorted(probabilities(predictor, text), reverse=True)]

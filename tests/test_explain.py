@@ -1,0 +1,153 @@
+"""Explaining texts, as from the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import explain
+from runtime.predictor import Predictor
+from runtime.run_folder import RunFolder
+from tests.helpers import write_tiny_records, write_tiny_run
+from utils import UserError, write_json
+
+ROOT = Path(__file__).parent.parent
+BINARY = np.random.default_rng(1).bytes(4096)
+TEXTS = ["A good word01!", "", "bad word02. Quite bad, word03\nword04?", "qqq zzz", "<br />"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one finished run, beside the records that it might have been trained on."""
+    folder = tmp_path_factory.mktemp("runs")
+    records = folder.parent / "data" / "tiny" / "records"
+    write_tiny_records(records)
+    write_tiny_run(folder / "tiny-han", records, seed=4)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predictor(runs: Path) -> Predictor:
+    return Predictor.load(RunFolder(runs / "tiny-han"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once(runs: Path, predictor: Predictor) -> Iterator[None]:
+    """Every command gets the same network: TensorFlow traces it once."""
+    load, known = Predictor.load, runs / "tiny-han"
+
+    def load_once(run: RunFolder, device: str = "cpu") -> Predictor:
+        return predictor if run.path == known else load(run, device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictor, "load", load_once)
+        yield
+
+
+def run_explain(runs: Path, *words: object) -> None:
+    folders = ["--runs_dir", str(runs), "--data_dir", str(runs.parent / "data")]
+    explain.main(explain.build_parser().parse_args(["tiny-han", *map(str, words), *folders]))
+
+
+class Page(HTMLParser):
+    """The tags and the text of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, Any]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+HOSTILE = 'Good <script>alert(1)</script> "><img src=x onerror=alert(1)> &amp; \u202eevil\x1b[31m word01 😀 bad'
+
+
+@pytest.mark.parametrize("method", ["attention", "gradient"])
+def test_a_page_holds_the_text_and_nothing_that_runs(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    run_explain(runs, "--text", HOSTILE, "--method", method, "--html", tmp_path / "page.html")
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert not {"script", "img", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert not any(name.startswith("on") or name in {"href", "src"} for _, given in page.tags for name in given)
+    assert "<script>alert(1)</script>" in page.text and "\u202e" not in page.text and "\x1b" not in page.text
+    assert "http" not in (tmp_path / "page.html").read_text(encoding="utf-8").replace("http-equiv", "")
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "\u202e" not in printed and "script" in printed
+
+
+def test_json_of_a_file_and_a_class_that_was_asked_for(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "review.txt").write_text("Good word01.\n\nBad word02.", encoding="utf-8")
+    run_explain(runs, "--file", tmp_path / "review.txt", "--json", "--method", "leave_one_out", "--target", "positive")
+    value = json.loads(capsys.readouterr().out)
+    assert value["explained_class"] == "positive" and len(value["sentences"]) == 2
+    assert [word["word"] for word in value["sentences"][1]["words"]] == ["Bad", "word02", "."]
+
+
+def test_the_default_method_is_the_one_that_did_best_with_these_weights(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_explain(runs, "--text", "good")
+    assert "Shaded by attention" in capsys.readouterr().out
+    run_explain(runs, "--faithfulness", "--documents", "4", "--json")
+    printed = json.loads(capsys.readouterr().out)
+    file = runs / "tiny-han" / "faithfulness.json"
+    stored = json.loads(file.read_text())
+    assert stored == printed and stored["documents"] == 4 and stored["evidence"] is None
+    write_json(file, stored | {"best_method": "gradient"})
+    run_explain(runs, "--text", "good")
+    assert "gradient x input" in capsys.readouterr().out
+    run_explain(runs, "--faithfulness", "--documents", "2", "--json")
+    assert json.loads(capsys.readouterr().out)["documents"] == 2
+    assert json.loads(file.read_text())["documents"] == 4  # a smaller examination does not take a larger one's place
+    write_json(file, stored | {"best_method": "gradient", "weights_sha256": "of other weights"})
+    run_explain(runs, "--text", "good")
+    assert "Shaded by attention" in capsys.readouterr().out
+    file.unlink()
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--text", " <br /> "], "no word in the text"),
+        (["--text", ""], "no word in the text"),
+        (["--file", "gone.txt"], "gone.txt: no such file"),
+        (["--text", "good", "--target", "nope"], "not a class; choose from: negative, positive"),
+        (["--id", "test/9"], r"tiny.csv is not there"),
+        (["--faithfulness", "--split", "unlabelled"], "choose valid or test"),
+        (["--faithfulness", "--documents", "1"], "--documents 1 is out of range"),
+    ],
+)
+def test_mistakes_are_one_line(runs: Path, words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as told:
+        run_explain(runs, *words)
+    assert "\n" not in str(told.value)
+
+
+def test_a_binary_file_is_told(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(os.urandom(64) + b"\xff\x00")
+    with pytest.raises(UserError, match="is not UTF-8 text"):
+        run_explain(runs, "--file", tmp_path / "picture")
+
+
+def test_words_that_nobody_knows_are_told(
+    runs: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level("INFO", logger="han"):
+        run_explain(runs, "--text", "qqq zzz")
+    assert "none of the words (2) is in the vocabulary" in caplog.text and "qqq" in capsys.readouterr().out

@@ -1,0 +1,92 @@
+"""The documents of the test split: filters, mistakes, damaged predictions."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi.testclient import TestClient
+
+from page.answers import ServedRun
+from page.mistakes import SplitDocuments, drawn
+from page.viewer import make_app
+from runtime.run_folder import RunFolder
+from tests.served_runs import (
+    DOCUMENTS,
+)
+from utils import DataPaths, UserError, append_jsonl
+
+
+def test_a_drawn_document_passes_the_filter(client: TestClient, served: ServedRun) -> None:
+    rules = {
+        "right": lambda d: d.prediction == d.label,
+        "wrong": lambda d: d.prediction != d.label,
+        "unsure": lambda d: abs(2 * d.confidence - 1) < 0.2,
+        "any": lambda d: True,
+    }
+    for name, rule in rules.items():
+        response = client.get("/random", params={"filter": name, "method": "gradient"}, follow_redirects=False)
+        candidates = {document.id for document in served.documents.all().values() if rule(document)}
+        if not candidates:
+            assert response.status_code == 404
+            continue
+        assert response.status_code == 303
+        address = httpx2.URL(response.headers["location"]).params
+        assert address["id"] in candidates and address["method"] == "gradient"
+
+
+@pytest.mark.parametrize("by", ["confident", "longest", "unknown"])
+def test_mistakes_are_all_there_the_worst_first(client: TestClient, served: ServedRun, by: str) -> None:
+    with served.documents.predictions_file.open(encoding="utf-8") as file:
+        wrong = {row["id"]: row for row in csv.DictReader(file) if row["label"] != row["prediction"]}
+    measures = {}
+    for name, row in wrong.items():
+        text = served.documents.all()[name].text
+        words = [word for line in served.predictor.reader.processor.process(text).words for word in line]
+        unknown = sum(word not in served.predictor.reader.vocabulary.words for word in words) / len(words)
+        confident = max(float(row["probability_negative"]), float(row["probability_positive"]))
+        measures[name] = {"confident": confident, "longest": len(words), "unknown": unknown}[by]
+    response = client.get("/errors", params={"by": by})
+    shown = [name.replace("%2F", "/") for name in re.findall(r'href="\./\?id=([^"]+)"', response.text)]
+    assert sorted(shown) == sorted(wrong) and f"{len(wrong)} of {DOCUMENTS} test documents" in response.text
+    values = [measures[name] for name in shown]
+    assert values == sorted(values, reverse=True)
+
+
+def test_a_run_that_was_not_tested_says_how_to_test_it(page_folder: Path, served: ServedRun) -> None:
+    documents = SplitDocuments(
+        RunFolder(page_folder / "runs" / "tiny-none"), DataPaths("tiny", page_folder / "data"), ""
+    )
+    untested = ServedRun("tiny-none", served.predictor, served.batcher, documents)
+    with TestClient(make_app([untested], ["testserver"])) as client:
+        page = client.get("/errors")
+        assert page.status_code == 200 and "python han_tester.py --run_type test --dataset tiny" in page.text
+        assert client.get("/random", params={"filter": "wrong"}).status_code == 404
+        assert client.get("/random", follow_redirects=False).status_code == 303
+        assert 'value="wrong"' not in client.get("/").text
+
+
+def test_what_is_wrong_with_predictions_is_told(page_folder: Path, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    documents = SplitDocuments(run, DataPaths("tiny", page_folder / "data"), "mine")
+    documents.predictions_file.write_text("id,label,prediction,probability_a\ntest/0,a,a,x\n", encoding="utf-8")
+    with pytest.raises(UserError, match="is damaged"):
+        documents.all()
+    documents.predictions_file.write_text("id,label,prediction,probability_a\nelse/0,a,a,1\n", encoding="utf-8")
+    with pytest.raises(UserError, match="other documents"):
+        documents.all()
+    with pytest.raises(UserError, match="create_csv"):
+        SplitDocuments(run, DataPaths("none", tmp_path), "").all()
+    append_jsonl(run.results, {"split": "test", "weights_sha256": "theirs", "step": 3})
+    assert "step 3, not these" in documents.stale()
+    append_jsonl(run.results, {"split": "test", "weights_sha256": "mine", "step": 4})
+    assert documents.stale() == ""
+
+
+def test_a_large_split_is_read_in_part(page_folder: Path, served: ServedRun) -> None:
+    few = SplitDocuments(served.documents.run, served.documents.data, "", most=7).all()
+    assert len(few) == 7 and set(few) == set(drawn(list(served.documents.all()), 7))

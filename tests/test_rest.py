@@ -1,0 +1,68 @@
+"""The REST interface, called as a program would."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from fastapi.testclient import TestClient
+
+from page.answers import ServedRun
+from tests.served_runs import (
+    TEXT,
+    probabilities,
+)
+
+
+def test_rest_answers_in_the_form_of_tensorflow_serving(client: TestClient, served: ServedRun) -> None:
+    body = {"signature_name": "serving_default", "instances": [TEXT, {"text": "bad qqq"}, "<br />"]}
+    for headers in ({"content-type": "application/json"}, {"content-type": "application/x-www-form-urlencoded"}, {}):
+        response = client.post("/v1/models/han:predict", content=json.dumps(body), headers=headers)
+        assert response.status_code == 200
+        first, second, nothing = response.json()["predictions"]
+        values = probabilities(served.predictor, TEXT)
+        assert list(first["probabilities"].values()) == pytest.approx(values, abs=1e-5)
+        assert first["label"] == ("negative", "positive")[int(values.argmax())]
+        assert (second["words"], second["unknown_words"]) == (2, 1)
+        assert nothing == {"label": None, "probabilities": None, "words": 0, "unknown_words": 0}
+    status = client.get("/v1/models/tiny-han").json()["model_version_status"]
+    assert [(each["version"], each["state"]) for each in status] == [("7", "AVAILABLE")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"\xff",
+        b'{"inputs": []}',
+        b'{"instances": []}',
+        b'{"instances": [3]}',
+        b'{"instances": "good"}',
+    ],
+)
+def test_rest_says_what_is_wrong_with_a_request(client: TestClient, body: bytes) -> None:
+    response = client.post("/v1/models/han:predict", content=body)
+    assert response.status_code == 400 and "instances" in response.json()["error"]
+
+
+def test_rest_refuses_what_it_cannot_serve(client: TestClient) -> None:
+    response = client.post("/v1/models/bert:predict", json={"instances": ["good"]})
+    assert response.status_code == 404 and "there are: han, tiny-han" in response.json()["error"]
+    too_many = client.post("/v1/models/han:predict", json={"instances": ["good"] * 1001})
+    assert too_many.status_code == 400 and "1000" in too_many.json()["error"]
+    xml = client.post("/v1/models/han:predict", content="<a/>", headers={"content-type": "text/xml"})
+    assert xml.status_code == 415 and "text/xml" in xml.json()["error"]
+    assert client.get("/v1/models/han:predict").status_code in {404, 405}
+
+
+def test_openapi_describes_rest_completely_and_no_page_loads_foreign_script(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    assert set(described["paths"]) == {"/v1/models/{model}:predict", "/v1/models/{model}"}
+    body = described["paths"]["/v1/models/{model}:predict"]["post"]["requestBody"]["content"]["application/json"]
+    assert "instances" in body["schema"]["properties"]
+    for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)):
+        assert reference in described["components"]["schemas"]
+    assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
