@@ -45,16 +45,15 @@ def main(arguments: argparse.Namespace) -> None:
 
     device = start_tensorflow("cpu")
     from han_tester import build_parser as tester_parser
-    from report import shading
-    from runtime.checkpoints import read_checkpoint
+    from runtime.checkpoints import best_checkpoint
     from runtime.run_folder import RunFolder
-    from training.tester import Tester
+    from training import tester as tester_module
 
     run = RunFolder(arguments.runs_dir / arguments.run)
     flags = ["--data_dir", str(arguments.data_dir), "--show_documents", str(arguments.documents)]
-    tester = Tester(run, "test", device, tester_parser().parse_args(flags))
-    result = tester.evaluate(read_checkpoint(run.best))
-    shading.supports_colour = in_colour  # type: ignore[assignment]
+    tester = tester_module.Tester(run, "test", device, tester_parser().parse_args(flags))
+    result = tester.evaluate(best_checkpoint(run))
+    tester_module.supports_colour = in_colour  # type: ignore[assignment]
     shown = io.StringIO()
     with contextlib.redirect_stdout(shown):
         tester.show(result)
@@ -63,7 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def in_colour(stream: TextIO) -> bool:
-    """In the place of :func:`report.shading.supports_colour`: the picture is in colour."""
+    """In place of :func:`report.shading.supports_colour`: the picture is in colour."""
     return True
 
 
