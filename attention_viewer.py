@@ -14,12 +14,11 @@ from __future__ import annotations
 import argparse
 import errno
 import socket
-from pathlib import Path
 
 from config import check_range
 from runtime.devices import add_device_flag, start_tensorflow
 from runtime.run_folder import RunFolder, find_run
-from utils import DataPaths, Parser, UserError, log, run_script
+from utils import DataPaths, Parser, UserError, add_folder_flags, log, run_script
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 EVERYWHERE = ("0.0.0.0", "::")
@@ -33,8 +32,7 @@ def build_parser() -> Parser:
     parser.add_argument("other", metavar="OTHER_RUN", nargs="?", help="a second run to compare it with")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (default: 8000)")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    add_folder_flags(parser)
     add_device_flag(parser)
     return parser
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from config import check_range, numbers_in
 from report.regions import Region, in_words, strongest_regions, widths_of
 from runtime.devices import start_tensorflow
-from utils import DataPaths, Parser, UserError, dataset_name, run_path, run_script
+from utils import DataPaths, Parser, UserError, add_folder_flags, dataset_name, run_path, run_script
 
 if TYPE_CHECKING:
     from runtime.input_pipeline import Split
@@ -38,8 +37,7 @@ def build_parser() -> Parser:
     parser.add_argument("--split", default="valid", choices=("train", "valid", "test"), help="default: valid")
     parser.add_argument("--documents", type=int, default=2000, help="how many to draw at random (default: 2000)")
     parser.add_argument("--regions", type=int, default=10, help="how many to list per width and class (default: 10)")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    add_folder_flags(parser)
     return parser
 
 

@@ -48,6 +48,7 @@ from utils import (
     DataPaths,
     Parser,
     UserError,
+    add_folder_flags,
     atomic_write,
     dataset_name,
     human_size,
@@ -77,7 +78,7 @@ def build_parser() -> Parser:
         metavar="True|False",
         help="two classes (True) or every rating a class (False); the same as --binary",
     )
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of all data sets (default: data)")
+    add_folder_flags(parser, runs=False)
     add_flags(parser, CsvSettings)
     return parser
 

@@ -26,6 +26,7 @@ from utils import (
     DataPaths,
     Parser,
     UserError,
+    add_folder_flags,
     atomic_write,
     check_writable,
     dataset_name,
@@ -64,8 +65,7 @@ def build_parser() -> Parser:
         help="how many to draw at random; t-SNE's time grows with them (default: 2000)",
     )
     parser.add_argument("--checkpoint", type=Path, help="weights after training (default: the best on validation)")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    add_folder_flags(parser)
     parser.add_argument(
         "--evaluation_batch_words",
         type=int,

@@ -43,6 +43,7 @@ from utils import (
     DataPaths,
     Parser,
     UserError,
+    add_folder_flags,
     dataset_name,
     exclusive_lock,
     folder_flags,
@@ -101,7 +102,7 @@ def build_parser() -> Parser:
     parser.add_argument("dataset", help="name of the data set, for example imdb")
     parser.add_argument("--source", metavar="FILE_OR_URL", help="take the archive from here, not from its publisher")
     parser.add_argument("--sha256", metavar="HEX", help="accept only an archive with this hash")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of all data sets (default: data)")
+    add_folder_flags(parser, runs=False)
     return parser
 
 

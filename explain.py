@@ -40,6 +40,7 @@ from utils import (
     DataPaths,
     Parser,
     UserError,
+    add_folder_flags,
     atomic_write,
     check_writable,
     log,
@@ -75,8 +76,7 @@ def build_parser() -> Parser:
     parser.add_argument("--json", action="store_true", help="print JSON instead of shaded text")
     parser.add_argument("--documents", type=int, default=200, help="size of the sample examined (default: 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the sample and of random choices (default: 1)")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    add_folder_flags(parser)
     add_device_flag(parser)
     return parser
 

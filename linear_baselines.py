@@ -39,6 +39,7 @@ from utils import (
     DataPaths,
     Parser,
     UserError,
+    add_folder_flags,
     atomic_write,
     check_writable,
     dataset_name,
@@ -62,8 +63,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="linear_baselines.py", description=__doc__)
     parser.add_argument("dataset", help="name of the data set, for example imdb")
     parser.add_argument("--run", help="name of the folder of the results (default: <dataset>-linear)")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    add_folder_flags(parser)
     parser.add_argument(
         "--train_on_valid",
         type=parse_bool,

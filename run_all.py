@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from config import (
+    NETWORKS,
     CsvSettings,
     ModelSettings,
     TesterOperation,
@@ -143,7 +144,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.until == "test":
         warn_of_few_documents(read_json(paths.csv_manifest)["splits"])
         print(f"\nNext:    tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1")
-        if arguments.model == "han":
+        if NETWORKS[arguments.model].attends:
             print(f"         python han_tester.py {shlex.join(run_flags(arguments))} --show_documents 10")
     return 0
 
@@ -188,7 +189,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         inputs = [find_corpus(arguments.dataset).source_file(paths.raw)]
     binary = [] if arguments.binary is None else [str(arguments.binary)]
     vectors = [Path(file) for file in [embeddings_source(getattr(arguments, "embeddings", "random"))[1]] if file]
-    shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if arguments.model == "han" else []  # the others do not attend
+    shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if NETWORKS[arguments.model].attends else []
     yield Stage(
         "create_csv",
         ["create_csv.py", dataset, *binary, *given(CsvSettings, arguments), *data],

@@ -78,6 +78,7 @@ from utils import (
     DataPaths,
     Parser,
     UserError,
+    add_folder_flags,
     atomic_write,
     dataset_name,
     exclusive_lock,
@@ -108,7 +109,7 @@ def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("dataset", help="name of the data set, for example imdb or my_reviews")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of all data sets (default: data)")
+    add_folder_flags(parser, runs=False)
     parser.add_argument(
         "--workers",
         type=int,

@@ -22,15 +22,14 @@ from corpus.tables import open_table
 from predict import csv_writer, find_columns, score_rows, table_rows
 from runtime.devices import start_tensorflow
 from runtime.run_folder import find_run
-from utils import DataPaths, Parser, run_script
+from utils import DataPaths, Parser, add_folder_flags, run_script
 
 
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="predicting.py", description=__doc__)
     parser.add_argument("run", help="run folder, or its name in --runs_dir")
-    parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    add_folder_flags(parser)
     parser.add_argument("--rounds", type=int, default=3, help="rounds (default: 3)")
     return parser
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import ModelSettings
-from network.layers import Documents
+from network.contract import Documents
 
 
 class MaskedAttention(keras.layers.Layer):

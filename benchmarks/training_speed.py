@@ -98,8 +98,7 @@ def own_contenders(vocabulary: int, settings: ModelSettings, batches: list[Any])
     import tensorflow as tf
 
     from han import HAN
-    from network.contract import NetworkArguments
-    from network.layers import Documents
+    from network.contract import Documents, NetworkArguments
     from training.optimizers import RowwiseAdam
     from training.step import train_step
 

@@ -14,8 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from network.layers import Documents
-from runtime.predictor import Predictor, batches, join
+from network.contract import Documents
+from runtime.documents import DocumentBorders, join
+from runtime.predictor import Predictor, batches
 from runtime.scoring import VECTOR
 from text.text_reader import EncodedDocument
 
@@ -97,9 +98,10 @@ def gradient_products(
     odds, values = np.zeros(len(documents)), [np.zeros(0)] * len(documents)
     for numbers in batches(documents, GRADIENT_WORDS):
         chosen = [documents[number] for number in numbers]
-        some_odds, some = products(join(chosen), tf.constant(scales[numbers]), tf.constant(classes[numbers]))
+        joined = join(chosen)
+        some_odds, some = products(joined, tf.constant(scales[numbers]), tf.constant(classes[numbers]))
         odds[numbers] = some_odds.numpy()
-        ends = np.cumsum([len(document.token_ids) for document in chosen])[:-1]
-        for number, words in zip(numbers, np.split(some.numpy().astype(np.float64), ends), strict=True):
+        of_words = DocumentBorders(joined).cut_words(some.numpy().astype(np.float64))
+        for number, words in zip(numbers, of_words, strict=True):
             values[number] = words
     return odds, values

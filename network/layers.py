@@ -13,8 +13,6 @@ import tensorflow as tf
 from data_processing import UNKNOWN_ID
 from network.contract import Attended, Documents, NetworkArguments
 
-__all__ = ["Attended", "Documents", "Dropout", "add_embeddings", "classifier", "unattended", "words_per_document"]
-
 Tensor: TypeAlias = Any
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import TrainingSettings, entry
-from network.layers import Documents
+from network.contract import Documents
 from text.records import RecordReader, starts_of
 
 Item = TypeVar("Item")

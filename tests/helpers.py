@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 from config import ModelSettings, TrainingSettings
 from data_processing import TextProcessor
 from runtime.checkpoints import save_weights
 from runtime.networks import build_model
+from runtime.predictor import Predictor
 from runtime.run_folder import Progress, RunConfig, RunFolder
 from text.records import RecordBatch, RecordWriter, describe_files, write_index
 from utils import FORMAT_VERSION, write_json
@@ -130,3 +133,16 @@ def free_ports(count: int) -> list[int]:
     for server in held:
         server.close()
     return ports
+
+
+@contextlib.contextmanager
+def loaded_once(predictor: Predictor, path: Path) -> Iterator[None]:
+    """Every command gets this network for the run in ``path``: TensorFlow traces it once."""
+    load = Predictor.load
+
+    def load_once(run: RunFolder, device: str = "cpu") -> Predictor:
+        return predictor if run.path == path else load(run, device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Predictor, "load", load_once)
+        yield

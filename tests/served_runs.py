@@ -18,7 +18,8 @@ from attention_viewer import MOST_HEADER_BYTES, listening_socket
 from page.answers import ServedRun
 from page.mistakes import SplitDocuments
 from page.viewer import make_app
-from runtime.predictor import Predictor, join
+from runtime.documents import join
+from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
 from tests.helpers import write_tiny_records, write_tiny_run
 from utils import DataPaths

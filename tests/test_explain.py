@@ -15,7 +15,7 @@ import pytest
 import explain
 from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
-from tests.helpers import write_tiny_records, write_tiny_run
+from tests.helpers import loaded_once, write_tiny_records, write_tiny_run
 from utils import UserError, write_json
 
 ROOT = Path(__file__).parent.parent
@@ -39,15 +39,8 @@ def predictor(runs: Path) -> Predictor:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def loaded_once(runs: Path, predictor: Predictor) -> Iterator[None]:
-    """Every command gets the same network: TensorFlow traces it once."""
-    load, known = Predictor.load, runs / "tiny-han"
-
-    def load_once(run: RunFolder, device: str = "cpu") -> Predictor:
-        return predictor if run.path == known else load(run, device)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Predictor, "load", load_once)
+def same_network(runs: Path, predictor: Predictor) -> Iterator[None]:
+    with loaded_once(predictor, runs / "tiny-han"):
         yield
 
 

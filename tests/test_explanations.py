@@ -24,9 +24,10 @@ from explaining.explanations import (
 )
 from explaining.gradients import gradient_products, logits_from_vectors
 from han import HAN
-from network.contract import NetworkArguments
-from network.layers import Attended, Documents, unattended
-from runtime.predictor import Predictor, join
+from network.contract import Attended, Documents, NetworkArguments
+from network.layers import unattended
+from runtime.documents import join
+from runtime.predictor import Predictor
 from text.text_reader import EMPTY, EncodedDocument, TextReader
 
 WORDS = [f"word{n}" for n in range(29)]

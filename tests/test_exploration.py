@@ -31,7 +31,7 @@ from explaining.exploration import (
 )
 from report.plots import evenness_figure, faithfulness_figure, top_words_figure
 from report.shading import LeftOut
-from runtime.predictor import join
+from runtime.documents import join
 from tests.helpers import VOCABULARY, tiny_documents, write_tiny_records, write_tiny_run
 from utils import DataPaths, UserError, write_json
 

@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from config import ModelSettings
 from han import HAN
-from network.contract import NetworkArguments
-from network.layers import Documents
+from network.contract import Documents, NetworkArguments
 
 pytestmark = pytest.mark.gpu
 

@@ -13,20 +13,11 @@ from han import HAN, MaxPooling, segment_softmax
 from network import kernels
 from network.contract import Documents, NetworkArguments
 from network.layers import Dropout
+from tests.flat_networks import batch
 
 VOCABULARY, EMBEDDING, CLASSES = 31, 7, 3
 SETTINGS = {cell: ModelSettings(cell=cell, word_units=4, sentence_units=5, attention_dim=6) for cell in ("gru", "lstm")}
 TEXTS = [[[3, 9, 4], [5]], [[8, 8, 2, 30, 11, 7, 12]], [[6, 1], [3, 9, 4], [29, 2, 2, 10], [13]]]
-
-
-def batch(texts: list[list[list[int]]]) -> Documents:
-    sentences = [sentence for text in texts for sentence in text]
-    vectors = (
-        [word for sentence in sentences for word in sentence],
-        [len(sentence) for sentence in sentences],
-        [len(text) for text in texts],
-    )
-    return Documents(*(tf.constant(vector, tf.int32) for vector in vectors))
 
 
 def model(cell: str = "gru", pooling: str = "attention", **arguments: object) -> HAN:

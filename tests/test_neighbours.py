@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from page.answers import ServedRun
-from runtime.predictor import join
+from runtime.documents import join
 from tests.served_runs import (
     DOCUMENTS,
     TEXT,

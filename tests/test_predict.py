@@ -23,10 +23,11 @@ from config import ModelSettings, TrainingSettings
 from corpus.tables import Table, open_table
 from data_processing import load_text_processing
 from runtime.checkpoints import save_weights
+from runtime.documents import join
 from runtime.networks import build_model
-from runtime.predictor import Predictor, join, unfinished
+from runtime.predictor import Predictor, unfinished
 from runtime.run_folder import Progress, RunConfig, RunFolder, find_run
-from tests.helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
+from tests.helpers import EMBEDDING_DIM, VOCABULARY, loaded_once, write_tiny_records
 from text.workers import worker_pool
 from utils import UserError, exclusive_lock, write_json
 
@@ -62,15 +63,8 @@ def predictor(runs: Path) -> Predictor:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def loaded_once(runs: Path, predictor: Predictor) -> Iterator[None]:
-    """Every command gets the same network: TensorFlow traces it once."""
-    load, known = Predictor.load, runs / "tiny-han"
-
-    def load_once(run: RunFolder, device: str = "cpu") -> Predictor:
-        return predictor if run.path == known else load(run, device)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Predictor, "load", load_once)
+def same_network(runs: Path, predictor: Predictor) -> Iterator[None]:
+    with loaded_once(predictor, runs / "tiny-han"):
         yield
 
 

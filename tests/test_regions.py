@@ -64,8 +64,7 @@ def test_shares_add_up_to_the_networks_logits(classes: int) -> None:
 
     from config import ModelSettings
     from network.cnn import CNN
-    from network.contract import NetworkArguments
-    from network.layers import Documents
+    from network.contract import Documents, NetworkArguments
     from runtime.checkpoints import weights_of
 
     model = CNN(NetworkArguments(30, 4, classes, ModelSettings(filter_widths="3,2", filters=6), seed=2))

@@ -10,8 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from config import ModelSettings, TrainingSettings
 from han import HAN
-from network.contract import NetworkArguments
-from network.layers import Documents
+from network.contract import Documents, NetworkArguments
 from training.step import StepTotals, balanced_class_weights, document_losses, entropy, train_step
 
 DOCUMENTS = Documents(*(tf.constant(v, tf.int32) for v in ([3, 4, 5, 6, 3, 7, 8], [3, 1, 2, 1], [1, 3])))

@@ -12,8 +12,7 @@ import tensorflow as tf
 
 from config import ModelSettings, TrainingSettings
 from han import HAN
-from network.contract import NetworkArguments
-from network.layers import Documents
+from network.contract import Documents, NetworkArguments
 from runtime.workers import SINGLE_WORKER, SingleWorker, Workers
 from training.step import train_step
 

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import TrainingSettings, entry
-from network.layers import Documents
+from network.contract import Documents
 from runtime.workers import SINGLE_WORKER, SingleWorker
 
 
