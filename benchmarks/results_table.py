@@ -3,13 +3,22 @@
     python benchmarks/results_table.py add runs/imdb-han runs/imdb-linear        what was measured -> docs/*.jsonl
     python benchmarks/results_table.py write                                     docs/*.jsonl -> README.md, docs/
 
-Nobody types a figure: it stands between two markers (``<!-- results:imdb-2 -->`` and ``<!-- /results -->``), and a test
+Nobody types a figure: it is between two markers (``<!-- results:imdb-2 -->`` and ``<!-- /results -->``), and a test
 fails when it is not what the lines of ``docs/`` give. There are four kinds of markers:
 
 * ``results``: every system with its test results, and where each figure comes from;
 * ``scores``: the same without where they come from;
-* ``faithfulness``: what deleting the words and sentences that each method names does to the verdict;
+* ``faithfulness``: what deleting the words and sentences that each method names does to the prediction;
 * ``verdict``: that in one sentence.
+
+What the tables must not hide:
+
+* A test result whose weights were not chosen on validation is refused.
+* Runs with other settings or other records are a line of their own, which says what differs: a hash of the settings is
+  part of the key. Only seeds are averaged.
+* A seed that was run twice, with other weights, is listed twice and counts twice.
+* Each line says which text besides the labelled training documents was read, and whether the settings were chosen for
+  this network on this task (:data:`TUNED`).
 """
 
 from __future__ import annotations
@@ -19,15 +28,29 @@ import re
 import statistics
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from config import ModelSettings, TrainingSettings, from_json, model_settings_to_json, to_json  # noqa: E402
 from explaining.faithfulness import TITLES, verdict_in_words  # noqa: E402
-from utils import Parser, UserError, atomic_write, read_json, read_jsonl, run_script, write_jsonl  # noqa: E402
+from runtime.run_folder import RunConfig, RunFolder  # noqa: E402
+from text.records import MANIFEST_FILE  # noqa: E402
+from utils import (  # noqa: E402
+    DataPaths,
+    Parser,
+    UserError,
+    atomic_write,
+    log,
+    read_json,
+    read_jsonl,
+    run_script,
+    sha256_of_json,
+    write_jsonl,
+)
 
 RESULTS = ROOT / "docs" / "results.jsonl"
 FAITHFULNESS = ROOT / "docs" / "faithfulness.jsonl"
@@ -38,6 +61,15 @@ MARKED = re.compile(
     re.DOTALL,
 )
 WIDTH = 120  # of a sentence's lines, as those around it
+BEST = "best.safetensors"
+LINEAR = "linear"
+# Whose settings were chosen for it on this task, and how. A network that is not here has the settings of one that is.
+TUNED = {
+    ("imdb-2", "HAN-GRU"): "yes",
+    ("imdb-2", "HAN-GRU, trained on train and validation"): "yes",
+    ("sample-2", "HAN-GRU"): "by hand",
+}
+TEXT_NOTES = {"none": "none", "unlabelled": "unlabelled", "outside": "**outside**"}
 KEPT = (
     "dataset",
     "architecture",
@@ -87,6 +119,7 @@ def build_parser() -> Parser:
     parser = Parser(prog="results_table.py", description=__doc__)
     parser.add_argument("action", choices=("add", "write"), help="collect from run folders, or write the tables")
     parser.add_argument("runs", nargs="*", type=Path, help="run folders to collect from")
+    parser.add_argument("--data_dir", type=Path, default=ROOT / "data", help="folder of the data sets of these runs")
     return parser
 
 
@@ -95,7 +128,7 @@ def main(arguments: argparse.Namespace) -> None:
     kept = read_kept()
     if arguments.action == "add":
         for run in arguments.runs:
-            add(kept, run)
+            add(kept, run, arguments.data_dir)
         write_jsonl(RESULTS, kept.results)
         write_jsonl(FAITHFULNESS, kept.faithfulness)
     for page in PAGES:
@@ -105,34 +138,97 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def read_kept() -> Kept:
-    """What stands in ``docs/``."""
+    """What ``docs/`` holds."""
     return Kept(read_jsonl(RESULTS), read_jsonl(FAITHFULNESS))
 
 
-def add(kept: Kept, run: Path) -> None:
-    """Takes a run's test results, and the examination of its explanations where there is one."""
+def add(kept: Kept, run: Path, data_dir: Path) -> None:
+    """Takes a run's test results, and the examination of its explanations where there is one.
+
+    Raises:
+        UserError: The run has no test result of weights that were chosen on validation, or its records are not there.
+    """
     found = [row for row in read_jsonl(run / "results.jsonl") if row["split"] == "test"]
-    if not found:
-        raise UserError(f"{run} holds no test result; make one: python han_tester.py --run {run.name}")
-    rows = [kept_row(row) for row in found]
-    for row in rows:  # of a network the last one stands, of linear_baselines.py one per system
+    chosen = [row for row in found if chosen_on_validation(row)]
+    for row in found:
+        if row not in chosen:
+            log.warning("%s: %s was not chosen on validation; its test result is left out", run, row["checkpoint"])
+    if not chosen:
+        raise UserError(
+            f"{run} has no test result of weights that were chosen on validation; make one: "
+            f"python han_tester.py --run {run.name}"
+        )
+    rows = [kept_row(row, setting_of(row, run, data_dir)) for row in chosen]
+    for row in rows if rows[-1]["architecture"] == LINEAR else rows[-1:]:  # of a network the last test counts
         put(kept.results, row)
     if (run / "faithfulness.json").exists():
         put(kept.faithfulness, kept_faithfulness(read_json(run / "faithfulness.json"), rows[-1]))
 
 
+def chosen_on_validation(row: dict[str, Any]) -> bool:
+    """Whether the weights of a test result are those that validation chose; a linear system has no others."""
+    return row["architecture"] == LINEAR or (row["checkpoint"] == BEST and bool(row["chosen"]))
+
+
+def setting_of(row: dict[str, Any], run: Path, data_dir: Path) -> dict[str, Any]:
+    """What a result was made with: ``settings``, ``records`` (a hash of the data) and ``text`` (what else was read)."""
+    if row["architecture"] == LINEAR:
+        settings = {name: row[name] for name in ("train_on_valid", "train_documents")}
+        return {"settings": settings, "records": row["csv_sha256"], "text": "none"}
+    config = RunFolder(run).config()
+    return {"settings": settings_of(config), "records": config.records_sha256, "text": text_read(config, data_dir)}
+
+
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """The settings of a run that are the same for all its seeds."""
+    return {
+        "architecture": config.architecture,
+        **model_settings_to_json(config.architecture, config.model),
+        **{name: value for name, value in to_json(config.training).items() if name != "seed"},
+        "retrained": config.retraining is not None,
+    }
+
+
+def text_read(config: RunConfig, data_dir: Path) -> str:
+    """Which text besides the labelled training documents the word vectors of a run have read.
+
+    Raises:
+        UserError: The records of the run are not in ``data_dir``.
+    """
+    path = DataPaths(config.dataset, data_dir).records / MANIFEST_FILE
+    manifest = read_json(path) if path.exists() else {}
+    if sha256_of_json(manifest) != config.records_sha256:
+        raise UserError(f"{path} is not that of the run's records; name their folder with --data_dir")
+    method = manifest["settings"]["embeddings"].partition(":")[0]
+    unlabelled = manifest["splits"].get("unlabelled", {}).get("documents", 0)
+    return {"random": "none", "glove": "outside"}.get(method, "unlabelled" if unlabelled else "none")
+
+
 def put(rows: list[dict[str, Any]], row: dict[str, Any]) -> None:
     """Appends a row, in the place of one of the same experiment."""
-    rows[:] = [other for other in rows if key_of(other) != key_of(row)] + [row]
+    rows[:] = [other for other in rows if not same_experiment(other, row)] + [row]
 
 
-def kept_row(row: dict[str, Any]) -> dict[str, Any]:
-    """What the documentation keeps of a line of a run's ``results.jsonl``."""
+def same_experiment(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two rows are the same weights tested twice or, of linear systems, the same settings on the same data.
+
+    Linear rows of before the data were recorded are taken to be of the same data.
+    """
+    if one.get("weights_sha256") or other.get("weights_sha256"):
+        same = one.get("weights_sha256") == other.get("weights_sha256")
+        return bool(same and one["task"] == other["task"])
+    data = {row.get("records") for row in (one, other)} - {None}
+    return len(data) <= 1 and key_of({**one, "records": None}) == key_of({**other, "records": None})
+
+
+def kept_row(row: dict[str, Any], setting: dict[str, Any]) -> dict[str, Any]:
+    """What the documentation keeps of a line of a run's ``results.jsonl``; ``setting`` is from :func:`setting_of`."""
     classes = len(row["class_names"])
     return {
         "task": f"{row['dataset']}-{classes}",
         **({"system": row["system"]} if "system" in row else {}),
         **{name: row.get(name) for name in KEPT},
+        **setting,
         "command": row["trained"]["command"],
         "commit": row["trained"]["commit"],
         "time": row["trained"]["time"],
@@ -150,16 +246,38 @@ def kept_faithfulness(value: dict[str, Any], tested: dict[str, Any]) -> dict[str
 
 
 def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Two rows with the same key are the same experiment, of which the later one stands; published ones are others."""
-    return "source" in row, row["task"], name_of(row), row.get("seed")
+    """Rows with the same key are runs of one experiment, which differ in their seeds; published figures are others."""
+    return row.get("source"), row["task"], name_of(row), settings_hash(row), row.get("records")
+
+
+def settings_hash(row: dict[str, Any]) -> str:
+    """Hash of the settings of a row; empty for a published figure."""
+    settings = full_settings(row)
+    return sha256_of_json(settings) if settings else ""
+
+
+def full_settings(row: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a row; those that were introduced after it have their defaults (:func:`config.from_json`)."""
+    settings = row.get("settings") or {}
+    if "architecture" not in settings:
+        return dict(settings)
+    others = {name: settings[name] for name in ("architecture", "retrained")}
+    named = {name: value for name, value in settings.items() if name not in others}
+    model = {name: value for name, value in named.items() if name in to_json(ModelSettings())}
+    training = {name: value for name, value in named.items() if name not in model}
+    return {
+        **others,
+        **model_settings_to_json(settings["architecture"], from_json(ModelSettings, model, "docs/results.jsonl")),
+        **to_json(from_json(TrainingSettings, training, "docs/results.jsonl")),
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What stands between the markers
+# What is between the markers
 
 
 def with_tables(text: str, kept: Kept) -> str:
-    """A page with everything that is marked written anew."""
+    """A page in which everything between markers is written again."""
     write = {"results": results, "scores": scores, "faithfulness": faithfulness, "verdict": verdict}
     return MARKED.sub(lambda place: place["begin"] + write[place["kind"]](kept, place["task"]) + place["end"], text)
 
@@ -177,19 +295,20 @@ def scores(kept: Kept, task: str) -> str:
 def table(task: str, rows: list[dict[str, Any]], with_origin: bool = True) -> str:
     """One Markdown table, best system last."""
     own = [row for row in rows if row["task"] == task]
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in own:
-        groups.setdefault(name_of(row), []).append(row)
+        groups.setdefault(key_of(row), []).append(row)
+    names = dict(zip(groups, distinct_names(list(groups.values())), strict=True))
     with_mae = any(row.get("mae") is not None for row in own)
     with_auc = task.endswith("-2")  # of several classes it would be a mean, which few know how to read
     header = ["system", "test accuracy", *(["AUC"] if with_auc else []), *(["mean error in stars"] if with_mae else [])]
-    header += ["seeds", *(["where from"] if with_origin else [])]
+    header += ["seeds", "tuned", "other text read", *(["where from"] if with_origin else [])]
     lines = []
-    for name, group in sorted(groups.items(), key=lambda item: mean(item[1], "accuracy")):
+    for key, group in sorted(groups.items(), key=lambda item: mean(item[1], "accuracy")):
         group.sort(key=lambda row: row.get("seed") or 0)
         auc = [spread(group, "auc", 1, "{:.4f}")] if with_auc else []
         stars = [spread(group, "mae", 1, "{:.2f}")] if with_mae else []
-        line = [name, spread(group, "accuracy", 100, "{:.2f}"), *auc, *stars, seeds(group)]
+        line = [names[key], accuracy(group), *auc, *stars, seeds(group), tuned(group[0]), text_note(group[0])]
         lines.append([*line, *([origin(group)] if with_origin else [])])
     return markdown(header, lines)
 
@@ -203,13 +322,47 @@ def name_of(row: dict[str, Any]) -> str:
     """The system of a row: a published one by its name, one that was run here by its name or its network."""
     if "system" in row:
         return str(row["system"]) if "source" in row else f"{row['system']}, run here"
-    title = row.get("title") or f"{row['architecture']}-{row['cell']}".upper()  # rows of before there were others
-    return f"**{title}, this project**"
+    return f"**{title_of(row)}, this project**"
+
+
+def title_of(row: dict[str, Any]) -> str:
+    """The network of a row that was run here."""
+    return str(row.get("title") or f"{row['architecture']}-{row['cell']}".upper())  # rows of before there were others
+
+
+def distinct_names(groups: Sequence[list[dict[str, Any]]]) -> list[str]:
+    """The name of each group; of several with one name it says what differs: settings, records or source."""
+    names = [name_of(group[0]) for group in groups]
+    return [
+        name if names.count(name) == 1 else f"{name} ({difference(group[0], same_name(groups, name))})"
+        for name, group in zip(names, groups, strict=True)
+    ]
+
+
+def same_name(groups: Sequence[list[dict[str, Any]]], name: str) -> list[dict[str, Any]]:
+    """A row of each group with this name."""
+    return [group[0] for group in groups if name_of(group[0]) == name]
+
+
+def difference(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+    """In which settings, data or source a row differs from others of the same name."""
+    settings, others = full_settings(row), [full_settings(other) for other in rows]
+    changed = [name for name in settings if any(other.get(name) != settings[name] for other in others)]
+    parts = [f"{name} {settings[name]}" for name in changed]
+    if len({other.get("records") for other in rows}) > 1:
+        parts.append(f"records {(row.get('records') or 'not recorded')[:12]}")
+    return ", ".join(parts) or str(row.get("source", "settings not recorded"))
 
 
 def mean(group: list[dict[str, Any]], name: str) -> float:
     """Mean of a figure over the seeds."""
     return statistics.fmean(row[name] for row in group)
+
+
+def accuracy(group: list[dict[str, Any]]) -> str:
+    """Mean accuracy in percent, its standard deviation, and the split if it is not test."""
+    on = f" on {group[0]['on']}" if "on" in group[0] else ""
+    return spread(group, "accuracy", 100, "{:.2f}") + on
 
 
 def spread(group: list[dict[str, Any]], name: str, scale: float, form: str) -> str:
@@ -222,8 +375,22 @@ def spread(group: list[dict[str, Any]], name: str, scale: float, form: str) -> s
 
 
 def seeds(group: list[dict[str, Any]]) -> str:
-    """The seeds of a group, or nothing for a published figure."""
+    """The seeds of a group, one for each run, or nothing for a published figure."""
     return ", ".join(str(row["seed"]) for row in group if row.get("seed") is not None)
+
+
+def tuned(row: dict[str, Any]) -> str:
+    """Whether the settings were chosen for this system on this task; nothing for a published figure."""
+    if "source" in row or row.get("system") == "majority class":
+        return ""
+    if row["architecture"] == LINEAR:
+        return "yes"
+    return TUNED.get((row["task"], title_of(row)), "no")
+
+
+def text_note(row: dict[str, Any]) -> str:
+    """Which text was read besides the labelled training documents."""
+    return TEXT_NOTES.get(row.get("text", ""), row.get("text", "not recorded"))
 
 
 def origin(group: list[dict[str, Any]]) -> str:

@@ -1,18 +1,53 @@
-"""The tables of the documentation are what docs/results.jsonl gives."""
+"""The tables of the documentation are what docs/results.jsonl gives, and hide nothing."""
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from results_table import KEPT, PAGES, Kept, add, kept_row, key_of, read_kept, table, with_tables  # noqa: E402
+from results_table import (  # noqa: E402
+    KEPT,
+    PAGES,
+    TEXT_NOTES,
+    Kept,
+    add,
+    kept_faithfulness,
+    kept_row,
+    key_of,
+    put,
+    read_kept,
+    setting_of,
+    settings_hash,
+    table,
+    with_tables,
+)
 
-from utils import write_json, write_jsonl  # noqa: E402
+from utils import UserError, read_json, read_jsonl, sha256_of_json, write_json, write_jsonl  # noqa: E402
 
+FIXTURE = ROOT / "tests" / "fixtures" / "format1"
 OWN = {"task": "imdb-2", "architecture": "han", "cell": "gru", "mae": None, "command": "python x", "commit": "abc"}
+SETTINGS = {"architecture": "han", "retrained": False, "batch_size": 64}
+
+
+def own(seed: int, accuracy: float, **others: Any) -> dict[str, Any]:
+    return {**OWN, "settings": SETTINGS, "seed": seed, "accuracy": accuracy, "text": "none", **others}
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A copy of a finished run, of an earlier version of this project."""
+    return Path(shutil.copytree(FIXTURE / "runs" / "letters-han", tmp_path / "letters-han"))
 
 
 def test_pages_hold_the_tables_of_the_results() -> None:
@@ -23,33 +58,117 @@ def test_pages_hold_the_tables_of_the_results() -> None:
         assert "@" not in text.replace("user@host", ""), f"{page.name} has a place that was not filled"
 
 
+def test_every_figure_says_what_was_read_and_own_ones_their_settings() -> None:
+    for row in read_kept().results:
+        assert row["text"] in TEXT_NOTES or "source" in row, row["task"]
+        assert "source" in row or row["settings"], row["task"]
+
+
 def test_seeds_become_a_mean_with_its_spread() -> None:
-    rows = [{**OWN, "seed": 2, "accuracy": 0.93, "auc": 0.98, "commit": "abd"}]
-    rows.append({**OWN, "seed": 1, "accuracy": 0.91, "auc": 0.97})
-    rows.append({"task": "imdb-2", "system": "majority", "accuracy": 0.5, "source": "balanced"})
+    rows = [own(2, 0.93, auc=0.98, commit="abd"), own(1, 0.91, auc=0.97)]
+    rows.append({"task": "imdb-2", "system": "majority", "accuracy": 0.5, "source": "balanced", "text": "none"})
     lines = table("imdb-2", rows).splitlines()
-    assert lines[2] == "| majority | 50.00 |  |  | balanced |"
-    assert (
-        lines[3]
-        == "| **HAN-GRU, this project** | 92.00 ± 1.41 | 0.9750 ± 0.0071 | 1, 2 | `python x`, commit abc, abd |"
-    )
-    assert table("imdb-2", rows, with_origin=False).splitlines()[2] == "| majority | 50.00 |  |  |"
+    assert lines[2] == "| majority | 50.00 |  |  |  | none | balanced |"
+    assert cells(lines[3]) == [
+        *("**HAN-GRU, this project**", "92.00 ± 1.41", "0.9750 ± 0.0071", "1, 2", "yes", "none"),
+        "`python x`, commit abc, abd",
+    ]
+    assert table("imdb-2", rows, with_origin=False).splitlines()[2] == "| majority | 50.00 |  |  |  | none |"
+
+
+def test_runs_of_other_settings_or_records_are_lines_of_their_own() -> None:
+    rows = [own(1, 0.90, records="old"), own(2, 0.91, records="old"), own(1, 0.93, records="new")]
+    rows.append(own(1, 0.92, records="old", settings={**SETTINGS, "batch_size": 32}))
+    lines = [cells(line) for line in table("imdb-2", rows).splitlines()[2:]]
+    assert [line[:2] for line in lines] == [
+        ["**HAN-GRU, this project** (batch_size 64, records old)", "90.50 ± 0.71"],
+        ["**HAN-GRU, this project** (batch_size 32, records old)", "92.00"],
+        ["**HAN-GRU, this project** (batch_size 64, records new)", "93.00"],
+    ]
+
+
+def test_a_setting_that_was_introduced_later_does_not_part_runs() -> None:
+    assert settings_hash(own(1, 0.9)) == settings_hash(own(1, 0.9, settings={**SETTINGS, "l2": 0.0}))
+    assert settings_hash(own(1, 0.9)) != settings_hash(own(1, 0.9, settings={**SETTINGS, "l2": 0.1}))
+
+
+def test_a_seed_that_was_run_twice_is_listed_twice_and_one_tested_twice_is_not() -> None:
+    rows: list[dict[str, Any]] = []
+    for accuracy, weights in ((0.90, "a"), (0.92, "b"), (0.91, "a")):
+        put(rows, own(1, accuracy, weights_sha256=weights))
+    put(rows, own(2, 0.93, weights_sha256="c"))
+    assert cells(table("imdb-2", rows).splitlines()[2])[1:4] == ["92.00 ± 1.00", "", "1, 1, 2"]
+
+
+def test_networks_that_were_not_tuned_are_called_that() -> None:
+    rows = [own(1, 0.9, title="CNN"), own(1, 0.91), {**own(1, 0.92), "architecture": "linear", "system": "NB-SVM"}]
+    assert [cells(line)[4] for line in table("imdb-2", rows).splitlines()[2:]] == ["no", "yes", "yes"]
+
+
+def test_a_figure_of_another_split_says_so() -> None:
+    rows = [{"task": "imdb-2", "system": "A", "accuracy": 0.9, "source": "B", "text": "outside", "on": "validation"}]
+    assert cells(table("imdb-2", rows).splitlines()[2])[1] == "90.00 on validation"
 
 
 def test_every_linear_system_gets_a_line_beside_the_published_ones() -> None:
     made = {"command": "python linear_baselines.py imdb", "commit": "abc", "time": "now", "versions": {}}
     common = {**dict.fromkeys(KEPT), "dataset": "imdb", "class_names": ["a", "b"], "architecture": "linear"}
+    common |= {"train_on_valid": True, "train_documents": 0, "csv_sha256": "data"}
     found = [
         {**common, "system": name, "accuracy": accuracy, "trained": made}
         for name, accuracy in (("A", 0.9), ("B", 0.91))
     ]
-    rows = [{"task": "imdb-2", "system": "A", "accuracy": 0.92, "source": "published"}, *map(kept_row, found)]
+    rows: list[dict[str, Any]] = [{"task": "imdb-2", "system": "A", "accuracy": 0.92, "source": "published"}]
+    for row in [*found, found[0]]:
+        put(rows, kept_row(row, setting_of(row, Path(), Path())))
     assert len({key_of(row) for row in rows}) == 3
-    assert [line.split(" | ")[:3] for line in table("imdb-2", rows).splitlines()[2:]] == [
-        ["| A, run here", "90.00", ""],
-        ["| B, run here", "91.00", ""],
-        ["| A", "92.00", ""],
+    assert [cells(line)[:4] for line in table("imdb-2", rows).splitlines()[2:]] == [
+        ["A, run here", "90.00", "", ""],
+        ["B, run here", "91.00", "", ""],
+        ["A", "92.00", "", ""],
     ]
+
+
+def test_a_run_is_added_once_with_its_settings_and_what_it_read(run: Path) -> None:
+    kept = Kept([], [])
+    add(kept, run, FIXTURE / "data")
+    add(kept, run, FIXTURE / "data")
+    [row] = kept.results
+    assert row["settings"]["batch_size"] == 8 and "seed" not in row["settings"] and row["text"] == "none"
+    assert row["records"] == read_json(run / "config.json")["settings"]["records_sha256"]
+
+
+def test_weights_that_validation_did_not_choose_are_refused(run: Path) -> None:
+    [row] = [row for row in read_jsonl(run / "results.jsonl") if row["split"] == "test"]
+    other = {**row, "checkpoint": "step-00000016.safetensors", "accuracy": 0.99}
+    write_jsonl(run / "results.jsonl", [other])
+    with pytest.raises(UserError, match="chosen on validation; make one"):
+        add(Kept([], []), run, FIXTURE / "data")
+    write_jsonl(run / "results.jsonl", [row, other])
+    kept = Kept([], [])
+    add(kept, run, FIXTURE / "data")
+    assert [kept_one["accuracy"] for kept_one in kept.results] == [row["accuracy"]]
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "unlabelled", "read"),
+    [("word2vec", 5, "unlabelled"), ("word2vec", 0, "none"), ("random", 5, "none"), ("glove:a.txt", 0, "outside")],
+)
+def test_the_records_say_which_text_the_word_vectors_read(
+    run: Path, tmp_path: Path, embeddings: str, unlabelled: int, read: str
+) -> None:
+    manifest = {"settings": {"embeddings": embeddings}, "splits": {"unlabelled": {"documents": unlabelled}}}
+    path = tmp_path / "data" / "letters" / "records" / "manifest.json"
+    path.parent.mkdir(parents=True)
+    write_json(path, manifest)
+    with pytest.raises(UserError, match="--data_dir"):
+        add(Kept([], []), run, tmp_path / "data")
+    config = read_json(run / "config.json")
+    config["settings"]["records_sha256"] = sha256_of_json(manifest)
+    write_json(run / "config.json", config)
+    kept = Kept([], [])
+    add(kept, run, tmp_path / "data")
+    assert kept.results[0]["text"] == read
 
 
 def test_unmarked_text_stays() -> None:
@@ -58,10 +177,8 @@ def test_unmarked_text_stays() -> None:
     assert with_tables(page, Kept([], [])).endswith("<!-- /results -->\nafter\n")
 
 
-def test_an_examination_becomes_tables_and_a_sentence(tmp_path: Path) -> None:
+def test_an_examination_becomes_tables_and_a_sentence() -> None:
     made = {"command": "python x", "commit": "abc", "time": "now", "versions": {}}
-    tested = {**dict.fromkeys(KEPT), "dataset": "films", "class_names": ["a", "b"], "title": "HAN-GRU", "accuracy": 0.9}
-    write_jsonl(tmp_path / "results.jsonl", [{**tested, "split": "test", "trained": made}])
     figures = {"comprehensiveness": {"mean": 0.5, "half_width": 0.1}, "sufficiency": {"mean": -0.1, "half_width": 0.02}}
     level = {
         "random": {**figures, "flips": {"mean": 0.05}},
@@ -73,11 +190,10 @@ def test_an_examination_becomes_tables_and_a_sentence(tmp_path: Path) -> None:
         **{"agreement_with_leave_one_out": {"attention": {"kendall": 0.375}}, "examined": made},
         "evidence": {"attention": 0.9, "gradient": 0.8, "chance": 0.1},
     }
-    write_json(tmp_path / "faithfulness.json", examined)
     kept = Kept([], [])
-    add(kept, tmp_path)
-    add(kept, tmp_path)
-    assert len(kept.faithfulness) == len(kept.results) == 1
+    for _ in range(2):
+        put(kept.faithfulness, kept_faithfulness(examined, {"task": "films-2", "title": "HAN-GRU"}))
+    assert len(kept.faithfulness) == 1
     page = "<!-- faithfulness:films-2 -->\n<!-- /faithfulness -->\n<!-- verdict:films-2 -->\n<!-- /verdict -->\n"
     written = with_tables(page, kept)
     assert "| attention | 25.0% | 0.500 ± 0.100 | -0.100 ± 0.020 | 0.38 |" in written
