@@ -3,15 +3,15 @@
 #   docker build --tag han:cpu .
 #   docker build --tag han:gpu --build-arg VARIANT=gpu .
 #
-# docs/machine.md has the lines to run it, with the data on your disk and the ports on 127.0.0.1.
+# docs/machine.md has the commands to run it, with the data on your disk and the ports on 127.0.0.1.
 #
-# Not based on tensorflow/tensorflow:*-gpu: those images bring a cuDNN older than their TensorFlow asks for, which then
-# trains on the CPU without a word.
+# Not based on tensorflow/tensorflow:*-gpu: those images have an older cuDNN than their TensorFlow needs, which then
+# trains on the CPU without a message.
 FROM python:3.11-slim
 
 # cpu or gpu (CUDA and cuDNN come as wheels; the host needs only NVIDIA's driver and container toolkit).
 ARG VARIANT=cpu
-# Owner of what the container writes: --build-arg USER_UID=$(id -u) --build-arg USER_GID=$(id -g)
+# Owner of the files that the container writes: --build-arg USER_UID=$(id -u) --build-arg USER_GID=$(id -g)
 ARG USER_UID=1000
 ARG USER_GID=1000
 
@@ -21,7 +21,7 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /app
 
-# The libraries first: this layer, the large one, is built again only when a requirements file changes.
+# The libraries first: this large layer is built again only when a requirements file changes.
 COPY requirements.txt requirements-gpu.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     case "$VARIANT" in \
@@ -31,8 +31,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     esac \
     && pip install --require-hashes --requirement "$requirements"
 
-# Make the CUDA libraries of the wheels known to the dynamic linker, for every user and process, and check that the
-# linker finds the two that TensorFlow asks for by name; ptxas, which compiles kernels, goes on the path.
+# Register the CUDA libraries of the wheels with the dynamic linker, for every user and process, and check that it finds
+# the two that TensorFlow loads by name; ptxas, which compiles kernels, is put on the path.
 RUN if [ "$VARIANT" = gpu ]; then \
         nvidia="$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/nvidia" \
         && printf '%s\n' "$nvidia"/*/lib > /etc/ld.so.conf.d/nvidia-wheels.conf \
@@ -45,7 +45,7 @@ RUN if [ "$VARIANT" = gpu ]; then \
         && ptxas --version; \
     fi
 
-# An ordinary user who owns data/ and runs/. --non-unique: the group may exist already (20 on a Mac).
+# An ordinary user who owns data/ and runs/. --non-unique: the group may already exist (20 on a Mac).
 RUN if [ "$USER_UID" -eq 0 ]; then \
         echo "error: USER_UID 0 is root; leave the argument out or give an ordinary user's number" >&2; exit 2; \
     fi \
@@ -54,7 +54,7 @@ RUN if [ "$USER_UID" -eq 0 ]; then \
     && mkdir data runs \
     && chown han:han . data runs
 
-# A GPU image without a GPU is a mistake that would otherwise show only as slow training.
+# A GPU image without a GPU is an error that would otherwise be noticed only as slow training.
 COPY --chmod=755 <<'SCRIPT' /usr/local/bin/entrypoint
 #!/bin/sh
 set -eu
@@ -79,7 +79,7 @@ COPY --chown=han:han . .
 
 USER $USER_UID:$USER_GID
 VOLUME ["/app/data", "/app/runs"]
-# TensorBoard, the viewer and Jupyter. Publish them on 127.0.0.1 only: they show everything to whoever can reach them.
+# TensorBoard, the viewer and Jupyter. Publish them on 127.0.0.1 only: they have no password, or one token.
 EXPOSE 6006 8000 8888
 ENTRYPOINT ["entrypoint"]
 CMD ["python", "run_all.py", "sample"]

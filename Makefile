@@ -1,14 +1,14 @@
-# Every task by name; `make` alone lists them. Works with GNU make 3.81 (macOS) and later.
+# Tasks by name; `make` alone lists them. Works with GNU make 3.81 (macOS) and later.
 
 VENV := .venv
 PY := $(VENV)/bin/python
 
-# The interpreter that .venv is made with. Not given: the first of these that is Python 3.11, 3.12 or 3.13.
+# The interpreter that creates .venv. By default the first of these that is Python 3.11, 3.12 or 3.13.
 PYTHON ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11)
 IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
-# GPU=1 installs TensorFlow with CUDA in place of the CPU build; .venv remembers the choice until `make clean`.
+# GPU=1 installs TensorFlow with CUDA instead of the CPU build; .venv keeps the choice until `make clean`.
 GPU ?= $(if $(wildcard $(VENV)/.installed-gpu),1,0)
 VARIANT := $(if $(filter 1,$(GPU)),gpu,cpu)
 OTHER := $(if $(filter 1,$(GPU)),cpu,gpu)
@@ -16,10 +16,10 @@ REQUIREMENTS := $(if $(filter 1,$(GPU)),requirements-gpu.txt,requirements.txt)
 INSTALLED := $(VENV)/.installed-$(VARIANT)
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-# Test processes side by side; each holds a TensorFlow of its own.
+# Number of test processes; each loads TensorFlow.
 JOBS ?= 2
 
-# In a terminal pip shows its progress; in a log one line is enough.
+# pip shows its progress in a terminal only.
 PIP_INSTALL = $(PY) -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
@@ -44,10 +44,10 @@ demo: $(INSTALLED) ## Run the whole pipeline on the built-in data set (two minut
 imdb: $(INSTALLED) ## Run the whole pipeline on the 100,000 IMDB reviews, two classes.
 	$(PY) run_all.py imdb True $(if $(SOURCE),--source "$(SOURCE)") $(ARGS)
 
-test: $(INSTALLED_DEV) ## Run the tests, except those marked slow, and list the lines that none of them runs.
+test: $(INSTALLED_DEV) ## Run the tests, except those marked slow, and list the lines that they do not run.
 	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow" -rs --cov --cov-report=term $(ARGS)
 
-# pytest exits with 5 when no test carries the mark.
+# pytest exits with 5 when no test has the mark.
 test-slow: $(INSTALLED_DEV) ## Run the tests marked slow.
 	$(PY) -m pytest -n $(JOBS) --dist worksteal -m slow $(ARGS) || [ $$? -eq 5 ]
 
@@ -64,8 +64,8 @@ bench: $(INSTALLED) ## Run the benchmarks, on IMDB if it has been prepared, else
 	@[ -e data/imdb/records/manifest.json ] || $(PY) run_all.py sample --until serialize_data
 	$(PY) benchmarks/run.py $(ARGS)
 
-# requirements.txt first: the others are held to its versions.
-lock: $(INSTALLED_DEV) ## Write requirements*.txt from requirements*.in again, with the hash of every file.
+# requirements.txt first: the others are constrained to its versions.
+lock: $(INSTALLED_DEV) ## Write requirements*.txt from requirements*.in, with the hash of every file.
 	@for name in requirements requirements-gpu requirements-dev requirements-wandb; do \
 	  echo "$$name.in -> $$name.txt"; \
 	  $(PY) -m uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -73,12 +73,12 @@ lock: $(INSTALLED_DEV) ## Write requirements*.txt from requirements*.in again, w
 	    $(if $(UPGRADE),--upgrade) --output-file $$name.txt $$name.in || exit 1; \
 	done
 
-clean: ## Remove .venv and caches; data/ and runs/ stay.
+clean: ## Remove .venv and caches, but not data/ and runs/.
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
 	find . \( -path ./data -o -path ./runs -o -path ./.git \) -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 	@echo "Removed .venv and caches. data/ and runs/ were not touched."
 
-# An existing .venv is kept when it is whole and of the wanted kind; tensorflow and tensorflow-cpu cannot share one.
+# An existing .venv is kept if it is complete and of the same kind; tensorflow and tensorflow-cpu cannot share one.
 $(INSTALLED): $(REQUIREMENTS)
 	@if [ -e $(VENV)/.installed-$(OTHER) ] || ! $(PY) -c '$(IN_RANGE)' 2>/dev/null || ! $(PY) -m pip --version >/dev/null 2>&1; then \
 	  chosen=; \
@@ -96,7 +96,7 @@ $(INSTALLED): $(REQUIREMENTS)
 	    echo "error: $$chosen cannot make virtual environments; on Debian or Ubuntu type: sudo apt install python$$version-venv" >&2; \
 	    exit 2; \
 	  fi; \
-	  echo "Making $(VENV) with $$("$$chosen" --version)."; \
+	  echo "Creating $(VENV) with $$("$$chosen" --version)."; \
 	  "$$chosen" -m venv --clear $(VENV); \
 	fi
 	@echo "Installing $(REQUIREMENTS) into $(VENV); the first time this downloads $(if $(filter gpu,$(VARIANT)),about 3.4 GB,about 430 MB)."
