@@ -24,7 +24,9 @@ COMMAND = re.compile(r"(?:^|[\s'/])python3? ((?:\w+/)?\w+\.py)\b(.*)")
 BARE_COMMAND = re.compile(r"^((?:\w+/)?\w+\.py)((?: +\S+)+)$")  # `han_trainer.py --cell lstm`
 MAKE = re.compile(r"^(?:\$ )?make ([a-z][\w-]*)")
 FILE = re.compile(r"^(?:\w+/)*\w+\.py$")
+FLAG = re.compile(r"^--[\w-]+")
 PLACEHOLDERS = {"SCRIPT.py"}
+OTHER_PROGRAMS = {"--gpus", "--init", "--ip", "--require-hashes"}  # of Docker, Jupyter and pip
 REDIRECTIONS = {"|", ">", ">>", "&", "&&", ";", "||", "2>&1"}
 
 
@@ -77,6 +79,8 @@ def wrong_commands(text: str) -> Iterator[str]:
             yield f"{line}: no such target"
         if FILE.match(line) and not exists(line):
             yield f"{line}: no such file"
+        if (flag := FLAG.match(line)) and flag[0] not in all_flags() | OTHER_PROGRAMS:
+            yield f"{line}: no script has this flag"
         command = COMMAND.search(line)
         named = command or BARE_COMMAND.match(line)
         if named and named[1] not in PLACEHOLDERS:
@@ -94,6 +98,14 @@ def exists(file: str) -> bool:
 def make_targets() -> set[str]:
     """The targets that ``make help`` lists."""
     return set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@cache
+def all_flags() -> set[str]:
+    """The flags of all scripts."""
+    scripts = [path.name for path in ROOT.glob("*.py") if "def build_parser" in path.read_text(encoding="utf-8")]
+    scripts += ["benchmarks/run.py", "benchmarks/training_speed.py", "benchmarks/results_table.py"]
+    return {flag for script in scripts for flag in parser_of(script)._option_string_actions}
 
 
 def arguments_of(rest: str) -> list[str]:
@@ -178,6 +190,7 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
         "```\ndocker run han sh -c 'pip install x && python explain.py run --txt a'\n```",
         "`python explain.py --text alone`",
         "`han_tester.py --run_typ test`",
+        "`--no_such_flag 1`",
         "`make no-such-target`",
         "`python benchmarks/run.py --only nothing`",
         "`network/no_such_module.py`",
