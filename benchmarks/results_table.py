@@ -152,7 +152,7 @@ def add(kept: Kept, run: Path, data_dir: Path) -> None:
     chosen = [row for row in found if chosen_on_validation(row)]
     for row in found:
         if row not in chosen:
-            log.warning("%s: %s was not chosen on validation; its test result is left out", run, row["checkpoint"])
+            log.warning("%s: %s was not chosen on validation; its test result is left out", run, row.get("checkpoint"))
     if not chosen:
         raise UserError(
             f"{run} has no test result of weights that were chosen on validation; make one: "
@@ -167,7 +167,7 @@ def add(kept: Kept, run: Path, data_dir: Path) -> None:
 
 def chosen_on_validation(row: dict[str, Any]) -> bool:
     """Whether the weights of a test result are those that validation chose; a linear system has no others."""
-    return row["architecture"] == LINEAR or (row["checkpoint"] == BEST and bool(row["chosen"]))
+    return row["architecture"] == LINEAR or row.get("checkpoint") == BEST
 
 
 def setting_of(row: dict[str, Any], run: Path, data_dir: Path) -> dict[str, Any]:
