@@ -49,7 +49,15 @@ from config import (
     to_json,
 )
 from corpus.corpora import SPLITS, CsvRow, create_csv_command, read_csv, require_csv
-from data_processing import SPLITTER_FILE, UNKNOWN_ID, VOCABULARY_FILE, TextProcessor, Vocabulary, blank_markup
+from data_processing import (
+    SPLITTER_FILE,
+    UNKNOWN_ID,
+    VOCABULARY_FILE,
+    TextProcessor,
+    Vocabulary,
+    blank_markup,
+    tokeniser,
+)
 from text.punkt import train_splitter
 from text.records import (
     MANIFEST_FILE,
@@ -339,6 +347,7 @@ class Serializer:
             "format_version": FORMAT_VERSION,
             "dataset": self.paths.dataset,
             "settings": to_json(self.settings),
+            "tokeniser": tokeniser(),
             "csv": {"name": self.paths.csv.name, "sha256": csv_sha256.result()},
             "labels": self.labels,
             "vocabulary_size": len(vocabulary),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_processing import tokeniser
 from text.records import (
     FRAME_FOOTER,
     FRAME_HEADER,
@@ -29,7 +30,7 @@ from text.records import (
     verify_records,
     write_index,
 )
-from utils import FORMAT_VERSION, UserError, write_json
+from utils import FORMAT_VERSION, UserError, read_json, write_json
 
 SPLIT = "train"
 SHARDS = 3
@@ -270,6 +271,19 @@ def test_records_without_manifest_or_of_another_version_are_refused(folder: Path
         verify_records(folder)
     (folder / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"no complete records.*serialize_data.py films"):
+        verify_records(folder)
+
+
+@pytest.mark.parametrize(("stored", "message"), [
+    ({"version": 9, "sha256": "0"}, r"made with version 9 of the tokeniser; .* run: python serialize_data.py films"),
+    ({"version": "1"}, "damaged or of another version"),
+])  # fmt: skip
+def test_records_of_another_tokeniser_are_refused(folder: Path, stored: object, message: str) -> None:
+    manifest = read_json(folder / "manifest.json")
+    write_json(folder / "manifest.json", {**manifest, "tokeniser": tokeniser()})
+    verify_records(folder)
+    write_json(folder / "manifest.json", {**manifest, "tokeniser": stored})
+    with pytest.raises(UserError, match=message):
         verify_records(folder)
 
 

@@ -21,7 +21,7 @@ import serialize_data
 from config import TextSettings
 from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
 from corpus.sample_corpus import generate
-from data_processing import Vocabulary, load_text_processing
+from data_processing import Vocabulary, load_text_processing, tokeniser
 from serialize_data import new_folder, serialize, survey
 from tests.helpers import InThisProcess
 from text import spool
@@ -95,6 +95,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_records_hold_every_document_as_the_text_processing_sees_it(paths: DataPaths) -> None:
     manifest = serialize(paths, SETTINGS, 1)
     assert manifest == read_json(paths.manifest) == verify_records(paths.records)
+    assert manifest["tokeniser"] == tokeniser()
     processor, vocabulary = load_text_processing(paths.records)
     assert (processor.max_words_per_sentence, processor.max_sentences_per_document) == (12, 9)
     cut = empty = 0

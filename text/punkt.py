@@ -55,6 +55,18 @@ ELLIPSIS = regex.compile(r"\.\.+$")
 NUMBER = regex.compile(r"^-?[\.,]?\d[\d,\.-]*\.?$")
 INITIAL = regex.compile(r"[^\W\d]\.$")
 NUMBER_TYPE = "##number##"
+# What decides about the ends of sentences, apart from what training learns (see data_processing.tokeniser).
+DECIDING_PATTERNS: tuple[Any, ...] = (
+    CANDIDATE,
+    NEXT_WORD,
+    ASCII_SPACE,
+    CLOSING_SIGNS,
+    PUNKT_WORD,
+    ASCII_PUNKT_WORD,
+    ELLIPSIS,
+    NUMBER,
+    INITIAL,
+)
 REMEMBERED_DECISIONS, REMEMBERED_LENGTH = 50_000, 60
 
 

@@ -34,6 +34,8 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
+import schema
+from data_processing import MadeOfTexts, tokeniser_difference
 from utils import FORMAT_VERSION, UserError, read_json, sha256_of_file
 
 MANIFEST_FILE = "manifest.json"
@@ -397,6 +399,12 @@ class RecordReader:
 # The manifest
 
 
+class ManifestFile(MadeOfTexts):
+    """What is checked of ``manifest.json``; records of earlier versions have no ``tokeniser``."""
+
+    files: dict[str, dict[str, Any]]
+
+
 def remake(folder: Path) -> str:
     """The command that makes a records folder (``<data_dir>/<dataset>/records``) again."""
     dataset = folder.resolve().parent
@@ -413,7 +421,7 @@ def describe_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, An
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a complete records folder of this format version; else a :class:`UserError`."""
+    """The manifest of a complete records folder of this format version and tokeniser; else a :class:`UserError`."""
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise UserError(f"{folder} holds no complete records ({MANIFEST_FILE} is not there); {remake(folder)}")
@@ -423,6 +431,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}; {remake(folder)}")
     if not isinstance(manifest.get("files"), dict):
         raise UserError(f"{path} is damaged: it names no files; {remake(folder)}")
+    schema.checked(manifest, ManifestFile, str(path), remake(folder))
+    if difference := tokeniser_difference(manifest.get("tokeniser")):
+        raise UserError(f"{folder} was made with {difference}; {remake(folder)}")
     return dict(manifest)
 
 
