@@ -39,8 +39,8 @@ from corpus.tables import (
 )
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import find_run
+from text.process_pool import in_order, worker_pool
 from text.text_reader import Reading, read_texts, unpack
-from text.workers import in_order, worker_pool
 from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
 
 if TYPE_CHECKING:

@@ -58,6 +58,7 @@ from data_processing import (
     blank_markup,
     tokeniser,
 )
+from text.process_pool import in_order, worker_pool
 from text.punkt import train_splitter
 from text.records import (
     MANIFEST_FILE,
@@ -80,7 +81,6 @@ from text.spool import (
     write_shard,
 )
 from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size, write_part
-from text.workers import in_order, worker_pool
 from utils import (
     FORMAT_VERSION,
     DataPaths,

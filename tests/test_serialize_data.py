@@ -23,9 +23,10 @@ from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
 from corpus.sample_corpus import generate
 from data_processing import Vocabulary, load_text_processing, tokeniser
 from serialize_data import new_folder, serialize, survey
+from tests.decoded_records import decode_example
 from tests.helpers import InThisProcess
 from text import spool
-from text.records import RecordReader, decode_example, read_index, verify_records
+from text.records import RecordReader, read_index, verify_records
 from text.spool import Chunk, SpooledChunk, chunks_of, shards_of
 from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file
 
