@@ -21,6 +21,7 @@ from text.records import (
     describe_files,
     encode_examples,
     index_name,
+    made_from,
     read_index,
     read_shard,
     shard_name,
@@ -271,6 +272,16 @@ def test_records_without_manifest_or_of_another_version_are_refused(folder: Path
     (folder / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"no complete records.*serialize_data.py films"):
         verify_records(folder)
+
+
+def test_records_know_the_csv_file_that_they_were_made_from(tmp_path: Path) -> None:
+    file = tmp_path / "films.csv"
+    assert not made_from({"csv": {"sha256": ""}}, file)
+    file.write_bytes(b"abc")
+    manifest = {"csv": {"sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}}  # FIPS 180-2
+    assert made_from(manifest, file)
+    file.write_bytes(b"abd")
+    assert not made_from(manifest, file)
 
 
 @pytest.mark.parametrize(("stored", "message"), [

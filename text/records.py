@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import shlex
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -375,6 +375,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if difference := tokeniser_difference(manifest.get("tokeniser")):
         raise UserError(f"{folder} was made with {difference}; {remake(folder)}")
     return dict(manifest)
+
+
+def made_from(manifest: Mapping[str, Any], csv: Path) -> bool:
+    """Whether a CSV file is there and is, byte for byte, the one that the records with this manifest were made from."""
+    return csv.is_file() and bool(sha256_of_file(csv) == manifest["csv"]["sha256"])
 
 
 def verify_records(folder: Path) -> dict[str, Any]:
