@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import check_range
-from corpus.corpora import CsvRow, create_csv_command, read_csv, require_csv
+from corpus.corpora import CsvRow, create_csv_command, read_csv, read_labels, require_csv
 from report.evaluation import Evaluation, evaluate, format_report, write_predictions
 from report.linear_models import (
     SYSTEMS,
@@ -89,7 +89,7 @@ def main(arguments: argparse.Namespace) -> None:
     paths = DataPaths(arguments.dataset, arguments.data_dir)
     require_csv(typed, paths)
     run = run_path(arguments.runs_dir, arguments.run or f"{arguments.dataset}-linear", arguments.dataset)
-    names = class_names(paths)
+    names = read_labels(paths)
     check_writable(run)
     counter = gram_counter()
     documents, is_valid = count_training(counter, paths, names, arguments.train_documents)
@@ -117,13 +117,6 @@ def main(arguments: argparse.Namespace) -> None:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
-
-
-def class_names(paths: DataPaths) -> list[str]:
-    """The classes of a data set in the order of their numbers."""
-    if not paths.labels.is_file():
-        raise UserError(f"{paths.labels} is not there; run first: {create_csv_command(paths)}")
-    return [name for name in paths.labels.read_text(encoding="utf-8").split("\n") if name]
 
 
 def labelled(paths: DataPaths, names: Sequence[str], splits: tuple[str, ...]) -> Iterator[tuple[CsvRow, int]]:

@@ -5,8 +5,8 @@
 
 Each text is cut into words once, by all cores, in memory that does not grow with the number of documents:
 
-1. *Survey.* The CSV is read through once: documents and classes are counted, and a sample of the training texts, chosen
-   by the hashes of their ids, trains the sentence splitter.
+1. *First reading.* Documents and classes of the CSV are counted, and a sample of the training texts, chosen by the
+   hashes of their ids, trains the sentence splitter.
 2. *Words.* The CSV is read again and handed to the workers in chunks; no more than a few chunks are on their way at any
    time. A worker gives each word that is new to it the next provisional number and appends the numbers to a spool file.
 3. *Vocabulary.* The occurrences in the training split are counted from the spools, the counts of all workers are merged
@@ -48,7 +48,7 @@ from config import (
     settings_from_flags,
     to_json,
 )
-from corpus.corpora import SPLITS, CsvRow, create_csv_command, read_csv, require_csv
+from corpus.corpora import SPLITS, CsvRow, create_csv_command, read_csv, read_labels, require_csv
 from data_processing import (
     SPLITTER_FILE,
     UNKNOWN_ID,
@@ -213,12 +213,12 @@ def new_folder(place: Path) -> Iterator[Path]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Step 1: survey
+# Step 1: first reading
 
 
 @dataclass
-class Survey:
-    """What the first reading of the CSV finds.
+class FirstReading:
+    """What the first reading of the CSV file gives.
 
     Attributes:
         documents: Documents of each split.
@@ -233,9 +233,9 @@ class Survey:
     sample: list[str] = field(default_factory=list)
 
 
-def survey(rows: Iterable[CsvRow], settings: TextSettings) -> Survey:
+def read_first(rows: Iterable[CsvRow], settings: TextSettings) -> FirstReading:
     """Counts documents and classes, and draws the sample: always the same for the same ids, whatever their order."""
-    found = Survey()
+    found = FirstReading()
     drawn: list[tuple[int, str, str]] = []  # a heap whose first item has the largest hash
     for row in rows:
         found.documents[row.split] += 1
@@ -255,22 +255,7 @@ def survey(rows: Iterable[CsvRow], settings: TextSettings) -> Survey:
     return found
 
 
-def read_labels(paths: DataPaths) -> list[str]:
-    """The class names, one per line; their line numbers are the class ids."""
-    if not paths.labels.is_file():
-        raise UserError(f"{paths.labels} is not there; run first: {create_csv_command(paths)}")
-    try:
-        labels = [label for label in paths.labels.read_text(encoding="utf-8").split("\n") if label]
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{paths.labels} is not UTF-8 ({error.reason}); save it as UTF-8, or run: {create_csv_command(paths)}"
-        ) from error
-    if len(set(labels)) < max(len(labels), 2):
-        raise UserError(f"{paths.labels} must name at least two classes, each once; run: {create_csv_command(paths)}")
-    return labels
-
-
-def check_splits(found: Survey, labels: Sequence[str], paths: DataPaths) -> None:
+def check_splits(found: FirstReading, labels: Sequence[str], paths: DataPaths) -> None:
     """Refuses a CSV that nothing could be learnt from or measured on."""
     again = create_csv_command(paths)
     for split in ("train", "test"):
@@ -334,7 +319,7 @@ class Serializer:
     def run(self) -> dict[str, Any]:
         """All steps but the last; returns the manifest, which is to be written when everything else is on disk."""
         csv_sha256 = self.pool.submit(sha256_of_file, self.paths.csv)
-        found = self.survey()
+        found = self.read_first()
         processor = self.learn_to_split(found)
         spooled = self.spool_words(found)
         vocabulary, counts = self.fix_vocabulary(spooled)
@@ -356,15 +341,15 @@ class Serializer:
             "files": describe_files(self.folder, (path.name for path in self.folder.iterdir() if path.is_file())),
         }
 
-    def survey(self) -> Survey:
+    def read_first(self) -> FirstReading:
         """Step 1, first half: counts and a sample."""
-        with timed("survey") as said:
-            found = survey(read_csv(self.paths.csv), self.settings)
+        with timed("first reading") as said:
+            found = read_first(read_csv(self.paths.csv), self.settings)
             check_splits(found, self.labels, self.paths)
             said.append(", ".join(f"{split} {found.documents[split]:,}" for split in SPLITS if found.documents[split]))
         return found
 
-    def learn_to_split(self, found: Survey) -> TextProcessor:
+    def learn_to_split(self, found: FirstReading) -> TextProcessor:
         """Step 1, second half: Punkt."""
         count = len(found.sample)
         with timed("sentence splitter") as said:
@@ -377,7 +362,7 @@ class Serializer:
         processor.save(self.folder / SPLITTER_FILE)
         return processor
 
-    def spool_words(self, found: Survey) -> list[SpooledChunk]:
+    def spool_words(self, found: FirstReading) -> list[SpooledChunk]:
         """Step 2: every text that is needed, cut into words once."""
         splits = SPLITS if self.settings.embeddings == "word2vec" else LABELLED_SPLITS
         documents = sum(found.documents[split] for split in splits)
@@ -417,7 +402,7 @@ class Serializer:
         counts[UNKNOWN_ID] = sum(chunk.words for chunk in spooled if chunk.split == "train") - counts.sum()
         return vocabulary, counts
 
-    def write_records(self, spooled: list[SpooledChunk], found: Survey) -> dict[str, Any]:
+    def write_records(self, spooled: list[SpooledChunk], found: FirstReading) -> dict[str, Any]:
         """Step 4: the shards and the index of each split; returns what the manifest says of the splits."""
         by_split = {split: [chunk for chunk in spooled if chunk.split == split] for split in LABELLED_SPLITS}
         described = {}

@@ -457,6 +457,24 @@ def read_csv(path: Path) -> Iterator[CsvRow]:
             raise UserError(f"{path}, line {start}: {problem}; mend it, or write the file again: {again}") from error
 
 
+def read_labels(paths: DataPaths) -> list[str]:
+    """The names of the classes in ``labels.txt``; their line numbers, from 0, are the class ids.
+
+    Raises:
+        UserError: The file is missing, is not UTF-8, or names fewer than two classes or one of them twice.
+    """
+    again = create_csv_command(paths)
+    if not paths.labels.is_file():
+        raise UserError(f"{paths.labels} is not there; run first: {again}")
+    try:
+        labels = [label for label in paths.labels.read_text(encoding="utf-8").split("\n") if label]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{paths.labels} is not UTF-8 ({error.reason}); save it as UTF-8, or run: {again}") from error
+    if len(set(labels)) < max(len(labels), 2):
+        raise UserError(f"{paths.labels} must name at least two classes, each once; run: {again}")
+    return labels
+
+
 def csv_lines(file: IO[bytes]) -> Iterator[str]:
     """Decodes a file line by line, so that an error is found on its own line; a line that never ends is not read."""
     if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:  # spreadsheets put it before the header

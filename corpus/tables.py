@@ -35,7 +35,7 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# Names of columns, as :func:`plain_name` gives them, the likelier ones first.
+# Names of columns, as :func:`comparable_name` gives them, the likelier ones first.
 TEXT_NAMES = words(
     "text texts review reviews review_text reviewtext text_review body content contents comment comments document "
     "message description sentence tweet post article abstract feedback utterance verbatim answer "
@@ -315,7 +315,7 @@ def header_place(rows: Sequence[Sequence[str]]) -> int:
 
 def knows(row: Sequence[str]) -> bool:
     """Whether a cell is a name that we know of columns."""
-    return any(plain_name(cell) in KNOWN_NAMES for cell in row)
+    return any(comparable_name(cell) in KNOWN_NAMES for cell in row)
 
 
 def refuse_quoted_rows(path: Path, head: str) -> None:
@@ -350,8 +350,8 @@ def parse_head(head: str, whole: bool, dialect: dict[str, Any]) -> list[list[str
     return rows if whole or len(rows) >= SAMPLE_RECORDS else rows[:-1]
 
 
-def plain_name(name: str) -> str:
-    """A column's name for comparison: ``Review Text`` and ``review_text`` are one."""
+def comparable_name(name: str) -> str:
+    """A column's name as names are compared: ``Review Text`` and ``review_text`` are one."""
     return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
 
 
@@ -360,7 +360,7 @@ def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     below = [row for row in rows if len(row) == len(first) and row != first]
     columns = [[cell.strip() for cell in column] for column in zip(*below, strict=True)] or [[] for _ in first]
     pairs = [(cell.strip(), values) for cell, values in zip(first, columns, strict=True)]
-    if any(plain_name(cell) in KNOWN_NAMES and cell not in values for cell, values in pairs):
+    if any(comparable_name(cell) in KNOWN_NAMES and cell not in values for cell, values in pairs):
         return True
     for cell, values in pairs:
         if is_number(cell):

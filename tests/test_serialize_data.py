@@ -22,7 +22,7 @@ from config import TextSettings
 from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
 from corpus.sample_corpus import generate
 from data_processing import Vocabulary, load_text_processing, tokeniser
-from serialize_data import new_folder, serialize, survey
+from serialize_data import new_folder, read_first, serialize
 from tests.decoded_records import decode_example
 from tests.helpers import InThisProcess
 from text import spool
@@ -264,13 +264,13 @@ def test_shards_take_whole_chunks_in_order(documents: int) -> None:
 
 def test_sample_for_the_splitter_depends_on_ids_and_not_on_their_order() -> None:
     rows = make_rows()
-    found = survey(rows, SETTINGS)
+    found = read_first(rows, SETTINGS)
     assert len(found.sample) == SETTINGS.splitter_documents
-    assert survey(rows[::-1], SETTINGS).sample == found.sample
-    assert survey(rows, replace(SETTINGS, seed=2)).sample != found.sample
+    assert read_first(rows[::-1], SETTINGS).sample == found.sample
+    assert read_first(rows, replace(SETTINGS, seed=2)).sample != found.sample
     training = {row.text for row in rows if row.split == "train"}
     assert set(found.sample) <= training
-    assert survey(rows, replace(SETTINGS, splitter_documents=0)).sample == []
+    assert read_first(rows, replace(SETTINGS, splitter_documents=0)).sample == []
 
 
 # ---------------------------------------------------------------------------------------------------------------------
