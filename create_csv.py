@@ -336,6 +336,7 @@ def count(survey: Survey) -> dict[str, Any]:
         "test_documents_in_unlabelled": int(np.isin(texts[TEST], texts[UNLABELLED]).sum()),
         "unlabelled_documents_in_train_or_valid": int(np.isin(texts[UNLABELLED], training).sum()),
         "left_out": int((survey.splits == LEFT_OUT).sum()),
+        "left_out_without_text": survey.without_text,
         "left_out_to_balance": survey.to_balance,
     }
 
@@ -420,7 +421,7 @@ def remarks(statistics: dict[str, Any], survey: Survey) -> Iterator[tuple[int, s
             "unlabelled documents repeat a text of train or valid",
         )
     if survey.without_text:
-        yield survey.without_text, "documents are left out: nothing stands in them"
+        yield survey.without_text, "documents are left out: their text is empty"
     if survey.to_balance:
         yield survey.to_balance, "documents are left out so that the classes are of one size"
     without_class = statistics["left_out"] - survey.without_text - survey.to_balance

@@ -34,11 +34,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+import schema
 from config import (
     EMBEDDING_DIM,
     TextSettings,
@@ -162,6 +163,7 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[st
     if not paths.csv.is_file():
         raise UserError(f"{paths.csv} is not there; run first: {create_csv_command(paths)}")
     labels = read_labels(paths)
+    check_labels(paths, labels)
     settings = with_embedding_dim(settings)
     refusal = f"another serialize_data.py is at work on {paths.folder}; wait until it has ended"
     with exclusive_lock(paths.folder / ".serialize_data.lock", refusal), new_folder(paths.records) as folder:
@@ -255,6 +257,38 @@ def read_first(rows: Iterable[CsvRow], settings: TextSettings) -> FirstReading:
     return found
 
 
+class CsvManifest(TypedDict):
+    """What is checked of ``csv_manifest.json``."""
+
+    csv_sha256: NotRequired[str]
+    labels: NotRequired[list[str]]
+
+
+def csv_manifest(paths: DataPaths) -> CsvManifest:
+    """What ``create_csv.py`` wrote about its files; empty for a CSV file that somebody else made."""
+    return schema.read_json(paths.csv_manifest, CsvManifest) if paths.csv_manifest.is_file() else {}
+
+
+def check_labels(paths: DataPaths, labels: list[str]) -> None:
+    """Refuses class names that are not, in this order, those that ``create_csv.py`` wrote: they number the classes."""
+    if labels != csv_manifest(paths).get("labels", labels):
+        raise UserError(f"{paths.labels} {changed_after(paths)}")
+
+
+def check_csv(paths: DataPaths, sha256: str) -> None:
+    """Refuses a CSV file that is not, byte for byte, the one that ``create_csv.py`` wrote."""
+    if sha256 != csv_manifest(paths).get("csv_sha256", sha256):
+        raise UserError(f"{paths.csv} {changed_after(paths)}")
+
+
+def changed_after(paths: DataPaths) -> str:
+    """What to say of a changed file, and the two ways out."""
+    return (
+        f"was changed after create_csv.py wrote it; write it again: {create_csv_command(paths)}; or, to use it as it "
+        f"is, delete {paths.csv_manifest}"
+    )
+
+
 def check_splits(found: FirstReading, labels: Sequence[str], paths: DataPaths) -> None:
     """Refuses a CSV that nothing could be learnt from or measured on."""
     again = create_csv_command(paths)
@@ -318,8 +352,10 @@ class Serializer:
 
     def run(self) -> dict[str, Any]:
         """All steps but the last; returns the manifest, which is to be written when everything else is on disk."""
-        csv_sha256 = self.pool.submit(sha256_of_file, self.paths.csv)
+        hashing = self.pool.submit(sha256_of_file, self.paths.csv)
         found = self.read_first()
+        csv_sha256 = hashing.result()
+        check_csv(self.paths, csv_sha256)
         processor = self.learn_to_split(found)
         spooled = self.spool_words(found)
         vocabulary, counts = self.fix_vocabulary(spooled)
@@ -333,7 +369,7 @@ class Serializer:
             "dataset": self.paths.dataset,
             "settings": to_json(self.settings),
             "tokeniser": tokeniser(),
-            "csv": {"name": self.paths.csv.name, "sha256": csv_sha256.result()},
+            "csv": {"name": self.paths.csv.name, "sha256": csv_sha256},
             "labels": self.labels,
             "vocabulary_size": len(vocabulary),
             "embeddings": embeddings,

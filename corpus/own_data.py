@@ -538,6 +538,9 @@ def describe(table: Table, columns: Columns, found: RowCounts, classes: dict[str
         where = ", ".join(map(str, found.lines[problem])) + (", ..." if count > SHOWN else "")
         unit = "line" if table.encoding else "file number"
         lines.append(f"skipped: {count:,} x {problem}; {unit} {where}")
+    if found.skipped:
+        total = found.skipped.total()
+        lines.append(f"skipped in all: {total:,} of {found.rows:,} rows ({total / found.rows:.1%})")
     if found.without_label:
         lines.append(f"{found.without_label:,} rows have no label: kept as unlabelled text for the word vectors")
     counts = count_classes(found, classes)

@@ -323,7 +323,8 @@ def test_documents_without_text_are_left_out_and_counted(paths: DataPaths, caplo
     caplog.set_level("INFO")
     rows = convert(paths, reviews)
     assert {"train/pos/0_7", "test/neg/0_2"} == reviews.keys() - {row.id for row in rows}
-    assert "2 documents are left out: nothing stands in them" in caplog.text
+    assert "2 documents are left out: their text is empty" in caplog.text
+    assert read_json(paths.csv_manifest)["left_out_without_text"] == 2
 
 
 def test_documents_outside_all_classes_are_left_out_and_counted(

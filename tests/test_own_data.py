@@ -82,6 +82,7 @@ def test_what_a_spreadsheet_leaves_behind(tmp_path: Path, caplog: pytest.LogCapt
         "1 x empty row",
         "1 x the header again",
         "1 x no text; line 44",
+        "skipped in all: 3 of 24 rows (12.5%)",
         "1 rows have no label",
         "2 classes: 1 (10), 5 (10)",
         "only 4 test documents",

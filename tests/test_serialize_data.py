@@ -28,7 +28,7 @@ from tests.helpers import InThisProcess
 from text import spool
 from text.records import RecordReader, read_index, verify_records
 from text.spool import Chunk, SpooledChunk, chunks_of, shards_of
-from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file
+from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file, write_json
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = TextSettings(min_count=2, max_words_per_sentence=12, max_sentences_per_document=9, splitter_documents=40,
@@ -357,6 +357,29 @@ def test_unusable_data_is_one_line_with_the_next_command(
         serialize(paths, SETTINGS, 1)
     assert f"python create_csv.py films --data_dir {tmp_path}" in str(error.value)
     assert not paths.records.exists()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("changed", ["labels.txt", "films.csv"])
+def test_files_that_were_changed_after_create_csv_wrote_them_are_refused(paths: DataPaths, changed: str) -> None:
+    known = {"labels": LABELS, "csv_sha256": sha256_of_file(paths.csv)}
+    settings = replace(SETTINGS, embeddings="random")
+    write_json(paths.csv_manifest, known)
+    serialize(paths, settings, 1)
+    before = contents(paths.records)
+    text = (paths.folder / changed).read_text()
+    other = "".join(reversed(text.splitlines(keepends=True))) if changed == "labels.txt" else text.replace("word1", "w")
+    (paths.folder / changed).write_text(other)
+    with pytest.raises(
+        UserError, match=rf"{changed} was changed after .*: python create_csv.py films .* delete .*json"
+    ):
+        serialize(paths, settings, 1)
+    assert contents(paths.records) == before
+    write_json(paths.csv_manifest, {})  # one that knows neither
+    serialize(paths, settings, 1)
+    paths.csv_manifest.unlink()
+    serialize(paths, settings, 1)
+    assert contents(paths.records)["labels.txt"] == paths.labels.read_bytes()
 
 
 @pytest.mark.usefixtures("quick")
