@@ -40,8 +40,8 @@ SMOOTHING = 1.0  # alpha of the paper
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text as the network's vocabulary has them: markup taken out, lower-cased."""
-    return word_pattern().findall(blank_markup(text).lower())
+    """The words of a text as the network's vocabulary has them: markup taken out, lower-cased once they are found."""
+    return [word.lower() for word in word_pattern().findall(blank_markup(text))]
 
 
 def gram_counter() -> CountVectorizer:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from data_processing import TextProcessor
 from linear_baselines import comparison
 from report.linear_models import (
     SYSTEMS,
@@ -26,6 +27,7 @@ from report.linear_models import (
     spread_margins,
     telling_of_convergence,
     trained_anew,
+    words_of,
 )
 from utils import read_jsonl
 
@@ -57,6 +59,12 @@ def test_features_are_words_pairs_and_triples_of_the_networks_words() -> None:
     assert found["not good"] == 2 and found["good . not"] == 1 and found["!"] == 1 and found["good"] == 2
     lengths = gram_lengths(counter.vocabulary_)
     assert [lengths[counter.vocabulary_[name]] for name in ("!", "not good", "good . not")] == [1, 2, 3]
+
+
+def test_words_are_those_of_the_network_whatever_their_case() -> None:
+    text = "I AGREE :D<br />The U.S. film =D &QUOT;ΑΣ&QUOT; :-D"
+    assert ":d" in words_of(text) and "=d" in words_of(text)
+    assert words_of(text) == [word for sentence in TextProcessor().process(text).words for word in sentence]
 
 
 @pytest.mark.parametrize("classes", [2, 3])
