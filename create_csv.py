@@ -51,10 +51,12 @@ from utils import (
     add_folder_flags,
     atomic_write,
     dataset_name,
+    exclusive_lock,
     human_size,
     log,
     parse_bool,
     progress,
+    remove_leftovers,
     run_script,
     sha256_of_file,
     write_json,
@@ -95,6 +97,25 @@ def main(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{arguments.dataset} has {len(corpus.class_names(True))} classes and no form with two; leave the True out"
         )
+    refusal = f"another create_csv.py is at work on {paths.folder}; wait until it has ended"
+    with exclusive_lock(paths.folder / ".create_csv.lock", refusal):
+        for file in (paths.csv, paths.labels, paths.evidence, paths.csv_manifest):
+            remove_leftovers(file)
+        convert(paths, corpus, settings, understood)
+    size, seconds = human_size(paths.csv.stat().st_size), time.monotonic() - started
+    log.info("wrote %s (%s) in %.1f s", paths.csv, size, seconds)
+    log.info("next: %s", command_line("serialize_data.py", corpus.name, paths.raw))
+
+
+def convert(paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood: list[str]) -> None:
+    """Reads the data set twice and writes its files.
+
+    Args:
+        paths: Where they are written.
+        corpus: The data set.
+        settings: How it becomes splits and labels.
+        understood: For a person's own data what was understood of it, a sentence per line.
+    """
     source_sha256 = corpus.source_sha256(paths.raw)
     log.info("%s: %s (%s)", corpus.name, corpus.title, corpus.citation)
     for line in understood:
@@ -109,9 +130,6 @@ def main(arguments: argparse.Namespace) -> None:
     if corpus.own:
         facts |= {"source": str(corpus.own.resolve()), "understood": understood}
     write_stage(paths, corpus, settings, survey, facts)
-    size, seconds = human_size(paths.csv.stat().st_size), time.monotonic() - started
-    log.info("wrote %s (%s) in %.1f s", paths.csv, size, seconds)
-    log.info("next: %s", command_line("serialize_data.py", corpus.name, paths.raw))
 
 
 def choose_corpus(dataset: str, paths: DataPaths, settings: CsvSettings) -> tuple[Corpus, list[str]]:

@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -214,6 +215,17 @@ def atomic_write(path: Path, mode: str = "w", **open_arguments: Any) -> Iterator
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Deletes what :func:`atomic_write` left of writes to ``path`` that a kill interrupted, and nothing else.
+
+    For whoever holds a lock that keeps other writers of ``path`` away, whose temporary files are called alike.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.tmp")  # as mkstemp forms it
+    for file in path.parent.glob(".*.tmp"):
+        if name.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:

@@ -23,7 +23,7 @@ import create_csv
 from corpus import corpora
 from corpus.corpora import CsvRow, read_csv
 from create_csv import choose_share, fill
-from utils import DataPaths, UserError, read_json, read_jsonl, sha256_of_file
+from utils import DataPaths, UserError, exclusive_lock, read_json, read_jsonl, sha256_of_file
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -175,7 +175,7 @@ def test_sample_needs_no_archive_and_writes_its_evidence(tmp_path: Path) -> None
     assert evidence.keys() == {row.id for row in rows}
     assert all(row.text[start:end].strip() for row in rows for start, end in evidence[row.id])
     assert not paths.raw.exists()
-    written = {"sample.csv", "labels.txt", "evidence.jsonl", "csv_manifest.json"}
+    written = {".create_csv.lock", "sample.csv", "labels.txt", "evidence.jsonl", "csv_manifest.json"}
     assert {file.name for file in paths.folder.iterdir()} == written
 
 
@@ -412,7 +412,7 @@ def snapshot(paths: DataPaths) -> dict[str, bytes]:
 def test_a_damaged_archive_costs_nothing_that_was_good(paths: DataPaths) -> None:
     convert(paths, small_imdb())
     before = snapshot(paths)
-    assert before.keys() == {"imdb.csv", "labels.txt", "csv_manifest.json"}
+    assert before.keys() == {".create_csv.lock", "imdb.csv", "labels.txt", "csv_manifest.json"}
     archive = paths.raw / "aclImdb_v1.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-100])
     with pytest.raises(UserError, match="damaged or cut short"):
@@ -447,6 +447,36 @@ def test_a_crash_half_way_leaves_no_manifest(paths: DataPaths, monkeypatch: pyte
     assert not paths.csv_manifest.exists()
     run(paths)
     assert paths.csv_manifest.exists()
+
+
+def test_what_a_killed_run_left_goes_and_nothing_else_does(tmp_path: Path) -> None:
+    paths = DataPaths("sample", tmp_path)
+    paths.folder.mkdir()
+    kill = (
+        "import os, sys, create_csv, utils\n"
+        "name = lambda file: os.readlink(f'/proc/self/fd/{file}')\n"
+        "utils.os.fsync = lambda file: '.evidence' in name(file) and os.kill(os.getpid(), 9)\n"
+        "create_csv.main(create_csv.build_parser().parse_args(['sample', '--data_dir', sys.argv[1]]))\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", kill, str(tmp_path)], cwd=ROOT, timeout=120)
+    assert killed.returncode == -9
+    assert len([path for path in paths.folder.iterdir() if path.name.startswith(".evidence.jsonl.")]) == 1
+    others = [".run_all.json.abcdefgh.tmp", ".labels.txt.mine.tmp", ".notes.tmp", "labels.txt.abcdefgh.tmp"]
+    for name in others:
+        (paths.folder / name).write_text("another program's")
+    run(paths)
+    assert {path.name for path in paths.folder.iterdir()} == {
+        *others, ".create_csv.lock", "sample.csv", "labels.txt", "evidence.jsonl", "csv_manifest.json"
+    }  # fmt: skip
+
+
+def test_two_at_once_are_refused(paths: DataPaths) -> None:
+    write_archive(paths, small_imdb().items())
+    with (
+        exclusive_lock(paths.folder / ".create_csv.lock"),
+        pytest.raises(UserError, match=r"another create_csv.py is at"),
+    ):
+        run(paths)
 
 
 def test_an_archive_that_changes_while_it_is_read(paths: DataPaths, monkeypatch: pytest.MonkeyPatch) -> None:
