@@ -33,10 +33,7 @@ from typing import Any, NotRequired, TypedDict, TypeVar
 
 from text import punkt
 from text.punkt import SentenceSplitter, Span
-from utils import FORMAT_VERSION, UserError, atomic_write, read_json
-
-VOCABULARY_FILE = "vocab.txt"
-SPLITTER_FILE = "sentence_splitter.json"
+from utils import FORMAT_VERSION, SPLITTER_FILE, VOCABULARY_FILE, UserError, atomic_write, read_json
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 PAD_ID, UNKNOWN_ID = 0, 1

@@ -51,9 +51,7 @@ from config import (
 )
 from corpus.corpora import SPLITS, CsvRow, create_csv_command, read_csv, read_labels, require_csv
 from data_processing import (
-    SPLITTER_FILE,
     UNKNOWN_ID,
-    VOCABULARY_FILE,
     TextProcessor,
     Vocabulary,
     blank_markup,
@@ -62,10 +60,7 @@ from data_processing import (
 from text.process_pool import in_order, worker_pool
 from text.punkt import train_splitter
 from text.records import (
-    MANIFEST_FILE,
     describe_files,
-    index_name,
-    shard_name,
     write_index,
 )
 from text.spool import (
@@ -83,7 +78,12 @@ from text.spool import (
 )
 from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size, write_part
 from utils import (
+    EMBEDDINGS_FILE,
     FORMAT_VERSION,
+    LABELS_FILE,
+    MANIFEST_FILE,
+    SPLITTER_FILE,
+    VOCABULARY_FILE,
     DataPaths,
     Parser,
     UserError,
@@ -91,10 +91,12 @@ from utils import (
     atomic_write,
     dataset_name,
     exclusive_lock,
+    index_name,
     log,
     progress,
     run_script,
     sha256_of_file,
+    shard_name,
     sync_folder,
     usable_cores,
     write_json,
@@ -102,8 +104,6 @@ from utils import (
 
 LABELLED_SPLITS = ("train", "valid", "test")
 CORPUS_SPLITS = ("train", "unlabelled")  # word vectors never see a text of the others
-EMBEDDINGS_FILE = "embeddings.npy"
-LABELS_FILE = "labels.txt"
 
 # Characters of one text that the sentence splitter learns from; a novel teaches it no more than its beginning.
 SAMPLE_CHARACTERS = 20_000

@@ -47,6 +47,24 @@ class UserError(ValueError):
 # Paths of files
 
 
+# Of a records folder; a run folder has copies of the first three.
+VOCABULARY_FILE = "vocab.txt"
+LABELS_FILE = "labels.txt"
+SPLITTER_FILE = "sentence_splitter.json"
+EMBEDDINGS_FILE = "embeddings.npy"
+MANIFEST_FILE = "manifest.json"
+
+
+def shard_name(split: str, shard: int, shards: int) -> str:
+    """``train-00000-of-00004.tfrecord``"""
+    return f"{split}-{shard:05d}-of-{shards:05d}.tfrecord"
+
+
+def index_name(split: str) -> str:
+    """``train.index.npy``"""
+    return f"{split}.index.npy"
+
+
 @dataclass(frozen=True)
 class DataPaths:
     """The artefacts of one data set under ``data_dir``; nothing is created by naming a path.
@@ -76,7 +94,7 @@ class DataPaths:
 
     @property
     def labels(self) -> Path:
-        return self.folder / "labels.txt"
+        return self.folder / LABELS_FILE
 
     @property
     def csv_manifest(self) -> Path:
@@ -93,7 +111,7 @@ class DataPaths:
 
     @property
     def manifest(self) -> Path:
-        return self.records / "manifest.json"
+        return self.records / MANIFEST_FILE
 
 
 def run_path(runs_dir: Path, run: str | None, dataset: str, model: str = "han") -> Path:

@@ -41,6 +41,9 @@ from config import (
 from data_processing import Tokeniser, tokeniser, tokeniser_difference
 from utils import (
     FORMAT_VERSION,
+    LABELS_FILE,
+    SPLITTER_FILE,
+    VOCABULARY_FILE,
     UserError,
     add_folder_flags,
     dataset_name,
@@ -53,7 +56,7 @@ from utils import (
     write_json,
 )
 
-TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json")
+TEXT_FILES = (VOCABULARY_FILE, LABELS_FILE, SPLITTER_FILE)
 START_AGAIN = "start a new run with han_trainer.py --restart"
 
 
@@ -342,7 +345,7 @@ class RunFolder:
     def refuse_other_records(self, config: RunConfig, records: Path, manifest: dict[str, Any]) -> None:
         """Raises :class:`UserError` unless ``records``, described by ``manifest``, are those of the run."""
         way_out = "train again with --restart, or name the --data_dir of the run"
-        for name in ("vocab.txt", "labels.txt"):
+        for name in (VOCABULARY_FILE, LABELS_FILE):
             if (self.path / name).read_bytes() != (records / name).read_bytes():
                 raise UserError(f"{self.path / name} differs from {records / name}; {way_out}")
         if sha256_of_json(manifest) != config.records_sha256:

@@ -16,9 +16,7 @@ from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer, PunktTr
 import data_processing
 from corpus.sample_corpus import generate
 from data_processing import (
-    SPLITTER_FILE,
     TOKENISER_VERSION,
-    VOCABULARY_FILE,
     TextProcessor,
     Vocabulary,
     blank_markup,
@@ -30,7 +28,7 @@ from data_processing import (
 )
 from text import punkt
 from text.punkt import COMMON_ABBREVIATIONS, SentenceSplitter, train_splitter
-from utils import UserError
+from utils import SPLITTER_FILE, VOCABULARY_FILE, UserError
 
 # What random texts are made of: whatever Punkt, the markup and the words look at, and several scripts.
 PIECES = [

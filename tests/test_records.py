@@ -20,17 +20,15 @@ from text.records import (
     RecordWriter,
     describe_files,
     encode_examples,
-    index_name,
     made_from,
     read_index,
     read_shard,
-    shard_name,
     varint,
     varints,
     verify_records,
     write_index,
 )
-from utils import FORMAT_VERSION, UserError, read_json, write_json
+from utils import FORMAT_VERSION, UserError, index_name, read_json, shard_name, write_json
 
 SPLIT = "train"
 SHARDS = 3

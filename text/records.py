@@ -36,9 +36,8 @@ from numpy.typing import NDArray
 
 import schema
 from data_processing import MadeOfTexts, tokeniser_difference
-from utils import FORMAT_VERSION, UserError, read_json, sha256_of_file
+from utils import FORMAT_VERSION, MANIFEST_FILE, UserError, index_name, read_json, sha256_of_file, shard_name
 
-MANIFEST_FILE = "manifest.json"
 NO_LABEL = -1
 
 # One row of `<split>.index.npy`. offset and length are those of the payload: the frame starts 12 bytes earlier.
@@ -48,16 +47,6 @@ INDEX_TYPE = np.dtype(
 FRAME_HEADER = struct.Struct("<QI")
 FRAME_FOOTER = struct.Struct("<I")
 _LENGTH = struct.Struct("<Q")
-
-
-def shard_name(split: str, shard: int, shards: int) -> str:
-    """``train-00000-of-00004.tfrecord``"""
-    return f"{split}-{shard:05d}-of-{shards:05d}.tfrecord"
-
-
-def index_name(split: str) -> str:
-    """``train.index.npy``"""
-    return f"{split}.index.npy"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpus.corpora import CsvRow
-from data_processing import SPLITTER_FILE, UNKNOWN_ID, VOCABULARY_FILE, TextProcessor, Vocabulary, word_pattern
+from data_processing import UNKNOWN_ID, TextProcessor, Vocabulary, word_pattern
 from text.records import (
     NO_LABEL,
     RecordBatch,
     RecordWriter,
     starts_of,
 )
+from utils import SPLITTER_FILE, VOCABULARY_FILE
 
 # A chunk is what a worker gets at a time: large enough that messages cost nothing, small enough to be many.
 CHUNK_DOCUMENTS = 256
