@@ -35,7 +35,7 @@ def test_no_more_tasks_are_taken_than_may_be_on_their_way() -> None:
 
 
 def test_a_killed_worker_is_one_line() -> None:
-    with pytest.raises(UserError, match="for lack of memory; call home"), worker_pool(1, int, "call home") as pool:
+    with pytest.raises(UserError, match="because memory ran out; call home"), worker_pool(1, int, "call home") as pool:
         pool.submit(os._exit, 3).result()
 
 
