@@ -15,7 +15,7 @@ Records and runs store the :func:`tokeniser` that they were made with; those of 
 What was learnt and the limits are stored together in ``sentence_splitter.json``; with ``vocab.txt`` beside it,
 :func:`load_text_processing` rebuilds the same processing from a records folder or a run folder alone.
 
-Layer 1 of the house: no TensorFlow; NLTK is imported only to train.
+No TensorFlow; NLTK is imported only to train.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def blank_markup(text: str) -> str:
     of a paragraph; other tags become spaces.
 
     Returns:
-        A text of the same length, in which everything that is left stands where it stood.
+        A text of the same length; all other characters are where they were.
     """
     if not text.isprintable():  # false for any line feed, too: a quick look that spares most texts the search
         text = CONTROL.sub(" ", text)
@@ -131,7 +131,7 @@ def word_pattern() -> re.Pattern[str]:
 
     * ``well-made``, ``don't``, ``AT&T`` and ``U.S`` are one word each; so are ``10/10``, ``7.5/10`` and ``1,000``.
     * ``!``, ``?!``, ``...``, ``***`` and ``--`` are runs, cut after three signs (five stars) so that they stay few;
-      emoticons and emoji with all their modifiers are words; any other sign stands alone.
+      emoticons and emoji with all their modifiers are words; any other sign is a word of its own.
     * In scripts without spaces each character is a word, with its combining marks.
 
     The letters of the Basic Multilingual Plane are listed one by one: compiled, they are one table look-up per
@@ -188,14 +188,14 @@ UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
 
 @dataclass(frozen=True)
 class Sentences:
-    """The sentences of one text; words and their places are found when they are asked for.
+    """The sentences of one text; words and their places are computed when they are asked for.
 
-    Sentences without a word are left out, a sentence longer than the limit goes on in the next one, and sentences after
-    the limit are cut off. A text without any word has no sentence.
+    Sentences without a word are left out, a sentence longer than the limit continues in the next one, and sentences
+    after the limit are cut off. A text without any word has no sentence.
 
     Attributes:
         text: The text with its markup blanked, character for character as long as the original.
-        bounds: (start, end) of each sentence as the splitter found it.
+        bounds: (start, end) of each sentence, before the limits.
         max_words: Limit of words in a sentence.
         max_sentences: Limit of sentences.
     """
@@ -247,7 +247,7 @@ class TextProcessor:
 
     Attributes:
         splitter: Finds the ends of sentences.
-        max_words_per_sentence: A longer sentence goes on in the next one.
+        max_words_per_sentence: A longer sentence continues in the next one.
         max_sentences_per_document: Later sentences are cut off.
     """
 

@@ -3,7 +3,7 @@
     python linear_baselines.py imdb
 
 The commonest class, TF-IDF with logistic regression, and NB-SVM (Wang and Manning 2012) with one to three words in a
-row. Settings are chosen on the validation split from a small grid; the chosen ones are trained anew on train and
+row. Settings are chosen on the validation split from a small grid; the chosen ones are trained again on train and
 validation together; then the test split is read, once. Writes to ``runs/<dataset>-linear``: ``results.jsonl`` in the
 tester's form, ``report-test.txt``, ``predictions-<system>-test.csv``.
 """
@@ -33,7 +33,7 @@ from report.linear_models import (
     described,
     gram_counter,
     gram_lengths,
-    trained_anew,
+    trained_again,
 )
 from utils import (
     DataPaths,
@@ -69,7 +69,7 @@ def build_parser() -> Parser:
         type=parse_bool,
         default=True,
         metavar="True|False",
-        help="train the chosen settings anew on train and validation together (default: True)",
+        help="train the chosen settings again on train and validation together (default: True)",
     )
     parser.add_argument(
         "--train_documents",
@@ -103,7 +103,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     baselines = [choose(system, documents.only(~is_valid), documents.only(is_valid)) for system in SYSTEMS]
     if arguments.train_on_valid:
-        baselines = [trained_anew(baseline, documents) for baseline in baselines]
+        baselines = [trained_again(baseline, documents) for baseline in baselines]
     ids, labels, probabilities = score_test(paths, names, counter.transform, baselines)
     results = [evaluate(values, labels, names) for values in probabilities]
     for baseline, values in zip(baselines, probabilities, strict=True):
@@ -112,7 +112,7 @@ def main(arguments: argparse.Namespace) -> None:
     facts = {"seconds": round(time.monotonic() - started), "peak_bytes": peak_memory()}
     rows = result_rows(arguments, run, paths, baselines, results, facts)
     write_jsonl(run / "results.jsonl", rows)
-    tell(run, arguments, baselines, results, rows)
+    report(run, arguments, baselines, results, rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -195,12 +195,12 @@ def score_test(
         for part, baseline in zip(parts, baselines, strict=True):
             part.append(baseline.probabilities(counts))
     if not ids:
-        raise UserError(f"{paths.csv} has no test documents; make it anew: {create_csv_command(paths)}")
+        raise UserError(f"{paths.csv} has no test documents; write it again: {create_csv_command(paths)}")
     return ids, np.array(labels), [np.concatenate(part) for part in parts]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is written and told
+# What is written and shown
 
 
 def peak_memory() -> int:
@@ -260,7 +260,7 @@ def draw(
                 file.write(picture)
 
 
-def tell(
+def report(
     run: Path,
     arguments: argparse.Namespace,
     baselines: list[Chosen],

@@ -299,8 +299,8 @@ def test_the_report(paths: DataPaths, caplog: pytest.LogCaptureFixture) -> None:
         train, valid = counts["train", label], counts["valid", label]
         assert f"class {label} {train} {train / 72:.1%} {valid} {valid / 8:.1%} 40 50.0% -" in lines
     assert "79 distinct texts in train and valid together; none is in both" in lines
-    assert "1 test documents have a text that also stands in train or valid" in lines
-    assert "1 test documents have a text that also stands in unlabelled" in lines
+    assert "1 test documents have a text that is also in train or valid" in lines
+    assert "1 test documents have a text that is also in unlabelled" in lines
     assert "2 unlabelled documents repeat a text of train or valid" in lines
     assert "1 texts in train or valid have several labels" in lines
     assert "190 documents; the publisher states 100,000" in lines
@@ -391,7 +391,7 @@ def test_a_text_with_nul_characters(paths: DataPaths) -> None:
 def test_a_document_that_stands_in_the_archive_twice(paths: DataPaths) -> None:
     reviews = [*small_imdb().items(), ("test/pos/3_7", "another text")]
     archive = write_archive(paths, reviews)
-    with pytest.raises(UserError, match=r"document test/pos/3_7 stands in it twice") as caught:
+    with pytest.raises(UserError, match=r"document test/pos/3_7 occurs twice") as caught:
         run(paths)
     assert str(archive) in str(caught.value)
 

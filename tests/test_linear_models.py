@@ -25,8 +25,8 @@ from report.linear_models import (
     log_count_ratio,
     softmax,
     spread_margins,
-    telling_of_convergence,
-    trained_anew,
+    trained_again,
+    warning_of_convergence,
     words_of,
 )
 from utils import read_jsonl
@@ -132,7 +132,7 @@ def test_settings_are_those_that_validation_prefers() -> None:
             train.lengths,
             3,
         )
-        anew = trained_anew(chosen, both)
+        anew = trained_again(chosen, both)
         assert anew.settings == chosen.settings
         probabilities = anew.probabilities(test.counts)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1)
@@ -226,7 +226,7 @@ def test_a_fit_that_ends_too_soon_is_told_in_a_line(caplog: pytest.LogCaptureFix
     from sklearn.linear_model import LogisticRegression
 
     values = np.random.default_rng(1).normal(size=(50, 9))
-    with telling_of_convergence("logistic regression, C 1"):
+    with warning_of_convergence("logistic regression, C 1"):
         LogisticRegression(max_iter=1).fit(values, values[:, 0] > 0)
     assert [record.message for record in caplog.records] == [
         "logistic regression, C 1: ended before it converged; its figures may be a little off"

@@ -305,7 +305,7 @@ def test_a_failure_the_first_time_leaves_no_records(paths: DataPaths, monkeypatc
         verify_records(paths.records)
 
 
-def test_a_stop_between_the_two_renames_is_mended(tmp_path: Path) -> None:
+def test_a_stop_between_the_two_renames_is_repaired(tmp_path: Path) -> None:
     place = tmp_path / "records"
     (tmp_path / ".records.old").mkdir()
     (tmp_path / ".records.old" / "good").touch()

@@ -8,15 +8,15 @@ A record holds four features and no padding::
     words_per_sentence  int64 [sentences]    sums to words
 
 A shard is a sequence of frames, ``length u8 | masked CRC-32C of the length u4 | payload | masked CRC-32C of the payload
-u4``, little-endian, as ``tf.data.TFRecordDataset`` reads them. Beside the shards of a split lies its index, a NumPy
+u4``, little-endian, as ``tf.data.TFRecordDataset`` reads them. Each split has an index beside its shards, a NumPy
 array with one row per document in the order of the documents (:data:`INDEX_TYPE`), which can be memory-mapped: a reader
 picks any document at random with one ``pread``, so that the order of an epoch is a pure function of (seed, epoch) and
 memory does not grow with the data.
 
 ``manifest.json`` is written last and knows the size and SHA-256 of every file: a shard that was cut between two records
-reads as a shorter valid shard, and only the manifest tells.
+reads as a shorter valid shard; only the manifest shows it.
 
-Layer 1 of the house: no TensorFlow.
+No TensorFlow.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def starts_of(counts: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def varints(values: NDArray[np.integer]) -> tuple[bytes, NDArray[np.int64]]:
-    """Encodes integers as varints, all at once: seven bits to a byte, the lowest first, the eighth bit says "goes on".
+    """Encodes integers as varints, all at once: seven bits to a byte, the lowest first; the eighth says "more follow".
 
     Args:
         values: [count]; a negative one takes ten bytes, as in protocol buffers.
@@ -112,9 +112,9 @@ def varints(values: NDArray[np.integer]) -> tuple[bytes, NDArray[np.int64]]:
     encoded = np.empty(starts[-1], np.uint8)
     where = starts[:-1]
     while len(rest):
-        goes_on = rest >= 128
-        encoded[where] = (rest & np.uint64(127)).astype(np.uint8) | (goes_on.astype(np.uint8) << 7)
-        rest, where = rest[goes_on] >> np.uint64(7), where[goes_on] + 1
+        more = rest >= 128
+        encoded[where] = (rest & np.uint64(127)).astype(np.uint8) | (more.astype(np.uint8) << 7)
+        rest, where = rest[more] >> np.uint64(7), where[more] + 1
     return encoded.tobytes(), starts
 
 
