@@ -11,7 +11,7 @@ Writes, under ``data/<dataset>/``:
   it (stars, number of the class), in your own data the label where labels are whole numbers, else the class's number.
 * ``labels.txt``: one class name per line; the line number, from 0, is the class's id.
 * ``evidence.jsonl``: for data sets that know them, the character spans of the sentences that decide.
-* ``csv_manifest.json``: settings, counts and hashes. Written last: where it stands, the rest is complete.
+* ``csv_manifest.json``: settings, counts and hashes. Written last: where it exists, the rest is complete.
 
 The documents are streamed twice: once to count and to choose the validation split, once to write. Between the two, 19
 bytes per document are kept, never a text.
@@ -51,10 +51,12 @@ from utils import (
     add_folder_flags,
     atomic_write,
     dataset_name,
+    exclusive_lock,
     human_size,
     log,
     parse_bool,
     progress,
+    remove_leftovers,
     run_script,
     sha256_of_file,
     write_json,
@@ -84,7 +86,7 @@ def build_parser() -> Parser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Surveys the documents, chooses the splits, refuses what cannot be learned from, writes, reports."""
+    """Chooses the data set and converts it, alone in its folder."""
     started = time.monotonic()
     settings = settings_from_flags(CsvSettings, arguments)
     if arguments.two_classes is not None:
@@ -95,6 +97,25 @@ def main(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{arguments.dataset} has {len(corpus.class_names(True))} classes and no form with two; leave the True out"
         )
+    refusal = f"another create_csv.py is at work on {paths.folder}; wait until it has ended"
+    with exclusive_lock(paths.folder / ".create_csv.lock", refusal):
+        for file in (paths.csv, paths.labels, paths.evidence, paths.csv_manifest):
+            remove_leftovers(file)
+        convert(paths, corpus, settings, understood)
+    size, seconds = human_size(paths.csv.stat().st_size), time.monotonic() - started
+    log.info("wrote %s (%s) in %.1f s", paths.csv, size, seconds)
+    log.info("next: %s", command_line("serialize_data.py", corpus.name, paths.raw))
+
+
+def convert(paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood: list[str]) -> None:
+    """Reads the data set twice and writes its files.
+
+    Args:
+        paths: Where they are written.
+        corpus: The data set.
+        settings: How it becomes splits and labels.
+        understood: For a person's own data what was understood of it, a sentence per line.
+    """
     source_sha256 = corpus.source_sha256(paths.raw)
     log.info("%s: %s (%s)", corpus.name, corpus.title, corpus.citation)
     for line in understood:
@@ -109,9 +130,6 @@ def main(arguments: argparse.Namespace) -> None:
     if corpus.own:
         facts |= {"source": str(corpus.own.resolve()), "understood": understood}
     write_stage(paths, corpus, settings, survey, facts)
-    size, seconds = human_size(paths.csv.stat().st_size), time.monotonic() - started
-    log.info("wrote %s (%s) in %.1f s", paths.csv, size, seconds)
-    log.info("next: %s", command_line("serialize_data.py", corpus.name, paths.raw))
 
 
 def choose_corpus(dataset: str, paths: DataPaths, settings: CsvSettings) -> tuple[Corpus, list[str]]:
@@ -143,7 +161,7 @@ class Survey:
         texts: uint64 [documents], keyed hash of the text.
         splits: uint8 [documents], place in ``SPLITS``, or ``LEFT_OUT``.
         classes: int16 [documents], class id, -1 where there is none.
-        without_text: Number of documents left out because nothing stands in them.
+        without_text: Number of documents left out because their text is empty.
         to_balance: Number of documents left out so that classes are of one size.
     """
 
@@ -181,18 +199,20 @@ def hashes(digests: bytearray) -> NDArray[np.uint64]:
 
 
 def refuse_nul(row: Row) -> None:
-    """A text with NUL characters is not text, and no CSV reader would take it back."""
+    """Refuses a text with NUL characters, which no CSV reader would read again."""
     if "\0" in row.text:
-        raise UserError(f"document {row.id} holds NUL characters, so it is not text; is it the right archive?")
+        raise UserError(
+            f"document {row.id} holds NUL characters, so it is not text; check that it is the right archive"
+        )
 
 
 def refuse_repeated_ids(names: NDArray[np.uint64], corpus: Corpus, raw: Path) -> None:
-    """Two documents of one name could not be told apart in the results."""
+    """Refuses ids that occur twice: the results name documents by their ids."""
     if len(np.unique(names)) < len(names):
         _, first = np.unique(names, return_index=True)
         repeated = int(np.setdiff1d(np.arange(len(names)), first)[0])
         row = next(islice(corpus.rows(raw), repeated, None))
-        raise UserError(f"{corpus.source_file(raw)}: document {row.id} stands in it twice; {corpus.way_out(raw)}")
+        raise UserError(f"{corpus.source_file(raw)}: document {row.id} occurs twice; {corpus.way_out(raw)}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -200,7 +220,7 @@ def refuse_repeated_ids(names: NDArray[np.uint64], corpus: Corpus, raw: Path) ->
 
 
 def choose_splits(survey: Survey, corpus: Corpus, settings: CsvSettings) -> Survey:
-    """Evens out the classes where that is wanted, then moves a share of the training documents to ``test``, if there
+    """Balances the classes where that is wanted, then moves a share of the training documents to ``test``, if there
     is no such split yet, and one of what remains to ``valid``.
     """
     splits = survey.splits.copy()
@@ -215,8 +235,8 @@ def choose_splits(survey: Survey, corpus: Corpus, settings: CsvSettings) -> Surv
 
 
 def move_share(survey: Survey, splits: NDArray[np.uint8], to: int, share: float) -> None:
-    """Moves a share of the training documents to another split, in place; none whose text stands in a split of a
-    person's own making.
+    """Moves a share of the training documents to another split, in place; none whose text is in a split that
+    a person has made.
     """
     elsewhere = survey.texts[(splits == VALID) | (splits == TEST)]
     train = np.flatnonzero(splits == TRAIN)
@@ -225,7 +245,7 @@ def move_share(survey: Survey, splits: NDArray[np.uint8], to: int, share: float)
 
 
 def surplus(survey: Survey) -> NDArray[np.int64]:
-    """The documents that go so that every class has as many as the smallest: those of the highest hashes."""
+    """The documents that are left out so that every class has as many as the smallest: those of the highest hashes."""
     labelled = np.flatnonzero(survey.splits == TRAIN)
     present, counts = np.unique(survey.classes[labelled], return_counts=True)
     chosen = [np.empty(0, np.int64)]
@@ -252,7 +272,7 @@ def choose_share(texts: NDArray[np.uint64], classes: NDArray[np.int16], share: f
     if not len(first):
         return np.zeros(0, bool)
     sizes = np.diff(np.append(first, len(texts)))
-    # A text that occurs with several labels is counted with the first class: not with the one that stands first.
+    # A text that occurs with several labels is counted with the first class: not with the one that comes first.
     group_class = np.minimum.reduceat(classes[order], first)
     chosen = np.zeros(len(first), bool)
     for class_id in np.unique(group_class):
@@ -285,7 +305,7 @@ def fill(sizes: list[int], share: float) -> list[int]:
 
 
 def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, way_out: str) -> None:
-    """Raises :class:`UserError` for splits that nothing could be learned from or measured on."""
+    """Refuses splits that a classifier could not be trained or tested on."""
     if not (survey.splits != LEFT_OUT).any():
         raise UserError(f"{corpus.name} holds no documents; {way_out}")
     present = {split: set(survey.classes[survey.splits == split].tolist()) for split in (TRAIN, VALID, TEST)}
@@ -302,7 +322,7 @@ def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, way_o
 
 
 def way_to_validation(survey: Survey, settings: CsvSettings) -> str:
-    """What makes a validation split: a larger share, where a class has two different texts to choose from."""
+    """How to get a validation split: by a larger share, where a class has two different texts to choose from."""
     train = survey.splits == TRAIN
     distinct = np.unique(np.stack([survey.texts[train], survey.classes[train].astype(np.uint64)]), axis=1)
     if np.bincount(distinct[1].astype(np.int64)).max(initial=0) > 1:
@@ -336,6 +356,7 @@ def count(survey: Survey) -> dict[str, Any]:
         "test_documents_in_unlabelled": int(np.isin(texts[TEST], texts[UNLABELLED]).sum()),
         "unlabelled_documents_in_train_or_valid": int(np.isin(texts[UNLABELLED], training).sum()),
         "left_out": int((survey.splits == LEFT_OUT).sum()),
+        "left_out_without_text": survey.without_text,
         "left_out_to_balance": survey.to_balance,
     }
 
@@ -358,7 +379,7 @@ def count_contradictions(survey: Survey) -> int:
 
 
 def report(statistics: dict[str, Any], survey: Survey, corpus: Corpus) -> None:
-    """Logs the counts as a table, one column per split, and what a careful reader would want to know beside them."""
+    """Logs the counts as a table, one column per split, and what a careful reader would want to know about them."""
     documents = len(survey.splits)
     if documents != corpus.documents:
         log.warning("%s documents; the publisher states %s", f"{documents:,}", f"{corpus.documents:,}")
@@ -371,7 +392,7 @@ def report(statistics: dict[str, Any], survey: Survey, corpus: Corpus) -> None:
 
 
 def warn_of_few(splits: dict[str, Any]) -> None:
-    """Says how little a small test split can tell."""
+    """Warns of a small test split, with the interval that its accuracy would have."""
     count = splits["test"]["documents"]
     if count < FEW_TEST_DOCUMENTS:
         log.warning(
@@ -382,7 +403,7 @@ def warn_of_few(splits: dict[str, Any]) -> None:
 
 
 def table(splits: dict[str, Any], labels: list[str]) -> Iterator[str]:
-    """The lines of the table; the class rows tell number and share."""
+    """The lines of the table; a class row has number and share in each cell."""
     names = [f"class {label}" for label in labels]
     width = max(map(len, [*names, "distinct texts"]))
     yield " " * width + "".join(f"{split:>18}" for split in splits)
@@ -409,18 +430,18 @@ def remarks(statistics: dict[str, Any], survey: Survey) -> Iterator[tuple[int, s
     )
     yield (
         statistics["test_documents_in_train_or_valid"],
-        "test documents have a text that also stands in train or valid",
+        "test documents have a text that is also in train or valid",
     )
     if statistics["texts_with_several_labels_in_train_and_valid"]:
         yield statistics["texts_with_several_labels_in_train_and_valid"], "texts in train or valid have several labels"
     if "unlabelled" in statistics["splits"]:
-        yield statistics["test_documents_in_unlabelled"], "test documents have a text that also stands in unlabelled"
+        yield statistics["test_documents_in_unlabelled"], "test documents have a text that is also in unlabelled"
         yield (
             statistics["unlabelled_documents_in_train_or_valid"],
             "unlabelled documents repeat a text of train or valid",
         )
     if survey.without_text:
-        yield survey.without_text, "documents are left out: nothing stands in them"
+        yield survey.without_text, "documents are left out: their text is empty"
     if survey.to_balance:
         yield survey.to_balance, "documents are left out so that the classes are of one size"
     without_class = statistics["left_out"] - survey.without_text - survey.to_balance

@@ -10,15 +10,18 @@ it had, and nothing is ever inserted, removed or lower-cased before the words ar
 * Words: one compiled regular expression (:func:`word_pattern`).
 * Ids: :class:`Vocabulary`, looked up by the lower-cased word.
 
+Records and runs store the :func:`tokeniser` that they were made with; those of another one are refused.
+
 What was learnt and the limits are stored together in ``sentence_splitter.json``; with ``vocab.txt`` beside it,
 :func:`load_text_processing` rebuilds the same processing from a records folder or a run folder alone.
 
-Layer 1 of the house: no TensorFlow; NLTK is imported only to train.
+No TensorFlow; NLTK is imported only to train.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import json
 import re
@@ -26,13 +29,11 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypedDict, TypeVar
 
+from text import punkt
 from text.punkt import SentenceSplitter, Span
-from utils import FORMAT_VERSION, UserError, atomic_write, read_json
-
-VOCABULARY_FILE = "vocab.txt"
-SPLITTER_FILE = "sentence_splitter.json"
+from utils import FORMAT_VERSION, SPLITTER_FILE, VOCABULARY_FILE, UserError, atomic_write, read_json
 
 PAD, UNKNOWN = "<pad>", "<unk>"
 PAD_ID, UNKNOWN_ID = 0, 1
@@ -66,7 +67,7 @@ def blank_markup(text: str) -> str:
     of a paragraph; other tags become spaces.
 
     Returns:
-        A text of the same length, in which everything that is left stands where it stood.
+        A text of the same length; all other characters are where they were.
     """
     if not text.isprintable():  # false for any line feed, too: a quick look that spares most texts the search
         text = CONTROL.sub(" ", text)
@@ -130,20 +131,24 @@ def word_pattern() -> re.Pattern[str]:
 
     * ``well-made``, ``don't``, ``AT&T`` and ``U.S`` are one word each; so are ``10/10``, ``7.5/10`` and ``1,000``.
     * ``!``, ``?!``, ``...``, ``***`` and ``--`` are runs, cut after three signs (five stars) so that they stay few;
-      emoticons and emoji with all their modifiers are words; any other sign stands alone.
+      emoticons and emoji with all their modifiers are words; any other sign is a word of its own.
     * In scripts without spaces each character is a word, with its combining marks.
 
     The letters of the Basic Multilingual Plane are listed one by one: compiled, they are one table look-up per
     character, about a quarter faster on English text than ``\\w`` and right for combining marks, which are not ``\\w``.
     """
-    letter = f"[{''.join(character_ranges(is_word_character))}{OTHER_PLANES}]"
-    mark = f"[{''.join(character_ranges(is_mark))}]"
+    letters, marks = "".join(character_ranges(is_word_character)), "".join(character_ranges(is_mark))
+    return re.compile(word_expression(f"[{letters}{OTHER_PLANES}]", f"[{marks}]"))
+
+
+def word_expression(letter: str, mark: str) -> str:
+    """The expression of :func:`word_pattern`, from those of a letter and of a combining mark."""
     joiner = (
         r"['’\-.,:/&](?:(?<=['’\-])"  # don't, well-made
         rf"|(?<=&)(?!{ENTITY_NAME};)|(?<=\d.)(?=\d)"  # AT&T, 7.5/10
         rf"|(?<=[A-Za-z]\.)(?<!{letter}{letter}\.)(?=[A-Za-z](?!{letter})))"  # U.S
     )
-    return re.compile(
+    return (
         rf"{letter}++(?:{joiner}{letter}++)*+"
         r"|(?=[!?.:;=*\-&<^_~(])(?:"  # most signs are none of these, and then the list is not gone through
         r"[!?]{1,3}+|\.{1,3}+"
@@ -183,14 +188,14 @@ UNSPACED_CHARACTER = re.compile(f"[{UNSPACED}]")
 
 @dataclass(frozen=True)
 class Sentences:
-    """The sentences of one text; words and their places are found when they are asked for.
+    """The sentences of one text; words and their places are computed when they are asked for.
 
-    Sentences without a word are left out, a sentence longer than the limit goes on in the next one, and sentences after
-    the limit are cut off. A text without any word has no sentence.
+    Sentences without a word are left out, a sentence longer than the limit continues in the next one, and sentences
+    after the limit are cut off. A text without any word has no sentence.
 
     Attributes:
         text: The text with its markup blanked, character for character as long as the original.
-        bounds: (start, end) of each sentence as the splitter found it.
+        bounds: (start, end) of each sentence, before the limits.
         max_words: Limit of words in a sentence.
         max_sentences: Limit of sentences.
     """
@@ -242,7 +247,7 @@ class TextProcessor:
 
     Attributes:
         splitter: Finds the ends of sentences.
-        max_words_per_sentence: A longer sentence goes on in the next one.
+        max_words_per_sentence: A longer sentence continues in the next one.
         max_sentences_per_document: Later sentences are cut off.
     """
 
@@ -289,6 +294,68 @@ class TextProcessor:
     def load(cls, path: Path) -> TextProcessor:
         """Reads what :meth:`save` wrote; a missing or damaged file is a :class:`UserError`."""
         return cls.from_json(read_json(existing(path)), str(path))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The version of all this
+
+# Raise it whenever a text may be cut into other sentences or words than before: records and runs of another version are
+# refused, and run_all.py makes them again. Those that were made before it was stored count as version 1.
+TOKENISER_VERSION = 1
+
+
+class Tokeniser(TypedDict):
+    """What records and runs store of the text processing that they were made with: :func:`tokeniser`."""
+
+    version: int
+    sha256: str
+
+
+class MadeOfTexts(TypedDict):
+    """The part of a manifest that names the tokeniser; what was made before it was stored has none."""
+
+    tokeniser: NotRequired[Tokeniser]
+
+
+@functools.cache
+def tokeniser() -> Tokeniser:
+    """The version of the text processing of this program, and the SHA-256 of the expressions that decide."""
+    return {"version": TOKENISER_VERSION, "sha256": hashlib.sha256("\n".join(deciding_parts()).encode()).hexdigest()}
+
+
+def deciding_parts() -> Iterator[str]:
+    """Everything that decides about words, markup, paragraphs and sentence ends, apart from what training learns.
+
+    The classes of characters are taken from those that Unicode 3.2 has, because every version of Python knows a few
+    characters more than the one before: the same program is to have the same hash everywhere.
+    """
+    flags = re.IGNORECASE | re.MULTILINE | re.DOTALL | re.VERBOSE | re.ASCII  # the same numbers in `re` and `regex`
+    for pattern in (MARKUP, CONTROL, PARAGRAPH_END, SEGMENT_END, *punkt.DECIDING_PATTERNS):
+        yield f"{pattern.pattern} {pattern.flags & int(flags)}"
+    yield "".join(sorted(punkt.CLOSING_FIRST))
+    yield word_expression(f"LETTER|[{OTHER_PLANES}]", "MARK")
+    for wanted in (is_word_character, is_mark):
+        yield "".join(character_ranges(lambda character, wanted=wanted: is_old(character) and wanted(character)))  # type: ignore[misc]
+
+
+def is_old(character: str) -> bool:
+    """Whether Unicode 3.2 has the character."""
+    return unicodedata.ucd_3_2_0.category(character) != "Cn"
+
+
+def tokeniser_difference(stored: Tokeniser | None) -> str:
+    """In words, how a stored tokeniser differs from this program's; empty if it does not.
+
+    Args:
+        stored: As :func:`tokeniser` gave it; None for what was made before it was stored, which is version 1.
+    """
+    current = tokeniser()
+    stored = stored or {**current, "version": 1}
+    if stored == current:
+        return ""
+    if stored["version"] == current["version"]:
+        return f"another tokeniser of the same version, {current['version']}"
+    return f"version {stored['version']} of the tokeniser; this program has version {current['version']}"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

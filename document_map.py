@@ -33,7 +33,6 @@ from utils import (
     log,
     run_path,
     run_script,
-    sha256_of_file,
     trainer_command,
 )
 
@@ -169,9 +168,10 @@ def both_states(
 def texts(data: DataPaths, manifest: dict[str, Any], split: Split, numbers: NDArray[np.int64]) -> list[str]:
     """The first words of each document; empty where the CSV file is not the one that the records were made from."""
     from report.attention_check import texts_by_id
+    from text.records import made_from
 
     ids = split.ids(numbers)
-    if not data.csv.exists() or sha256_of_file(data.csv) != manifest["csv"]["sha256"]:
+    if not made_from(manifest, data.csv):
         log.warning("%s is not what the records were made from: the projector shows no texts", data.csv)
         return [""] * len(ids)
     by_id = texts_by_id(data, set(ids))

@@ -3,7 +3,7 @@
     python linear_baselines.py imdb
 
 The commonest class, TF-IDF with logistic regression, and NB-SVM (Wang and Manning 2012) with one to three words in a
-row. Settings are chosen on the validation split from a small grid; the chosen ones are trained anew on train and
+row. Settings are chosen on the validation split from a small grid; the chosen ones are trained again on train and
 validation together; then the test split is read, once. Writes to ``runs/<dataset>-linear``: ``results.jsonl`` in the
 tester's form, ``report-test.txt``, ``predictions-<system>-test.csv``.
 """
@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import check_range
-from corpus.corpora import CsvRow, create_csv_command, read_csv, require_csv
+from corpus.corpora import CsvRow, create_csv_command, read_csv, read_labels, require_csv
 from report.evaluation import Evaluation, evaluate, format_report, write_predictions
 from report.linear_models import (
     SYSTEMS,
@@ -33,7 +33,7 @@ from report.linear_models import (
     described,
     gram_counter,
     gram_lengths,
-    trained_anew,
+    trained_again,
 )
 from utils import (
     DataPaths,
@@ -69,7 +69,7 @@ def build_parser() -> Parser:
         type=parse_bool,
         default=True,
         metavar="True|False",
-        help="train the chosen settings anew on train and validation together (default: True)",
+        help="train the chosen settings again on train and validation together (default: True)",
     )
     parser.add_argument(
         "--train_documents",
@@ -89,7 +89,7 @@ def main(arguments: argparse.Namespace) -> None:
     paths = DataPaths(arguments.dataset, arguments.data_dir)
     require_csv(typed, paths)
     run = run_path(arguments.runs_dir, arguments.run or f"{arguments.dataset}-linear", arguments.dataset)
-    names = class_names(paths)
+    names = read_labels(paths)
     check_writable(run)
     counter = gram_counter()
     documents, is_valid = count_training(counter, paths, names, arguments.train_documents)
@@ -103,7 +103,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     baselines = [choose(system, documents.only(~is_valid), documents.only(is_valid)) for system in SYSTEMS]
     if arguments.train_on_valid:
-        baselines = [trained_anew(baseline, documents) for baseline in baselines]
+        baselines = [trained_again(baseline, documents) for baseline in baselines]
     ids, labels, probabilities = score_test(paths, names, counter.transform, baselines)
     results = [evaluate(values, labels, names) for values in probabilities]
     for baseline, values in zip(baselines, probabilities, strict=True):
@@ -112,18 +112,11 @@ def main(arguments: argparse.Namespace) -> None:
     facts = {"seconds": round(time.monotonic() - started), "peak_bytes": peak_memory()}
     rows = result_rows(arguments, run, paths, baselines, results, facts)
     write_jsonl(run / "results.jsonl", rows)
-    tell(run, arguments, baselines, results, rows)
+    report(run, arguments, baselines, results, rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Reading
-
-
-def class_names(paths: DataPaths) -> list[str]:
-    """The classes of a data set in the order of their numbers."""
-    if not paths.labels.is_file():
-        raise UserError(f"{paths.labels} is not there; run first: {create_csv_command(paths)}")
-    return [name for name in paths.labels.read_text(encoding="utf-8").split("\n") if name]
 
 
 def labelled(paths: DataPaths, names: Sequence[str], splits: tuple[str, ...]) -> Iterator[tuple[CsvRow, int]]:
@@ -202,12 +195,12 @@ def score_test(
         for part, baseline in zip(parts, baselines, strict=True):
             part.append(baseline.probabilities(counts))
     if not ids:
-        raise UserError(f"{paths.csv} has no test documents; make it anew: {create_csv_command(paths)}")
+        raise UserError(f"{paths.csv} has no test documents; write it again: {create_csv_command(paths)}")
     return ids, np.array(labels), [np.concatenate(part) for part in parts]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is written and told
+# What is written and shown
 
 
 def peak_memory() -> int:
@@ -267,7 +260,7 @@ def draw(
                 file.write(picture)
 
 
-def tell(
+def report(
     run: Path,
     arguments: argparse.Namespace,
     baselines: list[Chosen],

@@ -31,16 +31,16 @@ from corpus.tables import (
     TEXT_NAMES,
     Table,
     bounded_lines,
+    comparable_name,
     find_encoding,
     open_table,
-    plain_name,
     records,
     usable,
 )
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import find_run
+from text.process_pool import in_order, worker_pool
 from text.text_reader import Reading, read_texts, unpack
-from text.workers import in_order, worker_pool
 from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
 
 if TYPE_CHECKING:
@@ -309,7 +309,7 @@ def find_columns(table: Table, text_column: str, id_column: str) -> tuple[int, i
 
     Without a flag it is the column that bears a usual name, else the one that ``create_csv.py`` would take.
     """
-    plain = [plain_name(name) for name in table.names]
+    plain = [comparable_name(name) for name in table.names]
     named = named_column(table, "id_column", id_column)
     if named is None:
         named = next((plain.index(name) for name in ID_NAMES if name in plain), None)

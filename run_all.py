@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import schema
 from config import (
     NETWORKS,
     CsvSettings,
@@ -46,6 +47,7 @@ from config import (
     model_settings_from_flags,
 )
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, own_source, sha256_of_source
+from data_processing import MadeOfTexts, tokeniser_difference
 from training.tracking import add_wandb_flags, check_installed, wandb_flags
 from utils import (
     DataPaths,
@@ -89,6 +91,7 @@ class Stage:
         outputs: Files that exist when the stage is complete.
         options: Further arguments that change nothing about what comes out (device, number of processes).
         report: Text that is shown when the stage is skipped.
+        outdated: What has changed in this program since the stage was run; the stage runs again because of it.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Stage:
     outputs: list[Path]
     options: list[str] = dataclasses.field(default_factory=list)
     report: Path | None = None
+    outdated: list[str] = dataclasses.field(default_factory=list)
 
 
 def build_parser() -> Parser:
@@ -205,6 +209,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         [paths.csv, paths.labels, *vectors],
         [paths.manifest],
         flag(arguments, "workers"),
+        outdated=outdated_records(paths),
     )
     yield Stage(
         "train",
@@ -243,6 +248,14 @@ def download_stage(arguments: argparse.Namespace, paths: DataPaths) -> Stage:
     local_source = [Path(arguments.source)] if arguments.source and Path(arguments.source).exists() else []
     command = ["download.py", arguments.dataset, *source, *folder_flags(arguments.data_dir)]
     return Stage("download", command, local_source, [corpus.source_file(paths.raw)] if corpus.url else [])
+
+
+def outdated_records(paths: DataPaths) -> list[str]:
+    """``["the tokeniser"]`` if the records were made with another one than this program's."""
+    if not paths.manifest.exists():
+        return []
+    manifest = schema.read_json(paths.manifest, MadeOfTexts)
+    return ["the tokeniser"] if tokeniser_difference(manifest.get("tokeniser")) else []
 
 
 def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
@@ -301,7 +314,7 @@ def run_stage(stage: Stage, memory: Path) -> int:
     key = f"{stage.name} {stage.outputs[0].parent}" if stage.name in {"train", "test"} else stage.name
     before, now = remembered(memory).get(key), fingerprint(stage)
     complete = bool(stage.outputs) and all(path.exists() for path in stage.outputs)
-    changes = what_changed(before, now)
+    changes = what_changed(before, now) + (stage.outdated if complete else [])
     if complete and before and before["finished"] and not changes:
         print(f"# {stage.name}: skipped, inputs and settings are unchanged", flush=True)
         if stage.report and stage.report.exists():

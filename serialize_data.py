@@ -5,16 +5,16 @@
 
 Each text is cut into words once, by all cores, in memory that does not grow with the number of documents:
 
-1. *Survey.* The CSV is read through once: documents and classes are counted, and a sample of the training texts, chosen
-   by the hashes of their ids, trains the sentence splitter.
-2. *Words.* The CSV is read again and handed to the workers in chunks; no more than a few chunks are on their way at any
-   time. A worker gives each word that is new to it the next provisional number and appends the numbers to a spool file.
-3. *Vocabulary.* The occurrences in the training split are counted from the spools, the counts of all workers are merged
-   on disk, and the vocabulary is fixed.
-4. *Records.* The workers translate the spools into final ids and write the shards. Shards are cut where chunks end, and
-   chunks do not depend on the workers: the same CSV gives the same bytes on any number of cores.
+1. *First reading.* Documents and classes of the CSV are counted, and a sample of the training texts, chosen by the
+   hashes of their ids, trains the sentence splitter.
+2. *Words.* The CSV is read again and its documents go to the workers in chunks, only a few of which wait at any time.
+   A worker gives each word that is new to it the next provisional id and appends the ids to a file (:mod:`text.spool`).
+3. *Vocabulary.* The occurrences in the training split are counted, the counts of all workers are merged on disk, and
+   the vocabulary is fixed.
+4. *Records.* The workers translate provisional ids into final ones and write the shards. A shard consists of whole
+   chunks, and chunks do not depend on the workers: the same CSV gives the same bytes on any number of cores.
 5. *Word vectors*, from the words of the training and the unlabelled texts, or from a published file.
-6. The manifest; then the new folder takes the place of the old one, which was left untouched until now.
+6. The manifest; then the new folder takes the place of the old one, which is unchanged until then.
 
 No network, no TensorFlow.
 """
@@ -34,11 +34,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+import schema
 from config import (
     EMBEDDING_DIM,
     TextSettings,
@@ -48,14 +49,18 @@ from config import (
     settings_from_flags,
     to_json,
 )
-from corpus.corpora import SPLITS, CsvRow, create_csv_command, read_csv, require_csv
-from data_processing import SPLITTER_FILE, UNKNOWN_ID, VOCABULARY_FILE, TextProcessor, Vocabulary, blank_markup
+from corpus.corpora import SPLITS, CsvRow, create_csv_command, read_csv, read_labels, require_csv
+from data_processing import (
+    UNKNOWN_ID,
+    TextProcessor,
+    Vocabulary,
+    blank_markup,
+    tokeniser,
+)
+from text.process_pool import in_order, worker_pool
 from text.punkt import train_splitter
 from text.records import (
-    MANIFEST_FILE,
     describe_files,
-    index_name,
-    shard_name,
     write_index,
 )
 from text.spool import (
@@ -72,9 +77,13 @@ from text.spool import (
     write_shard,
 )
 from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size, write_part
-from text.workers import in_order, worker_pool
 from utils import (
+    EMBEDDINGS_FILE,
     FORMAT_VERSION,
+    LABELS_FILE,
+    MANIFEST_FILE,
+    SPLITTER_FILE,
+    VOCABULARY_FILE,
     DataPaths,
     Parser,
     UserError,
@@ -82,10 +91,12 @@ from utils import (
     atomic_write,
     dataset_name,
     exclusive_lock,
+    index_name,
     log,
     progress,
     run_script,
     sha256_of_file,
+    shard_name,
     sync_folder,
     usable_cores,
     write_json,
@@ -93,14 +104,12 @@ from utils import (
 
 LABELLED_SPLITS = ("train", "valid", "test")
 CORPUS_SPLITS = ("train", "unlabelled")  # word vectors never see a text of the others
-EMBEDDINGS_FILE = "embeddings.npy"
-LABELS_FILE = "labels.txt"
 
-# Characters of one text that the sentence splitter learns from; a novel teaches it no more than its beginning.
+# The sentence splitter learns from the beginning of a text; more of a novel would teach it nothing new.
 SAMPLE_CHARACTERS = 20_000
 WORDS_PER_PART = 1_000_000
 SECONDS_BETWEEN_LINES = 15
-SHOWN_SENTENCES = 4
+SHOWN_DOCUMENTS, SHOWN_SENTENCES = 3, 4
 MOST_WORKERS = 256
 FEWER_WORKERS = "run the same command again with fewer --workers"
 
@@ -154,6 +163,7 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[st
     if not paths.csv.is_file():
         raise UserError(f"{paths.csv} is not there; run first: {create_csv_command(paths)}")
     labels = read_labels(paths)
+    check_labels(paths, labels)
     settings = with_embedding_dim(settings)
     refusal = f"another serialize_data.py is at work on {paths.folder}; wait until it has ended"
     with exclusive_lock(paths.folder / ".serialize_data.lock", refusal), new_folder(paths.records) as folder:
@@ -167,25 +177,9 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[st
     return manifest
 
 
-def with_embedding_dim(settings: TextSettings) -> TextSettings:
-    """The settings with the size of the word vectors filled in: that of the file, or the usual one.
-
-    Raises:
-        UserError: There is no such file, or its vectors have another size than the one asked for.
-    """
-    _, file = embeddings_source(settings.embeddings)
-    size = vector_size(Path(file)) if file else settings.embedding_dim or EMBEDDING_DIM
-    if settings.embedding_dim not in {0, size}:
-        raise UserError(
-            f"--embedding_dim {settings.embedding_dim} does not fit {file}, whose vectors have {size} numbers; "
-            "leave the flag out, or take another file"
-        )
-    return dataclasses.replace(settings, embedding_dim=size)
-
-
 @contextlib.contextmanager
 def new_folder(place: Path) -> Iterator[Path]:
-    """Yields an empty folder beside ``place``; if the block succeeds, it takes the place of what was there."""
+    """Yields an empty folder beside ``place``; if the block succeeds, the folder replaces what is at ``place``."""
     new, old = place.with_name(f".{place.name}.new"), place.with_name(f".{place.name}.old")
     if old.exists() and not place.exists():  # the machine stopped between the two renames below
         old.rename(place)
@@ -205,17 +199,69 @@ def new_folder(place: Path) -> Iterator[Path]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Step 1: survey
+# Settings and files that were given
+
+
+def with_embedding_dim(settings: TextSettings) -> TextSettings:
+    """The settings with the size of the word vectors filled in: that of the file, or the usual one.
+
+    Raises:
+        UserError: There is no such file, or its vectors have another size than the one asked for.
+    """
+    _, file = embeddings_source(settings.embeddings)
+    size = vector_size(Path(file)) if file else settings.embedding_dim or EMBEDDING_DIM
+    if settings.embedding_dim not in {0, size}:
+        raise UserError(
+            f"--embedding_dim {settings.embedding_dim} does not fit {file}, whose vectors have {size} numbers; "
+            "leave the flag out, or take another file"
+        )
+    return dataclasses.replace(settings, embedding_dim=size)
+
+
+class CsvManifest(TypedDict):
+    """What is checked of ``csv_manifest.json``."""
+
+    csv_sha256: NotRequired[str]
+    labels: NotRequired[list[str]]
+
+
+def csv_manifest(paths: DataPaths) -> CsvManifest:
+    """What ``create_csv.py`` wrote about its files; empty for a CSV file that somebody else made."""
+    return schema.read_json(paths.csv_manifest, CsvManifest) if paths.csv_manifest.is_file() else {}
+
+
+def check_labels(paths: DataPaths, labels: list[str]) -> None:
+    """Refuses class names that are not, in this order, those that ``create_csv.py`` wrote: they number the classes."""
+    if labels != csv_manifest(paths).get("labels", labels):
+        raise UserError(f"{paths.labels} {changed_after(paths)}")
+
+
+def check_csv(paths: DataPaths, sha256: str) -> None:
+    """Refuses a CSV file that is not, byte for byte, the one that ``create_csv.py`` wrote."""
+    if sha256 != csv_manifest(paths).get("csv_sha256", sha256):
+        raise UserError(f"{paths.csv} {changed_after(paths)}")
+
+
+def changed_after(paths: DataPaths) -> str:
+    """What to say of a changed file, and the two ways out."""
+    return (
+        f"was changed after create_csv.py wrote it; write it again: {create_csv_command(paths)}; or, to use it as it "
+        f"is, delete {paths.csv_manifest}"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Step 1: first reading
 
 
 @dataclass
-class Survey:
-    """What the first reading of the CSV finds.
+class FirstReading:
+    """What the first reading of the CSV file gives.
 
     Attributes:
         documents: Documents of each split.
         classes: For each labelled split, documents of each class.
-        first: The first three training documents, to be shown.
+        first: The first training documents, to be shown.
         sample: Training texts for the sentence splitter, in the order of the hashes of their ids.
     """
 
@@ -225,80 +271,68 @@ class Survey:
     sample: list[str] = field(default_factory=list)
 
 
-def survey(rows: Iterable[CsvRow], settings: TextSettings) -> Survey:
+def read_first(rows: Iterable[CsvRow], settings: TextSettings) -> FirstReading:
     """Counts documents and classes, and draws the sample: always the same for the same ids, whatever their order."""
-    found = Survey()
-    drawn: list[tuple[int, str, str]] = []  # a heap whose first item has the largest hash
+    found, sample = FirstReading(), Sample(settings.splitter_documents, settings.seed)
     for row in rows:
         found.documents[row.split] += 1
-        if row.split == "unlabelled":
-            continue
-        found.classes.setdefault(row.split, Counter())[row.label] += 1
-        if row.split != "train":
-            continue
-        if len(found.first) < 3:
-            found.first.append(row)
-        place = -int.from_bytes(hashlib.blake2b(f"{settings.seed} {row.id}".encode(), digest_size=8).digest())
-        if len(drawn) < settings.splitter_documents:
-            heapq.heappush(drawn, (place, row.id, row.text[:SAMPLE_CHARACTERS]))
-        elif drawn and place > drawn[0][0]:
-            heapq.heapreplace(drawn, (place, row.id, row.text[:SAMPLE_CHARACTERS]))
-    found.sample = [text for _, _, text in sorted(drawn, reverse=True)]
+        if row.split != "unlabelled":
+            found.classes.setdefault(row.split, Counter())[row.label] += 1
+        if row.split == "train":
+            sample.offer(row)
+            if len(found.first) < SHOWN_DOCUMENTS:
+                found.first.append(row)
+    found.sample = sample.texts()
     return found
 
 
-def read_labels(paths: DataPaths) -> list[str]:
-    """The class names, one per line; their line numbers are the class ids."""
-    if not paths.labels.is_file():
-        raise UserError(f"{paths.labels} is not there; run first: {create_csv_command(paths)}")
-    try:
-        labels = [label for label in paths.labels.read_text(encoding="utf-8").split("\n") if label]
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{paths.labels} is not UTF-8 ({error.reason}); save it as UTF-8, or run: {create_csv_command(paths)}"
-        ) from error
-    if len(set(labels)) < max(len(labels), 2):
-        raise UserError(f"{paths.labels} must name at least two classes, each once; run: {create_csv_command(paths)}")
-    return labels
+class Sample:
+    """Of the documents that are offered, the ``size`` with the lowest hashes of their ids; ``seed`` is hashed too."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self._size, self._seed = size, seed
+        self._drawn: list[tuple[int, str, str]] = []  # a heap of (negative hash, id, text): the highest hash is first
+
+    def offer(self, row: CsvRow) -> None:
+        """Takes the document if it belongs to the sample, in place of the one with the highest hash if that is full."""
+        digest = hashlib.blake2b(f"{self._seed} {row.id}".encode(), digest_size=8).digest()
+        item = (-int.from_bytes(digest), row.id, row.text[:SAMPLE_CHARACTERS])
+        if len(self._drawn) < self._size:
+            heapq.heappush(self._drawn, item)
+        elif self._drawn and item[0] > self._drawn[0][0]:
+            heapq.heapreplace(self._drawn, item)
+
+    def texts(self) -> list[str]:
+        """The beginnings of the texts, by rising hash."""
+        return [text for _, _, text in sorted(self._drawn, reverse=True)]
 
 
-def check_splits(found: Survey, labels: Sequence[str], paths: DataPaths) -> None:
-    """Refuses a CSV that nothing could be learnt from or measured on."""
+def check_splits(found: FirstReading, labels: Sequence[str], paths: DataPaths) -> None:
+    """Refuses a CSV file that a classifier could not be trained or tested on."""
     again = create_csv_command(paths)
     for split in ("train", "test"):
         if not found.documents[split]:
-            raise UserError(f"{paths.csv} has no document in the {split} split; mend it, or write it again: {again}")
+            raise UserError(f"{paths.csv} has no document in the {split} split; correct it, or write it again: {again}")
     for split, classes in found.classes.items():
         if unknown := sorted(classes.keys() - set(labels)):
             raise UserError(
                 f"{paths.csv}: the label {unknown[0][:50]!r} in the {split} split is not in {paths.labels}; "
-                f"mend one of them, or write both again: {again}"
+                f"correct one of them, or write both again: {again}"
             )
         if len(classes) < 2:
             raise UserError(
                 f"{paths.csv}: every document of the {split} split is of the class {next(iter(classes))!r}; "
-                f"mend it, or write it again: {again}"
+                f"correct it, or write it again: {again}"
             )
     if not found.documents["valid"]:
         log.warning(
-            "no valid split: training cannot tell the best epoch; create_csv.py makes one with --valid_share 0.1"
+            "there is no valid split, and without one a training cannot choose its best epoch; create_csv.py makes one "
+            "with --valid_share 0.1"
         )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Step 2: words
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Step 3: vocabulary
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Step 4: records
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Steps 5 and 6, and the order of them all
+# All steps in their order
 
 
 @dataclass
@@ -324,9 +358,11 @@ class Serializer:
     workers: int
 
     def run(self) -> dict[str, Any]:
-        """All steps but the last; returns the manifest, which is to be written when everything else is on disk."""
-        csv_sha256 = self.pool.submit(sha256_of_file, self.paths.csv)
-        found = self.survey()
+        """Runs steps 1 to 5; returns the manifest, which is written when everything else is on disk."""
+        hashing = self.pool.submit(sha256_of_file, self.paths.csv)
+        found = self.read_first()
+        csv_sha256 = hashing.result()
+        check_csv(self.paths, csv_sha256)
         processor = self.learn_to_split(found)
         spooled = self.spool_words(found)
         vocabulary, counts = self.fix_vocabulary(spooled)
@@ -339,7 +375,8 @@ class Serializer:
             "format_version": FORMAT_VERSION,
             "dataset": self.paths.dataset,
             "settings": to_json(self.settings),
-            "csv": {"name": self.paths.csv.name, "sha256": csv_sha256.result()},
+            "tokeniser": tokeniser(),
+            "csv": {"name": self.paths.csv.name, "sha256": csv_sha256},
             "labels": self.labels,
             "vocabulary_size": len(vocabulary),
             "embeddings": embeddings,
@@ -347,16 +384,16 @@ class Serializer:
             "files": describe_files(self.folder, (path.name for path in self.folder.iterdir() if path.is_file())),
         }
 
-    def survey(self) -> Survey:
-        """Step 1, first half: counts and a sample."""
-        with timed("survey") as said:
-            found = survey(read_csv(self.paths.csv), self.settings)
+    def read_first(self) -> FirstReading:
+        """Step 1: counts and a sample."""
+        with timed("first reading") as said:
+            found = read_first(read_csv(self.paths.csv), self.settings)
             check_splits(found, self.labels, self.paths)
             said.append(", ".join(f"{split} {found.documents[split]:,}" for split in SPLITS if found.documents[split]))
         return found
 
-    def learn_to_split(self, found: Survey) -> TextProcessor:
-        """Step 1, second half: Punkt."""
+    def learn_to_split(self, found: FirstReading) -> TextProcessor:
+        """Step 1: trains the sentence splitter; returns the text processing with it."""
         count = len(found.sample)
         with timed("sentence splitter") as said:
             texts = [blank_markup(text) for text in found.sample]
@@ -368,7 +405,7 @@ class Serializer:
         processor.save(self.folder / SPLITTER_FILE)
         return processor
 
-    def spool_words(self, found: Survey) -> list[SpooledChunk]:
+    def spool_words(self, found: FirstReading) -> list[SpooledChunk]:
         """Step 2: every text that is needed, cut into words once."""
         splits = SPLITS if self.settings.embeddings == "word2vec" else LABELLED_SPLITS
         documents = sum(found.documents[split] for split in splits)
@@ -377,7 +414,7 @@ class Serializer:
         with timed("words") as said:
             chunks = chunks_of(read_csv(self.paths.csv), class_ids, splits)
             task = functools.partial(spool_chunk, folder=self.spool)
-            for chunk in in_order(self.pool, task, announced(chunks, documents), 3 * self.workers):
+            for chunk in in_order(self.pool, task, with_progress(chunks, documents), 3 * self.workers):
                 spooled.append(chunk)
             said.append(f"{sum(chunk.words for chunk in spooled):,} words of {documents:,} documents")
         if sum(chunk.documents for chunk in spooled) != documents:
@@ -408,25 +445,21 @@ class Serializer:
         counts[UNKNOWN_ID] = sum(chunk.words for chunk in spooled if chunk.split == "train") - counts.sum()
         return vocabulary, counts
 
-    def write_records(self, spooled: list[SpooledChunk], found: Survey) -> dict[str, Any]:
+    def write_records(self, spooled: list[SpooledChunk], found: FirstReading) -> dict[str, Any]:
         """Step 4: the shards and the index of each split; returns what the manifest says of the splits."""
         by_split = {split: [chunk for chunk in spooled if chunk.split == split] for split in LABELLED_SPLITS}
-        described = {}
         with timed("records") as said:
             shards = [shard for split, chunks in by_split.items() if chunks for shard in shards_of(split, chunks)]
             written = list(self.pool.map(functools.partial(write_shard, folder=self.spool), shards))
+            described = {}
             for split in dict.fromkeys(shard.split for shard in shards):
-                own = [
-                    (shard, rows, unknown)
-                    for shard, (rows, unknown) in zip(shards, written, strict=True)
-                    if shard.split == split
-                ]
-                write_index(self.folder, split, [rows for _, rows, _ in own])
+                own = [result for shard, result in zip(shards, written, strict=True) if shard.split == split]
+                write_index(self.folder, split, [rows for rows, _ in own])
                 described[split] = {
                     **describe_split(by_split[split]),
-                    "unknown_words": sum(unknown for _, _, unknown in own),
+                    "unknown_words": sum(unknown for _, unknown in own),
                     "labels": {label: found.classes[split][label] for label in self.labels},
-                    "shards": [shard_name(split, shard.number, shard.shards) for shard, _, _ in own],
+                    "shards": [shard_name(split, number, len(own)) for number in range(len(own))],
                     "index": index_name(split),
                 }
             said.append(f"{len(shards)} shards")
@@ -438,36 +471,44 @@ class Serializer:
         self, spooled: list[SpooledChunk], vocabulary: Vocabulary, counts: NDArray[np.int64]
     ) -> dict[str, Any]:
         """Step 5: a first vector for each word of the vocabulary; returns what the manifest says of them."""
-        size, settings, epochs = len(vocabulary), self.settings, 0
-        method, file = embeddings_source(settings.embeddings)
+        method, file = embeddings_source(self.settings.embeddings)
         with timed("word vectors") as said:
-            if method == "random":
-                vectors = random_vectors(size, settings.embedding_dim, settings.seed)
-                found = np.zeros(size, np.bool_)
-            elif method == "glove":
-                vectors, found = look_up(Path(file), vocabulary.words, settings.embedding_dim, settings.seed)
-            else:
-                corpus = [chunk for chunk in spooled if chunk.split in CORPUS_SPLITS]
-                epochs = settings.word2vec_epochs or enough_epochs(sum(chunk.words for chunk in corpus))
-                parts, dim = self.write_corpus(corpus), settings.embedding_dim
-                vectors, found = train_word2vec(parts, size, dim, epochs, settings.seed, self.workers)
+            vectors, found, epochs = self.first_vectors(method, file, spooled, vocabulary)
             with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as output:
                 np.save(output, vectors)
-            hits, share = int(found.sum()), float(counts[found].sum() / max(counts.sum(), 1))
+            words, hits = len(vocabulary) - 1, int(found.sum())
+            share = float(counts[found].sum() / max(counts.sum(), 1))
             said.append(
-                f"{method}{f', {epochs} epochs' if epochs else ''}: {hits:,} of {size - 1:,} words hit "
-                f"({hits / (size - 1):.1%}), {share:.1%} of the running words of the training split; the others are "
-                "random, <pad> is zero"
+                f"{method}{f', {epochs} epochs' if epochs else ''}: {hits:,} of {words:,} words hit "
+                f"({hits / words:.1%}), {share:.1%} of the running words of the training split; the others are random, "
+                "<pad> is zero"
             )
-        described = {"method": method, "hits": hits, "misses": size - 1 - hits, "share_of_running_words": share}
+        described = {"method": method, "hits": hits, "misses": words - hits, "share_of_running_words": share}
         described |= {"epochs": epochs} if epochs else {}
         return {**described, "file": describe_vector_file(Path(file))} if file else described
 
-    def write_corpus(self, chunks: list[SpooledChunk]) -> list[Path]:
-        """The text that word vectors are learnt from, in parts, each of chunks from everywhere in the corpus.
+    def first_vectors(
+        self, method: str, file: str, spooled: list[SpooledChunk], vocabulary: Vocabulary
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_], int]:
+        """Word vectors by ``method``, as :func:`config.embeddings_source` names it.
 
-        Were the parts cut one after another, those that happen to come last would weigh more, and where the CSV is
-        sorted they are all of a kind; that cost a classifier on mean vectors 0.8% of accuracy.
+        Returns:
+            float32 [V, E]; bool [V], which words have a vector that is not random; epochs of word2vec, else 0.
+        """
+        size, dim, seed = len(vocabulary), self.settings.embedding_dim, self.settings.seed
+        if method == "random":
+            return random_vectors(size, dim, seed), np.zeros(size, np.bool_), 0
+        if method == "glove":
+            return *look_up(Path(file), vocabulary.words, dim, seed), 0
+        corpus = [chunk for chunk in spooled if chunk.split in CORPUS_SPLITS]
+        epochs = self.settings.word2vec_epochs or enough_epochs(sum(chunk.words for chunk in corpus))
+        return *train_word2vec(self.write_corpus(corpus), size, dim, epochs, seed, self.workers), epochs
+
+    def write_corpus(self, chunks: list[SpooledChunk]) -> list[Path]:
+        """Writes the text that word vectors are learnt from, in parts, each of chunks from everywhere in the corpus.
+
+        If a part were a stretch of the corpus, the parts that come last would weigh more, and in a sorted CSV they are
+        of one class; that cost a classifier on mean vectors 0.8% of accuracy.
         """
         count = max(1, round(sum(chunk.words for chunk in chunks) / WORDS_PER_PART))
         paths = [self.spool / f"part-{number:05d}.npz" for number in range(count)]
@@ -492,15 +533,15 @@ def write_corpus_part(task: tuple[Path, list[SpooledChunk]], folder: Path) -> No
 
 @contextlib.contextmanager
 def timed(step: str) -> Iterator[list[str]]:
-    """Logs how long a step took, with what the block has put into the list."""
+    """Logs how long a step took, and what the block has appended to the list that it gets."""
     start = time.perf_counter()
     said: list[str] = []
     yield said
     log.info("%-18s %6.1f s   %s", step, time.perf_counter() - start, "; ".join(said))
 
 
-def announced(chunks: Iterable[Chunk], documents: int) -> Iterator[Chunk]:
-    """Passes chunks on; a bar on a terminal, elsewhere a line every now and then."""
+def with_progress(chunks: Iterable[Chunk], documents: int) -> Iterator[Chunk]:
+    """Yields the chunks; shows how many have been read by a bar on a terminal, elsewhere by a line now and then."""
     done, last = 0, time.perf_counter()
     for chunk in progress(chunks, None, "words", "chunk"):
         yield chunk
@@ -511,7 +552,7 @@ def announced(chunks: Iterable[Chunk], documents: int) -> Iterator[Chunk]:
 
 
 def describe_split(chunks: Sequence[SpooledChunk]) -> dict[str, int]:
-    """The sums over the chunks of a split."""
+    """What the manifest says of a split: sums and maxima over its chunks."""
     return {
         "documents": sum(chunk.documents for chunk in chunks),
         "sentences": sum(chunk.sentences for chunk in chunks),
@@ -525,7 +566,7 @@ def describe_split(chunks: Sequence[SpooledChunk]) -> dict[str, int]:
 
 
 def split_line(split: str, facts: dict[str, Any]) -> str:
-    """One line on a split, for the log."""
+    """The line about a split for the log."""
     documents, words, sentences = facts["documents"], facts["words"], facts["sentences"]
     line = (
         f"{split}: {documents:,} documents of {sentences / documents:.1f} sentences and {words / documents:.1f} words "

@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -46,6 +47,24 @@ class UserError(ValueError):
 # Paths of files
 
 
+# Of a records folder; a run folder has copies of the first three.
+VOCABULARY_FILE = "vocab.txt"
+LABELS_FILE = "labels.txt"
+SPLITTER_FILE = "sentence_splitter.json"
+EMBEDDINGS_FILE = "embeddings.npy"
+MANIFEST_FILE = "manifest.json"
+
+
+def shard_name(split: str, shard: int, shards: int) -> str:
+    """``train-00000-of-00004.tfrecord``"""
+    return f"{split}-{shard:05d}-of-{shards:05d}.tfrecord"
+
+
+def index_name(split: str) -> str:
+    """``train.index.npy``"""
+    return f"{split}.index.npy"
+
+
 @dataclass(frozen=True)
 class DataPaths:
     """The artefacts of one data set under ``data_dir``; nothing is created by naming a path.
@@ -75,7 +94,7 @@ class DataPaths:
 
     @property
     def labels(self) -> Path:
-        return self.folder / "labels.txt"
+        return self.folder / LABELS_FILE
 
     @property
     def csv_manifest(self) -> Path:
@@ -92,7 +111,7 @@ class DataPaths:
 
     @property
     def manifest(self) -> Path:
-        return self.records / "manifest.json"
+        return self.records / MANIFEST_FILE
 
 
 def run_path(runs_dir: Path, run: str | None, dataset: str, model: str = "han") -> Path:
@@ -214,6 +233,17 @@ def atomic_write(path: Path, mode: str = "w", **open_arguments: Any) -> Iterator
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def remove_leftovers(path: Path) -> None:
+    """Deletes what :func:`atomic_write` left of writes to ``path`` that a kill interrupted, and nothing else.
+
+    For whoever holds a lock that keeps other writers of ``path`` away, whose temporary files are called alike.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}\.tmp")  # as mkstemp forms it
+    for file in path.parent.glob(".*.tmp"):
+        if name.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:

@@ -59,7 +59,7 @@ class Corpus:
         has_evidence: Whether the rows carry evidence.
         has_test: Whether there is a test split; otherwise create_csv.py makes one.
         balanced: Whether two classes get the same number of documents.
-        own: The file or folder of a person, read where it lies: no raw folder, no download.
+        own: The file or folder of a person, read where it is: no raw folder, no download.
     """
 
     name: str
@@ -159,7 +159,7 @@ def generator_file() -> Path:
     """The source code of the built-in data set: it changes when the reviews do."""
     found = importlib.util.find_spec("corpus.sample_corpus")
     if found is None or found.origin is None:
-        raise UserError("sample_corpus.py is not there; it stands beside the other scripts in the repository")
+        raise UserError("corpus/sample_corpus.py is missing; restore it from the repository")
     return Path(found.origin)
 
 
@@ -407,7 +407,7 @@ def require_csv(typed: str, paths: DataPaths) -> None:
         return
     source = own_source(typed, paths)
     if source is None:
-        find_corpus(typed)  # a name that nobody knows is told with those that are known
+        find_corpus(typed)  # refuses an unknown name and lists the known ones
     elif not source.exists():
         raise UserError(f"{source} is not there; give the path of your file or folder")
     raise UserError(
@@ -433,7 +433,7 @@ class CsvRow(NamedTuple):
 
 
 def read_csv(path: Path) -> Iterator[CsvRow]:
-    """Streams a CSV file written by ``create_csv.py``; columns may stand in any order, and others beside them.
+    """Streams a CSV file written by ``create_csv.py``; the columns may be in any order, among others.
 
     Raises:
         UserError: Names the file, the line on which the faulty row starts, what is wrong and what to do.
@@ -454,11 +454,29 @@ def read_csv(path: Path) -> Iterator[CsvRow]:
                 start = reader.line_num + 1
         except (csv.Error, ValueError) as error:
             problem = explain_csv_error(error)
-            raise UserError(f"{path}, line {start}: {problem}; mend it, or write the file again: {again}") from error
+            raise UserError(f"{path}, line {start}: {problem}; correct it, or write the file again: {again}") from error
+
+
+def read_labels(paths: DataPaths) -> list[str]:
+    """The names of the classes in ``labels.txt``; their line numbers, from 0, are the class ids.
+
+    Raises:
+        UserError: The file is missing, is not UTF-8, or names fewer than two classes or one of them twice.
+    """
+    again = create_csv_command(paths)
+    if not paths.labels.is_file():
+        raise UserError(f"{paths.labels} is not there; run first: {again}")
+    try:
+        labels = [label for label in paths.labels.read_text(encoding="utf-8").split("\n") if label]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{paths.labels} is not UTF-8 ({error.reason}); save it as UTF-8, or run: {again}") from error
+    if len(set(labels)) < max(len(labels), 2):
+        raise UserError(f"{paths.labels} must name at least two classes, each once; run: {again}")
+    return labels
 
 
 def csv_lines(file: IO[bytes]) -> Iterator[str]:
-    """Decodes a file line by line, so that an error is found on its own line; a line that never ends is not read."""
+    """Decodes a file line by line, so that an error is reported with its line; a line that never ends is not read."""
     if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:  # spreadsheets put it before the header
         file.seek(0)
     while line := file.readline(MAX_TEXT_BYTES):
@@ -499,7 +517,7 @@ def parse_row(fields: list[str], width: int, columns: list[int]) -> CsvRow:
 
 
 def explain_csv_error(error: Exception) -> str:
-    """The words of the ``csv`` module in ours."""
+    """An error of the ``csv`` module, or of :func:`parse_row`, for a person."""
     if "field larger than field limit" in str(error):
         return TOO_LONG
     if "unexpected end of data" in str(error):

@@ -39,9 +39,9 @@ from corpus.tables import (
     TEXT_NAMES,
     Record,
     Table,
+    comparable_name,
     is_number,
     open_table,
-    plain_name,
     records,
     sub_folders,
     usable,
@@ -68,7 +68,7 @@ class Columns:
 
 
 @dataclass
-class Found:
+class RowCounts:
     """What a whole reading found.
 
     Attributes:
@@ -104,7 +104,7 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
         raise UserError(f"{path} would become the data set {name}, which is a published one; give it another name")
     table = open_table(path, settings.encoding)
     columns = find_columns(table, list(itertools.islice(usable(table), SAMPLE_RECORDS)), settings)
-    found = survey(table, columns)
+    found = count_rows(table, columns)
     classes = name_classes(found, table, columns)
     identity = columns.id if found.ids_are_unique else None
     places = replace(columns, id=identity)
@@ -158,8 +158,13 @@ class Profile:
     no_split: str
 
     @property
-    def plain(self) -> str:
-        return plain_name(self.name)
+    def comparable(self) -> str:
+        """The name as names are compared."""
+        return comparable_name(self.name)
+
+    @property
+    def name_words(self) -> set[str]:
+        return set(self.comparable.split("_"))
 
     @property
     def could_be_text(self) -> bool:
@@ -213,7 +218,7 @@ def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) 
     }
     split = named["split_column"]
     if split is None:
-        split = next((p.place for p in profiles if p.splits and p.plain in SPLIT_NAMES), None)
+        split = next((p.place for p in profiles if p.splits and p.comparable in SPLIT_NAMES), None)
     elif not profiles[split].splits:
         raise UserError(
             f"{table.path}: the split column {table.names[split]!r} holds others than train, valid and test (such as "
@@ -231,14 +236,14 @@ def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) 
         label, alternatives = guess_label(table, free, profiles)
     if len({text, label, split}) < 3:
         raise UserError(f"{table.path}: text, label and split must be different columns; see: {listing(profiles)}")
-    identity = next((p.place for p in free if p.plain in ID_NAMES and p.place != label), None)
+    identity = next((p.place for p in free if p.comparable in ID_NAMES and p.place != label), None)
     return Columns(text, label, split, identity, alternatives, "" if split is not None else foreign_split(free))
 
 
 def foreign_split(free: Iterable[Profile]) -> str:
     """What to say of a column that is called as if it held the splits and is left aside for what it holds."""
     for column in free:
-        if column.plain in SPLIT_NAMES and column.no_split and not column.numbers:
+        if column.comparable in SPLIT_NAMES and column.no_split and not column.numbers:
             return (
                 f"{column.name!r} is not used: it holds {column.no_split!r}, which is not train, valid or test; splits "
                 "are made"
@@ -251,7 +256,7 @@ def named_column(table: Table, flag: str, value: str) -> int | None:
     if not value:
         return None
     same = [place for place, name in enumerate(table.names) if name == value]
-    same = same or [place for place, name in enumerate(table.names) if plain_name(name) == plain_name(value)]
+    same = same or [place for place, name in enumerate(table.names) if comparable_name(name) == comparable_name(value)]
     if len(same) > 1:
         numbers = " or ".join(str(place + 1) for place in same)
         raise UserError(f"{table.path} has {len(same)} columns called {value!r}; give its number: --{flag} {numbers}")
@@ -265,10 +270,10 @@ def named_column(table: Table, flag: str, value: str) -> int | None:
 def guess_text(table: Table, free: Sequence[Profile], profiles: Sequence[Profile]) -> int:
     """The column that holds the text: by name, else the one with by far the longest cells."""
     fit = [p for p in free if p.could_be_text]
-    exact = [p for p in fit if p.plain in TEXT_NAMES]
-    tokens = [p for p in fit if set(p.plain.split("_")) & set(TEXT_NAMES) and not set(p.plain.split("_")) & NOT_TEXT]
-    long = [p for p in fit if p.characters >= 20 and p.plain not in LABEL_NAMES]
-    varied = [p for p in fit if not p.could_be_label and p.plain not in (*LABEL_NAMES, *ID_NAMES, *OTHER_NAMES)]
+    exact = [p for p in fit if p.comparable in TEXT_NAMES]
+    tokens = [p for p in fit if p.name_words & set(TEXT_NAMES) and not p.name_words & NOT_TEXT]
+    long = [p for p in fit if p.characters >= 20 and p.comparable not in LABEL_NAMES]
+    varied = [p for p in fit if not p.could_be_label and p.comparable not in (*LABEL_NAMES, *ID_NAMES, *OTHER_NAMES)]
     for candidates in (exact, tokens, long, varied):
         ranked = sorted(candidates, key=lambda p: -p.characters)
         if len(ranked) > 1 and ranked[0].characters < 3 * ranked[1].characters:
@@ -278,7 +283,7 @@ def guess_text(table: Table, free: Sequence[Profile], profiles: Sequence[Profile
             )
         if ranked:
             return ranked[0].place
-    numeric = [p for p in free if p.plain in TEXT_NAMES]
+    numeric = [p for p in free if p.comparable in TEXT_NAMES]
     if numeric:
         refuse_text(table, numeric[0])
     raise UserError(f"{table.path}: no column looks like text; say which it is with --text_column: {listing(profiles)}")
@@ -297,9 +302,9 @@ def refuse_text(table: Table, column: Profile) -> None:
 
 def guess_label(table: Table, free: Sequence[Profile], profiles: Sequence[Profile]) -> tuple[int, tuple[int, ...]]:
     """The column of labels, by name, else the only one with few different values; and those it could also be."""
-    by_name = sorted((p for p in free if p.plain in LABEL_NAMES), key=lambda p: LABEL_NAMES.index(p.plain))
+    by_name = sorted((p for p in free if p.comparable in LABEL_NAMES), key=lambda p: LABEL_NAMES.index(p.comparable))
     fit = [p for p in by_name if p.could_be_label] or [
-        p for p in free if p.could_be_label and set(p.plain.split("_")) & set(LABEL_NAMES)
+        p for p in free if p.could_be_label and p.name_words & set(LABEL_NAMES)
     ]
     if fit:
         return fit[0].place, tuple(p.place for p in fit[1:])
@@ -332,9 +337,9 @@ def listing(profiles: Sequence[Profile]) -> str:
 # The whole source, once
 
 
-def survey(table: Table, columns: Columns) -> Found:
+def count_rows(table: Table, columns: Columns) -> RowCounts:
     """Reads all of a source and counts; keeps labels and the hashes of ids, never a text."""
-    found = Found()
+    found = RowCounts()
     ids = bytearray()
     for record in records(table):
         found.rows += 1
@@ -414,7 +419,7 @@ def ask_columns(table: Table, columns: Columns) -> str:
     )
 
 
-def refuse_many(table: Table, columns: Columns, found: Found) -> None:
+def refuse_many(table: Table, columns: Columns, found: RowCounts) -> None:
     """A column with this many values is no label."""
     number = f"more than {MOST_LABELS:,}" if len(found.labels) > MOST_LABELS else f"{len(found.labels):,}"
     raise UserError(
@@ -423,7 +428,7 @@ def refuse_many(table: Table, columns: Columns, found: Found) -> None:
     )
 
 
-def name_classes(found: Found, table: Table, columns: Columns) -> dict[str, tuple[str, int]]:
+def name_classes(found: RowCounts, table: Table, columns: Columns) -> dict[str, tuple[str, int]]:
     """For each label as it is written, the name of its class and its rating.
 
     Numbers are one class whether written ``1`` or ``1.0``, words whether written ``Good`` or ``good``. The rating is
@@ -455,7 +460,7 @@ def as_number(label: str) -> float:
 
 
 def check_classes(
-    found: Found, table: Table, columns: Columns, classes: dict[str, tuple[str, int]], number: int
+    found: RowCounts, table: Table, columns: Columns, classes: dict[str, tuple[str, int]], number: int
 ) -> None:
     """Refuses what no classifier can be learnt from."""
     column = table.names[columns.label]
@@ -487,7 +492,7 @@ def check_classes(
         )
 
 
-def count_classes(found: Found, classes: dict[str, tuple[str, int]]) -> dict[str, int]:
+def count_classes(found: RowCounts, classes: dict[str, tuple[str, int]]) -> dict[str, int]:
     """Documents of each class, in the order of the ratings."""
     counts: Counter[tuple[int, str]] = Counter()
     for label, count in found.labels.items():
@@ -512,7 +517,7 @@ def read_rows(table: Table, columns: Columns, classes: dict[str, tuple[str, int]
         yield Row(name, split if label else "unlabelled", rating, text)
 
 
-def describe(table: Table, columns: Columns, found: Found, classes: dict[str, tuple[str, int]]) -> list[str]:
+def describe(table: Table, columns: Columns, found: RowCounts, classes: dict[str, tuple[str, int]]) -> list[str]:
     """What was understood, a sentence per line."""
     written = f", {table.encoding}" if table.encoding else ""
     lines = [f"{table.path}: {table.kind}{written}, {found.rows:,} rows", *table.remarks]
@@ -533,6 +538,9 @@ def describe(table: Table, columns: Columns, found: Found, classes: dict[str, tu
         where = ", ".join(map(str, found.lines[problem])) + (", ..." if count > SHOWN else "")
         unit = "line" if table.encoding else "file number"
         lines.append(f"skipped: {count:,} x {problem}; {unit} {where}")
+    if found.skipped:
+        total = found.skipped.total()
+        lines.append(f"skipped in all: {total:,} of {found.rows:,} rows ({total / found.rows:.1%})")
     if found.without_label:
         lines.append(f"{found.without_label:,} rows have no label: kept as unlabelled text for the word vectors")
     counts = count_classes(found, classes)

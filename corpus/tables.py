@@ -1,7 +1,7 @@
 """How to read a table or a folder that somebody made: encoding, delimiter, header; then its records, one by one.
 
 :func:`open_table` finds out what a file is, :func:`records` streams what stands in it. A row that cannot be read is a
-record with a problem, not an error: what is made of it is decided in ``own_data.py``.
+record with a problem, not an error: ``own_data.py`` decides what to do about it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-# Names of columns, as :func:`plain_name` gives them, the likelier ones first.
+# Names of columns, as :func:`comparable_name` gives them, the likelier ones first.
 TEXT_NAMES = words(
     "text texts review reviews review_text reviewtext text_review body content contents comment comments document "
     "message description sentence tweet post article abstract feedback utterance verbatim answer "
@@ -54,15 +54,15 @@ SPLIT_WORDS = {
     **dict.fromkeys(words("test testing tst eval evaluation"), "test"),
     **dict.fromkeys(words("unlabelled unlabeled unsup"), "unlabelled"),
 }
-# What stands in a cell without a value, beside nothing at all: pandas writes it, and spreadsheets where they took a
-# text that begins with a hyphen for a formula.
+# Cells that mean "no value": pandas writes some of them, and spreadsheets write others where they took a text that
+# begins with a hyphen for a formula.
 MISSING = {"", *words("nan n/a #n/a null <na> #name? #value! #ref! #div/0! #num! #null! #nv #wert! #bezug! #zahl!")}
 KNOWN_NAMES = {*TEXT_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *ID_NAMES, *OTHER_NAMES}
 NUMBER = re.compile(r"[-+]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 class Record(NamedTuple):
-    """One row as it stands in the source.
+    """One row as it is in the source.
 
     Attributes:
         row: Number of the record, as a spreadsheet counts them: the header is 1.
@@ -85,7 +85,7 @@ class Table:
         path: The file or folder.
         kind: In words, for example ``semicolon-separated``.
         names: Names of the columns; ``column 2`` where there is no header.
-        encoding: A codec's name; empty for a folder, whose files are told one by one.
+        encoding: A codec's name; empty for a folder, whose files are decoded one by one.
         errors: ``strict``, or ``replace`` where some bytes are of another encoding.
         dialect: Arguments of :func:`csv.reader`; None where the source is no such table.
         header_row: Record number of the header; 0 where there is none.
@@ -108,7 +108,7 @@ def open_table(path: Path, encoding: str) -> Table:
         return open_folder(path)
     if not path.exists():
         near = sorted(other.name for other in path.parent.glob("*") if other.suffix.lower() == path.suffix.lower())
-        beside = f"; beside it stand: {', '.join(near[:SHOWN])}" if near else ""
+        beside = f"; its folder has: {', '.join(near[:SHOWN])}" if near else ""
         raise UserError(f"{path} is not there{beside}; give the path of your file")
     if not path.stat().st_size:
         raise UserError(f"{path} is empty; save it again, with a header and a row per document")
@@ -142,7 +142,7 @@ ASCII_LETTERS = bytes(byte for byte in ASCII if chr(byte).isalpha())
 
 
 def find_encoding(path: Path, wanted: str) -> tuple[str, str, tuple[str, ...]]:
-    """(codec, how to treat errors, remarks). The whole file is looked through: one é may stand in its last row."""
+    """(codec, how to treat errors, remarks). The whole file is read: its only é may be in the last row."""
     with path.open("rb") as file:
         head = file.read(1 << 16)
     for magic, what in MAGIC.items():
@@ -153,10 +153,10 @@ def find_encoding(path: Path, wanted: str) -> tuple[str, str, tuple[str, ...]]:
     if wanted:
         check_codec(path, wanted)
         return wanted, "strict", ()
-    for mark, codec in MARKS.items():  # the longer marks stand first: one begins like another
+    for mark, codec in MARKS.items():  # the longer marks come first: one begins like another
         if head.startswith(mark):
             return codec, "strict" if codec == "utf-8-sig" and is_utf8(path) else "replace", ()
-    if head.count(0) > len(head) // 1000:  # a stray one may stand in a text
+    if head.count(0) > len(head) // 1000:  # a text may hold a stray one
         if codec := utf16_without_mark(head):
             return codec, "replace", ()
         raise UserError(f"{path} is not text (it holds zero bytes); save it as CSV or JSON lines")
@@ -247,7 +247,7 @@ def open_delimited(path: Path, encoding: str, errors: str, remarks: tuple[str, .
     start = 1 if said else 0
     first = start + header_place(rows[start:])
     if any(any(row) for row in rows[start:first]):
-        remarks = (*remarks, f"the columns are named in row {first + 1}; what stands above it is not read")
+        remarks = (*remarks, f"the columns are named in row {first + 1}; the rows above it are not read")
     width = len(rows[first])
     with_header = has_header(rows[first], rows[first + 1 :])
     names = [cell.strip() for cell in rows[first]] if with_header else [""] * width
@@ -276,8 +276,8 @@ def find_dialect(path: Path, head: str, whole: bool, delimiter: str | None) -> t
         width = len(filled[0]) if filled else 0
         if width < 2:
             continue
-        # The plain form of a dialect stands first: another must do better, not as well. Half a pair of quotation marks
-        # in a cell tells that a text was cut in two.
+        # The plain form of a dialect comes first: another one must be better, not as good. Half a pair of quotation
+        # marks in a cell shows that a text was cut in two.
         fit = sum(len(row) == width for row in filled) / len(filled)
         cut = sum(any(map(is_cut, row)) for row in filled) / len(filled)
         quality = (round(fit, 2), -round(cut, 2), len(filled))
@@ -315,7 +315,7 @@ def header_place(rows: Sequence[Sequence[str]]) -> int:
 
 def knows(row: Sequence[str]) -> bool:
     """Whether a cell is a name that we know of columns."""
-    return any(plain_name(cell) in KNOWN_NAMES for cell in row)
+    return any(comparable_name(cell) in KNOWN_NAMES for cell in row)
 
 
 def refuse_quoted_rows(path: Path, head: str) -> None:
@@ -323,7 +323,7 @@ def refuse_quoted_rows(path: Path, head: str) -> None:
     row: list[str] = next((row for row in csv.reader(io.StringIO(head, newline="")) if row), [])
     if head.lstrip("\ufeff").startswith('"') and len(row) == 1 and any(sign in row[0] for sign in DELIMITERS):
         raise UserError(
-            f"{path}: each row stands in quotation marks as a whole, which makes it one column; open it in a "
+            f"{path}: each row is in quotation marks as a whole, which makes it one column; open it in a "
             "spreadsheet, split the column (Data, Text to Columns) and save it again"
         )
 
@@ -350,17 +350,17 @@ def parse_head(head: str, whole: bool, dialect: dict[str, Any]) -> list[list[str
     return rows if whole or len(rows) >= SAMPLE_RECORDS else rows[:-1]
 
 
-def plain_name(name: str) -> str:
-    """A column's name for comparison: ``Review Text`` and ``review_text`` are one."""
+def comparable_name(name: str) -> str:
+    """A column's name as names are compared: ``Review Text`` and ``review_text`` are one."""
     return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
 
 
 def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row names the columns: it has a name we know, or looks unlike what stands below it."""
+    """Whether the first row names the columns: it has a name we know, or looks unlike the cells below it."""
     below = [row for row in rows if len(row) == len(first) and row != first]
     columns = [[cell.strip() for cell in column] for column in zip(*below, strict=True)] or [[] for _ in first]
     pairs = [(cell.strip(), values) for cell, values in zip(first, columns, strict=True)]
-    if any(plain_name(cell) in KNOWN_NAMES and cell not in values for cell, values in pairs):
+    if any(comparable_name(cell) in KNOWN_NAMES and cell not in values for cell, values in pairs):
         return True
     for cell, values in pairs:
         if is_number(cell):
@@ -371,7 +371,7 @@ def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
 
 
 def unlike(cell: str, values: Sequence[str]) -> bool:
-    """Whether a cell must be the name of what stands below it, however long: numbers, or few answers and never this."""
+    """Whether a cell must be a column's name, however long: below it are numbers, or few values and never this one."""
     filled = [value for value in values if value.casefold() not in MISSING]
     if cell.casefold() in MISSING or len(filled) < 10:
         return False
@@ -417,10 +417,10 @@ def noted(lines: Iterable[str], note: list[str]) -> Iterator[str]:
 
 
 def breaks_quoting(lines: Sequence[str], dialect: dict[str, Any]) -> bool:
-    """Whether text stands after a closing quotation mark.
+    """Whether text follows a closing quotation mark.
 
     Within one line it harms its own row at most, and often nothing (``5" nails``). Over several lines it is most likely
-    a text whose end lacks its mark and that swallowed the row after it, label and all.
+    a text without its closing mark, which includes the row after it, label and all.
     """
     try:
         for _ in csv.reader(lines, strict=True, **dialect):
@@ -434,7 +434,7 @@ def unclosed(error: csv.Error | None) -> str:
     """What is wrong with a row that does not end."""
     if error is None or "field larger" in str(error):
         return "a quotation mark opens here and is never closed; close it or delete it"
-    return f"{error}; mend that line"
+    return f"{error}; correct that line"
 
 
 def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:

@@ -12,6 +12,7 @@ from corpus.corpora import read_csv
 from data_processing import Span, load_text_processing
 from runtime.input_pipeline import Split
 from runtime.scoring import score_batch
+from text.records import made_from, read_manifest, remake
 from utils import DataPaths, UserError, read_jsonl
 
 
@@ -58,14 +59,16 @@ def attended_texts(model: Any, split: Split, data: DataPaths, run: Path, numbers
 
 
 def texts_by_id(data: DataPaths, names: set[str]) -> dict[str, str]:
-    """Reads the texts of some documents from the data set's CSV."""
-    texts = {row.id: row.text for row in read_csv(data.csv) if row.id in names}
-    if len(texts) < len(names):
+    """Reads the texts of some documents of the records from the data set's CSV file.
+
+    Raises:
+        UserError: The CSV file is missing or is not the one that the records were made from.
+    """
+    if not made_from(read_manifest(data.records), data.csv):
         raise UserError(
-            f"{data.csv} no longer holds {sorted(names - texts.keys())[0]}; make the records anew: python "
-            f"serialize_data.py {data.dataset}"
+            f"{data.csv} is missing or is not the file that {data.records} was made from; {remake(data.records)}"
         )
-    return texts
+    return {row.id: row.text for row in read_csv(data.csv) if row.id in names}
 
 
 def deciding_sentences(split: Split, data: DataPaths, run: Path) -> list[list[bool]]:

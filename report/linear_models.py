@@ -40,8 +40,8 @@ SMOOTHING = 1.0  # alpha of the paper
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text as the network's vocabulary has them: markup taken out, lower-cased."""
-    return word_pattern().findall(blank_markup(text).lower())
+    """The words of a text as the network's vocabulary has them: markup taken out, lower-cased once they are found."""
+    return [word.lower() for word in word_pattern().findall(blank_markup(text))]
 
 
 def gram_counter() -> CountVectorizer:
@@ -107,7 +107,7 @@ def fit_majority(train: CountedDocuments, penalty: float) -> Iterator[Candidate]
 
 
 def fit_logistic(train: CountedDocuments, penalty: float) -> Iterator[Candidate]:
-    """Logistic regression on TF-IDF of the features of up to two words that stand in two documents at least.
+    """Logistic regression on TF-IDF of the features of up to two words that occur in at least two documents.
 
     A count n weighs 1 + ln n, documents are scaled to length 1; several classes share one softmax. ``penalty`` is
     scikit-learn's C: the larger, the less weights are held back.
@@ -117,7 +117,7 @@ def fit_logistic(train: CountedDocuments, penalty: float) -> Iterator[Candidate]
 
     columns = np.flatnonzero((document_frequency(train.counts) >= 2) & (train.lengths <= LOGISTIC_LONGEST_GRAM))
     tfidf = TfidfTransformer(sublinear_tf=True)
-    with telling_of_convergence(f"logistic regression, C {penalty:g}"):
+    with warning_of_convergence(f"logistic regression, C {penalty:g}"):
         model = LogisticRegression(C=penalty, max_iter=1000).fit(
             tfidf.fit_transform(train.counts[:, columns]), train.labels
         )
@@ -142,7 +142,7 @@ def fit_nbsvm(train: CountedDocuments, penalty: float) -> Iterator[Candidate]:
     ratios, weights, biases = [], [], []
     for number in present[1:] if len(present) == 2 else present:
         ratio = log_count_ratio(presence, train.labels == number)
-        with telling_of_convergence(f"linear SVM, C {penalty:g}"):
+        with warning_of_convergence(f"linear SVM, C {penalty:g}"):
             svm = LinearSVC(C=penalty, random_state=0).fit(presence.multiply(ratio).tocsr(), train.labels == number)
         ratios.append(ratio)
         weights.append(svm.coef_[0].astype(np.float32))
@@ -158,8 +158,8 @@ def fit_nbsvm(train: CountedDocuments, penalty: float) -> Iterator[Candidate]:
 
 
 @contextlib.contextmanager
-def telling_of_convergence(what: str) -> Iterator[None]:
-    """Says in one line of ours that a fit in the block ended before it converged."""
+def warning_of_convergence(what: str) -> Iterator[None]:
+    """Logs one line if a fit in the block ended before it converged."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings(record=True) as found:
@@ -306,7 +306,7 @@ def choose(system: System, train: CountedDocuments, valid: CountedDocuments) -> 
     return best
 
 
-def trained_anew(chosen: Chosen, documents: CountedDocuments) -> Chosen:
+def trained_again(chosen: Chosen, documents: CountedDocuments) -> Chosen:
     """The same settings trained on other documents."""
     candidates = chosen.system.fit(documents, chosen.settings.get("C", 0.0))
     margins = next(candidate.margins for candidate in candidates if candidate.settings == chosen.settings)

@@ -1,7 +1,7 @@
 """The run folder: everything about one training run, self-contained: it can be moved.
 
 runs/imdb-han/
-    config.json             settings, class names, versions, command line, what data it was made from
+    config.json             settings, class names, versions, tokeniser, command line, what data it was made from
     vocab.txt  labels.txt  sentence_splitter.json        to process text as in training
     checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
     best.safetensors        weights of the best validation; after a retraining, which has none, the last
@@ -38,8 +38,12 @@ from config import (
     model_title,
     to_json,
 )
+from data_processing import Tokeniser, tokeniser, tokeniser_difference
 from utils import (
     FORMAT_VERSION,
+    LABELS_FILE,
+    SPLITTER_FILE,
+    VOCABULARY_FILE,
     UserError,
     add_folder_flags,
     dataset_name,
@@ -52,7 +56,7 @@ from utils import (
     write_json,
 )
 
-TEXT_FILES = ("vocab.txt", "labels.txt", "sentence_splitter.json")
+TEXT_FILES = (VOCABULARY_FILE, LABELS_FILE, SPLITTER_FILE)
 START_AGAIN = "start a new run with han_trainer.py --restart"
 
 
@@ -63,11 +67,12 @@ class Origin(TypedDict):
 
 
 class ConfigFile(TypedDict):
-    """``config.json``; runs of earlier versions have no ``files``."""
+    """``config.json``; runs of earlier versions have no ``files`` and no ``tokeniser``."""
 
     format_version: int
     settings: dict[str, Any]
     origin: Origin
+    tokeniser: NotRequired[Tokeniser]
     files: NotRequired[dict[str, str]]
 
 
@@ -247,6 +252,7 @@ class RunFolder:
                 "format_version": FORMAT_VERSION,
                 "settings": config.to_json(),
                 "origin": origin(),
+                "tokeniser": tokeniser(),
                 "files": {name: sha256_of_file(self.path / name) for name in TEXT_FILES},
             },
         )
@@ -260,8 +266,9 @@ class RunFolder:
         """Compares the files of the run with the hashes they were written with; runs of earlier versions have none.
 
         Raises:
-            UserError: A file is missing or was changed.
+            UserError: The run was made with another tokeniser, or a file is missing or was changed.
         """
+        self.refuse_other_tokeniser()
         known = dict(self.read_config().get("files", {}))
         if self.finished.exists():
             known |= schema.read_json(self.finished, FinishedFile, "delete it and run the trainer again").get(
@@ -272,6 +279,16 @@ class RunFolder:
             if not path.is_file() or sha256_of_file(path) != sha256:
                 state = "was changed or damaged" if path.is_file() else "is missing"
                 raise UserError(f"{path} {state} after it was written; put the original file back, or {START_AGAIN}")
+
+    def refuse_other_tokeniser(self) -> None:
+        """Raises :class:`UserError` if this program would cut texts into other words than the run was trained on."""
+        config = self.read_config()
+        if difference := tokeniser_difference(config.get("tokeniser")):
+            dataset = shlex.quote(self.config().dataset)
+            raise UserError(
+                f"{self.path} was made with {difference}; make its records again and train it again: "
+                f"python serialize_data.py {dataset} && {config['origin']['command']} --restart"
+            )
 
     def has_weights(self) -> bool:
         """Whether the run has saved any weights."""
@@ -328,7 +345,7 @@ class RunFolder:
     def refuse_other_records(self, config: RunConfig, records: Path, manifest: dict[str, Any]) -> None:
         """Raises :class:`UserError` unless ``records``, described by ``manifest``, are those of the run."""
         way_out = "train again with --restart, or name the --data_dir of the run"
-        for name in ("vocab.txt", "labels.txt"):
+        for name in (VOCABULARY_FILE, LABELS_FILE):
             if (self.path / name).read_bytes() != (records / name).read_bytes():
                 raise UserError(f"{self.path / name} differs from {records / name}; {way_out}")
         if sha256_of_json(manifest) != config.records_sha256:

@@ -23,7 +23,7 @@ import create_csv
 from corpus import corpora
 from corpus.corpora import CsvRow, read_csv
 from create_csv import choose_share, fill
-from utils import DataPaths, UserError, read_json, read_jsonl, sha256_of_file
+from utils import DataPaths, UserError, exclusive_lock, read_json, read_jsonl, sha256_of_file
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -175,7 +175,7 @@ def test_sample_needs_no_archive_and_writes_its_evidence(tmp_path: Path) -> None
     assert evidence.keys() == {row.id for row in rows}
     assert all(row.text[start:end].strip() for row in rows for start, end in evidence[row.id])
     assert not paths.raw.exists()
-    written = {"sample.csv", "labels.txt", "evidence.jsonl", "csv_manifest.json"}
+    written = {".create_csv.lock", "sample.csv", "labels.txt", "evidence.jsonl", "csv_manifest.json"}
     assert {file.name for file in paths.folder.iterdir()} == written
 
 
@@ -299,8 +299,8 @@ def test_the_report(paths: DataPaths, caplog: pytest.LogCaptureFixture) -> None:
         train, valid = counts["train", label], counts["valid", label]
         assert f"class {label} {train} {train / 72:.1%} {valid} {valid / 8:.1%} 40 50.0% -" in lines
     assert "79 distinct texts in train and valid together; none is in both" in lines
-    assert "1 test documents have a text that also stands in train or valid" in lines
-    assert "1 test documents have a text that also stands in unlabelled" in lines
+    assert "1 test documents have a text that is also in train or valid" in lines
+    assert "1 test documents have a text that is also in unlabelled" in lines
     assert "2 unlabelled documents repeat a text of train or valid" in lines
     assert "1 texts in train or valid have several labels" in lines
     assert "190 documents; the publisher states 100,000" in lines
@@ -323,7 +323,8 @@ def test_documents_without_text_are_left_out_and_counted(paths: DataPaths, caplo
     caplog.set_level("INFO")
     rows = convert(paths, reviews)
     assert {"train/pos/0_7", "test/neg/0_2"} == reviews.keys() - {row.id for row in rows}
-    assert "2 documents are left out: nothing stands in them" in caplog.text
+    assert "2 documents are left out: their text is empty" in caplog.text
+    assert read_json(paths.csv_manifest)["left_out_without_text"] == 2
 
 
 def test_documents_outside_all_classes_are_left_out_and_counted(
@@ -390,7 +391,7 @@ def test_a_text_with_nul_characters(paths: DataPaths) -> None:
 def test_a_document_that_stands_in_the_archive_twice(paths: DataPaths) -> None:
     reviews = [*small_imdb().items(), ("test/pos/3_7", "another text")]
     archive = write_archive(paths, reviews)
-    with pytest.raises(UserError, match=r"document test/pos/3_7 stands in it twice") as caught:
+    with pytest.raises(UserError, match=r"document test/pos/3_7 occurs twice") as caught:
         run(paths)
     assert str(archive) in str(caught.value)
 
@@ -411,7 +412,7 @@ def snapshot(paths: DataPaths) -> dict[str, bytes]:
 def test_a_damaged_archive_costs_nothing_that_was_good(paths: DataPaths) -> None:
     convert(paths, small_imdb())
     before = snapshot(paths)
-    assert before.keys() == {"imdb.csv", "labels.txt", "csv_manifest.json"}
+    assert before.keys() == {".create_csv.lock", "imdb.csv", "labels.txt", "csv_manifest.json"}
     archive = paths.raw / "aclImdb_v1.tar.gz"
     archive.write_bytes(archive.read_bytes()[:-100])
     with pytest.raises(UserError, match="damaged or cut short"):
@@ -446,6 +447,36 @@ def test_a_crash_half_way_leaves_no_manifest(paths: DataPaths, monkeypatch: pyte
     assert not paths.csv_manifest.exists()
     run(paths)
     assert paths.csv_manifest.exists()
+
+
+def test_what_a_killed_run_left_goes_and_nothing_else_does(tmp_path: Path) -> None:
+    paths = DataPaths("sample", tmp_path)
+    paths.folder.mkdir()
+    kill = (
+        "import os, sys, create_csv, utils\n"
+        "name = lambda file: os.readlink(f'/proc/self/fd/{file}')\n"
+        "utils.os.fsync = lambda file: '.evidence' in name(file) and os.kill(os.getpid(), 9)\n"
+        "create_csv.main(create_csv.build_parser().parse_args(['sample', '--data_dir', sys.argv[1]]))\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", kill, str(tmp_path)], cwd=ROOT, timeout=120)
+    assert killed.returncode == -9
+    assert len([path for path in paths.folder.iterdir() if path.name.startswith(".evidence.jsonl.")]) == 1
+    others = [".run_all.json.abcdefgh.tmp", ".labels.txt.mine.tmp", ".notes.tmp", "labels.txt.abcdefgh.tmp"]
+    for name in others:
+        (paths.folder / name).write_text("another program's")
+    run(paths)
+    assert {path.name for path in paths.folder.iterdir()} == {
+        *others, ".create_csv.lock", "sample.csv", "labels.txt", "evidence.jsonl", "csv_manifest.json"
+    }  # fmt: skip
+
+
+def test_two_at_once_are_refused(paths: DataPaths) -> None:
+    write_archive(paths, small_imdb().items())
+    with (
+        exclusive_lock(paths.folder / ".create_csv.lock"),
+        pytest.raises(UserError, match=r"another create_csv.py is at"),
+    ):
+        run(paths)
 
 
 def test_an_archive_that_changes_while_it_is_read(paths: DataPaths, monkeypatch: pytest.MonkeyPatch) -> None:

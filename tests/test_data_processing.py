@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,22 @@ from typing import Any
 import pytest
 from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer, PunktTrainer
 
+import data_processing
 from corpus.sample_corpus import generate
 from data_processing import (
-    SPLITTER_FILE,
-    VOCABULARY_FILE,
+    TOKENISER_VERSION,
     TextProcessor,
     Vocabulary,
     blank_markup,
     load_text_processing,
     segments,
+    tokeniser,
+    tokeniser_difference,
     word_pattern,
 )
+from text import punkt
 from text.punkt import COMMON_ABBREVIATIONS, SentenceSplitter, train_splitter
-from utils import UserError
+from utils import SPLITTER_FILE, VOCABULARY_FILE, UserError
 
 # What random texts are made of: whatever Punkt, the markup and the words look at, and several scripts.
 PIECES = [
@@ -83,6 +87,64 @@ def nltk_splitter(splitter: SentenceSplitter) -> PunktSentenceTokenizer:
     parameters.sent_starters = set(splitter.sentence_starters)
     parameters.ortho_context.update(splitter.contexts)
     return PunktSentenceTokenizer(parameters)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The version
+
+# Of the expressions of each version. Never change a line; a new version is a new line.
+HASHES = {
+    1: "c1a24e913b964fecf8e3ab66b0cf8cac9012250d11184d0e9c508563cd9bfb51",
+}
+
+
+def test_whoever_changes_how_texts_are_cut_raises_the_version() -> None:
+    assert tokeniser() == {"version": TOKENISER_VERSION, "sha256": HASHES.get(TOKENISER_VERSION)}, (
+        "an expression that cuts texts into sentences and words has changed: add 1 to TOKENISER_VERSION in "
+        f"data_processing.py and the line {TOKENISER_VERSION + 1}: {tokeniser()['sha256']!r} to HASHES in this test"
+    )
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [
+        (data_processing, "MARKUP", re.compile("<[^>]*>")),
+        (data_processing, "MARKUP", re.compile(data_processing.MARKUP.pattern)),  # without its flag
+        (data_processing, "PARAGRAPH_END", re.compile("\n")),
+        (data_processing, "ENTITY_NAME", "[a-z]+"),
+        (data_processing, "OTHER_PLANES", ""),
+        (data_processing, "is_mark", str.isspace),
+        (data_processing, "is_word_character", str.isalpha),
+        (punkt, "DECIDING_PATTERNS", punkt.DECIDING_PATTERNS[1:]),
+        (punkt, "CLOSING_FIRST", frozenset(")")),
+    ],
+)
+def test_every_deciding_part_is_in_the_hash(
+    monkeypatch: pytest.MonkeyPatch, module: Any, name: str, value: Any
+) -> None:
+    monkeypatch.setattr(module, name, value)
+    assert tokeniser.__wrapped__()["sha256"] != tokeniser()["sha256"]
+
+
+def test_no_pattern_of_the_sentence_splitter_is_forgotten() -> None:
+    patterns = {id(value) for value in vars(punkt).values() if hasattr(value, "pattern")}
+    assert patterns == set(map(id, punkt.DECIDING_PATTERNS)) and len(patterns) == 9
+
+
+def test_difference_of_tokenisers() -> None:
+    sha256 = tokeniser()["sha256"]
+    assert not tokeniser_difference({"version": TOKENISER_VERSION, "sha256": sha256})
+    assert "version 9 of the tokeniser; this program has version" in tokeniser_difference(
+        {"version": 9, "sha256": sha256}
+    )
+    assert "of the same version" in tokeniser_difference({"version": TOKENISER_VERSION, "sha256": "0"})
+
+
+def test_what_was_made_before_the_version_was_stored_is_of_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_processing, "tokeniser", lambda: {"version": 1, "sha256": "0"})
+    assert not tokeniser_difference(None)
+    monkeypatch.setattr(data_processing, "tokeniser", lambda: {"version": 2, "sha256": "0"})
+    assert "version 1 of the tokeniser; this program has version 2" in tokeniser_difference(None)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

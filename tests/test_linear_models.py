@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+from data_processing import TextProcessor
 from linear_baselines import comparison
 from report.linear_models import (
     SYSTEMS,
@@ -24,8 +25,9 @@ from report.linear_models import (
     log_count_ratio,
     softmax,
     spread_margins,
-    telling_of_convergence,
-    trained_anew,
+    trained_again,
+    warning_of_convergence,
+    words_of,
 )
 from utils import read_jsonl
 
@@ -57,6 +59,12 @@ def test_features_are_words_pairs_and_triples_of_the_networks_words() -> None:
     assert found["not good"] == 2 and found["good . not"] == 1 and found["!"] == 1 and found["good"] == 2
     lengths = gram_lengths(counter.vocabulary_)
     assert [lengths[counter.vocabulary_[name]] for name in ("!", "not good", "good . not")] == [1, 2, 3]
+
+
+def test_words_are_those_of_the_network_whatever_their_case() -> None:
+    text = "I AGREE :D<br />The U.S. film =D &QUOT;ΑΣ&QUOT; :-D"
+    assert ":d" in words_of(text) and "=d" in words_of(text)
+    assert words_of(text) == [word for sentence in TextProcessor().process(text).words for word in sentence]
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -124,7 +132,7 @@ def test_settings_are_those_that_validation_prefers() -> None:
             train.lengths,
             3,
         )
-        anew = trained_anew(chosen, both)
+        anew = trained_again(chosen, both)
         assert anew.settings == chosen.settings
         probabilities = anew.probabilities(test.counts)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1)
@@ -218,7 +226,7 @@ def test_a_fit_that_ends_too_soon_is_told_in_a_line(caplog: pytest.LogCaptureFix
     from sklearn.linear_model import LogisticRegression
 
     values = np.random.default_rng(1).normal(size=(50, 9))
-    with telling_of_convergence("logistic regression, C 1"):
+    with warning_of_convergence("logistic regression, C 1"):
         LogisticRegression(max_iter=1).fit(values, values[:, 0] > 0)
     assert [record.message for record in caplog.records] == [
         "logistic regression, C 1: ended before it converged; its figures may be a little off"

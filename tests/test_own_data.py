@@ -82,6 +82,7 @@ def test_what_a_spreadsheet_leaves_behind(tmp_path: Path, caplog: pytest.LogCapt
         "1 x empty row",
         "1 x the header again",
         "1 x no text; line 44",
+        "skipped in all: 3 of 24 rows (12.5%)",
         "1 rows have no label",
         "2 classes: 1 (10), 5 (10)",
         "only 4 test documents",
@@ -275,7 +276,7 @@ def test_a_table_that_is_not_clear(
         ("a.csv.gz", b"\x1f\x8b" + bytes(99), "gunzip"),
         ("a.csv", bytes(range(256)) * 9, "is not text"),
         ("a.csv", b"\n<!DOCTYPE html><title>Sign in, please</title>\n<p>a, b\n", "is a web page"),
-        ("a.csv", b'"text,label"\r\n"fine,1"\r\n"""a, b"",2"\r\n', "each row stands in quotation marks as a whole"),
+        ("a.csv", b'"text,label"\r\n"fine,1"\r\n"""a, b"",2"\r\n', "each row is in quotation marks as a whole"),
         ("a.json", b'[{"text": "a", "label": "b"}]', "jq -c"),
         ("a.csv", b'text,label\nfine,1\n"never closed,2\nmore,1\n', "line 3: a quotation mark opens here"),
     ],
@@ -288,7 +289,7 @@ def test_a_file_that_is_no_table(tmp_path: Path, name: str, content: bytes, word
 
 def test_a_file_that_is_not_there_names_those_beside_it(tmp_path: Path) -> None:
     (tmp_path / "my_reviews.csv").touch()
-    assert "beside it stand: my_reviews.csv" in refusal(tmp_path / "my_review.csv")
+    assert "its folder has: my_reviews.csv" in refusal(tmp_path / "my_review.csv")
 
 
 def test_a_label_that_only_the_test_split_has(tmp_path: Path) -> None:
@@ -381,7 +382,7 @@ def test_titles_above_the_header_are_passed_over(tmp_path: Path, caplog: pytest.
     path = write(tmp_path / "mine.csv", [("Nr", "Meinung", "Sterne"), *((9, *row) for row in ROWS)], delimiter=";")
     path.write_bytes(above.encode() + path.read_bytes())
     assert pairs(run(path, tmp_path)) == Counter(ROWS)
-    assert "named in row 3; what stands above it is not read" in caplog.text
+    assert "named in row 3; the rows above it are not read" in caplog.text
 
 
 @pytest.mark.parametrize("header", [("text", ""), ("", "text")])

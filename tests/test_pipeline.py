@@ -85,6 +85,21 @@ def test_a_changed_setting_reruns_what_depends_on_it_and_keeps_the_old_run(
     assert (folder / "runs/sample-han.old1/finished.json").exists()
 
 
+def test_records_of_another_tokeniser_are_made_again(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    manifest = folder / "data/sample/records/manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "tokeniser": {"version": 0, "sha256": "0"}}))
+    trainer = [sys.executable, str(ROOT / "han_trainer.py"), "--dataset", "sample"]
+    refused = subprocess.run(trainer, capture_output=True, text=True, timeout=120, cwd=folder)
+    assert refused.returncode == 2 and "version 0 of the tokeniser" in refused.stderr
+    assert "run: python serialize_data.py sample" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    again = run_all(folder, *FLAGS, "--until", "serialize_data")
+    assert again.returncode == 0, again.stderr
+    assert "serialize_data: runs again because the tokeniser changed" in again.stdout
+    assert json.loads(manifest.read_text()) == content
+
+
 def test_until_stops_early_and_a_failing_stage_passes_its_code_on(tmp_path: Path) -> None:
     prepared = run_all(tmp_path, "--until", "create_csv")
     assert prepared.returncode == 0 and (tmp_path / "data/sample/sample.csv").exists()

@@ -28,7 +28,7 @@ from runtime.networks import build_model
 from runtime.predictor import Predictor, unfinished
 from runtime.run_folder import Progress, RunConfig, RunFolder, find_run
 from tests.helpers import EMBEDDING_DIM, VOCABULARY, loaded_once, write_tiny_records
-from text.workers import worker_pool
+from text.process_pool import worker_pool
 from utils import UserError, exclusive_lock, write_json
 
 ROOT = Path(__file__).parent.parent

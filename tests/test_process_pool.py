@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import InThisProcess
-from text.workers import in_order, worker_pool
+from text.process_pool import in_order, worker_pool
 from utils import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -35,14 +35,14 @@ def test_no_more_tasks_are_taken_than_may_be_on_their_way() -> None:
 
 
 def test_a_killed_worker_is_one_line() -> None:
-    with pytest.raises(UserError, match="for lack of memory; call home"), worker_pool(1, int, "call home") as pool:
+    with pytest.raises(UserError, match="because memory ran out; call home"), worker_pool(1, int, "call home") as pool:
         pool.submit(os._exit, 3).result()
 
 
 def test_workers_end_with_a_parent_that_was_killed() -> None:
     script = (
         "import os, sys, time; sys.path.insert(0, sys.argv[1])\n"
-        "from text.workers import worker_pool\n"
+        "from text.process_pool import worker_pool\n"
         "if __name__ == '__main__':\n"
         "    with worker_pool(1, int, '') as pool:\n"
         "        print(pool.submit(os.getpid).result(), flush=True); time.sleep(60)\n"

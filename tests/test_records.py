@@ -9,44 +9,43 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_processing import tokeniser
+from tests.decoded_records import DecodedDocument, decode_example
 from text.records import (
     FRAME_FOOTER,
     FRAME_HEADER,
     INDEX_TYPE,
-    Document,
     RecordBatch,
     RecordReader,
     RecordWriter,
-    decode_example,
     describe_files,
     encode_examples,
-    index_name,
+    made_from,
     read_index,
     read_shard,
-    shard_name,
     varint,
     varints,
     verify_records,
     write_index,
 )
-from utils import FORMAT_VERSION, UserError, write_json
+from utils import FORMAT_VERSION, UserError, index_name, read_json, shard_name, write_json
 
 SPLIT = "train"
 SHARDS = 3
 
 
-def make_documents(count: int, seed: int = 0) -> list[Document]:
+def make_documents(count: int, seed: int = 0) -> list[DecodedDocument]:
     """Documents of all lengths, with ids of one to three bytes, labels with and without."""
     generator = np.random.default_rng(seed)
     documents = []
     for number in range(count):
         lengths = generator.integers(1, 200 if number % 7 == 0 else 9, generator.integers(1, 6)).tolist()
         ids = generator.integers(0, [120, 16_000, 3_000_000][number % 3], sum(lengths)).tolist()
-        documents.append(Document(f"train/näme\n{number}", number % 4 - 1, ids, lengths))
+        documents.append(DecodedDocument(f"train/näme\n{number}", number % 4 - 1, ids, lengths))
     return documents
 
 
-def batch_of(documents: list[Document]) -> RecordBatch:
+def batch_of(documents: list[DecodedDocument]) -> RecordBatch:
     return RecordBatch(
         [document.id.encode() for document in documents],
         np.array([document.label for document in documents]),
@@ -57,12 +56,12 @@ def batch_of(documents: list[Document]) -> RecordBatch:
 
 
 @pytest.fixture
-def documents() -> list[Document]:
+def documents() -> list[DecodedDocument]:
     return make_documents(61)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, documents: list[Document]) -> Path:
+def folder(tmp_path: Path, documents: list[DecodedDocument]) -> Path:
     """``<data_dir>/films/records`` with one split in three shards, each written in two batches."""
     place = tmp_path / "films" / "records"
     place.mkdir(parents=True)
@@ -85,7 +84,7 @@ def folder(tmp_path: Path, documents: list[Document]) -> Path:
 # Against TensorFlow
 
 
-def parse(tf: Any, payload: Any) -> Document:
+def parse(tf: Any, payload: Any) -> DecodedDocument:
     parsed = tf.io.parse_single_example(
         payload,
         {
@@ -95,7 +94,7 @@ def parse(tf: Any, payload: Any) -> Document:
             "words_per_sentence": tf.io.VarLenFeature(tf.int64),
         },
     )
-    return Document(
+    return DecodedDocument(
         parsed["id"].numpy().decode(),
         int(parsed["label"]),
         parsed["token_ids"].values.numpy().tolist(),
@@ -103,14 +102,14 @@ def parse(tf: Any, payload: Any) -> Document:
     )
 
 
-def test_tensorflow_reads_our_shards(folder: Path, documents: list[Document]) -> None:
+def test_tensorflow_reads_our_shards(folder: Path, documents: list[DecodedDocument]) -> None:
     import tensorflow as tf
 
     paths = [str(folder / shard_name(SPLIT, shard, SHARDS)) for shard in range(SHARDS)]
     assert [parse(tf, payload) for payload in tf.data.TFRecordDataset(paths)] == documents
 
 
-def test_our_bytes_are_those_of_protocol_buffers(documents: list[Document]) -> None:
+def test_our_bytes_are_those_of_protocol_buffers(documents: list[DecodedDocument]) -> None:
     import tensorflow as tf
 
     def integers(values: list[int]) -> Any:
@@ -129,7 +128,7 @@ def test_our_bytes_are_those_of_protocol_buffers(documents: list[Document]) -> N
         assert tf.train.Example.FromString(ours) == example
 
 
-def test_we_read_shards_of_tensorflow(tmp_path: Path, documents: list[Document]) -> None:
+def test_we_read_shards_of_tensorflow(tmp_path: Path, documents: list[DecodedDocument]) -> None:
     import tensorflow as tf
 
     payloads = encode_examples(batch_of(documents))
@@ -156,7 +155,7 @@ def test_varints_at_the_edges() -> None:
     assert varints(np.empty(0, np.int32)) == (b"", pytest.approx([0]))
 
 
-def test_decoding_gives_the_document_back(documents: list[Document]) -> None:
+def test_decoding_gives_the_document_back(documents: list[DecodedDocument]) -> None:
     assert [decode_example(payload) for payload in encode_examples(batch_of(documents))] == documents
 
 
@@ -172,7 +171,7 @@ def test_decoding_something_else_is_a_value_error(payload: bytes) -> None:
 # Index and reader
 
 
-def test_index_describes_every_document(folder: Path, documents: list[Document]) -> None:
+def test_index_describes_every_document(folder: Path, documents: list[DecodedDocument]) -> None:
     index = read_index(folder, SPLIT)
     assert index.dtype == INDEX_TYPE and isinstance(index, np.memmap)
     assert index["shard"].tolist() == [0] * 25 + [1] * 25 + [2] * 11
@@ -186,7 +185,7 @@ def test_index_describes_every_document(folder: Path, documents: list[Document])
         assert ends[-1] == (folder / shard_name(SPLIT, shard, SHARDS)).stat().st_size
 
 
-def test_documents_are_read_in_any_order(folder: Path, documents: list[Document]) -> None:
+def test_documents_are_read_in_any_order(folder: Path, documents: list[DecodedDocument]) -> None:
     order = np.random.default_rng(1).permutation(len(documents))
     with RecordReader(folder, SPLIT) as reader:
         assert len(reader) == len(documents)
@@ -270,6 +269,29 @@ def test_records_without_manifest_or_of_another_version_are_refused(folder: Path
         verify_records(folder)
     (folder / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"no complete records.*serialize_data.py films"):
+        verify_records(folder)
+
+
+def test_records_know_the_csv_file_that_they_were_made_from(tmp_path: Path) -> None:
+    file = tmp_path / "films.csv"
+    assert not made_from({"csv": {"sha256": ""}}, file)
+    file.write_bytes(b"abc")
+    manifest = {"csv": {"sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}}  # FIPS 180-2
+    assert made_from(manifest, file)
+    file.write_bytes(b"abd")
+    assert not made_from(manifest, file)
+
+
+@pytest.mark.parametrize(("stored", "message"), [
+    ({"version": 9, "sha256": "0"}, r"made with version 9 of the tokeniser; .* run: python serialize_data.py films"),
+    ({"version": "1"}, "damaged or of another version"),
+])  # fmt: skip
+def test_records_of_another_tokeniser_are_refused(folder: Path, stored: object, message: str) -> None:
+    manifest = read_json(folder / "manifest.json")
+    write_json(folder / "manifest.json", {**manifest, "tokeniser": tokeniser()})
+    verify_records(folder)
+    write_json(folder / "manifest.json", {**manifest, "tokeniser": stored})
+    with pytest.raises(UserError, match=message):
         verify_records(folder)
 
 

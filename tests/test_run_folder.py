@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from data_processing import tokeniser
 from runtime.run_folder import Progress, RunFolder, add_run_flags, chosen_run
 from tests.helpers import write_tiny_records, write_tiny_run
 from utils import Parser, UserError, read_json, run_flags, write_json
@@ -76,6 +77,22 @@ def test_a_damaged_file_is_noticed_by_its_hash(runs: Path, tmp_path: Path, name:
     else:
         (run.path / name).unlink()
     with pytest.raises(UserError, match=f"{name} (was changed or damaged|is missing).*--restart"):
+        run.check_files()
+
+
+def test_a_run_of_another_tokeniser_is_refused_with_the_commands_to_type(runs: Path, tmp_path: Path) -> None:
+    run = RunFolder(Path(shutil.copytree(runs / "first", tmp_path / "run")))
+    config = read_json(run.config_file)
+    assert config["tokeniser"] == tokeniser()
+    config["origin"]["command"] = "python han_trainer.py --dataset tiny"
+    write_json(run.config_file, {name: value for name, value in config.items() if name != "tokeniser"})
+    run.check_files()  # as earlier versions wrote it
+    write_json(run.config_file, {**config, "tokeniser": {"version": 9, "sha256": "0"}})
+    with pytest.raises(
+        UserError,
+        match=r"run was made with version 9 of the tokeniser; .*python serialize_data.py tiny && "
+        r"python han_trainer.py --dataset tiny --restart$",
+    ):
         run.check_files()
 
 

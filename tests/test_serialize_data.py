@@ -21,13 +21,14 @@ import serialize_data
 from config import TextSettings
 from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
 from corpus.sample_corpus import generate
-from data_processing import Vocabulary, load_text_processing
-from serialize_data import new_folder, serialize, survey
+from data_processing import Vocabulary, load_text_processing, tokeniser
+from serialize_data import new_folder, read_first, serialize
+from tests.decoded_records import decode_example
 from tests.helpers import InThisProcess
 from text import spool
-from text.records import RecordReader, decode_example, read_index, verify_records
+from text.records import RecordReader, read_index, verify_records
 from text.spool import Chunk, SpooledChunk, chunks_of, shards_of
-from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file
+from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file, write_json
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = TextSettings(min_count=2, max_words_per_sentence=12, max_sentences_per_document=9, splitter_documents=40,
@@ -95,6 +96,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_records_hold_every_document_as_the_text_processing_sees_it(paths: DataPaths) -> None:
     manifest = serialize(paths, SETTINGS, 1)
     assert manifest == read_json(paths.manifest) == verify_records(paths.records)
+    assert manifest["tokeniser"] == tokeniser()
     processor, vocabulary = load_text_processing(paths.records)
     assert (processor.max_words_per_sentence, processor.max_sentences_per_document) == (12, 9)
     cut = empty = 0
@@ -262,13 +264,13 @@ def test_shards_take_whole_chunks_in_order(documents: int) -> None:
 
 def test_sample_for_the_splitter_depends_on_ids_and_not_on_their_order() -> None:
     rows = make_rows()
-    found = survey(rows, SETTINGS)
+    found = read_first(rows, SETTINGS)
     assert len(found.sample) == SETTINGS.splitter_documents
-    assert survey(rows[::-1], SETTINGS).sample == found.sample
-    assert survey(rows, replace(SETTINGS, seed=2)).sample != found.sample
+    assert read_first(rows[::-1], SETTINGS).sample == found.sample
+    assert read_first(rows, replace(SETTINGS, seed=2)).sample != found.sample
     training = {row.text for row in rows if row.split == "train"}
     assert set(found.sample) <= training
-    assert survey(rows, replace(SETTINGS, splitter_documents=0)).sample == []
+    assert read_first(rows, replace(SETTINGS, splitter_documents=0)).sample == []
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -303,7 +305,7 @@ def test_a_failure_the_first_time_leaves_no_records(paths: DataPaths, monkeypatc
         verify_records(paths.records)
 
 
-def test_a_stop_between_the_two_renames_is_mended(tmp_path: Path) -> None:
+def test_a_stop_between_the_two_renames_is_repaired(tmp_path: Path) -> None:
     place = tmp_path / "records"
     (tmp_path / ".records.old").mkdir()
     (tmp_path / ".records.old" / "good").touch()
@@ -355,6 +357,29 @@ def test_unusable_data_is_one_line_with_the_next_command(
         serialize(paths, SETTINGS, 1)
     assert f"python create_csv.py films --data_dir {tmp_path}" in str(error.value)
     assert not paths.records.exists()
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("changed", ["labels.txt", "films.csv"])
+def test_files_that_were_changed_after_create_csv_wrote_them_are_refused(paths: DataPaths, changed: str) -> None:
+    known = {"labels": LABELS, "csv_sha256": sha256_of_file(paths.csv)}
+    settings = replace(SETTINGS, embeddings="random")
+    write_json(paths.csv_manifest, known)
+    serialize(paths, settings, 1)
+    before = contents(paths.records)
+    text = (paths.folder / changed).read_text()
+    other = "".join(reversed(text.splitlines(keepends=True))) if changed == "labels.txt" else text.replace("word1", "w")
+    (paths.folder / changed).write_text(other)
+    with pytest.raises(
+        UserError, match=rf"{changed} was changed after .*: python create_csv.py films .* delete .*json"
+    ):
+        serialize(paths, settings, 1)
+    assert contents(paths.records) == before
+    write_json(paths.csv_manifest, {})  # one that knows neither
+    serialize(paths, settings, 1)
+    paths.csv_manifest.unlink()
+    serialize(paths, settings, 1)
+    assert contents(paths.records)["labels.txt"] == paths.labels.read_bytes()
 
 
 @pytest.mark.usefixtures("quick")

@@ -1,4 +1,11 @@
-"""Sentence boundaries by Punkt (Kiss and Strunk 2006): NLTK's decisions and training, several times as fast."""
+"""Sentence boundaries by Punkt (Kiss and Strunk 2006): NLTK's decisions and training, several times as fast.
+
+:func:`train_splitter` learns from texts, :class:`SentenceSplitter` splits texts with what was learnt. Words of Punkt:
+
+* *Candidate*: a full stop, question or exclamation mark that white space or a closing sign follows.
+* *Kind* of a word: the word lower-cased; all numbers are one kind.
+* *Orthographic context* of a kind: where in sentences, and in which case, training has seen it.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +62,18 @@ ELLIPSIS = regex.compile(r"\.\.+$")
 NUMBER = regex.compile(r"^-?[\.,]?\d[\d,\.-]*\.?$")
 INITIAL = regex.compile(r"[^\W\d]\.$")
 NUMBER_TYPE = "##number##"
+# What decides about the ends of sentences, apart from what training learns (see data_processing.tokeniser).
+DECIDING_PATTERNS: tuple[Any, ...] = (
+    CANDIDATE,
+    NEXT_WORD,
+    ASCII_SPACE,
+    CLOSING_SIGNS,
+    PUNKT_WORD,
+    ASCII_PUNKT_WORD,
+    ELLIPSIS,
+    NUMBER,
+    INITIAL,
+)
 REMEMBERED_DECISIONS, REMEMBERED_LENGTH = 50_000, 60
 
 
@@ -95,7 +114,7 @@ class SentenceSplitter:
                 begin = match.end() if match.start(1) < 0 else match.start(1)
         sentences.append((begin, start + len(text[start:stop].rstrip())))
         if any(text[first : first + 1] in CLOSING_FIRST for first, _ in sentences):
-            return list(give_closing_signs_back(text, sentences))
+            return list(with_closing_signs(text, sentences))
         return [(first, end) for first, end in sentences if first < end]
 
     def _ends_sentence(self, text: str, match: re.Match[str], word_start: int, stop: int) -> bool:
@@ -105,12 +124,15 @@ class SentenceSplitter:
             return True  # after a closing sign the full stop is a word of its own, and not the end of an abbreviation
         word = text[word_start:at].lower()
         # Two letters or more are neither an initial nor a number, so only a known abbreviation or collocation could
-        # make the full stop anything but an end. (isalpha: lower-casing a dotted capital I leaves a mark behind.)
+        # make the full stop anything but an end. (isalpha: lower-casing a dotted capital I adds a combining mark.)
         if len(word) > 1 and word.isalpha() and word not in self._doubtful:
             return True
         after = match.start(1)
         context_end = at + 2 if after < 0 else NEXT_WORD.match(text, after, stop).end()  # type: ignore[union-attr]
-        context = text[word_start:context_end]
+        return self._remembered(text[word_start:context_end])
+
+    def _remembered(self, context: str) -> bool:
+        """:meth:`_contains_end`, whose answers for short contexts are kept."""
         if (decision := self._decisions.get(context)) is not None:
             return decision
         decision = self._contains_end(context)
@@ -150,20 +172,16 @@ class SentenceSplitter:
         initial = bool(INITIAL.match(this.word))
         starts = self._starts_sentence(following, next_kind)
         upper = following.word[0].isupper()
-        if (this.abbreviation or this.ellipsis) and not initial:
-            if starts:
-                return True
-            if upper and next_kind in self.sentence_starters:
-                return True
-        if initial or kind == NUMBER_TYPE:
-            if starts is False:
-                return False
-            if starts is None and initial and upper and not self.contexts.get(next_kind, 0) & ANY_LOWER:
-                return False
-        return this.ends
+        begins = starts or (upper and next_kind in self.sentence_starters)
+        if begins and (this.abbreviation or this.ellipsis) and not initial:
+            return True
+        if starts is False and (initial or kind == NUMBER_TYPE):
+            return False
+        never_lower = not self.contexts.get(next_kind, 0) & ANY_LOWER
+        return this.ends and not (initial and starts is None and upper and never_lower)
 
     def _starts_sentence(self, token: PunktToken, kind: str) -> bool | None:
-        """The orthographic heuristic (section 4.1.1): yes, no, or None where the case of the word tells nothing."""
+        """The orthographic heuristic (section 4.1.1): yes, no, or None where the case of the word decides nothing."""
         if token.word in (";", ":", ",", ".", "!", "?"):
             return False
         seen, first = self.contexts.get(kind, 0), token.word[0]
@@ -198,7 +216,7 @@ class SentenceSplitter:
 
 @dataclass(slots=True)
 class PunktToken:
-    """A word of a candidate's surroundings: as written, its kind (lower-cased, numbers alike) and the first verdict."""
+    """A word beside a candidate: as written, its kind, and what the first pass has decided about it."""
 
     word: str
     kind: str
@@ -241,8 +259,8 @@ def last_ascii_space(text: str, start: int, stop: int) -> int:
     return space
 
 
-def give_closing_signs_back(text: str, sentences: Sequence[Span]) -> Iterator[Span]:
-    """Moves quotes and brackets that follow a full stop into the sentence which they close."""
+def with_closing_signs(text: str, sentences: Sequence[Span]) -> Iterator[Span]:
+    """Yields the sentences, each with the quotes and brackets behind its full stop, which the next one began with."""
     moved = 0
     for (start, end), following in itertools.zip_longest(sentences, sentences[1:]):
         start += moved
@@ -254,14 +272,17 @@ def give_closing_signs_back(text: str, sentences: Sequence[Span]) -> Iterator[Sp
             yield start, end
 
 
-# A sample of this size teaches all that Punkt needs; more would cost memory and no longer change a split.
+# ---------------------------------------------------------------------------------------------------------------------
+# Training
+
+# A sample of this size is enough for Punkt: more texts cost memory and change no split.
 MOST_TRAINING_CHARACTERS = 8_000_000
 
 
 def train_splitter(texts: Iterable[str]) -> SentenceSplitter:
     """Learns abbreviations, collocations and sentence starters from raw text, without any annotation.
 
-    The result depends on the texts and their order alone. Texts beyond 8 million characters are not looked at.
+    The result depends on the texts and their order alone. Texts beyond 8 million characters are not read.
 
     Args:
         texts: Whole documents, markup blanked (:func:`data_processing.blank_markup`).
@@ -288,7 +309,7 @@ def train_splitter(texts: Iterable[str]) -> SentenceSplitter:
 
 @contextlib.contextmanager
 def garbage_collection_paused() -> Iterator[None]:
-    """Spares the trainer, which makes millions of small objects without cycles, the search for cycles among them."""
+    """Without Python's search for cycles, which costs time among the trainer's millions of objects and finds none."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -299,9 +320,10 @@ def garbage_collection_paused() -> Iterator[None]:
 
 
 def quick_trainer() -> Any:
-    """NLTK's ``PunktTrainer``, three times as fast, with what a test shows to be the same results.
+    """NLTK's ``PunktTrainer``, three times as fast; a test compares the results.
 
-    Each different word is looked at once and not at every occurrence, and ASCII text is cut by Python's own engine.
+    The facts about a word are computed once and not at every occurrence, and ASCII text is split by Python's own
+    engine of regular expressions.
     """
     from nltk.tokenize import punkt
 

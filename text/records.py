@@ -8,15 +8,15 @@ A record holds four features and no padding::
     words_per_sentence  int64 [sentences]    sums to words
 
 A shard is a sequence of frames, ``length u8 | masked CRC-32C of the length u4 | payload | masked CRC-32C of the payload
-u4``, little-endian, as ``tf.data.TFRecordDataset`` reads them. Beside the shards of a split lies its index, a NumPy
+u4``, little-endian, as ``tf.data.TFRecordDataset`` reads them. Each split has an index beside its shards, a NumPy
 array with one row per document in the order of the documents (:data:`INDEX_TYPE`), which can be memory-mapped: a reader
 picks any document at random with one ``pread``, so that the order of an epoch is a pure function of (seed, epoch) and
 memory does not grow with the data.
 
 ``manifest.json`` is written last and knows the size and SHA-256 of every file: a shard that was cut between two records
-reads as a shorter valid shard, and only the manifest tells.
+reads as a shorter valid shard; only the manifest shows it.
 
-Layer 1 of the house: no TensorFlow.
+No TensorFlow.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import shlex
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -34,9 +34,10 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from utils import FORMAT_VERSION, UserError, read_json, sha256_of_file
+import schema
+from data_processing import MadeOfTexts, tokeniser_difference
+from utils import FORMAT_VERSION, MANIFEST_FILE, UserError, index_name, read_json, sha256_of_file, shard_name
 
-MANIFEST_FILE = "manifest.json"
 NO_LABEL = -1
 
 # One row of `<split>.index.npy`. offset and length are those of the payload: the frame starts 12 bytes earlier.
@@ -46,16 +47,6 @@ INDEX_TYPE = np.dtype(
 FRAME_HEADER = struct.Struct("<QI")
 FRAME_FOOTER = struct.Struct("<I")
 _LENGTH = struct.Struct("<Q")
-
-
-def shard_name(split: str, shard: int, shards: int) -> str:
-    """``train-00000-of-00004.tfrecord``"""
-    return f"{split}-{shard:05d}-of-{shards:05d}.tfrecord"
-
-
-def index_name(split: str) -> str:
-    """``train.index.npy``"""
-    return f"{split}.index.npy"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -102,7 +93,7 @@ def starts_of(counts: NDArray[np.integer]) -> NDArray[np.int64]:
 
 
 def varints(values: NDArray[np.integer]) -> tuple[bytes, NDArray[np.int64]]:
-    """Encodes integers as varints, all at once: seven bits to a byte, the lowest first, the eighth bit says "goes on".
+    """Encodes integers as varints, all at once: seven bits to a byte, the lowest first; the eighth says "more follow".
 
     Args:
         values: [count]; a negative one takes ten bytes, as in protocol buffers.
@@ -121,9 +112,9 @@ def varints(values: NDArray[np.integer]) -> tuple[bytes, NDArray[np.int64]]:
     encoded = np.empty(starts[-1], np.uint8)
     where = starts[:-1]
     while len(rest):
-        goes_on = rest >= 128
-        encoded[where] = (rest & np.uint64(127)).astype(np.uint8) | (goes_on.astype(np.uint8) << 7)
-        rest, where = rest[goes_on] >> np.uint64(7), where[goes_on] + 1
+        more = rest >= 128
+        encoded[where] = (rest & np.uint64(127)).astype(np.uint8) | (more.astype(np.uint8) << 7)
+        rest, where = rest[more] >> np.uint64(7), where[more] + 1
     return encoded.tobytes(), starts
 
 
@@ -171,66 +162,6 @@ def encode_examples(batch: RecordBatch) -> list[bytes]:
         )
         for number, (document, label) in enumerate(zip(batch.ids, batch.labels.tolist(), strict=True))
     ]
-
-
-@dataclass(frozen=True)
-class Document:
-    """One record in plain Python, for looking at; the trainer parses whole batches with TensorFlow.
-
-    Attributes:
-        id: The document's id.
-        label: Class id, -1 for none.
-        token_ids: All words in a row [words].
-        words_per_sentence: [sentences].
-    """
-
-    id: str
-    label: int
-    token_ids: list[int]
-    words_per_sentence: list[int]
-
-
-def decode_example(payload: bytes) -> Document:
-    """Reads what :func:`encode_examples` wrote; ``ValueError`` for anything else."""
-    try:
-        ((_, features),) = fields_of(payload)
-        entries = [dict(fields_of(entry)) for _, entry in fields_of(features)]
-        values = {entry[1]: next(fields_of(next(fields_of(entry[2]))[1]))[1] for entry in entries}
-        (label,) = decode_varints(values[b"label"])
-        token_ids, lengths = decode_varints(values[b"token_ids"]), decode_varints(values[b"words_per_sentence"])
-        return Document(values[b"id"].decode(), label, token_ids, lengths)
-    except (LookupError, TypeError, ValueError, StopIteration) as error:
-        raise ValueError(f"not one of this project's records ({error!r})") from error
-
-
-def fields_of(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """(number, content) of each field of a message whose fields are all of kind 2."""
-    at = 0
-    while at < len(message):
-        tag = message[at]
-        if tag & 7 != 2:
-            raise ValueError(f"a field of kind {tag & 7}")
-        size, shift, at = 0, 0, at + 1
-        while True:
-            byte, at = message[at], at + 1
-            size |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                break
-        yield tag >> 3, message[at : at + size]
-        at += size
-
-
-def decode_varints(packed: bytes) -> list[int]:
-    """Packed varints as signed 64-bit integers."""
-    values, value, shift = [], 0, 0
-    for byte in packed:
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            values.append(value - (1 << 64) if value >> 63 else value)
-            value, shift = 0, 0
-    return values
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -397,6 +328,12 @@ class RecordReader:
 # The manifest
 
 
+class ManifestFile(MadeOfTexts):
+    """What is checked of ``manifest.json``; records of earlier versions have no ``tokeniser``."""
+
+    files: dict[str, dict[str, Any]]
+
+
 def remake(folder: Path) -> str:
     """The command that makes a records folder (``<data_dir>/<dataset>/records``) again."""
     dataset = folder.resolve().parent
@@ -413,7 +350,7 @@ def describe_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, An
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a complete records folder of this format version; else a :class:`UserError`."""
+    """The manifest of a complete records folder of this format version and tokeniser; else a :class:`UserError`."""
     path = folder / MANIFEST_FILE
     if not path.is_file():
         raise UserError(f"{folder} holds no complete records ({MANIFEST_FILE} is not there); {remake(folder)}")
@@ -423,7 +360,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} has format version {version}, this program reads {FORMAT_VERSION}; {remake(folder)}")
     if not isinstance(manifest.get("files"), dict):
         raise UserError(f"{path} is damaged: it names no files; {remake(folder)}")
+    schema.checked(manifest, ManifestFile, str(path), remake(folder))
+    if difference := tokeniser_difference(manifest.get("tokeniser")):
+        raise UserError(f"{folder} was made with {difference}; {remake(folder)}")
     return dict(manifest)
+
+
+def made_from(manifest: Mapping[str, Any], csv: Path) -> bool:
+    """Whether a CSV file is there and is, byte for byte, the one that the records with this manifest were made from."""
+    return csv.is_file() and bool(sha256_of_file(csv) == manifest["csv"]["sha256"])
 
 
 def verify_records(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,15 @@
-"""Words and ids of chunks of documents on disk, between the reading of a CSV file and its records."""
+"""Texts as word numbers on disk, between the reading of a CSV file and the writing of its records.
+
+Final ids are known only when all texts of the training split are counted, and no text is split into words twice. So a
+worker gives each word that is new to it the next *provisional id*, and appends the ids of its chunks to a *spool file*.
+The words that got provisional ids, and the spool file that uses them, are one *generation*; a worker whose memory of
+words is full begins the next one. When the vocabulary is fixed, a table per generation translates provisional ids into
+final ones.
+
+Files of a generation: ``<generation>.words`` (the words in the order of their ids), ``.chunks`` (the spool file),
+``.counts`` (occurrences in the training split), ``.npy`` (the table). Functions marked "in a worker" run in a process
+of :mod:`text.process_pool`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +22,8 @@ import os
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,25 +31,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpus.corpora import CsvRow
-from data_processing import SPLITTER_FILE, UNKNOWN_ID, VOCABULARY_FILE, TextProcessor, Vocabulary, word_pattern
+from data_processing import UNKNOWN_ID, Sentences, TextProcessor, Vocabulary, word_pattern
 from text.records import (
     NO_LABEL,
     RecordBatch,
     RecordWriter,
     starts_of,
 )
+from utils import SPLITTER_FILE, VOCABULARY_FILE
 
-# A chunk is what a worker gets at a time: large enough that messages cost nothing, small enough to be many.
+# A chunk is the task of a worker: so large that messages between processes cost little, so small that there are many.
 CHUNK_DOCUMENTS = 256
 CHUNK_CHARACTERS = 1_000_000
 DOCUMENTS_PER_SHARD = 6_000
-# Different words as written that a worker remembers (about 150 bytes each) before it starts on an empty memory. Counts
-# stay exact: each such generation is a sorted list on disk, and the lists are merged.
+# Different words as written that a worker remembers (about 150 bytes each) before it begins the next generation. Counts
+# stay exact: those of each generation are a sorted list on disk, and the lists are merged.
 MOST_REMEMBERED_WORDS = 500_000
+PROVISIONAL_UNKNOWN = 0  # the provisional id of <unk>, in every generation
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Texts to words
 
 
 class Chunk(NamedTuple):
-    """Some documents of one split, in their order."""
+    """Some documents of one split, in the order of the CSV file.
+
+    Attributes:
+        split: Name of the split.
+        ids: Of the documents.
+        labels: Class ids; ``NO_LABEL`` for an unlabelled document.
+        texts: As the CSV file has them.
+    """
 
     split: str
     ids: list[str]
@@ -46,7 +71,7 @@ class Chunk(NamedTuple):
 
 
 class SpooledChunk(NamedTuple):
-    """Where a worker put a chunk's words, and what it counted on the way.
+    """Where the words of a chunk are in a spool file, and what was counted while they were written.
 
     Attributes:
         split: Name of the split.
@@ -76,7 +101,7 @@ class SpooledChunk(NamedTuple):
 
 
 def chunks_of(rows: Iterable[CsvRow], class_ids: dict[str, int], splits: Iterable[str]) -> Iterator[Chunk]:
-    """Gathers the documents of each split into chunks; where a chunk ends depends on the documents alone."""
+    """Collects the documents of each split into chunks; where a chunk ends depends on the documents alone."""
     open_chunks = {split: Chunk(split, [], [], []) for split in splits}
     characters: Counter[str] = Counter()
     for row in rows:
@@ -94,11 +119,16 @@ def chunks_of(rows: Iterable[CsvRow], class_ids: dict[str, int], splits: Iterabl
 
 
 class WordNumbers(dict[str, int]):
-    """Provisional ids of words as they are written; writings that differ in case share one. 0 is ``<unk>``."""
+    """Provisional ids, from 1, of words as they are written; words that differ in case alone share one.
+
+    Attributes:
+        count: The next id.
+        new: Lower-cased words that got an id since the list was emptied, in the order of their ids.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 1
+        self.count = PROVISIONAL_UNKNOWN + 1
         self.new: list[str] = []
 
     def __missing__(self, token: str) -> int:
@@ -112,8 +142,46 @@ class WordNumbers(dict[str, int]):
         return number
 
 
+@dataclass
+class WordsOfChunk:
+    """The words of the documents of a chunk as flat arrays of 32 bits, and what is counted.
+
+    Attributes:
+        token_ids: Provisional ids, document by document.
+        words_per_sentence: Document by document.
+        sentences_per_document: One entry a document.
+        cut_words: Words in sentences beyond the limit.
+        cut_documents: Documents that lost words.
+        empty_documents: Documents without any word, each stored as one ``<unk>``.
+        longest_words: Words of the longest document.
+    """
+
+    token_ids: array[int] = field(default_factory=lambda: array("i"))
+    words_per_sentence: array[int] = field(default_factory=lambda: array("i"))
+    sentences_per_document: array[int] = field(default_factory=lambda: array("i"))
+    cut_words: int = 0
+    cut_documents: int = 0
+    empty_documents: int = 0
+    longest_words: int = 0
+
+    def add(self, sentences: Sentences, number_of: Callable[[str], int]) -> None:
+        """Appends a document."""
+        tokens = sentences.tokens
+        words_before = len(self.token_ids)
+        for sentence in tokens:
+            self.token_ids.extend(map(number_of, sentence))
+        self.words_per_sentence.extend(map(len, tokens) if tokens else (1,))
+        if not tokens:
+            self.token_ids.append(PROVISIONAL_UNKNOWN)
+            self.empty_documents += 1
+        self.sentences_per_document.append(len(tokens) or 1)
+        self.longest_words = max(self.longest_words, len(self.token_ids) - words_before)
+        self.cut_words += sentences.cut_words
+        self.cut_documents += sentences.cut_words > 0
+
+
 class Spool:
-    """A worker's memory of words, and the two files it appends to: the words in the order of their numbers, and chunks.
+    """The current generation of a worker: its memory of words and the two files that it appends to.
 
     A chunk is written as int32 arrays one after another: provisional token ids, words per sentence, sentences per
     document, labels, bytes per document id; then the document ids.
@@ -126,47 +194,37 @@ class Spool:
         self._chunks = (folder / f"{generation}.chunks").open("wb")
 
     def add(self, chunk: Chunk, processor: TextProcessor) -> SpooledChunk:
-        """Finds the words of a chunk and appends them."""
-        offset, number_of = self._chunks.tell(), self.numbers.__getitem__
-        token_ids, words_per_sentence, sentences_per_document = array("i"), array("i"), array("i")  # 32 bits each
-        cut_words, longest_words, empty, cut_documents = 0, 0, 0, 0
+        """Splits the texts of a chunk into words and appends them."""
+        found, number_of = WordsOfChunk(), self.numbers.__getitem__
         for text in chunk.texts:
-            sentences = processor.process(text)
-            tokens = sentences.tokens
-            words_before = len(token_ids)
-            for sentence in tokens:
-                token_ids.extend(map(number_of, sentence))
-            words_per_sentence.extend(map(len, tokens) if tokens else (1,))
-            if not tokens:
-                token_ids.append(0)
-                empty += 1
-            sentences_per_document.append(len(tokens) or 1)
-            longest_words = max(longest_words, len(token_ids) - words_before)
-            if sentences.cut_words:
-                cut_words += sentences.cut_words
-                cut_documents += 1
+            found.add(processor.process(text), number_of)
+        return SpooledChunk(
+            chunk.split,
+            self.generation,
+            self._append(found, chunk),
+            len(chunk.ids),
+            len(found.words_per_sentence),
+            len(found.token_ids),
+            found.cut_words,
+            found.cut_documents,
+            found.empty_documents,
+            found.longest_words,
+            max(found.sentences_per_document),
+        )
+
+    def _append(self, found: WordsOfChunk, chunk: Chunk) -> int:
+        """Writes a chunk and the words that are new; returns the place of the chunk in its file, in bytes."""
+        offset = self._chunks.tell()
         names = [name.encode() for name in chunk.ids]
-        sizes = array("i", map(len, names))
-        for values in (token_ids, words_per_sentence, sentences_per_document, array("i", chunk.labels), sizes):
+        labels, sizes = array("i", chunk.labels), array("i", map(len, names))
+        for values in (found.token_ids, found.words_per_sentence, found.sentences_per_document, labels, sizes):
             self._chunks.write(values)
         self._chunks.write(b"".join(names))
         self._words.write("".join(f"{word}\n" for word in self.numbers.new).encode())
         self.numbers.new.clear()
         self._chunks.flush()
         self._words.flush()
-        return SpooledChunk(
-            chunk.split,
-            self.generation,
-            offset,
-            len(names),
-            len(words_per_sentence),
-            len(token_ids),
-            cut_words,
-            cut_documents,
-            empty,
-            longest_words,
-            max(sentences_per_document),
-        )
+        return offset
 
     def close(self) -> None:
         """Closes both files."""
@@ -174,11 +232,11 @@ class Spool:
         self._chunks.close()
 
 
-_spool: Spool | None = None  # a worker's own; it lives as long as its memory of words has room
+_spool: Spool | None = None  # of this worker
 
 
 def spool_chunk(chunk: Chunk, folder: Path) -> SpooledChunk:
-    """In a worker: the words of a chunk, into the worker's own spool."""
+    """In a worker: splits a chunk into words and appends them to the spool file of the worker's generation."""
     global _spool
     if _spool is None:
         _spool = Spool(folder, f"{os.getpid()}-{time.monotonic_ns()}")
@@ -190,7 +248,7 @@ def spool_chunk(chunk: Chunk, folder: Path) -> SpooledChunk:
 
 
 def get_ready() -> None:
-    """In a worker: what the first task would otherwise wait for."""
+    """In a worker: imports and compiles what its first task would otherwise wait for."""
     import nltk.tokenize.punkt  # noqa: F401
 
     word_pattern()
@@ -198,7 +256,7 @@ def get_ready() -> None:
 
 @functools.lru_cache(maxsize=1)
 def load_processor(folder: Path) -> TextProcessor:
-    """In a worker: the text processing that this run uses."""
+    """In a worker: the text processing of the records that are being made."""
     return TextProcessor.load(folder.parent / SPLITTER_FILE)
 
 
@@ -220,7 +278,7 @@ def generation_words(folder: Path, generation: str) -> list[str]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Step 3: vocabulary
+# Counts of words
 
 
 def count_generation(chunks: Sequence[SpooledChunk], folder: Path) -> Path:
@@ -258,9 +316,13 @@ def frequent_words(paths: Sequence[Path], min_count: int) -> tuple[list[tuple[st
 
 
 def parse_count(line: str) -> tuple[str, int]:
-    """``word<tab>count``"""
+    """The word and the count of a line ``word<tab>count``."""
     word, _, count = line.rpartition("\t")
     return word, int(count)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Words to records
 
 
 def translate_generation(generation: str, folder: Path) -> None:
@@ -270,12 +332,8 @@ def translate_generation(generation: str, folder: Path) -> None:
     np.save(folder / f"{generation}.npy", np.array(table, np.int32))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Step 4: records
-
-
 class Shard(NamedTuple):
-    """A shard to be written."""
+    """A file of records to be written: the ``number``-th of the ``shards`` files of a split."""
 
     split: str
     number: int

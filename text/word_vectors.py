@@ -157,7 +157,7 @@ def is_number(field: bytes) -> bool:
 def write_part(path: Path, words: Ints, words_per_document: NDArray[np.integer]) -> None:
     """Writes a part of the corpus: word ids [words], document by document, and the length of each document.
 
-    Ids 0 and 1, ``<pad>`` and ``<unk>``, are nobody's neighbours and are left out.
+    Ids 0 and 1, ``<pad>`` and ``<unk>``, are no word's neighbours and are left out.
     """
     known = words > 1
     document = np.repeat(np.arange(len(words_per_document), dtype=np.int32), words_per_document)
@@ -165,7 +165,7 @@ def write_part(path: Path, words: Ints, words_per_document: NDArray[np.integer])
 
 
 def read_part(path: Path) -> tuple[Ints, Ints]:
-    """int32 [words] word ids, and int32 [words] the number of the document that each stands in."""
+    """int32 [words] word ids, and int32 [words] the number of the document of each."""
     with np.load(path, allow_pickle=False) as part:
         return part["words"], part["document"]
 
@@ -324,7 +324,7 @@ def ascent(
     Returns:
         float32 [M, B, E] for the inputs and float32 [M, C, E] for the outputs.
     """
-    # The smaller factor is the one to be laid out anew for the product, hence columns before rows.
+    # The smaller factor is the one to be rearranged for the product, hence columns before rows.
     slopes = outputs @ np.ascontiguousarray(inputs.transpose(0, 2, 1))  # [M, C, B], worked on in place from here
     np.negative(slopes, out=slopes)
     np.minimum(slopes, 80, out=slopes)  # exp must not overflow

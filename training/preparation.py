@@ -12,8 +12,7 @@ import numpy as np
 from config import ModelSettings, TrainingSettings
 from runtime.checkpoints import best_checkpoint
 from runtime.run_folder import RunConfig, RunFolder
-from text.records import MANIFEST_FILE, index_name
-from utils import UserError, log, read_json, sha256_of_json, tester_command
+from utils import MANIFEST_FILE, UserError, index_name, log, read_json, sha256_of_json, tester_command
 
 
 def run_config(

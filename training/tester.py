@@ -24,14 +24,13 @@ from runtime.networks import build_model
 from runtime.run_folder import RunFolder, origin
 from runtime.scoring import score_batches
 from schema import read_jsonl
-from text.records import verify_records
+from text.records import made_from, verify_records
 from utils import (
     DataPaths,
     UserError,
     atomic_write,
     exclusive_lock,
     log,
-    sha256_of_file,
     write_jsonl,
 )
 
@@ -107,7 +106,7 @@ class Tester:
 
     def csv_is_that_of_the_records(self) -> bool:
         """Whether the records were made from the CSV file; logs so if not."""
-        same = self.data.csv.exists() and sha256_of_file(self.data.csv) == self.manifest["csv"]["sha256"]
+        same = made_from(self.manifest, self.data.csv)
         if not same:
             log.warning("the records were made from another file than %s: no texts are shown or checked", self.data.csv)
         return same

@@ -21,7 +21,8 @@ from report.attention_check import texts_by_id
 from report.shading import MOST_SENTENCES, LeftOut, Piece, ShadedSentence, Span, printable, shade
 from runtime.input_pipeline import Split
 from runtime.scoring import score_batch
-from utils import DataPaths, read_json, sha256_of_file
+from text.records import made_from, read_manifest
+from utils import DataPaths
 
 MOST_DOCUMENTS = 4
 BAR_CELLS = 8
@@ -74,8 +75,7 @@ class TextPanel:
 
     def written(self) -> dict[str, str]:
         """The original texts by document; empty unless the records were made from the CSV file."""
-        made_from = read_json(self.data.records / "manifest.json")["csv"]["sha256"]
-        if not self.data.csv.is_file() or sha256_of_file(self.data.csv) != made_from:
+        if not made_from(read_manifest(self.data.records), self.data.csv):
             return {}
         return texts_by_id(self.data, set(self.split.ids(self.numbers)))
 

@@ -1,7 +1,7 @@
-"""Processes that work side by side on a stream, in order and in flat memory.
+"""Worker processes for a stream of tasks: results come in order, and memory does not grow with the stream.
 
-Python runs one thread at a time: cutting texts into words beside anything else takes a process of its own. The
-processes start afresh (no fork), leave Ctrl-C to this one, and end with it however it ends.
+Python runs one thread at a time, so cutting texts into words in parallel takes processes. They are started, not forked;
+Ctrl-C reaches only the process that started them, and they end when it ends, however it ends.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ Result = TypeVar("Result")
 def worker_pool(
     workers: int, get_ready: Callable[[], Any], way_out: str, niceness: int = 0
 ) -> Iterator[ProcessPoolExecutor]:
-    """Processes that start afresh: nothing of this process's threads or memory comes along.
+    """Starts processes, which share no threads and no memory with this one, and ends them after the block.
 
     Args:
         workers: Number of processes.
-        get_ready: What each does at once, while this process goes on: what its first task would otherwise wait for.
-        way_out: What to do when one of them is killed, for the person who runs the script.
-        niceness: How far each gives way to others, from 0 to 19.
+        get_ready: Called at once in each process: the imports and compilations that its first task would wait for.
+        way_out: What a person should do if one of the processes is killed; the end of the error message.
+        niceness: Added to the niceness of each process, 0 to 19; 19 works only when a core is idle.
 
     Raises:
         UserError: At the end of the block, if a process was killed.
@@ -48,15 +48,15 @@ def worker_pool(
                 pool.submit(get_ready)
         yield pool
     except BrokenProcessPool as error:
-        raise UserError(f"a worker process was killed, most likely for lack of memory; {way_out}") from error
+        raise UserError(f"a worker process was killed, probably because memory ran out; {way_out}") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextlib.contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Keeps Ctrl-C from the processes that start in the block, from their first instant; here it only comes later."""
-    resource_tracker.ensure_running()  # it would lift the block when it starts
+    """Processes that start in the block never receive Ctrl-C; this process receives it after the block."""
+    resource_tracker.ensure_running()  # when it starts, it unblocks the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -65,7 +65,7 @@ def without_ctrl_c() -> Iterator[None]:
 
 
 def start_worker(niceness: int) -> None:
-    """Ctrl-C is the parent's business, and a worker whose parent was killed ends with it."""
+    """Runs first in a worker: ignores Ctrl-C, and watches the parent so that the worker ends with it."""
     os.nice(niceness)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -74,7 +74,7 @@ def start_worker(niceness: int) -> None:
 
 
 def end_with(parent: BaseProcess) -> None:
-    """Waits until the parent has ended, and ends this process, too."""
+    """Waits until the parent has ended, then ends this process."""
     parent.join()
     os._exit(1)
 
@@ -82,7 +82,14 @@ def end_with(parent: BaseProcess) -> None:
 def in_order(
     pool: Executor, function: Callable[[Task], Result], tasks: Iterable[Task], on_their_way: int
 ) -> Iterator[Result]:
-    """Results in the order of the tasks, of which no more than ``on_their_way`` are taken ahead: memory stays flat."""
+    """Yields the results in the order of the tasks.
+
+    Args:
+        pool: Runs the tasks.
+        function: Called with each task.
+        tasks: May be endless; it is read as results are taken.
+        on_their_way: Number of tasks that are submitted and whose results were not taken yet, at most.
+    """
     waiting: deque[Future[Result]] = deque()
     for task in tasks:
         waiting.append(pool.submit(function, task))
