@@ -12,13 +12,14 @@ import shlex
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 
 from corpus.corpora import read_csv
 from runtime.run_folder import RunFolder
-from utils import DataPaths, UserError, folder_flags, read_jsonl
+from schema import read_jsonl
+from utils import DataPaths, UserError, folder_flags
 
 SPLIT = "test"
 MOST_DOCUMENTS = 50_000
@@ -26,6 +27,14 @@ Item = TypeVar("Item")
 
 UNSURE = 0.2  # a prediction whose probability is less than this above that of the second class
 FILTERS = ("any", "right", "wrong", "unsure")
+
+
+class ResultRow(TypedDict):
+    """What the page reads of a line of ``results.jsonl``; those of earlier versions have no weights and no step."""
+
+    split: str
+    weights_sha256: NotRequired[str | None]
+    step: NotRequired[int]
 
 
 class LabelledDocument(NamedTuple):
@@ -93,8 +102,12 @@ class SplitDocuments:
         return f"{self.run.path.name} has not been tested; type: {command}"
 
     def stale(self) -> str:
-        """A remark where the predictions were made with other weights than those served; else empty."""
-        rows = [row for row in read_jsonl(self.run.results) if row.get("split") == SPLIT]
+        """A remark where the predictions were made with other weights than those served; else empty.
+
+        Raises:
+            UserError: ``results.jsonl`` is damaged.
+        """
+        rows = [row for row in read_jsonl(self.run.results, ResultRow) if row["split"] == SPLIT]
         if not rows or rows[-1].get("weights_sha256") in {None, self.weights_sha256}:
             return ""
         return f"{self.predictions_file.name} was written with the weights of step {rows[-1].get('step')}, not these."
