@@ -3,7 +3,7 @@
 ``attention``             what the network attended to. A word counts sqrt(sentence weight) x word weight, as the paper
                           shows it (Yang et al. 2016, section 3.3). Never negative, and not made for one class.
 ``gradient``              gradient x input on the word vectors (Denil et al. 2014; Shrikumar et al. 2016).
-``integrated_gradients``  the gradient averaged on the straight way from word vectors of zero to the real ones, times
+``integrated_gradients``  the gradient averaged along the straight line from word vectors of zero to the real ones, times
                           input (Sundararajan et al. 2017). The scores of all words add up to the difference between
                           the text's and the zero vectors' log-odds; how nearly they do is reported.
 ``leave_one_out``         the text is scored again without each word, and without each sentence (Li et al. 2016).
@@ -23,7 +23,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -31,12 +30,10 @@ import numpy as np
 from data_processing import Span
 from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, importance, shade_scores
 from text.text_reader import EMPTY, EncodedDocument, Reading
-from utils import UserError, read_json
 
 if TYPE_CHECKING:
     from runtime.predictor import Predictor, Verdict
 
-FAITHFULNESS_FILE = "faithfulness.json"  # in the run folder
 FEWEST_STEPS, MOST_STEPS = 16, 256
 TOLERANCE = 0.01  # of integrated gradients: relative to the difference to be explained; absolute where that is below 1
 
@@ -90,37 +87,6 @@ class Method:
 def methods_of(predictor: Predictor) -> tuple[str, ...]:
     """The methods that the predictor's network can be explained by, the cheapest first."""
     return tuple(name for name, method in METHODS.items() if predictor.has_attention or not method.needs_attention)
-
-
-def default_method(predictor: Predictor, run: Path) -> tuple[str, dict[str, Any]]:
-    """The method that a run is explained by unless another is asked for.
-
-    Args:
-        predictor: The network.
-        run: The run folder.
-
-    Returns:
-        The method, and what ``explain.py --faithfulness`` measured; nothing where it has not examined these weights.
-
-    Raises:
-        UserError: ``faithfulness.json`` is damaged.
-    """
-    known, findings = methods_of(predictor), read_findings(run / FAITHFULNESS_FILE)
-    if findings.get("weights_sha256") == predictor.weights_sha256 and findings.get("best_method") in known:
-        return findings["best_method"], findings
-    return next(name for name in UNEXAMINED if name in known), {}
-
-
-def read_findings(file: Path) -> dict[str, Any]:
-    """What ``explain.py --faithfulness`` wrote; empty where there is no such file.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    findings = read_json(file) if file.exists() else {}
-    if not isinstance(findings, dict):
-        raise UserError(f"{file} is damaged; delete it and run explain.py --faithfulness again")
-    return findings
 
 
 def explain(

@@ -23,14 +23,13 @@ from explaining.explanations import (
     UNEXAMINED,
     Explanation,
     Scores,
-    default_method,
     explain,
     first_words,
     keep_words,
     methods_of,
     read_text,
 )
-from explaining.faithfulness import verdict_in_words
+from explaining.faithfulness import default_method, verdict_in_words
 from explaining.pages import likeliest
 from page.batcher import Batcher, Busy
 from page.mistakes import LabelledDocument, SplitDocuments, drawn

@@ -205,10 +205,12 @@ def test_the_command_that_measures_a_run_can_be_pasted(
 def test_the_method_that_did_best_is_the_first_choice_with_its_figures(page_folder: Path, tmp_path: Path) -> None:
     run = write_tiny_run(tmp_path / "runs" / "examined", page_folder / "data" / "tiny" / "records")
     sha256 = Predictor.load(run).weights_sha256
-    words = {
-        name: {"flips": {"mean": share}} for name, share in (("attention", 0.25), ("gradient", 0.75), ("random", 0.05))
+    shares = {"attention": 0.25, "gradient": 0.75, "random": 0.05}
+    rows = {name: {"flips": {"mean": share, "half_width": 0.1}} for name, share in shares.items()}
+    found = {
+        **{"weights_sha256": sha256, "best_method": "gradient", "words": rows, "sentences": rows, "flip_share": 0.2},
+        **{"split": "valid", "documents": 9, "step": 7},
     }
-    found = {"weights_sha256": sha256, "best_method": "gradient", "words": words, "flip_share": 0.2}
     write_json(run.path / "faithfulness.json", found)
     examined = ServedRun.load(run, DataPaths("tiny", page_folder / "data"))
     with TestClient(make_app([examined], ["testserver"])) as client:
