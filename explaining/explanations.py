@@ -3,9 +3,9 @@
 ``attention``             what the network attended to. A word counts sqrt(sentence weight) x word weight, as the paper
                           shows it (Yang et al. 2016, section 3.3). Never negative, and not made for one class.
 ``gradient``              gradient x input on the word vectors (Denil et al. 2014; Shrikumar et al. 2016).
-``integrated_gradients``  the gradient averaged along the straight line from word vectors of zero to the real ones, times
-                          input (Sundararajan et al. 2017). The scores of all words add up to the difference between
-                          the text's and the zero vectors' log-odds; how nearly they do is reported.
+``integrated_gradients``  the gradient averaged along the straight line from word vectors of zero to the real ones,
+                          times input (Sundararajan et al. 2017). The scores of all words add up to the difference
+                          between the text's and the zero vectors' log-odds; how nearly they do is reported.
 ``leave_one_out``         the text is scored again without each word, and without each sentence (Li et al. 2016).
 
 The last three explain one class, by its log-odds log(p / (1 - p)): unlike the probability, they still move where the

@@ -34,6 +34,7 @@ from explaining.pages import likeliest
 from page.batcher import Batcher, Busy
 from page.mistakes import LabelledDocument, SplitDocuments, drawn
 from page.neighbours import FEWEST_POINTS, MOST_POINTS, VectorMap
+from report.shading import printable
 from runtime.devices import explain_memory
 from runtime.predictor import BATCH_WORDS, Predictor, Verdict, unfinished
 from runtime.run_folder import RunFolder
@@ -56,7 +57,7 @@ class Refusal(Exception):
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
-        self.status, self.detail = status, detail
+        self.status, self.detail = status, printable(detail)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ class ServedRun:
     """A run as the page shows it.
 
     Attributes:
-        name: Of the run.
+        name: Of the run, as it is shown.
         predictor: Its network.
         batcher: Scores the texts of all clients.
         documents: The test split of its data set.
@@ -101,7 +102,7 @@ class ServedRun:
         method, findings = default_method(predictor, run.path)
         documents = SplitDocuments(run, data, predictor.weights_sha256)
         batcher = Batcher(predictor.score, BATCH_WORDS)
-        return cls(run.path.name, predictor, batcher, documents, unfinished(run) or "", method, findings)
+        return cls(printable(run.path.name), predictor, batcher, documents, unfinished(run) or "", method, findings)
 
     def count_words(self, text: str) -> tuple[int, int]:
         """Words of a text, and those that the vocabulary does not know."""
@@ -125,7 +126,7 @@ class ServedRun:
         """How faithful the explanations of this run are, in sentences."""
         if not self.findings:
             flags = folder_flags(self.documents.data.data_dir, self.documents.run.path.parent)
-            command = shlex.join(["python", "explain.py", self.name, "--faithfulness", *flags])
+            command = shlex.join(["python", "explain.py", self.documents.run.path.name, "--faithfulness", *flags])
             return [f"How far to trust this has not been measured; type: {command}"]
         return list(verdict_in_words(self.findings))
 

@@ -32,6 +32,7 @@ from page.answers import Answer, Refusal, ServedRun, answer, parse_question, run
 from page.batcher import Busy
 from page.mistakes import FILTERS, ORDERS, LabelledDocument, worst
 from page.rest import FORM, add_rest, check_content_type
+from report.shading import printable
 from utils import UserError, human_size
 
 MOST_BODY_BYTES = 8_000_000  # a form carries a byte as up to three, and an edited text beside its original
@@ -155,7 +156,7 @@ async def error_response(runs: Sequence[ServedRun], request: Request, error: Exc
     """An error as a page, as the part of one that the script asked for, or as JSON."""
     status, detail = (error.status, error.detail) if isinstance(error, Refusal) else (500, str(error))
     if isinstance(error, HTTPException):
-        status, detail = error.status_code, f"{error.detail}: {request.method} {request.url.path[:100]}"
+        status, detail = error.status_code, printable(f"{error.detail}: {request.method} {request.url.path[:100]}")
     if request.url.path.startswith("/v1/"):
         return JSONResponse({"error": detail}, status)
     template = "error.html" if request.url.path == "/answer" else "error_page.html"

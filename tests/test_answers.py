@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import shlex
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx2
 import numpy as np
@@ -82,7 +84,7 @@ def test_a_sentence_left_out_is_as_if_it_had_never_been_written(client: TestClie
     assert again.named("without") == "" and percentages(again) == expected(served.predictor, TEXT)
 
 
-def test_everything_left_out_is_told(client: TestClient) -> None:
+def test_everything_left_out_is_reported(client: TestClient) -> None:
     page = ask(client, text="good. bad.", without="0-99")
     assert any("Everything is left out" in text for text in page.shown)
 
@@ -112,7 +114,7 @@ def test_a_text_too_long_for_a_link_has_none(client: TestClient) -> None:
     assert "Too long for a link." in page.shown
 
 
-def test_a_test_document_is_told_with_its_label_until_it_is_edited(client: TestClient, served: ServedRun) -> None:
+def test_a_test_document_is_shown_with_its_label_until_it_is_edited(client: TestClient, served: ServedRun) -> None:
     document = served.documents.all()["test/5"]
     page = Page(client.get("/", params={"id": "test/5"}).text)
     assert percentages(page) == expected(served.predictor, document.text) and page.named("id") == "test/5"
@@ -158,14 +160,14 @@ def test_leave_one_out_of_a_long_text_is_shown_by_gradient(client: TestClient) -
     assert any("leave-one-out is limited to 1,500 words" in text for text in page.shown)
 
 
-def test_a_text_that_nobody_knows_and_one_that_is_cut_are_remarked(client: TestClient, served: ServedRun) -> None:
+def test_a_text_of_unknown_words_and_one_that_is_cut_are_remarked(client: TestClient, served: ServedRun) -> None:
     assert any("None of these words is in the vocabulary" in text for text in ask(client, text="qqq zzz").shown)
     assert any("were not read" in text for text in ask(client, text="good. " * 500, method="attention").shown)
     one = ask(client, text="good", method="leave_one_out")
     assert len(one.of_class("word")) == 1 and percentages(one) == expected(served.predictor, "good")
 
 
-def test_memory_that_runs_out_is_told(served: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_memory_is_reported(served: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
@@ -182,7 +184,7 @@ def test_memory_that_runs_out_is_told(served: ServedRun, client: TestClient, mon
     assert client.post("/answer", data={"text": "good", "method": "gradient"}).status_code == 200
 
 
-def test_too_much_that_waits_is_told(served: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_is_reported(served: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
         raise Busy
 
@@ -200,6 +202,16 @@ def test_the_command_that_measures_a_run_can_be_pasted(
     asked = explain_command.build_parser().parse_args(command[2:])
     assert (asked.runs_dir, asked.data_dir) == (page_folder / "runs", page_folder / "data")
     assert line in html.unescape(client.get("/", params={"text": TEXT}).text)
+
+
+def test_a_run_whose_folder_is_not_named_in_utf8_is_served(page_folder: Path, tmp_path: Path) -> None:
+    run = write_tiny_run(tmp_path / os.fsdecode(b"h\xe9"), page_folder / "data" / "tiny" / "records")
+    odd = ServedRun.load(run, DataPaths("tiny", page_folder / "data"))
+    with TestClient(make_app([odd], ["testserver"])) as client:
+        for path in ("/?text=good", "/errors", f"/errors?run={quote(odd.name)}", "/v1/models/gone"):
+            response = client.get(path)
+            assert response.status_code == (404 if "gone" in path else 200) and "h\ufffd" in response.text, path
+        assert client.post("/answer", data={"text": "good"}).status_code == 200
 
 
 def test_the_method_that_did_best_is_the_first_choice_with_its_figures(page_folder: Path, tmp_path: Path) -> None:
