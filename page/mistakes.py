@@ -124,7 +124,7 @@ class SplitDocuments:
     @functools.cached_property
     def _all(self) -> dict[str, LabelledDocument]:
         predicted = self._predictions() if self.tested else None
-        names = None if predicted is None else set(drawn(list(predicted), self.most))
+        names = None if predicted is None else set(sample(list(predicted), self.most))
         found: dict[str, LabelledDocument] = {}
         for row in read_csv(self.data.csv):
             if row.split != SPLIT or (names is not None and row.id not in names) or len(found) == self.most:
@@ -188,11 +188,11 @@ class SplitDocuments:
             return self._mistakes
 
 
-def drawn(names: Sequence[Item], most: int) -> Sequence[Item]:
-    """``names``, or ``most`` of them drawn at random, always the same ones."""
-    if len(names) <= most:
-        return names
-    return [names[place] for place in np.random.default_rng(1).permutation(len(names))[:most]]
+def sample(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """All items, or ``most`` of them drawn at random, always the same ones."""
+    if len(items) <= most:
+        return items
+    return [items[place] for place in np.random.default_rng(1).permutation(len(items))[:most]]
 
 
 def worst(mistakes: Sequence[Mistake], order: str, most: int) -> list[Mistake]:

@@ -28,9 +28,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from data_processing import blank_markup
 from explaining.explanations import METHODS, Method, methods_of
 from explaining.pages import TEMPLATES, environment
-from page.answers import Answer, Refusal, ServedRun, answer, parse_question, run_named
+from page.answers import Answer, ServedRun, answer, run_named
 from page.batcher import Busy
 from page.mistakes import FILTERS, ORDERS, LabelledDocument, worst
+from page.questions import Refusal, parse_question
 from page.rest import FORM, add_rest, check_content_type
 from report.shading import printable
 from utils import UserError, human_size

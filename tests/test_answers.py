@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 
 import explain as explain_command
 from explaining.explanations import explain
-from page.answers import Question, ServedRun, parse_question
+from page.answers import ServedRun
 from page.batcher import Busy
 from page.viewer import make_app
 from runtime.predictor import Predictor
@@ -121,12 +121,6 @@ def test_a_test_document_is_shown_with_its_label_until_it_is_edited(client: Test
     assert f"predicted {'right' if document.prediction == document.label else 'wrong'}" in " ".join(page.shown)
     assert ask(client, id="test/5", text=document.text + " bad").named("id") == ""
     assert client.get("/", params={"id": "test/x"}).status_code == 404
-
-
-def test_a_text_with_odd_line_ends_keeps_its_places() -> None:
-    asked = parse_question({"text": "\r\ngood\rbad\n", "without": "", "method": "gradient"}, None)
-    assert asked.text == "\ngood\nbad\n"
-    assert Question("good", "", ((0, 4),)).link() == "?text=good&without=0-4"
 
 
 def test_two_runs_answer_side_by_side(served: ServedRun, other: ServedRun) -> None:

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from page.answers import ServedRun
-from page.mistakes import SplitDocuments, drawn
+from page.mistakes import SplitDocuments, sample
 from page.viewer import make_app
 from runtime.run_folder import RunFolder
 from tests.served_runs import (
@@ -92,4 +92,4 @@ def test_what_is_wrong_with_predictions_is_reported(page_folder: Path, tmp_path:
 
 def test_a_large_split_is_read_in_part(page_folder: Path, served: ServedRun) -> None:
     few = SplitDocuments(served.documents.run, served.documents.data, "", most=7).all()
-    assert len(few) == 7 and set(few) == set(drawn(list(served.documents.all()), 7))
+    assert len(few) == 7 and set(few) == set(sample(list(served.documents.all()), 7))
