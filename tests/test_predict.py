@@ -237,7 +237,7 @@ def test_files_that_are_no_text_are_refused_by_name(
 
 
 def test_standard_input_that_is_no_text_is_refused() -> None:
-    with pytest.raises(UserError, match="standard input, line 2: this is no text"):
+    with pytest.raises(UserError, match="standard input, line 2: this is not text"):
         list(predict.text_lines(io.BytesIO(b"fine\n\x00\n"), "standard input"))
     with pytest.raises(UserError, match="line 1: it is not UTF-8"):
         list(predict.text_lines(io.BytesIO(b"caf\xe9\n"), "standard input"))
@@ -245,7 +245,7 @@ def test_standard_input_that_is_no_text_is_refused() -> None:
 
 def test_nothing_is_overwritten_and_missing_files_are_named(runs: Path, tmp_path: Path) -> None:
     table = write_csv(tmp_path / "in.csv", ["good"])
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         run_predict(runs, table, "--output", table)
     with pytest.raises(UserError, match="no such file"):
         run_predict(runs, tmp_path / "gone.csv")
