@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import check_range
 from corpus.corpora import SPLITS, read_csv
-from explaining.explanations import METHODS, Explanation, explain_written, methods_of, read_text
+from explaining.explanations import METHODS, Explanation, WrittenText, explain_written, methods_of, read_text
 from explaining.faithfulness import (
     CHOOSING_SPLIT,
     Findings,
@@ -179,18 +179,11 @@ def show_text(
     """Explains one text and shows it."""
     method, why = chosen_method(predictor, run, arguments.method)
     names = predictor.class_names
-    written = read_text(predictor, text)
-    reading = written.reading
-    if not reading.words:
-        raise UserError("there is no word in the text; give one with --text or --file")
-    if reading.unknown_words == reading.words:
-        log.warning("none of the words (%d) is in the vocabulary: the verdict means nothing", reading.words)
-    if reading.cut_words:
-        log.warning("the text has too many sentences: its last %d words were not read", reading.cut_words)
+    written = checked_text(predictor, text)
     target = None if arguments.target is None else names.index(arguments.target)
     explanation = explain_written(predictor, written, method, target)
     note = METHODS[method].note + (f" {names[explanation.target]}." if explanation.scores.signed else "") + why
-    heading = f"{run.path.name}: {verdict_line(explanation, label)}"
+    heading = f"{run.path.name}: {prediction_line(explanation, label)}"
     most = arguments.sentences or None
     if arguments.html:
         with atomic_write(arguments.html) as file:
@@ -203,16 +196,33 @@ def show_text(
     sys.stdout.flush()  # here, where a closed pipe is still caught
 
 
-def verdict_line(explanation: Explanation, label: str | None) -> str:
+def checked_text(predictor: Predictor, text: str) -> WrittenText:
+    """Cuts a text into words; warns of what the network does not know or read of it.
+
+    Raises:
+        UserError: It has no word.
+    """
+    written = read_text(predictor, text)
+    reading = written.reading
+    if not reading.words:
+        raise UserError("there is no word in the text; give one with --text or --file")
+    if reading.unknown_words == reading.words:
+        log.warning("none of the words (%d) is in the vocabulary: the prediction means nothing", reading.words)
+    if reading.cut_words:
+        log.warning("the text has too many sentences: its last %d words were not read", reading.cut_words)
+    return written
+
+
+def prediction_line(explanation: Explanation, label: str | None) -> str:
     """``positive (97.3%), labelled negative``."""
     probabilities = explanation.verdict.probabilities
-    verdict = int(probabilities.argmax())
+    predicted = int(probabilities.argmax())
     labelled = f", labelled {label}" if label else ""
-    return f"{explanation.class_names[verdict]} ({probabilities[verdict]:.1%}){labelled}"
+    return f"{explanation.class_names[predicted]} ({probabilities[predicted]:.1%}){labelled}"
 
 
 def print_shaded(explanation: Explanation, heading: str, note: str, most: int | None) -> None:
-    """Prints the verdict, the shaded text and what its shades mean."""
+    """Prints the probabilities, the shaded text and what its shades mean."""
     colour = supports_colour(sys.stdout)
     print(printable(heading))
     for name, probability in likeliest(explanation):

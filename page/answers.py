@@ -59,7 +59,7 @@ class ServedRun:
         batcher: Scores the texts of all clients.
         documents: The test split of its data set.
         notice: A remark about unfinished training; empty for a finished run.
-        default_method: The method that is selected at first.
+        default_method: The method that is selected on a new page.
         explaining: Held while a text is explained by a method that reads it again.
         map: Of documents of the test split; ``None`` until :meth:`draw_map` has drawn it.
         findings: What ``explain.py --faithfulness`` measured with these weights; empty where it has not been run.
@@ -107,7 +107,7 @@ class ServedRun:
             self.map = VectorMap.of(chosen, np.array([verdict.vector for verdict in verdicts]))
 
     def trust(self) -> list[str]:
-        """How faithful the explanations of this run are, in sentences."""
+        """How far the explanations of this run can be trusted, in sentences."""
         if not self.findings:
             flags = folder_flags(self.documents.data.data_dir, self.documents.run.path.parent)
             command = shlex.join(["python", "explain.py", self.documents.run.path.name, "--faithfulness", *flags])

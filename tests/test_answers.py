@@ -69,7 +69,7 @@ def test_the_class_to_explain_can_be_chosen(client: TestClient, served: ServedRu
     drawn = client.get("/random", params={"target": names[0]}, follow_redirects=False)
     assert httpx2.URL(drawn.headers["location"]).params["target"] == names[0]
     refused = client.post("/answer", data={"text": TEXT, "method": "gradient", "target": "<b>"})
-    assert refused.status_code == 400 and f"there are: {', '.join(names)}" in refused.text
+    assert refused.status_code == 400 and f"the classes are: {', '.join(names)}" in refused.text
 
 
 def test_a_sentence_left_out_is_as_if_it_had_never_been_written(client: TestClient, served: ServedRun) -> None:
