@@ -1,12 +1,7 @@
 """Is an explanation faithful? The words and sentences that it names are deleted, and the network is asked again.
 
-The measures are those of ERASER (DeYoung et al., ACL 2020), for the class that the network predicts for the whole text:
-
-    comprehensiveness   p(text) - p(text without its top words)     high: the words named were needed
-    sufficiency         p(text) - p(top words alone)                low: the words named are enough
-
-each averaged over the top 1, 5, 10, 20 and 50% of words (AOPC; rounded up, so at least one word). The same is done with
-sentences. Deleting is what :func:`explaining.explanations.keep_words` says: as if the words had never been written.
+:mod:`explaining.deletions` has the measures. Here every method is measured on a sample of documents, beside rankings to
+compare it with; the figures are kept in the run folder and said in words.
 
 A random choice is the baseline: a method that is no better explains nothing. The rankings of :data:`CONTROLS` separate
 what a method knows of a word's weight from what it knows of its sign: a method with signs leaves out words that speak
@@ -15,23 +10,23 @@ against the prediction, attention cannot.
 Measured on validation documents, the figures choose the method that a run is explained by; on others they choose
 nothing, so that figures of the test split stay figures of unseen documents.
 
-    B documents   C classes   K shares
+    B documents   N words
 """
 
 from __future__ import annotations
 
-import math
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
 import schema
-from explaining.explanations import METHODS, UNEXAMINED, Scores, explain, keep_words, methods_of, words_of_sentences
+from explaining.deletions import FLIP_SHARE, LEVELS, SHARES, Deletions, delete, interval
+from explaining.explanations import METHODS, UNEXAMINED, Scores, explain, methods_of
 from text.text_reader import EncodedDocument
 from utils import UserError
 
@@ -39,10 +34,7 @@ if TYPE_CHECKING:
     from runtime.predictor import Predictor
 
 CHOOSING_SPLIT = "valid"  # figures of this one choose a run's method
-SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)
-FLIP_SHARE = 0.20
 RANDOM, RANDOM_DRAWS = "random", 5
-LEVELS = ("words", "sentences")
 WIDTH = 88  # of the report's lines
 CHUNK = 20  # documents whose edited texts are held in memory at a time
 
@@ -93,114 +85,6 @@ CONTROLS = {
 TITLES = {RANDOM: "a random choice"} | {name: one.title for table in (METHODS, CONTROLS) for name, one in table.items()}
 # Of reports: first what has no sign, then what has one.
 ORDER = sorted(TITLES, key=lambda name: METHODS[name].signed if name in METHODS else "with_sign" in name)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Measures
-
-
-class Scorer(Protocol):
-    """What deleting needs of a network."""
-
-    def probabilities(self, documents: Iterable[EncodedDocument]) -> np.ndarray:
-        """float32 [documents, C]."""
-
-
-@dataclass
-class Deletions:
-    """What deleting by one method did to each of B documents.
-
-    Attributes:
-        comprehensiveness: [B] times float64 [K].
-        sufficiency: [B] times float64 [K].
-        flips: [B], 1 where the verdict changes when the top 20% are deleted; a share where several rankings were tried.
-    """
-
-    comprehensiveness: list[np.ndarray] = field(default_factory=list)
-    sufficiency: list[np.ndarray] = field(default_factory=list)
-    flips: list[float] = field(default_factory=list)
-
-    def quality(self) -> np.ndarray:
-        """float64 [B]: comprehensiveness less sufficiency, each averaged over the shares."""
-        return np.mean(self.comprehensiveness, axis=1) - np.mean(self.sufficiency, axis=1)
-
-    def to_json(self) -> dict[str, Any]:
-        """Means and 95% intervals over the documents."""
-        value: dict[str, Any] = {"flips": interval(np.array(self.flips))}
-        for name in ("comprehensiveness", "sufficiency"):
-            by_share = np.array(getattr(self, name))  # [B, K]
-            value[name] = interval(by_share.mean(axis=1))
-            value[f"{name}_by_share"] = by_share.mean(axis=0).tolist()
-        return value
-
-
-def interval(values: np.ndarray) -> dict[str, float]:
-    """Mean and half the width of its 95% interval (normal approximation). ``values``: float [B]."""
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": float(values.mean()), "half_width": 1.96 * spread / math.sqrt(len(values))}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Deleting
-
-
-def top_counts(items: int) -> list[int]:
-    """How many of ``items`` words or sentences make up each of the K shares: rounded up, at least one."""
-    return [max(1, math.ceil(share * items - 1e-9)) for share in SHARES]
-
-
-def edits(document: EncodedDocument, scores: np.ndarray, level: str) -> list[EncodedDocument]:
-    """Deletes the top words, or sentences, of a ranking.
-
-    Args:
-        document: The whole text.
-        scores: float [N], or [S] at the level of sentences; of equals the earlier counts more.
-        level: One of :data:`LEVELS`.
-
-    Returns:
-        2 K documents: the text without its top, for each share, and then the top alone.
-    """
-    ranking = np.argsort(-scores, kind="stable")
-    without, alone = [], []
-    for count in top_counts(len(scores)):
-        top = np.zeros(len(scores), bool)
-        top[ranking[:count]] = True
-        words = top if level == "words" else words_of_sentences(document, top)
-        without.append(keep_words(document, ~words))
-        alone.append(keep_words(document, words))
-    return without + alone
-
-
-def delete(
-    scorer: Scorer, documents: Sequence[EncodedDocument], rankings: Sequence[Sequence[np.ndarray]], level: str
-) -> Deletions:
-    """Measures what deleting does, averaged over the rankings of each document.
-
-    Args:
-        scorer: The network.
-        documents: [B].
-        rankings: [B], for each document one or more vectors of scores, as :func:`edits` takes them.
-        level: One of :data:`LEVELS`.
-    """
-    edited = [
-        edit
-        for document, draws in zip(documents, rankings, strict=True)
-        for scores in draws
-        for edit in edits(document, scores, level)
-    ]
-    probabilities = scorer.probabilities([*documents, *edited]).astype(np.float64)
-    whole, changed = probabilities[: len(documents)], probabilities[len(documents) :]
-    found = Deletions()
-    begin = 0
-    for row, draws in zip(whole, rankings, strict=True):
-        end = begin + len(draws) * 2 * len(SHARES)
-        values = changed[begin:end].reshape(len(draws), 2, len(SHARES), -1)
-        begin, verdict = end, int(row.argmax())
-        lost = (row[verdict] - values[..., verdict]).mean(axis=0)  # [2, K]
-        found.comprehensiveness.append(lost[0])
-        found.sufficiency.append(lost[1])
-        found.flips.append(float((values[:, 0, SHARES.index(FLIP_SHARE)].argmax(axis=-1) != verdict).mean()))
-    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------------
