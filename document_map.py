@@ -1,11 +1,13 @@
 """Draws where a network puts documents before and after training: each document a point, coloured by its true class.
 
-    python document_map.py                                  2,000 test documents of runs/imdb-han
-    python document_map.py --split valid --documents 500
+    python document_map.py imdb-han                         2,000 test documents
+    python document_map.py --dataset imdb --model bilstm --split valid --documents 500
+
+RUN is a run folder or its name in `runs/`; without it, --dataset, --model and --run name the run, as for the trainer.
 
 The vectors are those that the last layer classifies. PCA shows their two directions of largest variance, t-SNE
-(van der Maaten and Hinton, JMLR 2008) who is near to whom; distances between its groups mean nothing. How many of a
-document's nearest neighbours are of its class is told in numbers.
+(van der Maaten and Hinton, JMLR 2008) which are near to each other; distances between its groups mean nothing. Printed
+is the share of a document's nearest neighbours that are of its class.
 
 Writes ``plots/document_map-<split>.png`` to the run folder and the vectors for TensorBoard's projector.
 """
@@ -13,35 +15,34 @@ Writes ``plots/document_map-<split>.png`` to the run folder and the vectors for 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from config import add_model_flag, check_range
+from config import check_range
+from runtime.checkpoints import Checkpoint, best_checkpoint, run_checkpoint
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.run_folder import RunConfig, RunFolder, add_run_flags, chosen_run, no_such_run
 from utils import (
     DataPaths,
     Parser,
     UserError,
-    add_folder_flags,
     atomic_write,
     check_writable,
-    dataset_name,
     log,
-    run_path,
     run_script,
     trainer_command,
 )
 
 if TYPE_CHECKING:
-    from runtime.checkpoints import Checkpoint
     from runtime.input_pipeline import Split
-    from runtime.run_folder import RunConfig, RunFolder
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
 
 STATES = ("before training", "after training")
 NEIGHBOURS = 10
@@ -50,12 +51,30 @@ FEWEST_DOCUMENTS = 20
 SHOWN_CHARACTERS = 100
 
 
+class MappedDocuments(NamedTuple):
+    """The documents of a map, with what the network gives for each.
+
+    Attributes:
+        ids: [B] names.
+        texts: [B] the first words of each; empty where they are unknown.
+        labels: int64 [B], their true classes.
+        vectors: For each of :data:`STATES` float32 [B, D].
+        probabilities: float32 [B, C], after training.
+        class_names: [C].
+    """
+
+    ids: list[str]
+    texts: list[str]
+    labels: Ints
+    vectors: dict[str, Floats]
+    probabilities: Floats
+    class_names: tuple[str, ...]
+
+
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="document_map.py", description=__doc__)
-    parser.add_argument("--dataset", default="imdb", type=dataset_name, help="name of the data set (default: imdb)")
-    add_model_flag(parser, "which network's run to map")
-    parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
+    add_run_flags(parser)
     parser.add_argument("--split", default="test", choices=("train", "valid", "test"), help="default: test")
     parser.add_argument(
         "--documents",
@@ -64,79 +83,84 @@ def build_parser() -> Parser:
         help="how many to draw at random; t-SNE's time grows with them (default: 2000)",
     )
     parser.add_argument("--checkpoint", type=Path, help="weights after training (default: the best on validation)")
-    add_folder_flags(parser)
     parser.add_argument(
         "--evaluation_batch_words",
         type=int,
         default=40_000,
-        help="most words in a batch: the ceiling of its memory (default: 40000)",
+        help="maximum number of words in a batch, which limits its memory (default: 40000)",
     )
     add_device_flag(parser)
     return parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Computes the vectors of both states, maps, draws and tells."""
+    """Computes the vectors of both states, maps them, draws the maps and prints how well neighbours agree."""
     check_range("documents", arguments.documents, FEWEST_DOCUMENTS)
     check_range("evaluation_batch_words", arguments.evaluation_batch_words, 1)
-    from runtime.run_folder import RunFolder, no_such_run
-
-    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
+    run = chosen_run(arguments)
     if not run.exists():
         raise no_such_run(run, trainer_command(arguments))
     check_writable(run.plots)
     check_writable(run.tensorboard)
-    config = run.config()
-    data = DataPaths(config.dataset, arguments.data_dir)
-    from text.records import verify_records
-
-    manifest = verify_records(data.records)
-    run.refuse_other_records(config, data.records, manifest)
-    checkpoint = chosen_checkpoint(run, arguments)
-    device = start_tensorflow(arguments.device)
-    from runtime.input_pipeline import Split
-
-    split = Split(data.records, arguments.split)
-    numbers = drawn(len(split), arguments.documents, config.training.seed)
-    with explain_memory("lower --evaluation_batch_words and run the same command again"):
-        vectors, probabilities = both_states(
-            config, data.records, checkpoint, split, numbers, arguments.evaluation_batch_words, device
-        )
-    labels = split.index["label"][numbers].astype(np.int64)
-    names = config.class_names
-    tell_neighbours(vectors, labels)
+    checkpoint = chosen_checkpoint(run, arguments.checkpoint)
+    mapped = mapped_documents(run, checkpoint, arguments)
+    print_neighbours(mapped)
     folder = run.tensorboard / f"documents-{arguments.split}"
-    draw(run, folder, vectors, labels, names, arguments.split, checkpoint.progress.step)
-    write_for_projector(
-        folder, vectors, probabilities, labels, names, split.ids(numbers), texts(data, manifest, split, numbers)
-    )
-    split.close()
+    draw(run, folder, mapped, arguments.split, checkpoint.progress.step)
+    write_for_projector(folder, mapped)
     print(f"\nWritten: {picture_file(run, arguments.split)}")
     print(f"Look:    tensorboard --logdir {shlex.quote(str(run.path.parent))} --host 127.0.0.1   (tab Projector)")
 
 
-def chosen_checkpoint(run: RunFolder, arguments: argparse.Namespace) -> Checkpoint:
-    """The checkpoint a person named, or the best so far."""
-    from runtime.checkpoints import read_checkpoint
+def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
+    """The checkpoint of ``--checkpoint``, or the best so far.
 
-    path = arguments.checkpoint or run.best
-    if not path.is_file():
-        raise UserError(f"{path} is not there; train first: {trainer_command(arguments)}")
-    checkpoint = read_checkpoint(path)
-    if checkpoint.run != run.identity():
-        raise UserError(f"{path} belongs to another run than {run.path}; name that one with --run")
-    return checkpoint
+    Raises:
+        UserError: There is none, or it is damaged or another run's.
+    """
+    if named is None:
+        return best_checkpoint(run)
+    if not named.is_file():
+        raise UserError(f"--checkpoint {named}: no such file; leave the flag out for the best weights")
+    return run_checkpoint(run, named)
 
 
-def drawn(size: int, documents: int, seed: int) -> NDArray[np.int64]:
+# ---------------------------------------------------------------------------------------------------------------------
+# Documents and their vectors
+
+
+def mapped_documents(run: RunFolder, checkpoint: Checkpoint, arguments: argparse.Namespace) -> MappedDocuments:
+    """Draws documents and reads what the map shows of them.
+
+    Raises:
+        UserError: The records are missing, damaged or not those of the run, or the split is too small.
+    """
+    from text.records import verify_records
+
+    config = run.config()
+    data = DataPaths(config.dataset, arguments.data_dir)
+    manifest = verify_records(data.records)
+    run.refuse_other_records(config, data.records, manifest)
+    device = start_tensorflow(arguments.device)
+    from runtime.input_pipeline import Split
+
+    with (
+        contextlib.closing(Split(data.records, arguments.split)) as split,
+        explain_memory("lower --evaluation_batch_words and run the same command again"),
+    ):
+        numbers = drawn(len(split), arguments.documents, config.training.seed)
+        vectors, probabilities = both_states(
+            config, data.records, checkpoint, split, numbers, arguments.evaluation_batch_words, device
+        )
+        ids, labels = split.ids(numbers), split.index["label"][numbers].astype(np.int64)
+    return MappedDocuments(ids, texts(data, manifest, ids), labels, vectors, probabilities, config.class_names)
+
+
+def drawn(size: int, documents: int, seed: int) -> Ints:
     """int64, positions of documents drawn at random, in ascending order; all of them where there are no more."""
     if size < FEWEST_DOCUMENTS:
         raise UserError(f"the split has {size} documents; a map needs {FEWEST_DOCUMENTS} at least")
     return np.sort(np.random.default_rng(seed).permutation(size)[:documents])
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Vectors
 
 
 def both_states(
@@ -144,14 +168,14 @@ def both_states(
     records: Path,
     checkpoint: Checkpoint,
     split: Split,
-    numbers: NDArray[np.int64],
+    numbers: Ints,
     max_words: int,
     device: str,
 ) -> tuple[dict[str, Floats], Floats]:
     """Document vectors with the weights that training began with and with those of a checkpoint.
 
     Returns:
-        For each state float32 [N, D]; float32 [N, C], the probabilities after training.
+        For each state float32 [B, D]; float32 [B, C], the probabilities after training.
     """
     from runtime.checkpoints import restore
     from runtime.networks import build_model
@@ -165,20 +189,19 @@ def both_states(
     return dict(zip(STATES, (before, after), strict=True)), probabilities
 
 
-def texts(data: DataPaths, manifest: dict[str, Any], split: Split, numbers: NDArray[np.int64]) -> list[str]:
+def texts(data: DataPaths, manifest: dict[str, Any], ids: list[str]) -> list[str]:
     """The first words of each document; empty where the CSV file is not the one that the records were made from."""
     from report.attention_check import texts_by_id
     from text.records import made_from
 
-    ids = split.ids(numbers)
     if not made_from(manifest, data.csv):
-        log.warning("%s is not what the records were made from: the projector shows no texts", data.csv)
+        log.warning("%s is not the file that the records were made from: the projector shows no texts", data.csv)
         return [""] * len(ids)
     by_id = texts_by_id(data, set(ids))
     return [by_id[name][:SHOWN_CHARACTERS] for name in ids]
 
 
-def neighbour_agreement(vectors: Floats, labels: NDArray[np.int64]) -> float:
+def neighbour_agreement(vectors: Floats, labels: Ints) -> float:
     """Share of the ten nearest neighbours (Euclidean) of a document that are of its class, the mean over documents."""
     from sklearn.neighbors import NearestNeighbors
 
@@ -186,12 +209,12 @@ def neighbour_agreement(vectors: Floats, labels: NDArray[np.int64]) -> float:
     return float((labels[nearest] == labels[:, np.newaxis]).mean())
 
 
-def tell_neighbours(vectors: dict[str, Floats], labels: NDArray[np.int64]) -> None:
+def print_neighbours(mapped: MappedDocuments) -> None:
     """Prints how well neighbourhoods agree with the classes."""
-    shares = np.bincount(labels) / len(labels)
-    print(f"\nOf a document's {NEIGHBOURS} nearest neighbours, so many are of its class ({len(labels):,} documents):\n")
-    for state, values in vectors.items():
-        print(f"{state:<16} {neighbour_agreement(values, labels):7.1%}")
+    shares = np.bincount(mapped.labels) / len(mapped.labels)
+    print(f"\nShare of a document's {NEIGHBOURS} nearest neighbours of its class ({len(mapped.ids):,} documents):\n")
+    for state, values in mapped.vectors.items():
+        print(f"{state:<16} {neighbour_agreement(values, mapped.labels):7.1%}")
     print(f"{'by chance':<16} {(shares**2).sum():7.1%}")
 
 
@@ -200,38 +223,31 @@ def tell_neighbours(vectors: dict[str, Floats], labels: NDArray[np.int64]) -> No
 
 
 def principal_components(vectors: Floats) -> Floats:
-    """float [N, 2], the two directions of largest variance."""
+    """float [B, 2], the two directions of largest variance."""
     from sklearn.decomposition import PCA
 
     return np.asarray(PCA(n_components=2, random_state=0).fit_transform(vectors))
 
 
 def tsne(vectors: Floats) -> Floats:
-    """float [N, 2], t-SNE that starts from the principal components; the same for the same vectors."""
+    """float [B, 2], t-SNE that starts from the principal components; the same for the same vectors."""
     from sklearn.manifold import TSNE
 
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
     return np.asarray(TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(vectors))
 
 
-def draw(
-    run: RunFolder,
-    folder: Path,
-    vectors: dict[str, Floats],
-    labels: NDArray[np.int64],
-    names: tuple[str, ...],
-    split_name: str,
-    step: int,
-) -> None:
+def draw(run: RunFolder, folder: Path, mapped: MappedDocuments, split_name: str, step: int) -> None:
     """Draws the maps into the run folder and for TensorBoard."""
     from report.plots import map_figure, png
     from report.summaries import SummaryWriter
 
     maps = {}
-    for state, values in vectors.items():
+    for state, values in mapped.vectors.items():
         log.info("mapping %s documents %s", f"{len(values):,}", state)
         maps[state] = {"PCA": principal_components(values), "t-SNE": tsne(values)}
-    picture = png(map_figure(maps, labels, names, f"{run.path.name}: {len(labels):,} documents of {split_name}"))
+    title = f"{run.path.name}: {len(mapped.ids):,} documents of {split_name}"
+    picture = png(map_figure(maps, mapped.labels, mapped.class_names, title))
     with atomic_write(picture_file(run, split_name), "wb") as file:
         file.write(picture)
     with SummaryWriter(folder) as writer:
@@ -243,31 +259,18 @@ def picture_file(run: RunFolder, split_name: str) -> Path:
     return run.plots / f"document_map-{split_name}.png"
 
 
-def write_for_projector(
-    folder: Path,
-    vectors: dict[str, Floats],
-    probabilities: Floats,
-    labels: NDArray[np.int64],
-    names: tuple[str, ...],
-    ids: list[str],
-    beginnings: list[str],
-) -> None:
+def write_for_projector(folder: Path, mapped: MappedDocuments) -> None:
     """Writes vectors and what is known of each document for TensorBoard's projector."""
     from report.projector import write_projector
 
-    predicted = probabilities.argmax(axis=1)
+    names, predicted = mapped.class_names, mapped.probabilities.argmax(axis=1)
     rows = [
-        (
-            names[label],
-            names[guess],
-            "right" if label == guess else "wrong",
-            f"{row[guess]:.3f}",
-            name,
-            text,
+        (names[label], names[guess], "right" if label == guess else "wrong", f"{row[guess]:.3f}", name, text)
+        for label, guess, row, name, text in zip(
+            mapped.labels, predicted, mapped.probabilities, mapped.ids, mapped.texts, strict=True
         )
-        for label, guess, row, name, text in zip(labels, predicted, probabilities, ids, beginnings, strict=True)
     ]
-    write_projector(folder, vectors, ("class", "predicted", "right", "probability", "id", "text"), rows)
+    write_projector(folder, mapped.vectors, ("class", "predicted", "right", "probability", "id", "text"), rows)
 
 
 if __name__ == "__main__":

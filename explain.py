@@ -6,8 +6,9 @@
     python explain.py imdb-han --split test --id test/neg/0_2 --json
     python explain.py imdb-han --faithfulness
 
-RUN is a run folder or its name in `runs/`. --faithfulness deletes the words that each method names, asks the network
-again, writes `faithfulness.json` to the run folder, and makes the method that did best the default for that run.
+RUN is a run folder or its name in `runs/`. --faithfulness deletes the words that each method names in validation
+documents, asks the network again and writes `faithfulness.json` to the run folder; from then on the method that did
+best there is the default for that run. With --split test it writes `faithfulness-test.json`, which chooses nothing.
 """
 
 from __future__ import annotations
@@ -22,16 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 from config import check_range
 from corpus.corpora import SPLITS, read_csv
-from explaining.explanations import (
-    FAITHFULNESS_FILE,
-    METHODS,
-    Explanation,
+from explaining.explanations import METHODS, Explanation, WrittenText, explain_written, methods_of, read_text
+from explaining.faithfulness import (
+    CHOOSING_SPLIT,
+    Findings,
     default_method,
-    explain_written,
-    methods_of,
-    read_text,
+    examine,
+    faithfulness_file,
+    format_findings,
+    read_findings,
+    to_json,
 )
-from explaining.faithfulness import Findings, examine, format_findings, to_json
 from explaining.pages import explanation_page, likeliest
 from report.shading import printable, render, supports_colour
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
@@ -45,12 +47,15 @@ from utils import (
     check_writable,
     log,
     progress,
-    read_json,
     run_script,
     write_json,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from runtime.input_pipeline import Split
     from runtime.predictor import Predictor
     from runtime.run_folder import RunFolder
 
@@ -64,7 +69,9 @@ def build_parser() -> Parser:
     what.add_argument("--file", help="file with the text to explain; - is standard input")
     what.add_argument("--id", help="name of a document of --split in the run's data set")
     what.add_argument("--faithfulness", action="store_true", help="examine every method on a sample of --split")
-    parser.add_argument("--split", choices=SPLITS, default="test", help="split of the data set (default: test)")
+    parser.add_argument(
+        "--split", choices=SPLITS, help=f"split of the data set (default: test; with --faithfulness: {CHOOSING_SPLIT})"
+    )
     parser.add_argument(
         "--method",
         choices=tuple(METHODS),
@@ -85,6 +92,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Explains one text, or examines the methods; returns the exit code."""
     for name, least in (("sentences", 0), ("documents", 2), ("seed", 0)):
         check_range(name, getattr(arguments, name), least)
+    arguments.split = arguments.split or (CHOOSING_SPLIT if arguments.faithfulness else "test")
     run = find_run(arguments.run, arguments.runs_dir)
     config = run.config()
     if arguments.target is not None and arguments.target not in config.class_names:
@@ -158,9 +166,11 @@ def chosen_method(predictor: Predictor, run: RunFolder, asked: str | None) -> tu
             raise UserError(f"--method {asked}: this network has no attention; choose from {', '.join(known)}")
         return asked, ""
     method, findings = default_method(predictor, run.path)
-    if findings:
-        return method, f" Chosen by {FAITHFULNESS_FILE}."
-    return method, " Not measured yet: --faithfulness shows how far to trust it."
+    if not findings:
+        return method, " Not measured yet: --faithfulness shows how far to trust it."
+    if findings["split"] != CHOOSING_SPLIT:
+        return method, " Not chosen by figures yet: --faithfulness measures on validation documents."
+    return method, f" Chosen by {faithfulness_file(run.path).name}."
 
 
 def show_text(
@@ -169,18 +179,11 @@ def show_text(
     """Explains one text and shows it."""
     method, why = chosen_method(predictor, run, arguments.method)
     names = predictor.class_names
-    written = read_text(predictor, text)
-    reading = written.reading
-    if not reading.words:
-        raise UserError("there is no word in the text; give one with --text or --file")
-    if reading.unknown_words == reading.words:
-        log.warning("none of the words (%d) is in the vocabulary: the verdict means nothing", reading.words)
-    if reading.cut_words:
-        log.warning("the text has too many sentences: its last %d words were not read", reading.cut_words)
+    written = checked_text(predictor, text)
     target = None if arguments.target is None else names.index(arguments.target)
     explanation = explain_written(predictor, written, method, target)
     note = METHODS[method].note + (f" {names[explanation.target]}." if explanation.scores.signed else "") + why
-    heading = f"{run.path.name}: {verdict_line(explanation, label)}"
+    heading = f"{run.path.name}: {prediction_line(explanation, label)}"
     most = arguments.sentences or None
     if arguments.html:
         with atomic_write(arguments.html) as file:
@@ -193,16 +196,33 @@ def show_text(
     sys.stdout.flush()  # here, where a closed pipe is still caught
 
 
-def verdict_line(explanation: Explanation, label: str | None) -> str:
+def checked_text(predictor: Predictor, text: str) -> WrittenText:
+    """Cuts a text into words; warns of what the network does not know or read of it.
+
+    Raises:
+        UserError: It has no word.
+    """
+    written = read_text(predictor, text)
+    reading = written.reading
+    if not reading.words:
+        raise UserError("there is no word in the text; give one with --text or --file")
+    if reading.unknown_words == reading.words:
+        log.warning("none of the words (%d) is in the vocabulary: the prediction means nothing", reading.words)
+    if reading.cut_words:
+        log.warning("the text has too many sentences: its last %d words were not read", reading.cut_words)
+    return written
+
+
+def prediction_line(explanation: Explanation, label: str | None) -> str:
     """``positive (97.3%), labelled negative``."""
     probabilities = explanation.verdict.probabilities
-    verdict = int(probabilities.argmax())
+    predicted = int(probabilities.argmax())
     labelled = f", labelled {label}" if label else ""
-    return f"{explanation.class_names[verdict]} ({probabilities[verdict]:.1%}){labelled}"
+    return f"{explanation.class_names[predicted]} ({probabilities[predicted]:.1%}){labelled}"
 
 
 def print_shaded(explanation: Explanation, heading: str, note: str, most: int | None) -> None:
-    """Prints the verdict, the shaded text and what its shades mean."""
+    """Prints the probabilities, the shaded text and what its shades mean."""
     colour = supports_colour(sys.stdout)
     print(printable(heading))
     for name, probability in likeliest(explanation):
@@ -223,57 +243,66 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
 
 
 def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments: argparse.Namespace) -> None:
-    """Examines every method on a sample, writes ``faithfulness.json`` and prints what it means."""
-    import numpy as np
-
-    from runtime.documents import parted
+    """Examines every method on a sample, writes the figures to the run folder and prints what they mean."""
     from runtime.input_pipeline import Split
 
     if arguments.split == "unlabelled":
         raise UserError("--split unlabelled has no records; choose valid or test")
     refuse_other_vocabulary(run, data)
     with contextlib.closing(Split(data.records, arguments.split)) as split:
-        generator = np.random.default_rng(arguments.seed)
-        count = min(arguments.documents, len(split))
-        if count < 2:
-            raise UserError(f"{data.records} has {count} documents in its {arguments.split} split; 2 are needed")
-        numbers = np.sort(generator.choice(len(split), count, replace=False))
-        documents = list(parted(split.read(numbers).documents))
-        log.info("examining %d documents of %s by every method", count, split.name)
-        findings = examine(
-            predictor, documents, arguments.seed, lambda chunks: progress(chunks, len(chunks), "examining")
-        )
-        value = {
-            "run": run.path.name,
-            "step": predictor.step,
-            "weights_sha256": predictor.weights_sha256,
-            "split": split.name,
-            "documents": count,
-            "seed": arguments.seed,
-            **to_json(findings),
-            "evidence": evidence_found(split, data, run, numbers, findings),
-            "examined": origin(),
-        }
-    file = run.path / FAITHFULNESS_FILE
+        value = examination(predictor, run, data, split, arguments)
+    file = faithfulness_file(run.path, arguments.split)
     larger = documents_examined(file, predictor.weights_sha256)
-    if larger <= count:
+    if larger <= value["documents"]:
         write_json(file, value)
-    heading = f"{run.path}, {count} documents of its {arguments.split} split (seed {arguments.seed})"
+    heading = f"{run.path}, {value['documents']} documents of its {arguments.split} split (seed {arguments.seed})"
     print(json.dumps(value, indent=2) if arguments.json else format_findings(value, heading), flush=True)
-    if larger <= count:
+    if larger <= value["documents"]:
         log.info("written: %s", file)
     else:
         log.info("%s keeps the examination of %d documents; delete it to put this one in its place", file, larger)
 
 
+def examination(
+    predictor: Predictor, run: RunFolder, data: DataPaths, split: Split, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Examines every method on documents drawn from a split; returns the content of ``faithfulness.json``."""
+    import numpy as np
+
+    from runtime.documents import parted
+
+    count = min(arguments.documents, len(split))
+    if count < 2:
+        raise UserError(f"{data.records} has {count} documents in its {split.name} split; 2 are needed")
+    numbers = np.sort(np.random.default_rng(arguments.seed).choice(len(split), count, replace=False))
+    documents = list(parted(split.read(numbers).documents))
+    deciding = known_evidence(split, data, run, numbers)
+    log.info("examining %d documents of %s by every method", count, split.name)
+    findings = examine(predictor, documents, arguments.seed, lambda chunks: progress(chunks, len(chunks), "examining"))
+    return {
+        "run": run.path.name,
+        "step": predictor.step,
+        "weights_sha256": predictor.weights_sha256,
+        "split": split.name,
+        "documents": count,
+        "seed": arguments.seed,
+        **to_json(findings),
+        "evidence": evidence_scores(deciding, findings),
+        "examined": origin(),
+    }
+
+
 def documents_examined(file: Path, weights_sha256: str) -> int:
-    """How many documents an earlier examination of the same weights saw; 0 where there is none that can be read."""
+    """How many documents an earlier examination of the same weights saw; 0 where there is none that can be read.
+
+    One of another split, which an earlier version wrote under this name, counts as none.
+    """
     try:
-        earlier = read_json(file)
-    except (UserError, FileNotFoundError):
+        earlier = read_findings(file)
+    except UserError:
         return 0
-    same = isinstance(earlier, dict) and earlier.get("weights_sha256") == weights_sha256
-    return int(earlier.get("documents", 0)) if same else 0
+    same = earlier.get("weights_sha256") == weights_sha256 and file == faithfulness_file(file.parent, earlier["split"])
+    return int(earlier["documents"]) if same else 0
 
 
 def refuse_other_vocabulary(run: RunFolder, data: DataPaths) -> None:
@@ -286,23 +315,29 @@ def refuse_other_vocabulary(run: RunFolder, data: DataPaths) -> None:
             raise UserError(f"{theirs} is not that of {run.path}; name the run's own --data_dir")
 
 
-def evidence_found(
-    split: Any, data: DataPaths, run: RunFolder, numbers: Any, findings: Findings
-) -> dict[str, float] | None:
-    """How often each method's top sentence is one that is known to decide; ``None`` where nothing is known."""
-    import numpy as np
-
-    from report.attention_check import deciding_sentences, evidence_score
+def known_evidence(
+    split: Split, data: DataPaths, run: RunFolder, numbers: NDArray[np.int64]
+) -> list[list[bool]] | None:
+    """Which sentences of the documents are known to decide; ``None`` where the data set does not know."""
+    from report.attention_check import deciding_sentences
 
     if not data.evidence.exists() or not data.csv.exists():
         return None
     known = deciding_sentences(split, data, run.path)
-    deciding = [known[number] for number in numbers]
-    found: dict[str, float] = {}
+    return [known[number] for number in numbers]
+
+
+def evidence_scores(deciding: list[list[bool]] | None, findings: Findings) -> dict[str, float] | None:
+    """How often each method's top sentence is one that is known to decide; ``None`` where nothing is known."""
+    import numpy as np
+
+    from report.attention_check import evidence_score
+
+    scores: dict[str, float] = {}
     for method, places in findings.top_sentences.items():
-        if score := evidence_score(np.array(places), deciding):
-            found |= {method: score["precision"], "chance": score["chance"], "documents": score["documents"]}
-    return found or None
+        if deciding and (score := evidence_score(np.array(places), deciding)):
+            scores |= {method: score["precision"], "chance": score["chance"], "documents": score["documents"]}
+    return scores or None
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import json
 import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -46,12 +47,13 @@ from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
 if TYPE_CHECKING:
     from runtime.predictor import Predictor
 
-# Texts are sorted by length within windows. The first is small, so that the first answers come soon.
+# Texts are sorted by length within windows. The first is small, so that the first predictions come soon.
 FIRST_WINDOW, LARGEST_WINDOW = 64, 1024
 WINDOW_CHARACTERS = 8_000_000
-WINDOWS_ALONE, WINDOWS_ON_THEIR_WAY = 4, 5
+WINDOWS_ALONE = 4  # that this process reads by itself before it starts others
+WINDOWS_AHEAD = 5  # that other processes read before they are scored
 MOST_READERS = 4  # processes; each reads three times as many texts as two cores score
-READERS_NICENESS = 19  # they work when a core is idle, for the network's threads wait for the slowest of them
+READERS_NICENESS = 19  # they work when a core is idle: the network waits for the slowest of its own threads
 END_OTHERS = "end other programs and run the same command again"
 
 
@@ -61,7 +63,7 @@ class Row(NamedTuple):
     Attributes:
         id: Its name in the column ``id``, or else ``row/17``; of a line of plain text, its number from 1 on.
         text: What the person wrote.
-        size: Characters of the row that it stands in.
+        size: Characters of its row.
     """
 
     id: str
@@ -88,7 +90,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--id_column", default="", help="column that names the texts (default: id, or else row/2 and so on)"
     )
-    parser.add_argument("--encoding", default="", help="of the file, for example cp1251 (default: found)")
+    parser.add_argument("--encoding", default="", help="of the file, for example cp1251 (default: detected)")
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --output ends, else csv")
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
@@ -100,7 +102,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Scores everything; returns the exit code."""
     run = find_run(arguments.run, arguments.runs_dir)
     if arguments.output and arguments.output.exists():
-        raise UserError(f"{arguments.output} is there already; name another --output, or delete it")
+        raise UserError(f"{arguments.output} already exists; name another --output, or delete it")
     with contextlib.ExitStack() as stack:
         rows = open_rows(arguments, stack)
         device = start_tensorflow(arguments.device)
@@ -118,27 +120,46 @@ def main(arguments: argparse.Namespace) -> int:
 def score_all(
     predictor: Predictor, folder: Path, rows: Iterator[Row], write: Any, size: int | None, interactive: bool
 ) -> None:
-    """Scores ``rows`` and hands each to ``write``, with a progress bar over the bytes of the input (``size``)."""
+    """Scores ``rows`` and passes each to ``write``, with a progress bar over the bytes of the input (``size``)."""
     from tqdm import tqdm
 
-    started, texts, wordless, unknown, cut = time.monotonic(), 0, 0, 0, 0
+    started, counts = time.monotonic(), Counts()
     bar = tqdm(total=size, unit="B", unit_scale=True, disable=interactive or not sys.stderr.isatty(), leave=False)
     with bar, contextlib.closing(score_rows(predictor, folder, rows, interactive)) as scored_rows:
         for scored in scored_rows:
             write(scored)
-            texts += 1
-            wordless += not scored.reading.words
-            unknown += 0 < scored.reading.words == scored.reading.unknown_words
-            cut += scored.reading.cut_words > 0
+            counts.add(scored.reading)
             bar.update(scored.row.size)
-    seconds = time.monotonic() - started
-    log.info("%s texts in %.1f s, %s a second", f"{texts:,}", seconds, f"{texts / max(seconds, 1e-9):,.0f}")
-    if wordless:
-        log.warning("%s without a word: no prediction", counted(wordless))
-    if unknown:
-        log.warning("%s without a word that the vocabulary knows: the prediction means nothing", counted(unknown))
-    if cut:
-        log.warning("%s with more sentences than the network reads: the end did not count", counted(cut))
+    counts.report(time.monotonic() - started)
+
+
+@dataclass
+class Counts:
+    """How many texts were scored, and how many of them not as a person might expect."""
+
+    texts: int = 0
+    wordless: int = 0
+    unknown: int = 0
+    cut: int = 0
+
+    def add(self, reading: Reading) -> None:
+        """Counts one text."""
+        self.texts += 1
+        self.wordless += not reading.words
+        self.unknown += 0 < reading.words == reading.unknown_words
+        self.cut += reading.cut_words > 0
+
+    def report(self, seconds: float) -> None:
+        """Logs the counts and the speed."""
+        speed = f"{self.texts / max(seconds, 1e-9):,.0f}"
+        log.info("%s texts in %.1f s, %s a second", f"{self.texts:,}", seconds, speed)
+        for count, remark in (
+            (self.wordless, "without a word: no prediction"),
+            (self.unknown, "without a word that the vocabulary knows: the prediction means nothing"),
+            (self.cut, "with more sentences than the network reads: the end did not count"),
+        ):
+            if count:
+                log.warning("%s %s", counted(count), remark)
 
 
 def counted(texts: int) -> str:
@@ -156,13 +177,13 @@ def score_rows(
     """Yields every row with its probabilities, in order.
 
     Beyond the first thousand, other processes cut the next texts into words while the network runs in this one: threads
-    would wait for Python's lock. Until the processes have started this one does it all.
+    would wait for Python's lock. Until those processes have started, this one does both.
 
     Args:
         predictor: The network.
         folder: The run folder, from which those processes know the words.
         rows: What is read.
-        interactive: Answer each line before the next one is read.
+        interactive: Whether to score each line before the next one is read.
     """
     stream = windows(rows, 1 if interactive else LARGEST_WINDOW)
     for window in itertools.islice(stream, None if interactive else WINDOWS_ALONE):
@@ -177,7 +198,7 @@ def score_rows(
             yield from score_window(predictor, alone, read_here(predictor, alone))
         ahead, behind = itertools.tee(stream)
         texts = ([row.text for row in window] for window in ahead)
-        read = in_order(pool, functools.partial(read_texts, folder), texts, WINDOWS_ON_THEIR_WAY)
+        read = in_order(pool, functools.partial(read_texts, folder), texts, WINDOWS_AHEAD)
         for window, packed in zip(behind, read, strict=True):
             yield from score_window(predictor, window, unpack(packed))
 
@@ -223,7 +244,9 @@ def open_rows(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> Ite
         return line_rows(text_lines(sys.stdin.buffer, "standard input"))
     path = Path(arguments.file)
     if not path.is_file():
-        raise UserError(f"{path}: no such file; name a table, a .txt with one text per line, or - for lines")
+        raise UserError(
+            f"{path}: no such file; name a table, a .txt file with one text per line, or - for standard input"
+        )
     codec, errors, remarks = find_encoding(path, arguments.encoding)
     if path.suffix.lower() == ".txt" or has_one_column(path, codec, errors):
         file = stack.enter_context(path.open(encoding=codec, errors=errors, newline=""))
@@ -239,7 +262,7 @@ def open_rows(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> Ite
 
 
 def has_one_column(path: Path, codec: str, errors: str) -> bool:
-    """Whether a table has a single column, as its first line tells; an empty one has none."""
+    """Whether a table has a single column, by its first line; an empty one has none."""
     if path.suffix.lower() in {".jsonl", ".ndjson", ".json"}:
         return False
     with path.open(encoding=codec, errors=errors) as file:
@@ -253,12 +276,12 @@ def size_of(name: str) -> int | None:
 
 
 def text_lines(file: IO[bytes], name: str) -> Iterator[str]:
-    """Yields the lines of a UTF-8 stream; what is no text is a :class:`UserError` that names the line."""
+    """Yields the lines of a UTF-8 stream; other content is a :class:`UserError` that names the line."""
     number = 0
     while line := file.readline(MAX_TEXT_BYTES):
         number += 1
         if len(line) == MAX_TEXT_BYTES or b"\0" in line:
-            raise UserError(f"{name}, line {number}: this is no text (zero bytes, or a line without an end)")
+            raise UserError(f"{name}, line {number}: this is not text (zero bytes, or a line without an end)")
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -287,10 +310,10 @@ def column_rows(lines: Iterator[str], path: Path) -> Iterator[Row]:
 
 
 def table_rows(table: Table, text: int, named: int | None) -> Iterator[Row]:
-    """The rows of a table; one that cannot be read is told and gets an empty text, so that none goes missing.
+    """The rows of a table; one that cannot be read is reported and gets an empty text, so that none is missing.
 
     Args:
-        table: What :func:`corpus.tables.open_table` found.
+        table: From :func:`corpus.tables.open_table`.
         text: Place of the text.
         named: Place of its name; without it a row is ``row/17``, which is what ``create_csv.py`` calls it.
     """
@@ -307,7 +330,7 @@ def table_rows(table: Table, text: int, named: int | None) -> Iterator[Row]:
 def find_columns(table: Table, text_column: str, id_column: str) -> tuple[int, int | None]:
     """The places of the text and of its name; a :class:`UserError` if it is unclear which column has the text.
 
-    Without a flag it is the column that bears a usual name, else the one that ``create_csv.py`` would take.
+    Without a flag it is the column that has a usual name, else the one that ``create_csv.py`` would take.
     """
     plain = [comparable_name(name) for name in table.names]
     named = named_column(table, "id_column", id_column)
@@ -321,7 +344,7 @@ def find_columns(table: Table, text_column: str, id_column: str) -> tuple[int, i
 
 
 def guess_column(table: Table) -> int:
-    """The column that holds the text, by what stands in it."""
+    """The column that holds the text, by its content."""
     sample = [record.fields for record in itertools.islice(usable(table), SAMPLE_RECORDS)]
     profiles = [profile(name, place, [row[place] for row in sample]) for place, name in enumerate(table.names)]
     return guess_text(table, [column for column in profiles if not column.splits], profiles)

@@ -1,14 +1,14 @@
-"""Which words and sentences made the network say what it says: several methods, one table, one form of answer.
+"""Which words and sentences made the network predict what it predicts: several methods, one table, one kind of result.
 
 ``attention``             what the network attended to. A word counts sqrt(sentence weight) x word weight, as the paper
-                          shows it (Yang et al. 2016, section 3.3). Never negative, and not made for one class.
+                          shows it (Yang et al. 2016, section 3.3). Never negative, and not of one class.
 ``gradient``              gradient x input on the word vectors (Denil et al. 2014; Shrikumar et al. 2016).
-``integrated_gradients``  the gradient averaged on the straight way from word vectors of zero to the real ones, times
-                          input (Sundararajan et al. 2017). The scores of all words add up to the difference between
-                          the text's and the zero vectors' log-odds; how nearly they do is reported.
+``integrated_gradients``  the gradient averaged along the straight line from word vectors of zero to the real ones,
+                          times input (Sundararajan et al. 2017). The scores of all words add up to the difference
+                          between the text's and the zero vectors' log-odds; how nearly they do is reported.
 ``leave_one_out``         the text is scored again without each word, and without each sentence (Li et al. 2016).
 
-The last three explain one class, by its log-odds log(p / (1 - p)): unlike the probability, they still move where the
+The last three explain one class, by its log-odds log(p / (1 - p)): unlike the probability, they still change where the
 network is sure, and with two classes they are the difference of the logits. A word's score is what it adds to them.
 The sentence scores of both gradient methods are the sums of their words' scores.
 
@@ -23,7 +23,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -31,12 +30,10 @@ import numpy as np
 from data_processing import Span
 from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, importance, shade_scores
 from text.text_reader import EMPTY, EncodedDocument, Reading
-from utils import UserError, read_json
 
 if TYPE_CHECKING:
     from runtime.predictor import Predictor, Verdict
 
-FAITHFULNESS_FILE = "faithfulness.json"  # in the run folder
 FEWEST_STEPS, MOST_STEPS = 16, 256
 TOLERANCE = 0.01  # of integrated gradients: relative to the difference to be explained; absolute where that is below 1
 
@@ -68,13 +65,13 @@ class Method:
     """A way to explain.
 
     Attributes:
-        title: What people call it.
+        title: Its name as it is shown.
         note: What the shades of a text mean, a sentence; for a signed method the name of the class follows.
         signed: Whether it explains one class, with scores against it as well as for it.
         needs_attention: Whether only a network with attention can be explained by it.
         most_words: Words up to which the page offers it, about ten seconds on two cores; ``None`` for any number.
-        passes: How many times the network reads the document, about; a backward pass counts as two. 0 where the verdict
-            already holds the explanation.
+        passes: About how many times the network reads the document; a backward pass counts as two. 0 where the
+            verdict already contains the explanation.
         function: Explains documents.
     """
 
@@ -92,37 +89,6 @@ def methods_of(predictor: Predictor) -> tuple[str, ...]:
     return tuple(name for name, method in METHODS.items() if predictor.has_attention or not method.needs_attention)
 
 
-def default_method(predictor: Predictor, run: Path) -> tuple[str, dict[str, Any]]:
-    """The method that a run is explained by unless another is asked for.
-
-    Args:
-        predictor: The network.
-        run: The run folder.
-
-    Returns:
-        The method, and what ``explain.py --faithfulness`` measured; nothing where it has not examined these weights.
-
-    Raises:
-        UserError: ``faithfulness.json`` is damaged.
-    """
-    known, findings = methods_of(predictor), read_findings(run / FAITHFULNESS_FILE)
-    if findings.get("weights_sha256") == predictor.weights_sha256 and findings.get("best_method") in known:
-        return findings["best_method"], findings
-    return next(name for name in UNEXAMINED if name in known), {}
-
-
-def read_findings(file: Path) -> dict[str, Any]:
-    """What ``explain.py --faithfulness`` wrote; empty where there is no such file.
-
-    Raises:
-        UserError: The file is damaged.
-    """
-    findings = read_json(file) if file.exists() else {}
-    if not isinstance(findings, dict):
-        raise UserError(f"{file} is damaged; delete it and run explain.py --faithfulness again")
-    return findings
-
-
 def explain(
     predictor: Predictor,
     documents: Sequence[EncodedDocument],
@@ -137,7 +103,7 @@ def explain(
         documents: [B].
         targets: [B], the class of each document whose log-odds are explained.
         method: One of :func:`methods_of`.
-        verdicts: [B], what the network says of the documents; scored here where not given.
+        verdicts: [B], the outputs of the network for the documents; scored here where not given.
 
     Raises:
         ValueError: An unknown method, or one that needs attention of a network that has none.
@@ -183,8 +149,8 @@ def log_odds(logits: np.ndarray, targets: Sequence[int] | np.ndarray) -> np.ndar
 def keep_words(document: EncodedDocument, kept: np.ndarray) -> EncodedDocument:
     """The document with some of its words only, as if the others had never been written.
 
-    A sentence that loses all its words goes away; a document that loses all of them is what the text stages make of an
-    empty text, a single ``<unk>``. Sentences stay divided as they were.
+    A sentence that loses all its words is removed; a document that loses all of them is what the text stages make of an
+    empty text, a single ``<unk>``. The borders of sentences stay where they were.
 
     Args:
         document: The document.
@@ -274,17 +240,17 @@ def integrated_gradients(
     The number of steps is doubled, document by document, until the scores add up to what they should (the completeness
     of Sundararajan et al. 2017, proposition 1) within ``tolerance`` of it, or of 1 where it is smaller than 1.
     """
-    found: list[Any] = [None] * len(documents)
+    results: list[Any] = [None] * len(documents)
     waiting, steps = list(range(len(documents))), FEWEST_STEPS
     while waiting:
         missed = []
         for number in waiting:
-            found[number] = integrate(predictor, documents[number], targets[number], steps)
-            reached, wanted, _ = found[number].completeness
+            results[number] = integrate(predictor, documents[number], targets[number], steps)
+            reached, wanted, _ = results[number].completeness
             if abs(reached - wanted) > tolerance * max(abs(wanted), 1) and 2 * steps <= most_steps:
                 missed.append(number)
         waiting, steps = missed, 2 * steps
-    return found
+    return results
 
 
 def integrate(predictor: Predictor, document: EncodedDocument, target: int, steps: int) -> Scores:
@@ -353,7 +319,7 @@ UNEXAMINED = ("attention", "integrated_gradients")  # the first of these that a 
 
 @dataclass(frozen=True)
 class Explanation:
-    """A text as a person wrote it, what the network says of it, and why by one method.
+    """A text as a person wrote it, what the network predicts for it, and why by one method.
 
     Attributes:
         text: The original.

@@ -4,8 +4,8 @@
     show(opened, "The plot is thin, but what acting!")
     documents = draw_documents(opened, 300)
 
-What is shown is a :class:`Page` or a :class:`Picture`, or a :class:`Remark` why there is none; a notebook draws each
-where it is a cell's last line.
+What is shown is a :class:`Page` or a :class:`Picture`, or a :class:`Remark` that says why there is none; a notebook
+draws each where it is a cell's last line.
 
     B documents   N words   S sentences   D size of a document vector
 """
@@ -22,8 +22,8 @@ import numpy as np
 
 from corpus.corpora import CsvRow, read_csv
 from data_processing import UNKNOWN_ID
-from explaining.explanations import METHODS, Explanation, attention_scores, default_method, explain_text
-from explaining.faithfulness import TITLES, examine, to_json
+from explaining.explanations import METHODS, Explanation, attention_scores, explain_text
+from explaining.faithfulness import TITLES, default_method, examine, to_json
 from explaining.pages import explanation_page
 from report.plots import evenness_figure, faithfulness_figure, map_figure, png, top_words_figure
 from report.shading import LeftOut, ShadedSentence
@@ -153,12 +153,12 @@ def show(opened: OpenRun, text: str | DrawnDocument, method: str | None = None, 
         target: The class to explain; ``None``: the one that the network predicts.
 
     Raises:
-        ValueError: A text without a word; a method or a class that there is not.
+        ValueError: A text without a word, an unknown method or an unknown class.
     """
     names = opened.predictor.class_names
     chosen = method or default_method(opened.predictor, opened.run.path)[0]
     if target is not None and target not in names:
-        raise ValueError(f"there is no class {target!r}; there are: {', '.join(names)}")
+        raise ValueError(f"there is no class {target!r}; the classes are: {', '.join(names)}")
     written = text if isinstance(text, str) else text.text
     explanation = explain_text(opened.predictor, written, chosen, None if target is None else names.index(target))
     note = f"Shaded by {METHODS[chosen].title}"
@@ -203,7 +203,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Remark:
-    """A sentence in the place of a picture that cannot be drawn, so that a notebook runs on to its end."""
+    """A sentence in the place of a picture that cannot be drawn, so that a notebook runs to its end."""
 
     sentence: str
 
@@ -212,7 +212,7 @@ class Remark:
 
 
 def without_attention(opened: OpenRun) -> Remark | None:
-    """What to say where a network attends to nothing; ``None`` for one with attention."""
+    """What to show for a network without attention; ``None`` for one with it."""
     if opened.predictor.has_attention:
         return None
     return Remark(
@@ -221,7 +221,7 @@ def without_attention(opened: OpenRun) -> Remark | None:
 
 
 def verdicts(opened: OpenRun, documents: Sequence[DrawnDocument]) -> list[Verdict]:
-    """What the network says of each document and, if it has attention, attends to."""
+    """The outputs of the network for each document."""
     return opened.predictor.score([drawn.document for drawn in documents])
 
 
@@ -265,13 +265,13 @@ def show_evenness(opened: OpenRun, documents: Sequence[DrawnDocument]) -> Pictur
 
 
 def faithfulness_of(opened: OpenRun, documents: Sequence[DrawnDocument], seed: int = 1) -> dict[str, Any]:
-    """What ``explain.py --faithfulness`` found of these weights; where it was not run, the same on ``documents``.
+    """What ``explain.py --faithfulness`` measured for these weights; where it was not run, the same on ``documents``.
 
     The keys ``documents`` and ``step`` say on how many documents, and of which step the weights are.
     """
-    _, found = default_method(opened.predictor, opened.run.path)
-    if found:
-        return found
+    _, measured = default_method(opened.predictor, opened.run.path)
+    if measured:
+        return measured
     findings = examine(opened.predictor, [drawn.document for drawn in documents], seed)
     return {"documents": len(documents), "step": opened.predictor.step, **to_json(findings)}
 

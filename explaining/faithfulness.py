@@ -1,177 +1,132 @@
 """Is an explanation faithful? The words and sentences that it names are deleted, and the network is asked again.
 
-The measures are those of ERASER (DeYoung et al., ACL 2020), for the class that the network predicts for the whole text:
+:mod:`explaining.deletions` has the measures. Here every method is measured on a sample of documents, beside rankings to
+compare it with; the figures are kept in the run folder and said in words.
 
-    comprehensiveness   p(text) - p(text without its top words)     high: the words named were needed
-    sufficiency         p(text) - p(top words alone)                low: the words named are enough
+A random choice is the baseline: a method that is no better explains nothing. The rankings of :data:`CONTROLS` separate
+what a method knows of a word's weight from what it knows of its sign: a method with signs leaves out words that speak
+against the prediction, attention cannot.
 
-each averaged over the top 1, 5, 10, 20 and 50% of words (AOPC; rounded up, so at least one word). The same is done with
-sentences. Deleting is what :func:`explaining.explanations.keep_words` says: as if the words had never been written.
+Measured on validation documents, the figures choose the method that a run is explained by; on others they choose
+nothing, so that figures of the test split stay figures of unseen documents.
 
-A random choice is the yardstick: a method that is no better than it explains nothing.
-
-    B documents   C classes   K shares
+    B documents   N words
 """
 
 from __future__ import annotations
 
-import math
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 
-from explaining.explanations import METHODS, Scores, explain, keep_words, methods_of, words_of_sentences
+import schema
+from explaining.deletions import FLIP_SHARE, LEVELS, SHARES, Deletions, delete, interval
+from explaining.explanations import METHODS, UNEXAMINED, Scores, explain, methods_of
 from text.text_reader import EncodedDocument
+from utils import UserError
 
 if TYPE_CHECKING:
     from runtime.predictor import Predictor
 
-SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)
-FLIP_SHARE = 0.20
+CHOOSING_SPLIT = "valid"  # figures of this one choose a run's method
 RANDOM, RANDOM_DRAWS = "random", 5
-LEVELS = ("words", "sentences")
 WIDTH = 88  # of the report's lines
 CHUNK = 20  # documents whose edited texts are held in memory at a time
 
-TITLES = {RANDOM: "a random choice", **{name: method.title for name, method in METHODS.items()}}
 RULE = (
     "the highest mean of comprehensiveness - sufficiency for words; of the methods whose difference from it lies "
     f"within that difference's 95% interval, paired by document, the cheapest ({', '.join(METHODS)})"
 )
 
 
-class Scorer(Protocol):
-    """What deleting needs of a network."""
-
-    def probabilities(self, documents: Iterable[EncodedDocument]) -> np.ndarray:
-        """float32 [documents, C]."""
+# ---------------------------------------------------------------------------------------------------------------------
+# Rankings that are compared with the methods
 
 
-@dataclass
-class Deletions:
-    """What deleting by one method did to each of B documents.
+def without_sign(scores: Scores) -> Scores:
+    """How much each word and sentence counts, whichever way."""
+    return Scores(np.abs(scores.words), np.abs(scores.sentences), signed=False)
+
+
+def with_sign_of(scores: Scores, signs: Scores) -> Scores:
+    """Scores of words and sentences, turned against the class where ``signs`` speaks against it."""
+    words, sentences = scores.words * np.sign(signs.words), scores.sentences * np.sign(signs.sentences)
+    return Scores(words, sentences, signed=True)
+
+
+@dataclass(frozen=True)
+class Control:
+    """A ranking that is measured beside the methods but explains nothing: a method with its sign removed or added.
 
     Attributes:
-        comprehensiveness: [B] times float64 [K].
-        sufficiency: [B] times float64 [K].
-        flips: [B], 1 where the verdict changes when the top 20% are deleted; a share where several rankings were tried.
+        title: What people call it.
+        of: What it is made from: a method, or :data:`RANDOM`.
+        function: From the scores of ``of`` and those of ``gradient`` for the same document to its own.
     """
 
-    comprehensiveness: list[np.ndarray] = field(default_factory=list)
-    sufficiency: list[np.ndarray] = field(default_factory=list)
-    flips: list[float] = field(default_factory=list)
-
-    def quality(self) -> np.ndarray:
-        """float64 [B]: comprehensiveness less sufficiency, each averaged over the shares."""
-        return np.mean(self.comprehensiveness, axis=1) - np.mean(self.sufficiency, axis=1)
-
-    def to_json(self) -> dict[str, Any]:
-        """Means and 95% intervals over the documents."""
-        value: dict[str, Any] = {"flips": interval(np.array(self.flips))}
-        for name in ("comprehensiveness", "sufficiency"):
-            by_share = np.array(getattr(self, name))  # [B, K]
-            value[name] = interval(by_share.mean(axis=1))
-            value[f"{name}_by_share"] = by_share.mean(axis=0).tolist()
-        return value
+    title: str
+    of: str
+    function: Callable[[Scores, Scores], Scores]
 
 
-def interval(values: np.ndarray) -> dict[str, float]:
-    """Mean and half the width of its 95% interval (normal approximation). ``values``: float [B]."""
-    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": float(values.mean()), "half_width": 1.96 * spread / math.sqrt(len(values))}
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Deleting
-
-
-def top_counts(items: int) -> list[int]:
-    """How many of ``items`` words or sentences make up each of the K shares: rounded up, at least one."""
-    return [max(1, math.ceil(share * items - 1e-9)) for share in SHARES]
-
-
-def edits(document: EncodedDocument, scores: np.ndarray, level: str) -> list[EncodedDocument]:
-    """Deletes the top words, or sentences, of a ranking.
-
-    Args:
-        document: The whole text.
-        scores: float [N], or [S] at the level of sentences; of equals the earlier counts more.
-        level: One of :data:`LEVELS`.
-
-    Returns:
-        2 K documents: the text without its top, for each share, and then the top alone.
-    """
-    ranking = np.argsort(-scores, kind="stable")
-    without, alone = [], []
-    for count in top_counts(len(scores)):
-        top = np.zeros(len(scores), bool)
-        top[ranking[:count]] = True
-        words = top if level == "words" else words_of_sentences(document, top)
-        without.append(keep_words(document, ~words))
-        alone.append(keep_words(document, words))
-    return without + alone
-
-
-def delete(
-    scorer: Scorer, documents: Sequence[EncodedDocument], rankings: Sequence[Sequence[np.ndarray]], level: str
-) -> Deletions:
-    """Measures what deleting does, averaged over the rankings of each document.
-
-    Args:
-        scorer: The network.
-        documents: [B].
-        rankings: [B], for each document one or more vectors of scores, as :func:`edits` takes them.
-        level: One of :data:`LEVELS`.
-    """
-    edited = [
-        edit
-        for document, draws in zip(documents, rankings, strict=True)
-        for scores in draws
-        for edit in edits(document, scores, level)
-    ]
-    probabilities = scorer.probabilities([*documents, *edited]).astype(np.float64)
-    whole, changed = probabilities[: len(documents)], probabilities[len(documents) :]
-    found = Deletions()
-    begin = 0
-    for row, draws in zip(whole, rankings, strict=True):
-        end = begin + len(draws) * 2 * len(SHARES)
-        values = changed[begin:end].reshape(len(draws), 2, len(SHARES), -1)
-        begin, verdict = end, int(row.argmax())
-        lost = (row[verdict] - values[..., verdict]).mean(axis=0)  # [2, K]
-        found.comprehensiveness.append(lost[0])
-        found.sufficiency.append(lost[1])
-        found.flips.append(float((values[:, 0, SHARES.index(FLIP_SHARE)].argmax(axis=-1) != verdict).mean()))
-    return found
+CONTROLS = {
+    "absolute_gradient": Control("|gradient x input|", "gradient", lambda scores, gradient: without_sign(scores)),
+    "absolute_integrated_gradients": Control(
+        "|integrated gradients|", "integrated_gradients", lambda scores, gradient: without_sign(scores)
+    ),
+    "random_with_sign": Control("random x sign(gradient)", RANDOM, with_sign_of),
+    "attention_with_sign": Control("attention x sign(gradient)", "attention", with_sign_of),
+}
+TITLES = {RANDOM: "a random choice"} | {name: one.title for table in (METHODS, CONTROLS) for name, one in table.items()}
+# Of reports: first what has no sign, then what has one.
+ORDER = sorted(TITLES, key=lambda name: METHODS[name].signed if name in METHODS else "with_sign" in name)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The whole examination
 
 
+class Agreement(NamedTuple):
+    """Rank correlations of the words' scores in one document with leave-one-out; NaN where all are equal.
+
+    Attributes:
+        kendall: Kendall's tau with what leaving a word out does, with its sign.
+        spearman: Spearman's rho with the same.
+        kendall_absolute: Kendall's tau with how much leaving a word out does, without its sign.
+        spearman_absolute: Spearman's rho with the same.
+    """
+
+    kendall: float
+    spearman: float
+    kendall_absolute: float
+    spearman_absolute: float
+
+
 @dataclass
 class Findings:
-    """Everything that was measured on B documents, method by method; the random choice is one of them.
+    """Everything that was measured on B documents, by the name of the method, of the control, or :data:`RANDOM`.
 
     Attributes:
         words: What deleting words did.
         sentences: What deleting sentences did.
-        agreement: [B] times (Kendall's, Spearman's) rank correlation with leave-one-out; not of leave-one-out itself.
+        agreement: [B] rank correlations with leave-one-out; not of leave-one-out itself.
         top_sentences: [B], the place of the top sentence; not of the random choice.
         completeness: [B], that of integrated gradients (:class:`explaining.explanations.Scores`).
     """
 
     words: dict[str, Deletions] = field(default_factory=dict)
     sentences: dict[str, Deletions] = field(default_factory=dict)
-    agreement: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    agreement: dict[str, list[Agreement]] = field(default_factory=dict)
     top_sentences: dict[str, list[int]] = field(default_factory=dict)
     completeness: list[tuple[float, float, int]] = field(default_factory=list)
 
     def add(self, other: Findings) -> None:
-        """Appends what was found on further documents."""
+        """Appends what was measured on further documents."""
         for level in LEVELS:
             for method, deletions in getattr(other, level).items():
                 mine = getattr(self, level).setdefault(method, Deletions())
@@ -209,24 +164,44 @@ def examine(
 def examine_chunk(
     predictor: Predictor, documents: Sequence[EncodedDocument], generator: np.random.Generator
 ) -> Findings:
-    """Examines a few documents."""
-    targets = predictor.probabilities(documents).argmax(axis=1).tolist()
-    scores = {method: explain(predictor, documents, targets, method) for method in methods_of(predictor)}
-    draws = {RANDOM: [[random_scores(document, generator) for _ in range(RANDOM_DRAWS)] for document in documents]}
-    draws |= {method: [[one] for one in found] for method, found in scores.items()}
+    """Examines a few documents, each for the class that the network predicts."""
+    predicted = predictor.probabilities(documents).argmax(axis=1).tolist()
+    scores = {method: explain(predictor, documents, predicted, method) for method in methods_of(predictor)}
     findings = Findings()
-    for method, some in draws.items():
+    for name, draws in rankings(documents, scores, generator).items():
         for level in LEVELS:
-            rankings = [[getattr(one, level) for one in of_document] for of_document in some]
-            getattr(findings, level)[method] = delete(predictor, documents, rankings, level)
-        if method != "leave_one_out":
-            pairs = zip(some, scores["leave_one_out"], strict=True)
-            findings.agreement[method] = [rank_correlations(of_document[0], other) for of_document, other in pairs]
-    findings.top_sentences = {
-        method: [int(one.sentences.argmax()) for one in found] for method, found in scores.items()
-    }
+            values = [[getattr(one, level) for one in of_document] for of_document in draws]
+            getattr(findings, level)[name] = delete(predictor, documents, values, level)
+        first_draws = [of_document[0] for of_document in draws]
+        if name != "leave_one_out":
+            pairs = zip(first_draws, scores["leave_one_out"], strict=True)
+            findings.agreement[name] = [agreement(one, left_out) for one, left_out in pairs]
+        if name != RANDOM:
+            findings.top_sentences[name] = [int(one.sentences.argmax()) for one in first_draws]
     findings.completeness = [one.completeness for one in scores["integrated_gradients"] if one.completeness]
     return findings
+
+
+def rankings(
+    documents: Sequence[EncodedDocument], scores: Mapping[str, Sequence[Scores]], generator: np.random.Generator
+) -> dict[str, list[list[Scores]]]:
+    """All rankings to compare: the random choice, the methods, the controls.
+
+    Args:
+        documents: [B].
+        scores: [B] by each method; ``gradient`` among them.
+        generator: Of the random choice.
+
+    Returns:
+        In the order of :data:`ORDER`, [B] lists: of one ranking, or of several that are drawn at random.
+    """
+    every = {RANDOM: [[random_scores(document, generator) for _ in range(RANDOM_DRAWS)] for document in documents]}
+    every |= {method: [[one] for one in some] for method, some in scores.items()}
+    for name, control in CONTROLS.items():
+        if control.of in every:
+            pairs = zip(every[control.of], scores["gradient"], strict=True)
+            every[name] = [[control.function(one, gradient) for one in draws] for draws, gradient in pairs]
+    return {name: every[name] for name in ORDER if name in every}
 
 
 def random_scores(document: EncodedDocument, generator: np.random.Generator) -> Scores:
@@ -235,19 +210,21 @@ def random_scores(document: EncodedDocument, generator: np.random.Generator) -> 
     return Scores(words, sentences, signed=False)
 
 
-def rank_correlations(scores: Scores, left_out: Scores) -> tuple[float, float]:
-    """Kendall's and Spearman's rank correlation of word scores with what leaving each word out does; NaN for none.
+def agreement(scores: Scores, left_out: Scores) -> Agreement:
+    """Compares the words' scores with leave-one-out, with and without its signs."""
+    pairs = (rank_correlations(scores.words, other) for other in (left_out.words, np.abs(left_out.words)))
+    return Agreement(*(value for pair in pairs for value in pair))
 
-    Scores without a sign (attention) are compared with the size of the effect, whichever way it goes.
-    """
+
+def rank_correlations(values: np.ndarray, others: np.ndarray) -> tuple[float, float]:
+    """Kendall's and Spearman's rank correlation of two vectors, float [N]; NaN where either has equal values only."""
     from scipy.stats import kendalltau, spearmanr
 
-    other = left_out.words if scores.signed else np.abs(left_out.words)
-    if np.ptp(other) == 0 or np.ptp(scores.words) == 0:
+    if np.ptp(values) == 0 or np.ptp(others) == 0:
         return float("nan"), float("nan")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of nearly equal values, which do not matter to ranks
-        return float(kendalltau(scores.words, other).statistic), float(spearmanr(scores.words, other).statistic)
+        return float(kendalltau(values, others).statistic), float(spearmanr(values, others).statistic)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -255,7 +232,7 @@ def rank_correlations(scores: Scores, left_out: Scores) -> tuple[float, float]:
 
 
 def best_method(findings: Findings) -> str:
-    """The method to explain with by default, by :data:`RULE`."""
+    """The method with the best figures, by :data:`RULE`; controls are no methods."""
     quality = {method: findings.words[method].quality() for method in METHODS if method in findings.words}
     best = max(quality, key=lambda method: float(quality[method].mean()))
     for method, values in quality.items():  # the cheapest first
@@ -275,9 +252,9 @@ def to_json(findings: Findings) -> dict[str, Any]:
         "random_draws": RANDOM_DRAWS,
         **{level: {method: one.to_json() for method, one in getattr(findings, level).items()} for level in LEVELS},
         "agreement_with_leave_one_out": {
-            method: dict(zip(("kendall", "spearman"), np.nanmean(pairs, axis=0).tolist(), strict=True))
-            for method, pairs in findings.agreement.items()
-            if not np.isnan(pairs).all()
+            method: dict(zip(Agreement._fields, np.nanmean(values, axis=0).tolist(), strict=True))
+            for method, values in findings.agreement.items()
+            if not np.isnan(values).all(axis=0).any()
         },
         "completeness": {"largest_relative_error": max(errors), "mean_steps": float(np.mean(steps))},
         "best_method": best_method(findings),
@@ -285,23 +262,127 @@ def to_json(findings: Findings) -> dict[str, Any]:
     }
 
 
-def format_findings(value: dict[str, Any], heading: str) -> str:
-    """The figures as a table, and what they mean in plain words.
+class Mean(TypedDict):
+    """A mean over documents with half of its 95% interval."""
+
+    mean: float
+    half_width: float
+
+
+class DeletionFigures(TypedDict):
+    """What deleting by one method did, as readers of ``faithfulness.json`` need it."""
+
+    flips: Mean
+
+
+class FaithfulnessFile(TypedDict):
+    """``faithfulness.json``, as far as readers need it; those of earlier versions have no controls."""
+
+    weights_sha256: str
+    split: str
+    documents: int
+    step: int
+    flip_share: float
+    words: dict[str, DeletionFigures]
+    sentences: dict[str, DeletionFigures]
+    best_method: str
+    agreement_with_leave_one_out: NotRequired[dict[str, dict[str, float]]]
+
+
+def faithfulness_file(run: Path, split: str = CHOOSING_SPLIT) -> Path:
+    """Where the figures of a split are kept in a run folder: those that choose the method in ``faithfulness.json``."""
+    return run / ("faithfulness.json" if split == CHOOSING_SPLIT else f"faithfulness-{split}.json")
+
+
+def read_findings(file: Path) -> dict[str, Any]:
+    """What ``explain.py --faithfulness`` wrote; empty where there is no such file.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    if not file.exists():
+        return {}
+    remedy = "delete it and run explain.py --faithfulness again"
+    findings: dict[str, Any] = dict(schema.read_json(file, FaithfulnessFile, remedy))
+    for level in LEVELS:
+        if missing := {RANDOM, findings["best_method"]} - findings[level].keys():
+            raise UserError(f"{file} is damaged (no figures of {', '.join(sorted(missing))}); {remedy}")
+    return findings
+
+
+def default_method(predictor: Predictor, run: Path) -> tuple[str, dict[str, Any]]:
+    """The method that a run is explained by unless another is asked for.
 
     Args:
-        value: What :func:`to_json` gave, with ``evidence`` where the data set knows it: for each method, and for
-            ``chance``, the share of documents whose top sentence is one that decided.
+        predictor: The network.
+        run: The run folder.
+
+    Returns:
+        The method, and what ``explain.py --faithfulness`` measured; nothing where it has not examined these weights.
+        Figures that an earlier version measured on the test split are returned, but choose nothing.
+
+    Raises:
+        UserError: ``faithfulness.json`` is damaged.
+    """
+    known, findings = methods_of(predictor), read_findings(faithfulness_file(run))
+    if findings.get("weights_sha256") != predictor.weights_sha256:
+        findings = {}
+    if findings.get("split") == CHOOSING_SPLIT and findings["best_method"] in known:
+        return findings["best_method"], findings
+    return next(name for name in UNEXAMINED if name in known), findings
+
+
+def kendall_columns(value: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
+    """Kendall's tau of a method or control with leave-one-out: without its signs, and with them.
+
+    Args:
+        value: What :func:`to_json` gave, or the same of an earlier version, which compared methods without a sign with
+            the one and methods with a sign with the other.
+        name: Of the method or control.
+
+    Returns:
+        ``None`` where it was not measured.
+    """
+    row = value["agreement_with_leave_one_out"].get(name, {})
+    if row and "kendall_absolute" not in row:
+        signed = name in METHODS and METHODS[name].signed
+        row = {"kendall" if signed else "kendall_absolute": row["kendall"]}
+    return row.get("kendall_absolute"), row.get("kendall")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The report
+
+
+def format_findings(value: dict[str, Any], heading: str) -> str:
+    """The figures as tables, and what they mean in plain words.
+
+    Args:
+        value: What :func:`to_json` gave, with ``split``, and with ``evidence`` where the data set knows it: for each
+            method, and for ``chance``, the share of documents whose top sentence is one that decided.
         heading: First line.
     """
     lines = [heading, "=" * len(heading)]
     for level in LEVELS:
-        lines += ["", f"{'top ' + level + ' by':22}  verdicts changed  comprehensiveness      sufficiency"]
-        for method, row in value[level].items():
-            comprehensiveness, sufficiency = (with_interval(row[n]) for n in ("comprehensiveness", "sufficiency"))
-            lines.append(
-                f"{TITLES[method]:22}  {row['flips']['mean']:16.1%}  {comprehensiveness:>17}  {sufficiency:>15}"
-            )
+        lines += ["", *deletion_table(value, level)]
+    lines += ["", *agreement_table(value)]
     return "\n".join([*lines, *(f"\n{textwrap.fill(remark, WIDTH)}" for remark in remarks(value))])
+
+
+def deletion_table(value: dict[str, Any], level: str) -> Iterator[str]:
+    """Yields the lines of the table of words, or of sentences."""
+    yield f"{'top ' + level + ' by':26}  verdicts changed  comprehensiveness      sufficiency"
+    for name, row in value[level].items():
+        comprehensiveness, sufficiency = (with_interval(row[n]) for n in ("comprehensiveness", "sufficiency"))
+        yield f"{TITLES[name]:26}  {row['flips']['mean']:16.1%}  {comprehensiveness:>17}  {sufficiency:>15}"
+
+
+def agreement_table(value: dict[str, Any]) -> Iterator[str]:
+    """Yields the lines of the table of Kendall's rank correlations."""
+    yield f"{'Kendall of words with':26}   |leave-one-out|      leave-one-out"
+    for name in value["agreement_with_leave_one_out"]:
+        cells = ("" if tau is None else f"{tau:.2f}" for tau in kendall_columns(value, name))
+        yield f"{TITLES[name]:26}  {next(cells):>16}  {next(cells):>17}"
 
 
 def with_interval(value: dict[str, float]) -> str:
@@ -317,33 +398,65 @@ def remarks(value: dict[str, Any]) -> Iterator[str]:
         f"over the top {', '.join(f'{share:.0%}' for share in value['shares'])}, with 95% intervals."
     )
     yield from verdict_in_words(value)
-    if agreement := value["agreement_with_leave_one_out"]:
-        told = (f"{TITLES[method]} {row['kendall']:.2f} ({row['spearman']:.2f})" for method, row in agreement.items())
-        yield f"Rank correlation of words with leave-one-out, Kendall's (Spearman's): {', '.join(told)}."
     if evidence := value.get("evidence"):
         shares = (f"{TITLES[method]} {share:.1%}" for method, share in evidence.items() if method in TITLES)
         yield f"The top sentence is one that decided: {', '.join(shares)}; by chance {evidence['chance']:.1%}."
     completeness = value["completeness"]
     yield (
         f"Integrated gradients took {completeness['mean_steps']:.0f} steps on average; their sum misses by "
-        f"{completeness['largest_relative_error']:.2%} at most."
+        f"{completeness['largest_relative_error']:.2%} at most (absolute where the difference to be explained is below "
+        "1)."
     )
-    yield f"explain.py shows this run by {TITLES[value['best_method']]} from now on; --method names another."
+    if value["split"] == CHOOSING_SPLIT:
+        yield f"From now on explain.py explains this run by {TITLES[value['best_method']]}; --method names another."
+    else:
+        yield (
+            f"Figures of the {value['split']} split choose no method: those of validation do (explain.py RUN "
+            "--faithfulness)."
+        )
 
 
 def verdict_in_words(value: dict[str, Any]) -> Iterator[str]:
     """Yields what the words' figures say of attention; of the best method where there is no attention."""
     words, best = value["words"], value["best_method"]
+    changed = {name: row["flips"]["mean"] for name, row in words.items()}
     shown = "attention" if "attention" in words else best
     chosen = "the model attended to most" if shown == "attention" else f"that {TITLES[shown]} ranks first"
     yield (
-        f"Deleting the {value['flip_share']:.0%} of words {chosen} changes the verdict in "
-        f"{words[shown]['flips']['mean']:.1%} of documents; deleting random words, in "
-        f"{words[RANDOM]['flips']['mean']:.1%}."
+        f"Deleting the {value['flip_share']:.0%} of words {chosen} changes the verdict in {changed[shown]:.1%} of "
+        f"documents; deleting random words, in {changed[RANDOM]:.1%}."
     )
-    if shown != best:
+    if CONTROLS.keys() & words.keys():
+        yield from sign_in_words(changed)
+    elif shown != best:
         yield (
-            f"Attention is not the best guide to this network: with {TITLES[best]} it is "
-            f"{words[best]['flips']['mean']:.1%}. (Attention has no sign: it also names words that speak against the "
-            "verdict.)"
+            f"With {TITLES[best]} it is {changed[best]:.1%}. Attention has no sign: it also names words that speak "
+            "against the verdict."
         )
+
+
+def sign_in_words(changed: Mapping[str, float]) -> Iterator[str]:
+    """Yields how much of what the methods differ in is a matter of sign.
+
+    Args:
+        changed: Share of verdicts that change, by method and control.
+    """
+
+    def listed(names: Iterable[str]) -> str:
+        return ", ".join(f"{TITLES[name]} {changed[name]:.1%}" for name in names if name in changed)
+
+    signed = [name for name, method in METHODS.items() if method.signed]
+    yield (
+        f"By size alone: {listed(['absolute_gradient', 'absolute_integrated_gradients'])}. With a sign: "
+        f"{listed(['random_with_sign', 'attention_with_sign', *signed])}."
+    )
+    best = max((name for name in signed if name in changed), key=lambda name: changed[name])
+    if "attention_with_sign" not in changed or changed[best] <= changed["attention"]:
+        return
+    distance, by_sign = (changed[name] - changed["attention"] for name in (best, "attention_with_sign"))
+    how = "mostly" if by_sign > distance / 2 else "only in part" if by_sign > 0 else "not"
+    points = f"{100 * min(by_sign, distance):.1f} of {100 * distance:.1f} points"
+    yield (
+        f"What separates attention from {TITLES[best]} is {how} the sign: that of the gradient accounts for {points}. "
+        "Attention does not say which words speak against the verdict."
+    )

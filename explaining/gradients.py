@@ -26,8 +26,8 @@ GRADIENT_WORDS = 15_000  # most words in a batch whose gradient is taken: severa
 def logits_from_vectors(model: Any, documents: Documents, vectors: Any) -> Any:
     """The logits of a batch whose words have the given vectors, one for each occurrence: float32 [B, C].
 
-    The model is not asked to know of this: while it is called, the vectors stand in the place of its table, behind the
-    rows of ``<pad>`` and ``<unk>``, and the words are numbered through.
+    The model needs no code for this: while it is called, the vectors replace the rows of its table behind those of
+    ``<pad>`` and ``<unk>``, and the words are numbered one by one.
 
     Args:
         model: ``logits = model(documents)``; looks words up in ``model.embeddings``.
@@ -86,7 +86,7 @@ def gradient_products(
 
     Args:
         predictor: The network.
-        documents: [B]; one may stand there several times.
+        documents: [B]; one may occur several times.
         scales: float [B], factors on the word vectors of each document.
         targets: int [B].
 

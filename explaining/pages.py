@@ -1,7 +1,7 @@
 """HTML made from the templates in ``templates/``: every text is escaped, nothing is loaded from elsewhere, no script.
 
 What a person or a file wrote passes through ``printable`` as it does on its way to a terminal, so that no invisible
-character turns the direction of a line.
+character reverses the direction of a line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def render_page(template: str, **values: Any) -> str:
 
 
 def explanation_page(explanation: Explanation, heading: str, note: str, most: int | None = MOST_SENTENCES) -> str:
-    """One explained text as a page that stands alone.
+    """One explained text as a self-contained page.
 
     Args:
         explanation: The text and its scores.

@@ -1,6 +1,6 @@
-"""One question, and what a run answers: the verdict on a text, why, and how both move when the text is changed.
+"""What a run answers to a question: its prediction for a text, why, and how both change when the text is changed.
 
-Everything that the page shows of a text is found here; nothing here knows of the web.
+Everything that the page shows of a text is computed here; nothing here knows of the web.
 
     N words   S sentences   C classes   D size of a document vector
 """
@@ -12,8 +12,7 @@ import shlex
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from typing import Any
 
 import numpy as np
 
@@ -23,41 +22,27 @@ from explaining.explanations import (
     UNEXAMINED,
     Explanation,
     Scores,
-    default_method,
     explain,
     first_words,
     keep_words,
     methods_of,
     read_text,
 )
-from explaining.faithfulness import verdict_in_words
+from explaining.faithfulness import default_method, verdict_in_words
 from explaining.pages import likeliest
 from page.batcher import Batcher, Busy
-from page.mistakes import LabelledDocument, SplitDocuments, drawn
+from page.mistakes import LabelledDocument, SplitDocuments, sample
 from page.neighbours import FEWEST_POINTS, MOST_POINTS, VectorMap
+from page.questions import Question, Refusal
+from report.shading import printable
 from runtime.devices import explain_memory
 from runtime.predictor import BATCH_WORDS, Predictor, Verdict, unfinished
 from runtime.run_folder import RunFolder
-from text.text_reader import EncodedDocument
+from text.text_reader import EncodedDocument, Reading
 from utils import DataPaths, UserError, folder_flags
 
-MOST_TEXT_BYTES = 1_000_000  # a text of so many is refused
-MOST_LINK_BYTES = 60_000  # of a permalink; longer texts have none
-PATIENCE = 30.0  # seconds that an explanation waits for those before it
+EXPLANATION_WAIT_SECONDS = 30.0  # that an explanation waits for those before it
 FAST_METHOD = "gradient"  # for a text that is too long for the method asked for
-
-
-class Refusal(Exception):
-    """A question that is not answered.
-
-    Args:
-        status: HTTP's code for the reason.
-        detail: A sentence for the person who asked.
-    """
-
-    def __init__(self, status: int, detail: str) -> None:
-        super().__init__(detail)
-        self.status, self.detail = status, detail
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -69,12 +54,12 @@ class ServedRun:
     """A run as the page shows it.
 
     Attributes:
-        name: Of the run.
+        name: Of the run, as it is shown.
         predictor: Its network.
         batcher: Scores the texts of all clients.
         documents: The test split of its data set.
         notice: A remark about unfinished training; empty for a finished run.
-        default_method: The method that is selected at first.
+        default_method: The method that is selected on a new page.
         explaining: Held while a text is explained by a method that reads it again.
         map: Of documents of the test split; ``None`` until :meth:`draw_map` has drawn it.
         findings: What ``explain.py --faithfulness`` measured with these weights; empty where it has not been run.
@@ -102,7 +87,7 @@ class ServedRun:
         method, findings = default_method(predictor, run.path)
         documents = SplitDocuments(run, data, predictor.weights_sha256)
         batcher = Batcher(predictor.score, BATCH_WORDS)
-        return cls(run.path.name, predictor, batcher, documents, unfinished(run) or "", method, findings)
+        return cls(printable(run.path.name), predictor, batcher, documents, unfinished(run) or "", method, findings)
 
     def count_words(self, text: str) -> tuple[int, int]:
         """Words of a text, and those that the vocabulary does not know."""
@@ -116,112 +101,22 @@ class ServedRun:
             UserError: As :meth:`page.mistakes.SplitDocuments.all`.
         """
         documents = list(self.documents.all().values())
-        chosen = drawn(documents, MOST_POINTS)
+        chosen = sample(documents, MOST_POINTS)
         verdicts = self.batcher.score([self.predictor.read(document.text).document for document in chosen])
-        vectors = [verdict.vector for verdict in verdicts if verdict.vector is not None]
-        if len(vectors) == len(chosen) >= FEWEST_POINTS:
-            self.map = VectorMap.of(chosen, np.array(vectors))
+        if len(chosen) >= FEWEST_POINTS:
+            self.map = VectorMap.of(chosen, np.array([verdict.vector for verdict in verdicts]))
 
     def trust(self) -> list[str]:
-        """How faithful the explanations of this run are, in sentences."""
+        """How far the explanations of this run can be trusted, in sentences."""
         if not self.findings:
             flags = folder_flags(self.documents.data.data_dir, self.documents.run.path.parent)
-            command = shlex.join(["python", "explain.py", self.name, "--faithfulness", *flags])
+            command = shlex.join(["python", "explain.py", self.documents.run.path.name, "--faithfulness", *flags])
             return [f"How far to trust this has not been measured; type: {command}"]
         return list(verdict_in_words(self.findings))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# A question and its answers
-
-
-class Question(NamedTuple):
-    """What a person asks.
-
-    Attributes:
-        text: The text, its line ends as newlines.
-        method: How to explain; empty for the default of the first run.
-        target: Name of the class to explain; empty for the predicted one.
-        without: Ranges (start, end) of the text whose words are left out.
-        original: The text before words were edited; empty where none was.
-        id: The document of the test split that the text was taken from; empty for a person's own.
-    """
-
-    text: str = ""
-    method: str = ""
-    without: tuple[Span, ...] = ()
-    original: str = ""
-    id: str = ""
-    target: str = ""
-
-    def link(self) -> str:
-        """A relative address that asks this again; empty where it would be too long."""
-        values = {"id": self.id} if self.id else {"text": self.text}
-        values |= {"method": self.method, "target": self.target}
-        values |= {"without": format_ranges(self.without), "original": self.original}
-        link = "?" + urlencode({name: value for name, value in values.items() if value})
-        return link if len(link) <= MOST_LINK_BYTES else ""
-
-    def of_document(self, name: str) -> str:
-        """A relative address that asks the same of a document of the test split."""
-        return Question(id=name, method=self.method, target=self.target).link()
-
-    def left_out(self) -> str:
-        """The ranges as one string."""
-        return format_ranges(self.without)
-
-
-def parse_question(values: dict[str, str], document: LabelledDocument | None) -> Question:
-    """Reads a form or the query of a link.
-
-    Args:
-        values: By name; ``toggle`` is a range to leave out or to take back, ``undo`` takes all edits back.
-        document: That ``id`` names.
-
-    Raises:
-        Refusal: A text that is too long, or a damaged range.
-    """
-    text, original = (plain_newlines(values.get(name, "")) for name in ("text", "original"))
-    if document and not text:
-        text = plain_newlines(document.text)
-    for each in (text, original):
-        if len(each.encode(errors="replace")) >= MOST_TEXT_BYTES:
-            raise Refusal(413, f"The text is too long: {MOST_TEXT_BYTES:,} bytes or more. Give a part of it.")
-    without = set(parse_ranges(values.get("without", "")))
-    if values.get("undo") and original:
-        text, original, without = original, "", set()
-    without ^= set(parse_ranges(values.get("toggle", "")))
-    same = document is not None and text == plain_newlines(document.text)
-    return Question(
-        text,
-        values.get("method", ""),
-        tuple(sorted(without)),
-        "" if original == text else original,
-        document.id if document and same else "",
-        values.get("target", ""),
-    )
-
-
-def plain_newlines(text: str) -> str:
-    """Line ends as a text box gives them, so that places in the text are the same here and there."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def parse_ranges(text: str) -> list[Span]:
-    """``"0-12,40-51"`` -> ``[(0, 12), (40, 51)]``."""
-    try:
-        pairs = [part.split("-") for part in text.split(",") if part]
-        ranges = [(int(start), int(end)) for start, end in pairs]
-        if any(start >= end for start, end in ranges):
-            raise ValueError("a range ends before it starts")
-        return ranges
-    except ValueError as error:
-        raise Refusal(400, "What is left out is given as ranges of the text, such as 0-12,40-51.") from error
-
-
-def format_ranges(ranges: Sequence[Span]) -> str:
-    """The inverse of :func:`parse_ranges`."""
-    return ",".join(f"{start}-{end}" for start, end in ranges)
+# The answer
 
 
 @dataclass(frozen=True)
@@ -283,7 +178,7 @@ class Answer:
 
     @functools.cached_property
     def points(self) -> list[tuple[float, float, bool]]:
-        """The documents of the map: x and y, and whether they are labelled as this text is judged."""
+        """The documents of the map: x and y, and whether their label is the class that is predicted for this text."""
         if self.served.map is None:
             return []
         places = self.served.map.places(self.served.map.vectors)
@@ -300,10 +195,9 @@ class Answer:
         """x and y of the text before it was changed; empty where it was not."""
         return [] if self.before is None else place_on_map(self.served, self.before)
 
-    def nearest(self, but: str) -> list[LabelledDocument]:
-        """The documents of the map that are nearest to this text, without the one named ``but``."""
-        vector = self.explanation.verdict.vector
-        return [] if self.served.map is None or vector is None else self.served.map.nearest(vector, but=but)
+    def nearest(self, excluded: str) -> list[LabelledDocument]:
+        """The documents of the map that are nearest to this text, without the one named ``excluded``."""
+        return [] if self.served.map is None else self.served.map.nearest(self.explanation.verdict.vector, excluded)
 
     def note(self, word: int) -> str:
         """What is shown of a word when the mouse is over it."""
@@ -322,7 +216,7 @@ class Answer:
 
 def place_on_map(served: ServedRun, verdict: Verdict) -> list[float]:
     """x and y of a text on the map of a run; empty where there is none."""
-    return [] if served.map is None or verdict.vector is None else served.map.places(verdict.vector).tolist()
+    return [] if served.map is None else served.map.places(verdict.vector).tolist()
 
 
 def answer(served: ServedRun, question: Question) -> Answer:
@@ -331,43 +225,99 @@ def answer(served: ServedRun, question: Question) -> Answer:
     Raises:
         Refusal: The text has no word, is too long for the method, or too much is waiting.
     """
-    predictor = served.predictor
-    text, reading, spans = read_text(predictor, question.text)
-    if not reading.words:
+    written = read_text(served.predictor, question.text)
+    if not written.reading.words:
         raise Refusal(422, "There is no word in this text. Write or paste some, or draw a document.")
-    document = reading.document
-    kept = kept_words([span for sentence in spans for span in sentence], question.without)
-    rest = keep_words(document, kept)
-    baseline = predictor.read(question.original).document if question.original else document
-    documents = [rest] if kept.all() and not question.original else [rest, baseline]
+    document = written.reading.document
+    kept = kept_words(written.spans, question.without)
+    verdict, before = predictions(served, question, document, kept)
+    method, about_method = usable_method(served, question.method, int(kept.sum()))
+    target, about_class = class_to_explain(served, question.target, method, verdict)
+    explanation = Explanation(
+        written.text,
+        written.spans,
+        served.predictor.class_names,
+        target,
+        method,
+        verdict,
+        scores_of_kept(served, document, kept, target, method, verdict),
+        document.words_per_sentence,
+    )
+    return Answer(
+        served,
+        explanation,
+        kept,
+        document.token_ids == UNKNOWN_ID,
+        attention_of_kept(verdict, kept),
+        before,
+        [*about_method, *about_class, *remarks_on(written.reading, kept)],
+    )
+
+
+def predictions(
+    served: ServedRun, question: Question, document: EncodedDocument, kept: np.ndarray
+) -> tuple[Verdict, Verdict | None]:
+    """What the network says of the words that are kept, and of the text before anything was edited or left out.
+
+    Args:
+        served: The run.
+        question: With the text before words were edited.
+        document: The edited text.
+        kept: bool [N].
+
+    Returns:
+        The second is ``None`` where nothing was changed.
+    """
+    documents = [keep_words(document, kept)]
+    if question.original:
+        documents.append(served.predictor.read(question.original).document)
+    elif not kept.all():
+        documents.append(document)
     verdict, *before = scored(served, documents)
-    method, remarks = usable_method(served, question.method, len(rest.token_ids))
-    target, more = class_to_explain(served, question.target, method, verdict)
-    remarks += more
-    attention = None
-    if kept.any():
-        left = explained(served, rest, target, method, verdict)
-        kept_sentences = np.logical_or.reduceat(kept, first_words(document))
-        words, sentences = scattered(left.words, kept), scattered(left.sentences, kept_sentences)
-        scores = Scores(words, sentences, left.signed, left.completeness)
-        attention = None if verdict.word_weights is None else scattered(verdict.word_weights, kept)
-    else:
-        scores = Scores(np.zeros(len(kept)), np.zeros(len(spans)), METHODS[method].signed)
+    return verdict, before[0] if before else None
+
+
+def scores_of_kept(
+    served: ServedRun, document: EncodedDocument, kept: np.ndarray, target: int, method: str, verdict: Verdict
+) -> Scores:
+    """Scores of all words and sentences, 0 for those that are left out.
+
+    Args:
+        served: The run.
+        document: The whole text.
+        kept: bool [N].
+        target: The class to explain.
+        method: How.
+        verdict: On the words that are kept.
+    """
+    if not kept.any():
+        return Scores(np.zeros(len(kept)), np.zeros(len(document.words_per_sentence)), METHODS[method].signed)
+    scores = explained(served, keep_words(document, kept), target, method, verdict)
+    kept_sentences = np.logical_or.reduceat(kept, first_words(document))
+    words, sentences = scattered(scores.words, kept), scattered(scores.sentences, kept_sentences)
+    return Scores(words, sentences, scores.signed, scores.completeness)
+
+
+def attention_of_kept(verdict: Verdict, kept: np.ndarray) -> np.ndarray | None:
+    """float32 [N], attention of each word, 0 for one that is left out; ``None`` without attention or words."""
+    return None if verdict.word_weights is None or not kept.any() else scattered(verdict.word_weights, kept)
+
+
+def remarks_on(reading: Reading, kept: np.ndarray) -> list[str]:
+    """What a person should know of the text that was read."""
+    remarks = []
+    if not kept.any():
         remarks.append("Everything is left out: this is the network's prediction for an empty text.")
-    unknown = document.token_ids == UNKNOWN_ID
     if reading.unknown_words == reading.words:
-        remarks.append("None of these words is in the vocabulary: the verdict means nothing.")
+        remarks.append("None of these words is in the vocabulary: the prediction means nothing.")
     if reading.cut_words:
         remarks.append(f"The text has too many sentences: its last {reading.cut_words:,} words were not read.")
-    shown = Explanation(
-        text, spans, predictor.class_names, target, method, verdict, scores, document.words_per_sentence
-    )
-    return Answer(served, shown, kept, unknown, attention, before[0] if before else None, remarks)
+    return remarks
 
 
-def kept_words(spans: Sequence[Span], without: Sequence[Span]) -> np.ndarray:
-    """bool [N]: false for words that begin in one of the ranges."""
-    starts = np.array([start for start, _ in spans])
+def kept_words(spans: Sequence[Sequence[Span]], without: Sequence[Span]) -> np.ndarray:
+    """bool [N]: false for words that begin in one of the ranges. ``spans``: the words of each sentence."""
+    starts = np.array([start for sentence in spans for start, _ in sentence])
     kept = np.ones(len(starts), bool)
     for start, end in without:
         kept &= ~((start <= starts) & (starts < end))
@@ -420,7 +370,7 @@ def explained(served: ServedRun, document: EncodedDocument, target: int, method:
     if not METHODS[method].passes(document):
         [scores] = explain(served.predictor, [document], [target], method, [verdict])
         return scores
-    if not served.explaining.acquire(timeout=PATIENCE):
+    if not served.explaining.acquire(timeout=EXPLANATION_WAIT_SECONDS):
         raise Refusal(503, "Too many explanations are waiting. Try again in a while, or choose attention.")
     try:
         with explain_memory("give a shorter text, or choose attention"):
@@ -439,5 +389,5 @@ def run_named(runs: Sequence[ServedRun], name: str) -> ServedRun:
             return served
     if name == "han":
         return runs[0]
-    there = ", ".join(["han", *(served.name for served in runs)])
-    raise Refusal(404, f"There is no model {name[:100]!r} here; there are: {there}.")
+    known = ", ".join(["han", *(served.name for served in runs)])
+    raise Refusal(404, f"There is no model {name[:100]!r} here; there are: {known}.")

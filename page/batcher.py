@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from runtime.predictor import Verdict
     from text.text_reader import EncodedDocument
 
-MOST_WAITING_WORDS = 2_000_000  # a few seconds of work; more than that is refused for the moment
+MOST_WAITING_WORDS = 2_000_000  # a few seconds of work; what exceeds that is refused
 
 
 class Busy(Exception):

@@ -12,13 +12,14 @@ import shlex
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 
 from corpus.corpora import read_csv
 from runtime.run_folder import RunFolder
-from utils import DataPaths, UserError, folder_flags, read_jsonl
+from schema import read_jsonl
+from utils import DataPaths, UserError, folder_flags
 
 SPLIT = "test"
 MOST_DOCUMENTS = 50_000
@@ -26,6 +27,14 @@ Item = TypeVar("Item")
 
 UNSURE = 0.2  # a prediction whose probability is less than this above that of the second class
 FILTERS = ("any", "right", "wrong", "unsure")
+
+
+class ResultRow(TypedDict):
+    """What the page reads of a line of ``results.jsonl``; those of earlier versions have no weights and no step."""
+
+    split: str
+    weights_sha256: NotRequired[str | None]
+    step: NotRequired[int]
 
 
 class LabelledDocument(NamedTuple):
@@ -93,8 +102,12 @@ class SplitDocuments:
         return f"{self.run.path.name} has not been tested; type: {command}"
 
     def stale(self) -> str:
-        """A remark where the predictions were made with other weights than those served; else empty."""
-        rows = [row for row in read_jsonl(self.run.results) if row.get("split") == SPLIT]
+        """A remark where the predictions were made with other weights than those served; else empty.
+
+        Raises:
+            UserError: ``results.jsonl`` is damaged.
+        """
+        rows = [row for row in read_jsonl(self.run.results, ResultRow) if row["split"] == SPLIT]
         if not rows or rows[-1].get("weights_sha256") in {None, self.weights_sha256}:
             return ""
         return f"{self.predictions_file.name} was written with the weights of step {rows[-1].get('step')}, not these."
@@ -111,7 +124,7 @@ class SplitDocuments:
     @functools.cached_property
     def _all(self) -> dict[str, LabelledDocument]:
         predicted = self._predictions() if self.tested else None
-        names = None if predicted is None else set(drawn(list(predicted), self.most))
+        names = None if predicted is None else set(sample(list(predicted), self.most))
         found: dict[str, LabelledDocument] = {}
         for row in read_csv(self.data.csv):
             if row.split != SPLIT or (names is not None and row.id not in names) or len(found) == self.most:
@@ -175,11 +188,11 @@ class SplitDocuments:
             return self._mistakes
 
 
-def drawn(names: Sequence[Item], most: int) -> Sequence[Item]:
-    """``names``, or ``most`` of them drawn at random, always the same ones."""
-    if len(names) <= most:
-        return names
-    return [names[place] for place in np.random.default_rng(1).permutation(len(names))[:most]]
+def sample(items: Sequence[Item], most: int) -> Sequence[Item]:
+    """All items, or ``most`` of them drawn at random, always the same ones."""
+    if len(items) <= most:
+        return items
+    return [items[place] for place in np.random.default_rng(1).permutation(len(items))[:most]]
 
 
 def worst(mistakes: Sequence[Mistake], order: str, most: int) -> list[Mistake]:

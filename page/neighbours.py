@@ -65,8 +65,8 @@ class VectorMap:
         along = (vectors.astype(np.float64) - self.centre) @ self.axes.T
         return np.clip(MARGIN + (1 - 2 * MARGIN) * (along - self.low) / self.extent[0], 0, [1, self.height])
 
-    def nearest(self, vector: NDArray[np.floating], count: int = 3, but: str = "") -> list[LabelledDocument]:
-        """The documents whose vectors are nearest (Euclidean), nearest first, without the one named ``but``."""
+    def nearest(self, vector: NDArray[np.floating], excluded: str = "", count: int = 3) -> list[LabelledDocument]:
+        """The documents whose vectors are nearest (Euclidean), nearest first, without the one named ``excluded``."""
         order = np.argsort(np.linalg.norm(self.vectors - vector, axis=1), kind="stable")
-        near = [self.documents[place] for place in order[: count + 1] if self.documents[place].id != but]
+        near = [self.documents[place] for place in order[: count + 1] if self.documents[place].id != excluded]
         return near[:count]

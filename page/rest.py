@@ -12,7 +12,8 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from page.answers import MOST_TEXT_BYTES, Refusal, ServedRun, run_named, scored
+from page.answers import ServedRun, run_named, scored
+from page.questions import MOST_TEXT_BYTES, Refusal
 
 MOST_INSTANCES = 1_000
 FORM, JSON, PLAIN = "application/x-www-form-urlencoded", "application/json", "text/plain"

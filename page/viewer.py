@@ -28,10 +28,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from data_processing import blank_markup
 from explaining.explanations import METHODS, Method, methods_of
 from explaining.pages import TEMPLATES, environment
-from page.answers import Answer, Refusal, ServedRun, answer, parse_question, run_named
+from page.answers import Answer, ServedRun, answer, run_named
 from page.batcher import Busy
 from page.mistakes import FILTERS, ORDERS, LabelledDocument, worst
+from page.questions import Refusal, parse_question
 from page.rest import FORM, add_rest, check_content_type
+from report.shading import printable
 from utils import UserError, human_size
 
 MOST_BODY_BYTES = 8_000_000  # a form carries a byte as up to three, and an edited text beside its original
@@ -51,11 +53,11 @@ HEADERS = {
     "cache-control": "no-cache",
 }
 ROOT = Path(__file__).parent
-READING = ["GET", "HEAD"]  # FastAPI adds no HEAD of its own, with which one asks whether a page is there
+READING = ["GET", "HEAD"]  # FastAPI adds no HEAD of its own, which asks whether a page exists
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What guards every request
+# What is checked and added at every request
 
 
 class Guard:
@@ -155,7 +157,7 @@ async def error_response(runs: Sequence[ServedRun], request: Request, error: Exc
     """An error as a page, as the part of one that the script asked for, or as JSON."""
     status, detail = (error.status, error.detail) if isinstance(error, Refusal) else (500, str(error))
     if isinstance(error, HTTPException):
-        status, detail = error.status_code, f"{error.detail}: {request.method} {request.url.path[:100]}"
+        status, detail = error.status_code, printable(f"{error.detail}: {request.method} {request.url.path[:100]}")
     if request.url.path.startswith("/v1/"):
         return JSONResponse({"error": detail}, status)
     template = "error.html" if request.url.path == "/answer" else "error_page.html"
@@ -167,7 +169,7 @@ async def error_response(runs: Sequence[ServedRun], request: Request, error: Exc
 
 
 def add_reading(app: FastAPI, runs: Sequence[ServedRun]) -> None:
-    """Its routes: an answer as a whole page, and as the part that the script exchanges; a random document."""
+    """Adds its routes: an answer as a whole page, and as the part that the script exchanges; a random document."""
 
     @app.api_route("/", methods=READING, include_in_schema=False)
     def page(request: Request) -> HTMLResponse:
@@ -196,7 +198,7 @@ def asked(runs: Sequence[ServedRun], values: dict[str, str], to_answer: bool = T
     question = question._replace(method=question.method or runs[0].default_method)
     if question.target and question.target not in classes_of_any(runs):
         there = ", ".join(classes_of_any(runs))
-        raise Refusal(400, f"{question.target[:100]!r} is no class; there are: {there}.")
+        raise Refusal(400, f"{question.target[:100]!r} is not a class; the classes are: {there}.")
     answers: list[Answer] = [answer(served, question) for served in runs] if to_answer or question.text else []
     return {"runs": runs, "question": question, "answers": answers, "document": document if question.id else None}
 
@@ -256,15 +258,13 @@ def draw(runs: Sequence[ServedRun], filter: str) -> LabelledDocument:
         Refusal: There is none, or the run has not been tested.
     """
     try:
-        if filter == DISAGREE and len(runs) > 1:
-            found = list(disagreements(runs))
-        else:
-            found = runs[0].documents.chosen(filter)
+        disagree = filter == DISAGREE and len(runs) > 1
+        documents = list(disagreements(runs)) if disagree else runs[0].documents.chosen(filter)
     except UserError as error:
         raise Refusal(404, f"{error}.") from error
-    if not found:
+    if not documents:
         raise Refusal(404, f"No document of the test split passes the filter {filter[:50]!r}.")
-    return secrets.choice(found)
+    return secrets.choice(documents)
 
 
 def disagreements(runs: Sequence[ServedRun]) -> Iterator[LabelledDocument]:
@@ -280,7 +280,7 @@ def disagreements(runs: Sequence[ServedRun]) -> Iterator[LabelledDocument]:
 
 
 def add_mistakes(app: FastAPI, runs: Sequence[ServedRun]) -> None:
-    """Its route, and the style that this page shares with those that stand alone."""
+    """Adds its route, and the style that this page shares with self-contained ones."""
 
     @app.api_route("/errors", methods=READING, include_in_schema=False)
     def errors(by: str = "confident", run: str = "") -> HTMLResponse:

@@ -3,8 +3,9 @@ against the sentences that are known to decide."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -12,8 +13,16 @@ from corpus.corpora import read_csv
 from data_processing import Span, load_text_processing
 from runtime.input_pipeline import Split
 from runtime.scoring import score_batch
+from schema import read_jsonl
 from text.records import made_from, read_manifest, remake
-from utils import DataPaths, UserError, read_jsonl
+from utils import DataPaths, UserError
+
+
+class EvidenceRow(TypedDict):
+    """A line of ``evidence.jsonl``: the spans (start, end) of the text that are known to decide."""
+
+    id: str
+    evidence: list[tuple[int, int]]
 
 
 class AttendedText(NamedTuple):
@@ -41,7 +50,7 @@ def attended_texts(model: Any, split: Split, data: DataPaths, run: Path, numbers
 
     Args:
         model: With ``attend``.
-        split: The split they stand in.
+        split: The split that they are in.
         data: Where the CSV is.
         run: Run folder, for the text processing it was trained with.
         numbers: Positions in the split.
@@ -76,10 +85,14 @@ def deciding_sentences(split: Split, data: DataPaths, run: Path) -> list[list[bo
 
     Args:
         split: The split.
-        data: Where the CSV and ``evidence.jsonl`` are; a line of the latter is ``{"id", "evidence": [[start, end]]}``.
+        data: Where the CSV and ``evidence.jsonl`` are; a line of the latter is an :class:`EvidenceRow`.
         run: Run folder, for the text processing it was trained with.
+
+    Raises:
+        UserError: ``evidence.jsonl`` is damaged, or the CSV is of other documents.
     """
-    evidence = {row["id"]: [tuple(span) for span in row["evidence"]] for row in read_jsonl(data.evidence)}
+    rows = read_jsonl(data.evidence, EvidenceRow, f"make it again: python create_csv.py {data.dataset}")
+    evidence = {row["id"]: row["evidence"] for row in rows}
     names = split.ids(np.arange(len(split)))
     texts = texts_by_id(data, {name for name in names if evidence.get(name)})
     processor, _ = load_text_processing(run)
@@ -112,6 +125,6 @@ def evidence_score(top: np.ndarray, deciding: list[list[bool]]) -> dict[str, flo
     }
 
 
-def overlaps(span: Span, others: list[Span]) -> bool:
+def overlaps(span: Span, others: Sequence[Span]) -> bool:
     """Whether a span shares a character with any of the others."""
     return any(span[0] < end and start < span[1] for start, end in others)

@@ -31,7 +31,8 @@ CALIBRATION_BINS = 15
 SUM_TOLERANCE = 1e-3  # how far from 1 a document's probabilities may sum: room for float32 and for rounded CSV files
 
 REPORT_WIDTH = 80
-MATRIX_CLASSES = 12  # a printed confusion matrix of more classes does not fit; the most confused pairs stand instead
+FEWEST_RATINGS = 3  # classes; two numbers are rather a yes and a no
+MATRIX_CLASSES = 12  # a printed confusion matrix of more does not fit: the most confused pairs are printed instead
 CONFUSED_PAIRS = 10
 
 
@@ -68,7 +69,8 @@ class Evaluation:
             ``None`` where some class has no document.
         macro_f1: Mean F1 of the classes that occur among labels or predictions.
         calibration_error: Expected calibration error of the top class, 15 bins.
-        mae: Mean absolute error in stars of the *predicted class*, where every class name is a number; else ``None``.
+        mae: Mean absolute error in stars of the *predicted class*, where the classes are ratings
+            (:func:`star_ratings`); else ``None``.
         mae_expected: The same for the *expected star*, the mean of the stars weighted by their probabilities.
         per_class: [C] scores.
         confusion: [C true, C predicted] numbers of documents.
@@ -210,7 +212,7 @@ def expected_calibration_error(probabilities: Floats, labels: Ints, bins: int = 
 def class_scores(labels: Ints, predicted: Ints, class_names: Sequence[str]) -> tuple[tuple[ClassScores, ...], float]:
     """Precision, recall, F1 and support of each class, and the mean F1 of the classes that occur at all.
 
-    A class that stands in neither labels nor predictions says nothing about the model: it scores 0 and is left out
+    A class that occurs in neither labels nor predictions says nothing about the model: it scores 0 and is left out
     of the mean, as scikit-learn's ``f1_score`` leaves it out.
     """
     from sklearn.metrics import precision_recall_fscore_support
@@ -226,12 +228,16 @@ def class_scores(labels: Ints, predicted: Ints, class_names: Sequence[str]) -> t
 
 
 def star_ratings(class_names: Sequence[str]) -> Floats | None:
-    """[C] stars, where every class name is a (finite) number, for example 1 to 4 and 7 to 10; else ``None``."""
+    """[C] stars, where the classes are ratings, for example 1 to 4 and 7 to 10; else ``None``.
+
+    Ratings are three or more different numbers of whole or half stars, from a half to 10. Years, or 0 and 1, are none.
+    """
     try:
         stars = np.array([float(name) for name in class_names])
     except ValueError:
         return None
-    return stars if np.isfinite(stars).all() else None
+    in_halves = np.isin(stars, np.arange(1, 21) / 2).all()
+    return stars if in_halves and len(np.unique(stars)) == len(stars) >= FEWEST_RATINGS else None
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -313,7 +319,7 @@ def class_table(evaluation: Evaluation) -> list[str]:
 def confusion_table(evaluation: Evaluation) -> list[str]:
     """Lines of the confusion matrix; none where it has too many classes for 80 columns.
 
-    Columns are headed by class names where those are short, else by the numbers that stand before the rows' names.
+    Columns are headed by class names where those are short, else by the numbers before the rows' names.
     """
     names, classes = evaluation.class_names, len(evaluation.class_names)
     cell = max(len(str(count)) for row in evaluation.confusion for count in row)  # no thousands signs: columns are dear

@@ -4,7 +4,7 @@ Each function fills and returns a ``matplotlib.figure.Figure``, from which tests
 back; :func:`png` turns it into a file's bytes. There is no global state (``pyplot`` is never imported), and matplotlib
 and scikit-learn are imported where they are used.
 
-Colours are those of Okabe and Ito, which people with any colour vision tell apart. Classes that are numbers (stars) get
+Colours are those of Okabe and Ito, which people with any colour vision can distinguish. Classes that are ratings have
 shades of one scale instead, so that their order is seen. The pictures are 840 pixels wide, about what a README shows.
 
     N documents   C classes
@@ -86,7 +86,7 @@ def legend(axes: Axes, **settings: Any) -> None:
 
 
 def class_colours(class_names: Sequence[str]) -> list[Any]:
-    """[C] colour of each class; more than :data:`MOST_CURVES` can only be told apart where they are star ratings."""
+    """[C] colour of each class; more than :data:`MOST_CURVES` can only be distinguished where they are star ratings."""
     if star_ratings(class_names) is not None:
         from matplotlib import colormaps
 
@@ -96,7 +96,7 @@ def class_colours(class_names: Sequence[str]) -> list[Any]:
 
 
 def curve_styles(class_names: Sequence[str], quality: Mapping[int, float]) -> dict[int, dict[str, Any]]:
-    """How the curve of each class is drawn and named; of many classes only the worst ones stand out.
+    """How the curve of each class is drawn and named; of many classes only the worst ones are highlighted.
 
     Args:
         class_names: [C].
@@ -113,7 +113,7 @@ def curve_styles(class_names: Sequence[str], quality: Mapping[int, float]) -> di
 
 
 def named_style(colour: Any, name: str) -> dict[str, Any]:
-    """How a curve is drawn that stands in the legend."""
+    """How a curve is drawn that is listed in the legend."""
     return {"color": colour, "linewidth": 1.6, "label": shortened(name, NAME_WIDTH)}
 
 
@@ -249,7 +249,7 @@ def confusion_figure(evaluation: Evaluation, title: str = "") -> Figure:
     """The confusion matrix: shade = share of the true class (on a square-root scale), number = documents.
 
     One hue from light to dark, so that it reads the same with any colour vision and in print. Up to twelve classes a
-    cell also tells its share; beyond, empty cells stay blank. The picture grows with the number of classes.
+    cell also shows its share; beyond, empty cells stay blank. The picture grows with the number of classes.
     """
     classes = len(evaluation.class_names)
     side = max((0.95 if classes <= MATRIX_CLASSES else 0.45) * classes, 2.4)
@@ -489,7 +489,7 @@ def top_words_figure(
         entitle(axes, shortened(class_names[c], NAME_WIDTH))
     for axes in all_axes[len(shown) :]:
         axes.set_axis_off()
-    figure.supxlabel("mean importance where the word stands", fontsize=9)
+    figure.supxlabel("mean importance where the word occurs", fontsize=9)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
     return figure
 

@@ -1,4 +1,4 @@
-"""The regions of text that a CNN (``baselines.py``) decides by, computed from its weights with NumPy alone.
+"""The regions of text that a CNN (``network/cnn.py``) decides by, computed from its weights with NumPy alone.
 
 A filter answers a document with its largest answer at any window of K words, so the window that wins a filter owns the
 filter's whole share of the score: the feature times its weights for the classes. The shares of all windows and the bias
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
-BORDER = -1  # stands for the places before the first and behind the last word that a window may reach over
+BORDER = -1  # a place before the first or behind the last word, which a window may reach over
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Region:
 
 
 def widths_of(weights: Mapping[str, Floats], sizes: Sequence[int]) -> list[Width]:
-    """The filters of a checkpoint of ``baselines.CNN``.
+    """The filters of a checkpoint of ``network.cnn.CNN``.
 
     Args:
         weights: By name.
@@ -91,6 +91,23 @@ def shares_of_windows(words: Ints, embeddings: Floats, width: Width) -> dict[int
     return {int(place) - size + 1: shares[place] for place in np.unique(winner[features > 0])}
 
 
+def probabilities_of(words: Ints, embeddings: Floats, widths: Sequence[Width], bias: Floats) -> NDArray[np.float64]:
+    """float64 [C], the network's probabilities: the shares of all windows and the bias add up to its logits.
+
+    Args:
+        words: int [N], ids of the document.
+        embeddings: float32 [U, E].
+        widths: All filters.
+        bias: float32 [C], of the last layer.
+    """
+    logits = bias.astype(np.float64)
+    for width in widths:
+        for share in shares_of_windows(words, embeddings, width).values():
+            logits = logits + share
+    exponentials = np.exp(logits - logits.max())
+    return np.asarray(exponentials / exponentials.sum())
+
+
 def words_of_window(words: Ints, place: int, size: int) -> tuple[int, ...]:
     """The ids in a window, :data:`BORDER` where it reaches over an end."""
     return tuple(int(words[i]) if 0 <= i < len(words) else BORDER for i in range(place, place + size))
@@ -112,5 +129,5 @@ def strongest_regions(documents: Iterable[Ints], embeddings: Floats, width: Widt
 
 
 def in_words(region: Region, vocabulary: Sequence[str]) -> str:
-    """A region as text; a centred dot stands beyond the ends of a document."""
+    """A region as text; a centred dot is a place beyond the ends of a document."""
     return " ".join("·" if word == BORDER else vocabulary[word] for word in region.words)

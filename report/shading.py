@@ -1,7 +1,7 @@
-"""Shows a document with its words and sentences shaded by the attention they got, or by what they add to a verdict.
+"""A document with its words and sentences shaded by the attention they got, or by what they add to a prediction.
 
-The first half decides *what* is shown, whatever it is drawn on: how important each word is, which sentences stand for
-a long document, which pieces of the person's own text carry which level of shade. The second half draws that on a
+The first half decides *what* is shown, whatever it is drawn on: how important each word is, which sentences of a long
+document are shown, which pieces of the original text have which level of shade. The second half draws that on a
 terminal, in 256 colours or with marks such as ``**word**`` where there are none.
 
     S sentences   N words
@@ -13,7 +13,7 @@ import itertools
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -39,10 +39,10 @@ class Piece:
     Attributes:
         text: As the person wrote it, but with markup and white space between words as one blank. Not made safe for
             any output: whoever draws it escapes it.
-        word: Position of the word in the document, from 0 to N - 1; ``None`` for what stands between words.
+        word: Position of the word in the document, from 0 to N - 1; ``None`` for what is between words.
         importance: From 0 to 1, the document's most important word; negative, down to -1, for a word that speaks
-            against the verdict; 0 between words.
-        level: Shade, from 0 (none) to 5, or to -5 for a word that speaks against the verdict.
+            against the class; 0 between words.
+        level: Shade, from 0 (none) to 5, or to -5 for a word that speaks against the class.
     """
 
     text: str
@@ -57,8 +57,8 @@ class ShadedSentence:
 
     Attributes:
         index: Position in the document, from 0 to S - 1.
-        weight: Attention's weight, or the share in the verdict, negative for a sentence that speaks against it; without
-            their signs the document's weights sum to 1.
+        weight: Attention's weight, or the share in the scores, negative for a sentence that speaks against the class;
+            without their signs the document's weights sum to 1.
         share_of_strongest: The weight without its sign, divided by the largest of the document: from 0 to 1.
         pieces: Its text, in order.
     """
@@ -85,7 +85,7 @@ def importance(
     """Attention as it is shown: how much each word counts in its document, sqrt(sentence weight) x word weight.
 
     The square root is the paper's (Yang et al. 2016, section 3.3): without it the important words of less important
-    sentences could not be told apart.
+    sentences could not be distinguished.
 
     Args:
         word_weights: float [N], summing to 1 in each sentence.
@@ -157,43 +157,49 @@ def shade_scores(
     Args:
         text: What the person wrote.
         sentences: [S] sentences, each the (start, end) of its words in ``text``, in order.
-        word_scores: float [N], on any scale; negative ones speak against the verdict.
+        word_scores: float [N], on any scale; negative ones speak against the class.
         sentence_weights: float [S]; without their signs they sum to 1.
         most: Number of sentences to show at most; ``None`` shows all.
 
     Raises:
         ValueError: As many scores as there are no words, words out of order or outside the text, NaN.
     """
-    words_per_sentence = [len(sentence) for sentence in sentences]
-    check_spans(text, sentences, words_per_sentence)
+    check_spans(text, sentences, [len(sentence) for sentence in sentences])
     weights, words = (np.asarray(values, dtype=np.float64) for values in (sentence_weights, word_scores))
-    if (len(words), len(weights)) != (sum(words_per_sentence), len(sentences)) or not np.isfinite(words).all():
+    if (len(words), len(weights)) != (sum(map(len, sentences)), len(sentences)) or not np.isfinite(words).all():
         raise ValueError(f"{len(words)} word and {len(weights)} sentence scores do not fit the text, or are not finite")
-    strongest = np.abs(weights).max(initial=0) or 1
-    words = words / (np.abs(words).max(initial=0) or 1)
-    levels = np.searchsorted(LEVEL_FLOORS, np.abs(words), side="right") * np.sign(words).astype(np.int64)
-    first_words = np.concatenate([[0], np.cumsum(words_per_sentence, dtype=np.int64)])
-    extents = sentence_extents(text, sentences)
+    shaded = shaded_sentences(text, sentences, words, weights)
     shown: list[ShadedSentence | LeftOut] = []
-    done = 0
-    for index in strongest_sentences(weights, most).tolist():
-        if index > done:
-            shown.append(LeftOut(index - done, float(np.abs(weights[done:index]).sum())))
-        chosen = slice(first_words[index], first_words[index + 1])
-        pieces = pieces_of_sentence(
-            text, extents[index], sentences[index], int(first_words[index]), words[chosen], levels[chosen]
-        )
-        shown.append(
-            ShadedSentence(index, float(weights[index]), float(abs(weights[index]) / strongest), tuple(pieces))
-        )
-        done = index + 1
-    if done < len(weights):
-        shown.append(LeftOut(len(weights) - done, float(np.abs(weights[done:]).sum())))
+    end = 0
+    for index in [*strongest_sentences(weights, most).tolist(), len(weights)]:
+        if index > end:
+            shown.append(LeftOut(index - end, float(np.abs(weights[end:index]).sum())))
+        if index < len(weights):
+            shown.append(shaded(index))
+        end = index + 1
     return shown
 
 
+def shaded_sentences(
+    text: str, sentences: Sequence[Sequence[Span]], words: NDArray[np.float64], weights: NDArray[np.float64]
+) -> Callable[[int], ShadedSentence]:
+    """A function from a sentence's position to the sentence as it is shown; arguments as in :func:`shade_scores`."""
+    strongest = np.abs(weights).max(initial=0) or 1
+    importances = words / (np.abs(words).max(initial=0) or 1)
+    levels = np.searchsorted(LEVEL_FLOORS, np.abs(importances), side="right") * np.sign(importances).astype(np.int64)
+    ends = np.cumsum([0, *map(len, sentences)])
+    extents = sentence_extents(text, sentences)
+
+    def shaded(index: int) -> ShadedSentence:
+        first, chosen = int(ends[index]), slice(ends[index], ends[index + 1])
+        pieces = pieces_of_sentence(text, extents[index], sentences[index], first, importances[chosen], levels[chosen])
+        return ShadedSentence(index, float(weights[index]), float(abs(weights[index]) / strongest), tuple(pieces))
+
+    return shaded
+
+
 def check_spans(text: str, sentences: Sequence[Sequence[Span]], words_per_sentence: ArrayLike) -> None:
-    """Raises a ``ValueError`` unless the words stand in order within ``text``, as many per sentence as said."""
+    """Raises a ``ValueError`` unless the words are in order within ``text``, as many per sentence as given."""
     if [len(sentence) for sentence in sentences] != np.asarray(words_per_sentence).tolist():
         raise ValueError("the text was split into other sentences than the ones the weights belong to")
     end = 0
@@ -207,8 +213,8 @@ def sentence_extents(text: str, sentences: Sequence[Sequence[Span]]) -> list[Spa
     """[S] the part of ``text`` each sentence is drawn with: its words and the signs that no word holds.
 
     Signs right behind the last word (a closing quote) belong to it, all others up to the next sentence (an opening
-    quote, a line of stars) to the next. Nothing is lost but what follows the last word after a blank: a text that was
-    cut off goes on there.
+    quote, a line of stars) to the next. Nothing is lost but what follows the last word after a blank: where a text was
+    cut off, that is the rest of it.
     """
     extents: list[Span] = []
     end = 0
@@ -231,7 +237,7 @@ def pieces_of_sentence(
     importances: NDArray[np.float64],
     levels: NDArray[np.int64],
 ) -> Iterator[Piece]:
-    """Yields the words of one sentence and what stands between them; blanks at both ends are dropped."""
+    """Yields the words of one sentence and what is between them; blanks at both ends are dropped."""
     end = extent[0]
     for number, (start, stop) in enumerate(spans):
         if gap := between_words(text[end:start], at_edge=number == 0):
@@ -251,7 +257,7 @@ def between_words(gap: str, at_edge: bool) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Text that a terminal prints and never obeys
 
-# Kept among the invisible format characters (category Cf): they join letters and emoji, and move nothing.
+# The invisible format characters (category Cf) that are kept: they join letters and emoji, and move nothing.
 JOINERS = "\u200c\u200d"
 
 
@@ -297,9 +303,9 @@ def character_cells(character: str) -> int:
 # ---------------------------------------------------------------------------------------------------------------------
 # On a terminal
 
-# Shades are steps in saturation at middle brightness, so that a stronger one stands out more on black and on white
+# Shades are steps in saturation at middle brightness, so that a stronger one is more visible on black and on white
 # alike; words are blue and sentences red as in the paper. Every shade names its foreground: the theme's own could be
-# illegible on it. Words that speak against the verdict are orange: who confuses red and green still tells it from blue.
+# illegible on it. Words that speak against the class are orange: who confuses red and green still tells it from blue.
 SHADES = ("", "4", "48;5;103;38;5;16", "48;5;68;38;5;16", "48;5;33;38;5;16", "1;48;5;27;38;5;231")
 SHADES_AGAINST = ("", "4;38;5;173", "48;5;180;38;5;16", "48;5;179;38;5;16", "48;5;172;38;5;16", "1;48;5;166;38;5;231")
 BAR = "38;5;167"
@@ -312,7 +318,7 @@ NARROWEST = 40
 
 
 def supports_colour(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether shades are welcome: a terminal, not a dumb one, and no ``NO_COLOR`` (https://no-color.org)."""
+    """Whether shades can be shown: a terminal, not a dumb one, and no ``NO_COLOR`` (https://no-color.org)."""
     return stream.isatty() and not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
 
 
@@ -325,7 +331,7 @@ def render(shown: Iterable[ShadedSentence | LeftOut], colour: bool, width: int =
     Args:
         shown: Sentences and gaps.
         colour: 256-colour shades, or marks: ``**word**`` from an importance of 0.8 on, ``*word*`` from 0.4;
-            ``~~word~~`` and ``~word~`` for words that speak against the verdict.
+            ``~~word~~`` and ``~word~`` for words that speak against the class.
         width: Columns of the terminal; less than 40 counts as 40.
 
     Returns:
@@ -342,7 +348,7 @@ def render(shown: Iterable[ShadedSentence | LeftOut], colour: bool, width: int =
 
 
 def left_out_note(gap: LeftOut) -> str:
-    """What stands in the place of sentences that are not shown."""
+    """What is shown in the place of sentences that are not."""
     count = "1 sentence" if gap.sentences == 1 else f"{gap.sentences} sentences"
     return f"… {count} with {gap.weight:.2f} of the weight left out …"
 
@@ -404,7 +410,7 @@ def wrapped(pieces: Iterable[Piece], width: int) -> list[Run]:
 
 
 def unbreakable_runs(pieces: Iterable[Piece]) -> Iterator[Run]:
-    """Yields what stands between blanks: a word of the text with the signs that touch it, each with its level."""
+    """Yields what is between blanks: a word of the text with the signs that touch it, each with its level."""
     run: Run = []
     for piece in pieces:
         first, *others = printable(piece.text).split(" ")

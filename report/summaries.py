@@ -5,7 +5,7 @@ What was found in tensorboard 2.21.0, and why this file is not thinner:
 * Its record format (``RecordWriter``), its messages (``tensorboard.compat.proto``) and the builders ``scalar_pb`` and
   ``text_pb`` are plain Python: 0.2 s to import, TensorFlow is not touched.
 * ``EventFileWriter`` opens its file through ``tensorboard.compat.tf``, which imports TensorFlow where it is installed
-  (4 s). It also hands every event to a thread over a queue of ten, which a training loop ends up waiting for. Here the
+  (4 s). It also passes every event to a thread over a queue of ten, which a training loop ends up waiting for. Here the
   records go straight into a buffered file, flushed every few seconds.
 * The builders ``pb`` of pictures and PR curves import TensorFlow themselves; theirs are written out below.
 * ``histogram_pb`` compares every value with every bucket, about 9 bytes x 30 per value: 2 GB for an embedding of
@@ -43,7 +43,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 class SummaryWriter:
     """Appends summaries to a folder that TensorBoard watches, one new file per writer.
 
-    A file cut short by a crash does no harm: TensorBoard reads up to the last whole record and goes on with the next
+    A file cut short by a crash does no harm: TensorBoard reads up to the last whole record and continues with the next
     file. For use by one thread.
     """
 
@@ -52,7 +52,7 @@ class SummaryWriter:
 
         Args:
             folder: Where TensorBoard looks; its name becomes the name of the curve.
-            resume_step: Training goes on after this step, and points that a crashed run wrote *after* it are void.
+            resume_step: Training resumes after this step, and points that a crashed run wrote *after* it are void.
                 ``EventAccumulator`` and ``tensorboard --load_fast=false`` drop them all at once. TensorBoard's default
                 data server knows no restarts: it drops a curve's later points as soon as an earlier or equal step
                 arrives, so a run that repeats its steps (ours do) covers them one by one. ``None`` drops nothing.
@@ -81,7 +81,7 @@ class SummaryWriter:
     def histogram(self, step: int, tag: str, values: ArrayLike) -> None:
         """Writes the distribution of numbers of any shape in 30 buckets of equal width; NaN and infinity are left out.
 
-        Values that are all equal stand in one bucket of no width, as tensorboard's own builder puts them.
+        Values that are all equal are in one bucket of no width, as in tensorboard's own builder.
         """
         self._write_tensor(
             step,

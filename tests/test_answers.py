@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 import shlex
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx2
 import numpy as np
@@ -14,7 +16,7 @@ from fastapi.testclient import TestClient
 
 import explain as explain_command
 from explaining.explanations import explain
-from page.answers import Question, ServedRun, parse_question
+from page.answers import ServedRun
 from page.batcher import Busy
 from page.viewer import make_app
 from runtime.predictor import Predictor
@@ -67,7 +69,7 @@ def test_the_class_to_explain_can_be_chosen(client: TestClient, served: ServedRu
     drawn = client.get("/random", params={"target": names[0]}, follow_redirects=False)
     assert httpx2.URL(drawn.headers["location"]).params["target"] == names[0]
     refused = client.post("/answer", data={"text": TEXT, "method": "gradient", "target": "<b>"})
-    assert refused.status_code == 400 and f"there are: {', '.join(names)}" in refused.text
+    assert refused.status_code == 400 and f"the classes are: {', '.join(names)}" in refused.text
 
 
 def test_a_sentence_left_out_is_as_if_it_had_never_been_written(client: TestClient, served: ServedRun) -> None:
@@ -82,7 +84,7 @@ def test_a_sentence_left_out_is_as_if_it_had_never_been_written(client: TestClie
     assert again.named("without") == "" and percentages(again) == expected(served.predictor, TEXT)
 
 
-def test_everything_left_out_is_told(client: TestClient) -> None:
+def test_everything_left_out_is_reported(client: TestClient) -> None:
     page = ask(client, text="good. bad.", without="0-99")
     assert any("Everything is left out" in text for text in page.shown)
 
@@ -112,19 +114,13 @@ def test_a_text_too_long_for_a_link_has_none(client: TestClient) -> None:
     assert "Too long for a link." in page.shown
 
 
-def test_a_test_document_is_told_with_its_label_until_it_is_edited(client: TestClient, served: ServedRun) -> None:
+def test_a_test_document_is_shown_with_its_label_until_it_is_edited(client: TestClient, served: ServedRun) -> None:
     document = served.documents.all()["test/5"]
     page = Page(client.get("/", params={"id": "test/5"}).text)
     assert percentages(page) == expected(served.predictor, document.text) and page.named("id") == "test/5"
     assert f"predicted {'right' if document.prediction == document.label else 'wrong'}" in " ".join(page.shown)
     assert ask(client, id="test/5", text=document.text + " bad").named("id") == ""
     assert client.get("/", params={"id": "test/x"}).status_code == 404
-
-
-def test_a_text_with_odd_line_ends_keeps_its_places() -> None:
-    asked = parse_question({"text": "\r\ngood\rbad\n", "without": "", "method": "gradient"}, None)
-    assert asked.text == "\ngood\nbad\n"
-    assert Question("good", "", ((0, 4),)).link() == "?text=good&without=0-4"
 
 
 def test_two_runs_answer_side_by_side(served: ServedRun, other: ServedRun) -> None:
@@ -158,14 +154,14 @@ def test_leave_one_out_of_a_long_text_is_shown_by_gradient(client: TestClient) -
     assert any("leave-one-out is limited to 1,500 words" in text for text in page.shown)
 
 
-def test_a_text_that_nobody_knows_and_one_that_is_cut_are_remarked(client: TestClient, served: ServedRun) -> None:
+def test_a_text_of_unknown_words_and_one_that_is_cut_are_remarked(client: TestClient, served: ServedRun) -> None:
     assert any("None of these words is in the vocabulary" in text for text in ask(client, text="qqq zzz").shown)
     assert any("were not read" in text for text in ask(client, text="good. " * 500, method="attention").shown)
     one = ask(client, text="good", method="leave_one_out")
     assert len(one.of_class("word")) == 1 and percentages(one) == expected(served.predictor, "good")
 
 
-def test_memory_that_runs_out_is_told(served: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_memory_is_reported(served: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise MemoryError
 
@@ -182,7 +178,7 @@ def test_memory_that_runs_out_is_told(served: ServedRun, client: TestClient, mon
     assert client.post("/answer", data={"text": "good", "method": "gradient"}).status_code == 200
 
 
-def test_too_much_that_waits_is_told(served: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_is_reported(served: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: object) -> None:
         raise Busy
 
@@ -202,13 +198,25 @@ def test_the_command_that_measures_a_run_can_be_pasted(
     assert line in html.unescape(client.get("/", params={"text": TEXT}).text)
 
 
+def test_a_run_whose_folder_is_not_named_in_utf8_is_served(page_folder: Path, tmp_path: Path) -> None:
+    run = write_tiny_run(tmp_path / os.fsdecode(b"h\xe9"), page_folder / "data" / "tiny" / "records")
+    odd = ServedRun.load(run, DataPaths("tiny", page_folder / "data"))
+    with TestClient(make_app([odd], ["testserver"])) as client:
+        for path in ("/?text=good", "/errors", f"/errors?run={quote(odd.name)}", "/v1/models/gone"):
+            response = client.get(path)
+            assert response.status_code == (404 if "gone" in path else 200) and "h\ufffd" in response.text, path
+        assert client.post("/answer", data={"text": "good"}).status_code == 200
+
+
 def test_the_method_that_did_best_is_the_first_choice_with_its_figures(page_folder: Path, tmp_path: Path) -> None:
     run = write_tiny_run(tmp_path / "runs" / "examined", page_folder / "data" / "tiny" / "records")
     sha256 = Predictor.load(run).weights_sha256
-    words = {
-        name: {"flips": {"mean": share}} for name, share in (("attention", 0.25), ("gradient", 0.75), ("random", 0.05))
+    shares = {"attention": 0.25, "gradient": 0.75, "random": 0.05}
+    rows = {name: {"flips": {"mean": share, "half_width": 0.1}} for name, share in shares.items()}
+    found = {
+        **{"weights_sha256": sha256, "best_method": "gradient", "words": rows, "sentences": rows, "flip_share": 0.2},
+        **{"split": "valid", "documents": 9, "step": 7},
     }
-    found = {"weights_sha256": sha256, "best_method": "gradient", "words": words, "flip_share": 0.2}
     write_json(run.path / "faithfulness.json", found)
     examined = ServedRun.load(run, DataPaths("tiny", page_folder / "data"))
     with TestClient(make_app([examined], ["testserver"])) as client:

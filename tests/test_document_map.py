@@ -27,7 +27,7 @@ def clusters(documents: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
     return vectors, labels
 
 
-def test_a_run_that_is_not_there_is_told_with_the_command_that_trains_it(tmp_path: Path) -> None:
+def test_a_run_that_is_not_there_is_x_the_command_that_trains_it(tmp_path: Path) -> None:
     flags = ["--dataset", "sample", "--model", "cnn", "--runs_dir", str(tmp_path)]
     with pytest.raises(UserError, match=r"sample-cnn; train one: python han_trainer\.py --dataset sample --model cnn"):
         document_map.main(document_map.build_parser().parse_args(flags))
@@ -114,11 +114,40 @@ def command(folder: Path, line: str) -> str:
 @pytest.mark.parametrize("flags", ["--dataset nix", "--dataset nix --model cnn", "--dataset nix --run mine"])
 def test_a_missing_run_is_named_with_the_command_that_trains_it(tmp_path: Path, flags: str) -> None:
     arguments = document_map.build_parser().parse_args([*flags.split(), "--runs_dir", str(tmp_path)])
-    name = arguments.run or f"nix-{arguments.model}"
+    name = arguments.run or f"nix-{arguments.model or 'han'}"
     with pytest.raises(
         UserError, match=f"no run in {tmp_path}/{name}; train one: python han_trainer.py {flags} --runs"
     ):
         document_map.main(arguments)
+
+
+def test_a_run_named_by_its_folder_is_the_same_and_only_its_own_weights_and_records_are_mapped(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.helpers import write_tiny_records, write_tiny_run
+
+    monkeypatch.setattr(document_map, "draw", lambda *arguments: None)
+    projected = []
+    monkeypatch.setattr(document_map, "write_for_projector", lambda folder, mapped: projected.append(mapped))
+    where = ["--runs_dir", str(trained / "runs"), "--data_dir", str(trained / "data"), "--documents", "20"]
+
+    def mapped(*words: str) -> None:
+        document_map.main(document_map.build_parser().parse_args([*where, *words]))
+
+    for words in (["tiny-han"], [str(trained / "runs" / "tiny-han")], ["--dataset", "tiny"]):
+        mapped(*words)
+    assert [one.ids for one in projected] == [projected[0].ids] * 3
+    with pytest.raises(UserError, match="already names the run; leave out --model"):
+        mapped("tiny-han", "--model", "cnn")
+    with pytest.raises(UserError, match=r"--checkpoint gone\.safetensors: no such file"):
+        mapped("tiny-han", "--checkpoint", "gone.safetensors")
+    other = write_tiny_run(tmp_path / "other", trained / "data" / "tiny" / "records")
+    with pytest.raises(UserError, match="belongs to another run"):
+        mapped("tiny-han", "--checkpoint", str(other.best))
+    write_tiny_records(tmp_path / "tiny" / "records", documents=60)
+    with pytest.raises(UserError, match="was trained on other records"):
+        mapped("tiny-han", "--data_dir", str(tmp_path))
+    assert len(projected) == 3
 
 
 def test_training_separates_the_classes_and_the_projector_shows_it(trained: Path) -> None:
@@ -170,7 +199,7 @@ def projector_of_tensorboard(logdir: Path) -> Callable[[str], bytes]:
 
 
 @pytest.mark.parametrize("name", ["plots", "tensorboard"])
-def test_a_folder_that_takes_no_files_is_told_before_the_work(tmp_path: Path, name: str) -> None:
+def test_a_folder_that_takes_no_files_is_reported_before_the_work(tmp_path: Path, name: str) -> None:
     (tmp_path / "imdb-han").mkdir()
     for file in ("config.json", name):
         (tmp_path / "imdb-han" / file).touch()

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from report import evaluation
-from report.evaluation import evaluate, expected_calibration_error, format_report, wilson_interval
+from report.evaluation import evaluate, expected_calibration_error, format_report, star_ratings, wilson_interval
 from runtime.losses import SMALLEST_PROBABILITY
 
 STARS = ["1", "2", "3", "4", "7", "8", "9", "10"]
@@ -170,11 +170,32 @@ def test_error_in_stars_of_predicted_class_and_of_expected_star() -> None:
     assert "mean absolute error" in format_report(result)
 
 
-@pytest.mark.parametrize("names", [["negative", "positive"], ["1", "two"], ["1", "nan"], ["inf", "2"]])
-def test_no_error_in_stars_where_a_name_is_no_number(names: list[str]) -> None:
+@pytest.mark.parametrize(
+    "names", [["negative", "positive"], ["1", "two"], ["1", "nan"], ["inf", "2"], ["0", "1"], ["1", "5"]]
+)
+def test_no_error_in_stars_where_classes_are_no_ratings(names: list[str]) -> None:
     result = evaluate([[0.4, 0.6]], np.array([1]), names)
     assert result.mae is None and result.mae_expected is None
     assert "mean absolute error" not in format_report(result)
+
+
+@pytest.mark.parametrize(
+    "names, ratings",
+    [
+        (["1", "2", "3"], True),
+        (["0.5", "1", "4.5"], True),
+        (["10", "9", "1"], True),
+        (["2018", "2019", "2020"], False),
+        (["0", "1", "2"], False),
+        (["1", "2", "2.25"], False),
+        (["1", "1.0", "2"], False),
+        (["-1", "1", "2"], False),
+    ],
+)
+def test_ratings_are_three_or_more_numbers_of_stars(names: list[str], ratings: bool) -> None:
+    stars = star_ratings(names)
+    assert (stars is not None) == ratings
+    assert stars is None or stars.tolist() == [float(name) for name in names]
 
 
 def test_result_survives_json() -> None:

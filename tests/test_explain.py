@@ -101,7 +101,7 @@ def test_the_default_method_is_the_one_that_did_best_with_these_weights(
     printed = json.loads(capsys.readouterr().out)
     file = runs / "tiny-han" / "faithfulness.json"
     stored = json.loads(file.read_text())
-    assert stored == printed and stored["documents"] == 4 and stored["evidence"] is None
+    assert stored == printed and stored["documents"] == 4 and stored["evidence"] is None and stored["split"] == "valid"
     write_json(file, stored | {"best_method": "gradient"})
     run_explain(runs, "--text", "good")
     assert "gradient x input" in capsys.readouterr().out
@@ -112,6 +112,23 @@ def test_the_default_method_is_the_one_that_did_best_with_these_weights(
     run_explain(runs, "--text", "good")
     assert "Shaded by attention" in capsys.readouterr().out
     file.unlink()
+
+
+def test_figures_of_test_documents_choose_no_method(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_explain(runs, "--faithfulness", "--documents", "4", "--split", "test")
+    assert "choose no method" in capsys.readouterr().out
+    file = runs / "tiny-han" / "faithfulness-test.json"
+    stored = json.loads(file.read_text())
+    assert stored["split"] == "test" and not (runs / "tiny-han" / "faithfulness.json").exists()
+    # as an earlier version wrote them, under the name that chooses
+    write_json(runs / "tiny-han" / "faithfulness.json", stored | {"best_method": "gradient", "documents": 999})
+    run_explain(runs, "--text", "good")
+    printed = capsys.readouterr().out
+    assert "Shaded by attention" in printed and "--faithfulness measures on validation documents" in printed
+    run_explain(runs, "--faithfulness", "--documents", "4", "--json")
+    assert json.loads((runs / "tiny-han" / "faithfulness.json").read_text())["split"] == "valid"
+    for name in ("faithfulness.json", "faithfulness-test.json"):
+        (runs / "tiny-han" / name).unlink()
 
 
 @pytest.mark.parametrize(
@@ -127,18 +144,18 @@ def test_the_default_method_is_the_one_that_did_best_with_these_weights(
     ],
 )
 def test_mistakes_are_one_line(runs: Path, words: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as caught:
         run_explain(runs, *words)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_binary_file_is_told(runs: Path, tmp_path: Path) -> None:
+def test_a_binary_file_is_refused(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(os.urandom(64) + b"\xff\x00")
     with pytest.raises(UserError, match="is not UTF-8 text"):
         run_explain(runs, "--file", tmp_path / "picture")
 
 
-def test_words_that_nobody_knows_are_told(
+def test_a_text_of_unknown_words_is_reported(
     runs: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level("INFO", logger="han"):

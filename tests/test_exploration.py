@@ -225,7 +225,8 @@ def test_faithfulness_is_measured_here_unless_it_was_before(opened: OpenRun) -> 
     bars = widths(show_faithfulness(value).figure.axes[0])
     assert bars == pytest.approx([100 * row["flips"]["mean"] for row in value["words"].values()])
     file = opened.run.path / "faithfulness.json"
-    write_json(file, value | {"documents": 999, "weights_sha256": opened.predictor.weights_sha256})
+    sha256 = opened.predictor.weights_sha256
+    write_json(file, value | {"documents": 999, "split": "valid", "weights_sha256": sha256})
     try:
         assert faithfulness_of(opened, [])["documents"] == 999
     finally:

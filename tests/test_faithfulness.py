@@ -1,8 +1,11 @@
-"""The measures of ERASER against a case worked out by hand, and what is concluded from them."""
+"""Methods and controls measured on a sample, what is concluded from it, and the file that keeps the figures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,84 +13,31 @@ import pytest
 from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
 from explaining import faithfulness
-from explaining.explanations import Scores, keep_words
+from explaining.deletions import Deletions
+from explaining.explanations import METHODS, Scores, keep_words
 from explaining.faithfulness import (
+    CONTROLS,
     RANDOM,
-    Deletions,
     Findings,
+    agreement,
     best_method,
-    delete,
+    default_method,
     examine,
+    faithfulness_file,
     format_findings,
-    rank_correlations,
+    kendall_columns,
+    rankings,
+    read_findings,
     to_json,
-    top_counts,
+    verdict_in_words,
+    with_sign_of,
+    without_sign,
 )
 from han import HAN
 from network.contract import NetworkArguments
 from runtime.predictor import Predictor
 from text.text_reader import EncodedDocument, TextReader
-
-WORTH = {2: 0.3, 3: 0.1, 4: -0.15}
-
-
-class SumOfWords:
-    """p(first class) = 0.45 + what its words are worth."""
-
-    def probabilities(self, documents: Iterable[EncodedDocument]) -> np.ndarray:
-        first = [0.45 + sum(WORTH.get(word, 0.0) for word in document.token_ids.tolist()) for document in documents]
-        return np.array([[p, 1 - p] for p in first], np.float32)
-
-
-# Two sentences, "2 3" and "4 5"; p = 0.45 + 0.3 + 0.1 - 0.15 = 0.7.
-DOCUMENT = EncodedDocument(np.array([2, 3, 4, 5], np.int32), np.array([2, 2], np.int32))
-
-
-def test_shares_are_rounded_up_and_never_empty() -> None:
-    assert top_counts(4) == [1, 1, 1, 1, 2]
-    assert top_counts(1) == [1] * 5
-    assert top_counts(100) == [1, 5, 10, 20, 50]  # 0.1 x 100 is not rounded up to 11
-    assert top_counts(230) == [3, 12, 23, 46, 115]
-
-
-def test_deleting_words_by_hand() -> None:
-    """Ranked 2, 3, 5, 4. The top word is "2" up to 20%; at 50% the top is "2 3"."""
-    found = delete(SumOfWords(), [DOCUMENT], [[np.array([4.0, 3.0, 1.0, 2.0])]], "words")
-    # without "2": 0.40; without "2 3": 0.30; "2" alone: 0.75; "2 3" alone: 0.85
-    np.testing.assert_allclose(found.comprehensiveness, [[0.30, 0.30, 0.30, 0.30, 0.40]], atol=1e-6)
-    np.testing.assert_allclose(found.sufficiency, [[-0.05, -0.05, -0.05, -0.05, -0.15]], atol=1e-6)
-    assert found.flips == [1.0]  # 0.40 for the class that had 0.70
-    value = found.to_json()
-    assert value["comprehensiveness"]["mean"] == pytest.approx(0.32)
-    assert value["sufficiency"]["mean"] == pytest.approx(-0.07)
-    np.testing.assert_allclose(found.quality(), [0.39], atol=1e-6)
-
-
-def test_deleting_sentences_by_hand() -> None:
-    """The second sentence is ranked first and is the top at every share."""
-    found = delete(SumOfWords(), [DOCUMENT], [[np.array([1.0, 2.0])]], "sentences")
-    np.testing.assert_allclose(found.comprehensiveness, [[-0.15] * 5], atol=1e-6)  # 0.85 is left
-    np.testing.assert_allclose(found.sufficiency, [[0.40] * 5], atol=1e-6)  # 0.30
-    assert found.flips == [0.0]
-
-
-def test_several_rankings_of_a_document_are_averaged_and_documents_kept_apart() -> None:
-    forward, backward = np.array([4.0, 3.0, 2.0, 1.0]), np.array([1.0, 2.0, 3.0, 4.0])
-    other = EncodedDocument(np.array([2, 2, 5], np.int32), np.array([3], np.int32))
-    found = delete(SumOfWords(), [DOCUMENT, other], [[forward, backward], [np.array([3.0, 2.0, 1.0])] * 2], "words")
-    one, two = (delete(SumOfWords(), [DOCUMENT], [[scores]], "words") for scores in (forward, backward))
-    np.testing.assert_allclose(
-        found.comprehensiveness[0], (one.comprehensiveness[0] + two.comprehensiveness[0]) / 2, atol=1e-6
-    )
-    assert found.flips == [0.5, 0.0]
-    np.testing.assert_allclose(found.comprehensiveness[1], [0.3, 0.3, 0.3, 0.3, 0.6], atol=1e-6)
-
-
-def test_a_document_that_loses_every_word_is_an_empty_text() -> None:
-    lone = EncodedDocument(np.array([2], np.int32), np.array([1], np.int32))
-    found = delete(SumOfWords(), [lone], [[np.array([1.0])]], "words")
-    np.testing.assert_allclose(found.comprehensiveness, [[0.3] * 5], atol=1e-6)  # one <unk>: 0.45
-    np.testing.assert_allclose(found.sufficiency, [[0.0] * 5], atol=1e-6)
+from utils import UserError, read_jsonl, write_json
 
 
 def deletions(quality: list[float]) -> Deletions:
@@ -107,14 +57,46 @@ def test_the_best_method_is_the_cheapest_that_is_not_measurably_worse() -> None:
     assert best_method(findings) == "attention"
 
 
-def test_scores_without_a_sign_are_compared_with_the_size_of_the_effect() -> None:
+def test_rank_correlations_with_and_without_signs_by_hand() -> None:
     left_out = Scores(np.array([0.1, -0.9, 0.5, -0.3]), np.zeros(1), True)
     attention = Scores(np.array([0.05, 0.6, 0.2, 0.15]), np.ones(1), False)
-    assert rank_correlations(attention, left_out) == pytest.approx((1, 1))
-    signed = Scores(attention.words, np.ones(1), True)
-    # ranks 1 4 3 2 against 3 1 4 2: two pairs agree, four do not; squared differences 4 + 9 + 1 + 0
-    assert rank_correlations(signed, left_out) == pytest.approx((-2 / 6, 1 - 6 * 14 / (4 * 15)))
-    assert np.isnan(rank_correlations(Scores(np.ones(4), np.ones(1), False), left_out)).all()
+    # signed: ranks 1 4 3 2 against 3 1 4 2: two pairs agree, four do not; squared differences 4 + 9 + 1 + 0
+    assert agreement(attention, left_out) == pytest.approx((-2 / 6, 1 - 6 * 14 / (4 * 15), 1, 1))
+    # of its own values: the same with signs; without: the ranks 3 1 4 2 against 1 4 3 2
+    assert agreement(left_out, left_out) == pytest.approx((1, 1, -2 / 6, 1 - 6 * 14 / (4 * 15)))
+    assert np.isnan(agreement(Scores(np.ones(4), np.ones(1), False), left_out)).all()
+
+
+def test_controls_take_a_sign_away_or_add_the_one_of_the_gradient() -> None:
+    gradient = Scores(np.array([-3.0, 2.0, 0.0]), np.array([-1.0, 5.0]), True)
+    attention = Scores(np.array([0.5, 0.3, 0.2]), np.array([0.75, 0.25]), False)
+    plain = without_sign(gradient)
+    assert plain.words.tolist() == [3, 2, 0] and plain.sentences.tolist() == [1, 5] and not plain.signed
+    turned = with_sign_of(attention, gradient)
+    assert turned.words.tolist() == [-0.5, 0.3, 0] and turned.sentences.tolist() == [-0.75, 0.25] and turned.signed
+
+
+def test_every_control_is_made_from_what_its_title_says() -> None:
+    document = EncodedDocument(np.array([2, 3, 4], np.int32), np.array([2, 1], np.int32))
+    scores = {
+        "attention": [Scores(np.array([0.5, 0.3, 0.2]), np.array([0.75, 0.25]), False)],
+        "gradient": [Scores(np.array([-3.0, 2.0, 1.0]), np.array([-1.0, 1.0]), True)],
+        "integrated_gradients": [Scores(np.array([4.0, -5.0, 6.0]), np.array([-1.0, 6.0]), True)],
+        "leave_one_out": [Scores(np.array([7.0, 8.0, 9.0]), np.array([15.0, 9.0]), True)],
+    }
+    every = rankings([document], scores, np.random.default_rng(3))
+    without, signed = list(every)[:4], list(every)[4:]
+    assert without == [RANDOM, "attention", "absolute_gradient", "absolute_integrated_gradients"]
+    assert signed == ["gradient", "integrated_gradients", "leave_one_out", "random_with_sign", "attention_with_sign"]
+    assert every["absolute_gradient"][0][0].words.tolist() == [3, 2, 1]
+    assert every["absolute_integrated_gradients"][0][0].words.tolist() == [4, 5, 6]
+    assert every["attention_with_sign"][0][0].words.tolist() == [-0.5, 0.3, 0.2]
+    drawn, turned = every[RANDOM][0], every["random_with_sign"][0]
+    assert len(drawn) == len(turned) == 5
+    for one, other in zip(drawn, turned, strict=True):
+        np.testing.assert_array_equal(one.words * [-1, 1, 1], other.words)
+    del scores["attention"]
+    assert not {"attention", "attention_with_sign"} & rankings([document], scores, np.random.default_rng(3)).keys()
 
 
 def test_the_whole_examination_repeats_and_speaks_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,12 +113,125 @@ def test_the_whole_examination_repeats_and_speaks_in_plain_words(monkeypatch: py
     monkeypatch.setattr(faithfulness, "CHUNK", 2)
     value = to_json(examine(predictor, documents, 1))
     assert value == to_json(examine(predictor, documents, 1))
-    assert list(value["words"]) == [RANDOM, "attention", "gradient", "integrated_gradients", "leave_one_out"]
+    assert set(value["words"]) == {RANDOM, *METHODS, *CONTROLS} == set(value["sentences"])
+    assert set(value["agreement_with_leave_one_out"]) == set(value["words"]) - {"leave_one_out"}
     assert value["completeness"]["largest_relative_error"] < 0.02
-    value["evidence"] = {"attention": 0.75, "chance": 0.25, "documents": 5}
-    told = format_findings(value, "a run")
+    value |= {"evidence": {"attention": 0.75, "chance": 0.25, "documents": 5}, "split": "valid"}
+    report = format_findings(value, "a run")
     share = value["words"]["attention"]["flips"]["mean"]
-    said = " ".join(told.split())
+    said = " ".join(report.split())
     assert f"the model attended to most changes the verdict in {share:.1%} of documents" in said
     assert "attention 75.0%; by chance 25.0%" in said
-    assert max(map(len, told.splitlines())) <= 100
+    assert "From now on explain.py explains this run by" in said
+    assert "Figures of the test split choose no method" in " ".join(
+        format_findings(value | {"split": "test"}, "").split()
+    )
+    assert max(map(len, report.splitlines())) <= 100
+
+
+def test_documents_are_examined_for_the_class_that_the_network_predicts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class TwoClasses:
+        """Predicts the second class of documents whose first word is 4."""
+
+        has_attention = False
+
+        def probabilities(self, documents: Iterable[EncodedDocument]) -> np.ndarray:
+            second = [float(document.token_ids[0] == 4) for document in documents]
+            return np.array([[0.9 - 0.8 * p, 0.1 + 0.8 * p] for p in second], np.float32)
+
+    asked: list[list[int]] = []
+
+    def explain(
+        predictor: Any, documents: Sequence[EncodedDocument], targets: Sequence[int], method: str
+    ) -> list[Scores]:
+        asked.append(list(targets))
+        return [Scores(np.arange(2.0), np.ones(1), True, (1.0, 1.0, 16)) for _ in documents]
+
+    monkeypatch.setattr(faithfulness, "explain", explain)
+    documents = [EncodedDocument(np.array([first, 5], np.int32), np.array([2], np.int32)) for first in (4, 3, 4)]
+    examine(cast(Any, TwoClasses()), documents, 1)
+    assert asked == [[1, 0, 1]] * 3
+
+
+def figures(**flips: float) -> dict[str, Any]:
+    """Figures with a share of changed verdicts for each method."""
+    rows = {name: {"flips": {"mean": share, "half_width": 0.01}} for name, share in flips.items()}
+    return {
+        **{"weights_sha256": "of these", "split": "valid", "documents": 4, "step": 7, "flip_share": 0.2},
+        **{"words": rows, "sentences": rows, "best_method": "gradient", "agreement_with_leave_one_out": {}},
+    }
+
+
+SIGN = {"absolute_gradient": 0.32, "absolute_integrated_gradients": 0.37, "random_with_sign": 0.43}
+
+
+def test_the_report_says_how_much_is_a_matter_of_sign() -> None:
+    value = figures(random=0.05, attention=0.35, gradient=0.95, **SIGN, attention_with_sign=0.92)
+    said = " ".join(verdict_in_words(value))
+    assert "changes the verdict in 35.0% of documents; deleting random words, in 5.0%." in said
+    assert "By size alone: |gradient x input| 32.0%, |integrated gradients| 37.0%." in said
+    assert "random x sign(gradient) 43.0%, attention x sign(gradient) 92.0%, gradient x input 95.0%." in said
+    assert "from gradient x input is mostly the sign: that of the gradient accounts for 57.0 of 60.0 points" in said
+    for share, word in ((0.40, "only in part"), (0.34, "not")):
+        value = figures(random=0.05, attention=0.35, gradient=0.95, **SIGN, attention_with_sign=share)
+        assert f"is {word} the sign" in " ".join(verdict_in_words(value))
+    value = figures(random=0.05, attention=0.99, gradient=0.95, **SIGN, attention_with_sign=0.99)
+    assert "What separates" not in " ".join(verdict_in_words(value))
+
+
+def test_figures_of_earlier_versions_are_still_read(tmp_path: Path) -> None:
+    value = figures(random=0.05, attention=0.25, gradient=0.75)
+    value["agreement_with_leave_one_out"] = {
+        "attention": {"kendall": 0.36, "spearman": 0.5},
+        "gradient": {"kendall": 0.77, "spearman": 0.9},
+    }
+    write_json(tmp_path / "faithfulness.json", value)
+    assert read_findings(tmp_path / "faithfulness.json") == value
+    said = " ".join(verdict_in_words(value))
+    assert "With gradient x input it is 75.0%. Attention has no sign" in said
+    assert kendall_columns(value, "attention") == (0.36, None)
+    assert kendall_columns(value, "gradient") == (None, 0.77)
+    assert kendall_columns(value, "leave_one_out") == (None, None)
+    value["agreement_with_leave_one_out"]["attention"] = {"kendall": 0.1, "kendall_absolute": 0.36}
+    assert kendall_columns(value, "attention") == (0.36, 0.1)
+
+
+def test_the_documentations_figures_are_still_read() -> None:
+    rows = read_jsonl(Path(__file__).parent.parent / "docs" / "faithfulness.jsonl")
+    assert rows
+    for row in rows:
+        assert "of documents; deleting random words" in " ".join(verdict_in_words(row))
+        assert any(tau is not None for tau in kendall_columns(row, "attention"))
+
+
+class Weights:
+    """What choosing a method needs of a predictor."""
+
+    has_attention, weights_sha256 = True, "of these"
+
+
+def test_only_figures_of_validation_documents_and_of_these_weights_choose(tmp_path: Path) -> None:
+    def chosen(**changes: Any) -> str:
+        write_json(tmp_path / "faithfulness.json", figures(random=0.1, attention=0.2, gradient=0.9) | changes)
+        return default_method(cast(Any, Weights()), tmp_path)[0]
+
+    assert chosen() == "gradient"
+    assert chosen(split="test") == "attention"
+    assert chosen(weights_sha256="of others") == "attention"
+    assert default_method(cast(Any, Weights()), tmp_path)[1] == {}
+    (tmp_path / "faithfulness.json").unlink()
+    write_json(faithfulness_file(tmp_path, "test"), figures(random=0.1, attention=0.2, gradient=0.9))
+    assert default_method(cast(Any, Weights()), tmp_path) == ("attention", {})
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["3", "[]", "{}", "{", '{"words": 3}', json.dumps(figures(random=0.1)), json.dumps(figures(gradient=0.1))],
+)
+def test_a_damaged_file_is_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "faithfulness.json").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"faithfulness\.json is damaged.*delete it") as caught:
+        default_method(cast(Any, Weights()), tmp_path)
+    assert "\n" not in str(caught.value)

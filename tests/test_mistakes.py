@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from page.answers import ServedRun
-from page.mistakes import SplitDocuments, drawn
+from page.mistakes import SplitDocuments, sample
 from page.viewer import make_app
 from runtime.run_folder import RunFolder
 from tests.served_runs import (
@@ -69,7 +69,7 @@ def test_a_run_that_was_not_tested_says_how_to_test_it(page_folder: Path, served
         assert 'value="wrong"' not in client.get("/").text
 
 
-def test_what_is_wrong_with_predictions_is_told(page_folder: Path, tmp_path: Path) -> None:
+def test_what_is_wrong_with_predictions_is_reported(page_folder: Path, tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.path.mkdir()
     documents = SplitDocuments(run, DataPaths("tiny", page_folder / "data"), "mine")
@@ -85,8 +85,11 @@ def test_what_is_wrong_with_predictions_is_told(page_folder: Path, tmp_path: Pat
     assert "step 3, not these" in documents.stale()
     append_jsonl(run.results, {"split": "test", "weights_sha256": "mine", "step": 4})
     assert documents.stale() == ""
+    append_jsonl(run.results, {"split": "test", "weights_sha256": 3})
+    with pytest.raises(UserError, match=r"results\.jsonl, line 3"):
+        documents.stale()
 
 
 def test_a_large_split_is_read_in_part(page_folder: Path, served: ServedRun) -> None:
     few = SplitDocuments(served.documents.run, served.documents.data, "", most=7).all()
-    assert len(few) == 7 and set(few) == set(drawn(list(served.documents.all()), 7))
+    assert len(few) == 7 and set(few) == set(sample(list(served.documents.all()), 7))

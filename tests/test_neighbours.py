@@ -31,7 +31,7 @@ def test_the_map_is_that_of_the_document_vectors_and_a_text_lies_where_its_vecto
     assert scales[0] == pytest.approx(scales[1], rel=1e-3)
     assert places.min() >= 0 and places[:, 0].max() <= 1 and places[:, 1].max() <= served.map.height
     order = np.argsort(np.linalg.norm(vectors - vectors[3], axis=1))
-    near = [document.id for document in served.map.nearest(vectors[3], but=documents[3].id)]
+    near = [document.id for document in served.map.nearest(vectors[3], excluded=documents[3].id)]
     assert near == [documents[place].id for place in order if place != 3][:3]
 
 

@@ -6,7 +6,9 @@ import contextlib
 import csv
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -187,7 +189,7 @@ def test_without_one_usual_name_the_text_is_where_create_csv_finds_it(
             predict.find_columns(table, "", "")
 
 
-def test_texts_that_were_cut_are_told(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_texts_that_were_cut_are_reported(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     limit = load_text_processing(runs / "tiny-han")[0].max_sentences_per_document
     file = write_csv(tmp_path / "in.csv", ["A good word01. " * (limit + 1), "A good word01. " * limit])
     with caplog.at_level("INFO", logger="han"):
@@ -225,7 +227,7 @@ def test_tables_of_many_kinds(tmp_path: Path, name: str, content: bytes, expecte
         ("column.csv", b"a,b\n1,2\n1,3\n", "no column looks like text"),
     ],
 )
-def test_files_that_are_none_are_told_by_name(
+def test_files_that_are_no_text_are_refused_by_name(
     runs: Path, tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -234,8 +236,8 @@ def test_files_that_are_none_are_told_by_name(
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_standard_input_that_is_no_text_is_told() -> None:
-    with pytest.raises(UserError, match="standard input, line 2: this is no text"):
+def test_standard_input_that_is_no_text_is_refused() -> None:
+    with pytest.raises(UserError, match="standard input, line 2: this is not text"):
         list(predict.text_lines(io.BytesIO(b"fine\n\x00\n"), "standard input"))
     with pytest.raises(UserError, match="line 1: it is not UTF-8"):
         list(predict.text_lines(io.BytesIO(b"caf\xe9\n"), "standard input"))
@@ -243,10 +245,48 @@ def test_standard_input_that_is_no_text_is_told() -> None:
 
 def test_nothing_is_overwritten_and_missing_files_are_named(runs: Path, tmp_path: Path) -> None:
     table = write_csv(tmp_path / "in.csv", ["good"])
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         run_predict(runs, table, "--output", table)
     with pytest.raises(UserError, match="no such file"):
         run_predict(runs, tmp_path / "gone.csv")
+
+
+NOT_UTF8 = os.fsdecode(b"caf\xe9")
+
+
+@pytest.mark.parametrize("name", [f"{NOT_UTF8}.txt", f"{NOT_UTF8}.csv"], ids=["txt", "csv"])
+def test_names_that_are_not_utf8_are_read_written_and_reported(
+    runs: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / name).write_text("text\ngood\nbad\n", encoding="utf-8")
+    output = tmp_path / NOT_UTF8 / f"{NOT_UTF8}.jsonl"
+    with caplog.at_level("INFO", logger="han"):
+        run_predict(runs, tmp_path / name, "--output", output)
+    assert len(output.read_text().splitlines()) == (3 if name.endswith("txt") else 2)
+    assert NOT_UTF8 in caplog.text
+    with pytest.raises(UserError, match=r"no such file"):
+        run_predict(runs, tmp_path / NOT_UTF8 / name)
+    run = Path(shutil.copytree(runs / "tiny-han", tmp_path / "runs" / NOT_UTF8))
+    predict.main(
+        predict.build_parser().parse_args([str(run), str(tmp_path / name), "--output", str(tmp_path / "again")])
+    )
+    assert (tmp_path / "again").is_file()
+    with pytest.raises(UserError, match=f"no run 'gone'.*{NOT_UTF8}"):
+        find_run("gone", run.parent)
+
+
+def test_streams_that_the_shell_closed_are_done_without(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("good\nbad\n", encoding="utf-8")
+    script = f"{sys.executable} {ROOT / 'predict.py'} {runs / 'tiny-han'}"
+    for command, code in (
+        (f"{script} lines.txt --output scores.csv <&- >&- 2>&-", 0),
+        (f"{script} gone.txt 2>&-", 2),
+        (f"{script} lines.txt 2>&- > printed.csv", 0),
+    ):
+        done = subprocess.run(["sh", "-c", command], cwd=tmp_path, timeout=120)
+        assert done.returncode == code, command
+    written = (tmp_path / "scores.csv").read_text()
+    assert written.count("\n") == 3 and written == (tmp_path / "printed.csv").read_text()
 
 
 def test_runs_are_found_by_name_and_path_and_listed(runs: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 import attention_viewer
-from page.answers import MOST_TEXT_BYTES, ServedRun
+from page.answers import ServedRun
+from page.questions import MOST_TEXT_BYTES
 from page.viewer import MOST_BODY_BYTES, make_app
 from tests.helpers import write_tiny_run
 from tests.served_runs import (

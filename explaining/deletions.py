@@ -1,0 +1,128 @@
+"""Deletes the words, or sentences, that a ranking names, and asks the network again: the measures of ERASER.
+
+Both are of the class that the network predicts for the whole text (DeYoung et al., ACL 2020):
+
+    comprehensiveness   p(text) - p(text without its top words)     high: the words named were needed
+    sufficiency         p(text) - p(top words alone)                low: the words named are enough
+
+each averaged over the top 1, 5, 10, 20 and 50% of words (AOPC; rounded up, so at least one word). The same is done with
+sentences. Deleting is what :func:`explaining.explanations.keep_words` says: as if the words had never been written.
+
+    N words   S sentences   B documents   C classes   K shares
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from explaining.explanations import keep_words, words_of_sentences
+from text.text_reader import EncodedDocument
+
+SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)
+FLIP_SHARE = 0.20
+LEVELS = ("words", "sentences")
+
+
+class Scorer(Protocol):
+    """What deleting needs of a network."""
+
+    def probabilities(self, documents: Iterable[EncodedDocument]) -> np.ndarray:
+        """float32 [documents, C]."""
+
+
+@dataclass
+class Deletions:
+    """What deleting by one method did to each of B documents.
+
+    Attributes:
+        comprehensiveness: [B] times float64 [K].
+        sufficiency: [B] times float64 [K].
+        flips: [B], 1 where the verdict changes when the top 20% are deleted; a share where several rankings were tried.
+    """
+
+    comprehensiveness: list[np.ndarray] = field(default_factory=list)
+    sufficiency: list[np.ndarray] = field(default_factory=list)
+    flips: list[float] = field(default_factory=list)
+
+    def quality(self) -> np.ndarray:
+        """float64 [B]: comprehensiveness less sufficiency, each averaged over the shares."""
+        return np.mean(self.comprehensiveness, axis=1) - np.mean(self.sufficiency, axis=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Means and 95% intervals over the documents."""
+        value: dict[str, Any] = {"flips": interval(np.array(self.flips))}
+        for name in ("comprehensiveness", "sufficiency"):
+            by_share = np.array(getattr(self, name))  # [B, K]
+            value[name] = interval(by_share.mean(axis=1))
+            value[f"{name}_by_share"] = by_share.mean(axis=0).tolist()
+        return value
+
+
+def interval(values: np.ndarray) -> dict[str, float]:
+    """Mean and half the width of its 95% interval (normal approximation). ``values``: float [B]."""
+    spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    return {"mean": float(values.mean()), "half_width": 1.96 * spread / math.sqrt(len(values))}
+
+
+def top_counts(items: int) -> list[int]:
+    """How many of ``items`` words or sentences make up each of the K shares: rounded up, at least one."""
+    return [max(1, math.ceil(share * items - 1e-9)) for share in SHARES]
+
+
+def edits(document: EncodedDocument, scores: np.ndarray, level: str) -> list[EncodedDocument]:
+    """Deletes the top words, or sentences, of a ranking.
+
+    Args:
+        document: The whole text.
+        scores: float [N], or [S] at the level of sentences; of equals the earlier counts more.
+        level: One of :data:`LEVELS`.
+
+    Returns:
+        2 K documents: the text without its top, for each share, and then the top alone.
+    """
+    ranking = np.argsort(-scores, kind="stable")
+    without, alone = [], []
+    for count in top_counts(len(scores)):
+        top = np.zeros(len(scores), bool)
+        top[ranking[:count]] = True
+        words = top if level == "words" else words_of_sentences(document, top)
+        without.append(keep_words(document, ~words))
+        alone.append(keep_words(document, words))
+    return without + alone
+
+
+def delete(
+    scorer: Scorer, documents: Sequence[EncodedDocument], rankings: Sequence[Sequence[np.ndarray]], level: str
+) -> Deletions:
+    """Measures what deleting does, averaged over the rankings of each document.
+
+    Args:
+        scorer: The network.
+        documents: [B].
+        rankings: [B], for each document one or more vectors of scores, as :func:`edits` takes them.
+        level: One of :data:`LEVELS`.
+    """
+    edited = [
+        edit
+        for document, draws in zip(documents, rankings, strict=True)
+        for scores in draws
+        for edit in edits(document, scores, level)
+    ]
+    probabilities = scorer.probabilities([*documents, *edited]).astype(np.float64)
+    whole, changed = probabilities[: len(documents)], probabilities[len(documents) :]
+    found = Deletions()
+    begin = 0
+    for row, draws in zip(whole, rankings, strict=True):
+        end = begin + len(draws) * 2 * len(SHARES)
+        values = changed[begin:end].reshape(len(draws), 2, len(SHARES), -1)
+        begin, verdict = end, int(row.argmax())
+        lost = (row[verdict] - values[..., verdict]).mean(axis=0)  # [2, K]
+        found.comprehensiveness.append(lost[0])
+        found.sufficiency.append(lost[1])
+        found.flips.append(float((values[:, 0, SHARES.index(FLIP_SHARE)].argmax(axis=-1) != verdict).mean()))
+    return found
