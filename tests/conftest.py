@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 # Before TensorFlow is imported by any test, and for the processes that tests start.
 if not any("gpu" in argument for argument in sys.argv):
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escapes what UTF-8 cannot write (file names) in captured output: test processes could not send it."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")
