@@ -13,13 +13,12 @@ Writes, under ``data/<dataset>/``:
 * ``evidence.jsonl``: for data sets that know them, the character spans of the sentences that decide.
 * ``csv_manifest.json``: settings, counts and hashes. Written last: where it exists, the rest is complete.
 
-The documents are streamed twice: once to count and to choose the validation split, once to write. Between the two, 19
-bytes per document are kept, never a text.
+The documents are streamed twice: once to count and to choose the splits, once to write. Between the two, 19 bytes per
+document are kept, and no texts.
 
 Validation is a seeded share of the training split, class by class; so is a test split where the publisher has none.
-Texts are compared by a keyed hash (the key is the seed), white space aside; the hash is also the rank by which texts
-are drawn. So the choice depends neither on the order of the rows nor on what else is in the file, and equal texts stay
-on one side.
+Texts are compared by a keyed hash (the key is the seed), without regard to white space; documents are drawn in order
+of their hashes. So the choice does not depend on the order of the rows, and equal texts are always in one split.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ from utils import (
     write_jsonl,
 )
 
-# Codes of the splits in the survey's arrays; a document that is left out has a code of its own.
+# Codes of the splits in the arrays of :class:`Survey`; documents that are left out have a code of their own.
 TRAIN, VALID, TEST, UNLABELLED = range(len(SPLITS))
 LEFT_OUT = len(SPLITS)
 OWN_FLAGS = ("text_column", "label_column", "split_column", "encoding")
@@ -123,7 +122,7 @@ def convert(paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood:
 
     survey = choose_splits(take_survey(corpus, paths.raw, settings), corpus, settings)
     refuse_unusable(survey, corpus, settings, corpus.way_out(paths.raw))
-    statistics = count(survey)
+    statistics = summarise(survey)
     report(statistics, survey, corpus)
 
     facts = {**statistics, "source_sha256": source_sha256}
@@ -154,11 +153,11 @@ def choose_corpus(dataset: str, paths: DataPaths, settings: CsvSettings) -> tupl
 
 @dataclass(frozen=True)
 class Survey:
-    """What is remembered of each document, in the order of the reader.
+    """What the first reading keeps of each document, in the order of the reader.
 
     Attributes:
         labels: The class names; a class's id is its place here.
-        texts: uint64 [documents], keyed hash of the text.
+        text_hashes: uint64 [documents], keyed hash of the text.
         splits: uint8 [documents], place in ``SPLITS``, or ``LEFT_OUT``.
         classes: int16 [documents], class id, -1 where there is none.
         without_text: Number of documents left out because their text is empty.
@@ -166,7 +165,7 @@ class Survey:
     """
 
     labels: list[str]
-    texts: NDArray[np.uint64]
+    text_hashes: NDArray[np.uint64]
     splits: NDArray[np.uint8]
     classes: NDArray[np.int16]
     without_text: int = 0
@@ -174,7 +173,7 @@ class Survey:
 
 
 def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
-    """Reads all documents once; training documents are all in ``train`` still."""
+    """Reads all documents once; validation documents are not chosen yet."""
     labels = corpus.class_names(settings.binary)
     ids = {label: number for number, label in enumerate(labels)}
     key = str(settings.split_seed).encode()
@@ -238,10 +237,10 @@ def move_share(survey: Survey, splits: NDArray[np.uint8], to: int, share: float)
     """Moves a share of the training documents to another split, in place; none whose text is in a split that
     a person has made.
     """
-    elsewhere = survey.texts[(splits == VALID) | (splits == TEST)]
+    elsewhere = survey.text_hashes[(splits == VALID) | (splits == TEST)]
     train = np.flatnonzero(splits == TRAIN)
-    free = train[~np.isin(survey.texts[train], elsewhere)] if to == TEST and len(elsewhere) else train
-    splits[free[choose_share(survey.texts[free], survey.classes[free], share)]] = to
+    free = train[~np.isin(survey.text_hashes[train], elsewhere)] if to == TEST and len(elsewhere) else train
+    splits[free[choose_share(survey.text_hashes[free], survey.classes[free], share)]] = to
 
 
 def surplus(survey: Survey) -> NDArray[np.int64]:
@@ -251,7 +250,7 @@ def surplus(survey: Survey) -> NDArray[np.int64]:
     chosen = [np.empty(0, np.int64)]
     for class_id in present:
         ranked = labelled[survey.classes[labelled] == class_id]
-        chosen.append(ranked[np.argsort(survey.texts[ranked], kind="stable")][counts.min() :])
+        chosen.append(ranked[np.argsort(survey.text_hashes[ranked], kind="stable")][counts.min() :])
     return np.concatenate(chosen)
 
 
@@ -277,16 +276,24 @@ def choose_share(texts: NDArray[np.uint64], classes: NDArray[np.int16], share: f
     chosen = np.zeros(len(first), bool)
     for class_id in np.unique(group_class):
         ranked = np.flatnonzero(group_class == class_id)
-        chosen[ranked[fill(sizes[ranked].tolist(), share)]] = True
+        chosen[ranked[choose_groups(sizes[ranked].tolist(), share)]] = True
     marks = np.empty(len(texts), bool)
     marks[order] = np.repeat(chosen, sizes)
     return marks
 
 
-def fill(sizes: list[int], share: float) -> list[int]:
-    """Takes groups in order, passing by those that no longer fit, until ``share`` of the documents is reached.
+def choose_groups(sizes: list[int], share: float) -> list[int]:
+    """Chooses groups of documents with the same text, in order, until ``share`` of the documents is reached.
 
-    Of a class with two groups or more at least one document is taken and one is left, if a group is small enough.
+    A group that is larger than what is missing is passed over. Of a class with two groups or more at least one document
+    is chosen and one is left, if a group is small enough.
+
+    Args:
+        sizes: Documents of each group.
+        share: 0 to 0.9.
+
+    Returns:
+        Places of the chosen groups in ``sizes``.
     """
     total = sum(sizes)
     room = min(max(round(share * total), 1), total - 1) if share > 0 else 0
@@ -313,7 +320,7 @@ def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, way_o
         if len(classes) > 1 or (split == VALID and settings.valid_share == 0):
             continue
         if split == VALID and len(present[TRAIN]) > 1:
-            way_out = way_to_validation(survey, settings)
+            way_out = how_to_validate(survey, settings)
         found = f"holds one class only ({survey.labels[classes.pop()]})" if classes else "holds no labelled document"
         raise UserError(f"the {SPLITS[split]} split of {corpus.name} {found}; {way_out}")
     for class_id in sorted(present[TEST] - present[TRAIN]):
@@ -321,10 +328,10 @@ def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, way_o
         raise UserError(f"class {name} of {corpus.name} occurs in the test split and not in the train split; {way_out}")
 
 
-def way_to_validation(survey: Survey, settings: CsvSettings) -> str:
+def how_to_validate(survey: Survey, settings: CsvSettings) -> str:
     """How to get a validation split: by a larger share, where a class has two different texts to choose from."""
     train = survey.splits == TRAIN
-    distinct = np.unique(np.stack([survey.texts[train], survey.classes[train].astype(np.uint64)]), axis=1)
+    distinct = np.unique(np.stack([survey.text_hashes[train], survey.classes[train].astype(np.uint64)]), axis=1)
     if np.bincount(distinct[1].astype(np.int64)).max(initial=0) > 1:
         return f"raise --valid_share, which is {settings.valid_share}"
     return "the training split has one text of each class; add documents"
@@ -334,9 +341,9 @@ def way_to_validation(survey: Survey, settings: CsvSettings) -> str:
 # Report
 
 
-def count(survey: Survey) -> dict[str, Any]:
+def summarise(survey: Survey) -> dict[str, Any]:
     """Counts for the manifest and the report: per split the documents, the distinct texts and the classes."""
-    texts = {split: survey.texts[survey.splits == split] for split in range(len(SPLITS))}
+    texts = {split: survey.text_hashes[survey.splits == split] for split in range(len(SPLITS))}
     training = np.concatenate([texts[TRAIN], texts[VALID]])
     per_split = {
         SPLITS[split]: {
@@ -372,8 +379,8 @@ def count_classes(survey: Survey, split: int) -> dict[str, int]:
 def count_contradictions(survey: Survey) -> int:
     """Distinct training texts that occur with more than one label."""
     training = (survey.splits == TRAIN) | (survey.splits == VALID)
-    order = np.argsort(survey.texts[training])
-    texts, classes = survey.texts[training][order], survey.classes[training][order]
+    order = np.argsort(survey.text_hashes[training])
+    texts, classes = survey.text_hashes[training][order], survey.classes[training][order]
     contradicted = (texts[1:] == texts[:-1]) & (classes[1:] != classes[:-1])
     return len(np.unique(texts[1:][contradicted]))
 

@@ -7,7 +7,7 @@
 
 Writes, under ``data/<dataset>/raw/``, the archive and ``source.json`` (where it came from, its hash, whether the hash
 was known beforehand). While a download is under way there are also ``<archive>.part`` and ``<archive>.part.json`` (the
-address and the version that the part is a part of); the same command goes on from there.
+address and the version of the file that it is a part of); the same command resumes the download.
 
 The archive appears under its name when it is complete and checked, not before: against the published hash, against
 ``--sha256``, or, when a ``--source`` is neither, by reading it to its end. A file that was there stays until then.
@@ -110,7 +110,7 @@ def main(arguments: argparse.Namespace, patience: Patience | None = None) -> Non
     """Does nothing if the right archive is there, and fetches it otherwise."""
     if own_source(arguments.dataset, DataPaths(dataset_name(arguments.dataset), arguments.data_dir)):
         command = shlex.join(["python", "create_csv.py", arguments.dataset, *folder_flags(arguments.data_dir)])
-        log.info("%s is your own and read where it lies; next: %s", arguments.dataset, command)
+        log.info("%s is your own and is read where it is; next: %s", arguments.dataset, command)
         return
     corpus = find_corpus(arguments.dataset)
     raw = DataPaths(corpus.name, arguments.data_dir).raw
@@ -121,7 +121,7 @@ def main(arguments: argparse.Namespace, patience: Patience | None = None) -> Non
     order = Order(corpus, raw, arguments.source, checked_sha256(arguments.sha256), patience or Patience())
     file = order.local_file
     if not corpus.sha256 and not arguments.source:
-        log.info("no hash of this archive is published: what comes is checked by reading it to its end")
+        log.info("no hash of this archive is published: it is checked by reading it to its end")
     if not is_present(order):  # nothing is locked or written to find out: the folder may be read-only
         with exclusive_lock(
             raw / ".download.lock", f"another download.py is at work in {raw}; wait until it has ended"
@@ -244,9 +244,9 @@ def is_present(order: Order) -> bool:
         right = found == record.get("sha256") and order.source == record.get("source")
     else:
         known = {order.corpus.sha256, record.get("sha256")} - {"", None}
-        right = found in known or not known  # put there by hand, and no hash to hold it to: create_csv.py will tell
+        right = found in known or not known  # put there by hand, and no hash is known: create_csv.py will check it
         if not right:
-            log.warning("%s is neither the published archive nor the recorded one; fetching it anew", order.target)
+            log.warning("%s is neither the published archive nor the recorded one; it is fetched again", order.target)
     if right:
         tell_present(order, found)
     if right and found != record.get("sha256"):
@@ -265,7 +265,7 @@ def tell_present(order: Order, found: str) -> None:
 
 
 def write_record(order: Order, source: str, sha256: str) -> None:
-    """Notes beside the archive where it came from and how far it can be trusted."""
+    """Writes ``source.json``: where the archive came from and how far it can be trusted."""
     published = order.corpus.sha256
     record = {
         "dataset": order.corpus.name,
@@ -341,7 +341,7 @@ def put_in_place(order: Order, file: Path, source: str, sha256: str) -> None:
     """Renames a checked file to the archive's name and records it; equal content is left as it is."""
     if order.target.is_file() and sha256_of_file(order.target) == sha256:
         file.unlink()
-        log.info("%s gives the same archive that was there already", source)
+        log.info("%s is the same archive that was there already", source)
     else:
         place = order.place_of(file)
         file.replace(place)
@@ -356,7 +356,7 @@ def put_in_place(order: Order, file: Path, source: str, sha256: str) -> None:
     elif sha256 == order.sha256:
         log.info("its sha256 is the one that was asked for")
     elif not order.corpus.sha256:
-        log.info("it is whole; %s records its sha256", order.record)
+        log.info("it is complete; %s records its sha256", order.record)
     else:
         log.warning("its sha256 is not the published one; %s records it", order.record)
         log.warning("to accept this archive and no other: --sha256 %s", sha256)
@@ -449,7 +449,7 @@ def take_url(order: Order, url: str) -> None:
             part.discard()
             if not in_pieces:
                 raise
-            log.warning("the pieces do not make up the archive (%s): starting over", error.reason)
+            log.warning("the pieces do not form the archive (%s): the download starts from the beginning", error.reason)
         else:
             put_in_place(order, part.path, url, sha256)
             part.discard()
@@ -509,7 +509,7 @@ def download(order: Order, part: Part) -> bool:
             failures = 1 if part.size > most else failures + 1
             most = max(most, part.size)
             if failures >= patience.failures:
-                kept = f" ({human_size(part.size)} are kept; the same command goes on from there)" if part.size else ""
+                kept = f" ({human_size(part.size)} are kept; the same command resumes from there)" if part.size else ""
                 raise refusal(order, part.url, f"{error}{kept}") from error
             pause = min(patience.pause_seconds * 2 ** (failures - 1), patience.longest_pause_seconds)
             log.warning("%s; trying again in %g s (failure %d of %d)", error, pause, failures, patience.failures)
@@ -517,7 +517,7 @@ def download(order: Order, part: Part) -> bool:
 
 
 def refusal(order: Order, url: str, reason: str) -> UserError:
-    """The error of a download that cannot go on."""
+    """The error of a download that cannot be resumed."""
     return UserError(f"cannot download {order.corpus.archive} from {url}: {reason}; {order.way_out}")
 
 
@@ -538,7 +538,7 @@ def fetch_rest(order: Order, part: Part) -> bool:
         if status not in ((200, 206) if have else (200,)):
             refuse_status(order, part.url, status)
         if have and status == 200:
-            log.warning("the server sends the file from its start; what was there is not used")
+            log.warning("the server sends the file from its start; the part that was there is not used")
         receive(order, part, response, have if status == 206 else 0, total, offered)
         return status == 206
 
@@ -556,12 +556,12 @@ def range_headers(have: int, version: dict[str, str | None]) -> dict[str, str]:
 
 
 def same_version(one: dict[str, str | None], other: dict[str, str | None]) -> bool:
-    """Whether nothing that both responses told about their version differs."""
+    """Whether two responses agree in all that both state about their version."""
     return all(one.get(name) == other.get(name) for name in VERSION_HEADERS if one.get(name) and other.get(name))
 
 
 def total_size(response: requests.Response) -> int | None:
-    """Bytes of the whole file, if the server tells."""
+    """Bytes of the whole file, if the server states them."""
     size = response.headers.get("Content-Length", "")
     if response.status_code in (206, 416):
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
@@ -602,7 +602,7 @@ def refuse_status(order: Order, url: str, status: int) -> None:
 def receive(
     order: Order, part: Part, response: requests.Response, have: int, total: int | None, version: dict[str, str | None]
 ) -> None:
-    """Appends the body of a response to the part, which is begun anew if ``have`` is 0."""
+    """Appends the body of a response to the part, which is written from its start if ``have`` is 0."""
     chunks = body(response)
     first = next(chunks, b"")  # looked at before what is there already is given up
     if not first:
@@ -658,7 +658,7 @@ class Meter:
             self.bar = tqdm(desc=name, initial=have, total=total, unit="B", unit_scale=True, unit_divisor=1024)
         else:
             whole = human_size(total) if total else "size unknown"
-            log.info("%s: %s%s", name, whole, f", going on from {human_size(have)}" if have else "")
+            log.info("%s: %s%s", name, whole, f", resuming from {human_size(have)}" if have else "")
 
     def __enter__(self) -> Meter:
         return self

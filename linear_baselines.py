@@ -1,11 +1,11 @@
-"""Trains and tests the linear classifiers that a careful reader compares with, on the same CSV file and splits.
+"""Trains and tests linear classifiers on the CSV file and the splits of the networks, to compare networks with.
 
     python linear_baselines.py imdb
 
-The commonest class, TF-IDF with logistic regression, and NB-SVM (Wang and Manning 2012) with one to three words in a
-row. Settings are chosen on the validation split from a small grid; the chosen ones are trained again on train and
-validation together; then the test split is read, once. Writes to ``runs/<dataset>-linear``: ``results.jsonl`` in the
-tester's form, ``report-test.txt``, ``predictions-<system>-test.csv``.
+The most frequent class, TF-IDF with logistic regression, and NB-SVM (Wang and Manning 2012) with one to three words in
+a row. Settings are chosen on the validation split from a small grid; the chosen ones are trained again on train and
+validation together; then the test split is read, once. Writes to runs/<dataset>-linear: results.jsonl with the fields
+that han_tester.py writes, report-test.txt, predictions-<system>-test.csv.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ FEWER_WORKERS = "run the same command again with fewer --workers"
 
 def build_parser() -> Parser:
     """The command line."""
-    parser = Parser(description=(__doc__ or "").split("\n\n")[0])
+    parser = Parser(description="Turn the CSV file of a data set into records, a vocabulary and initial word vectors.")
     parser.add_argument("dataset", help="name of the data set, for example imdb or my_reviews")
     add_folder_flags(parser, runs=False)
     parser.add_argument(

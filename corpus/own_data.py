@@ -1,12 +1,12 @@
 """A person's own data: a table (CSV, TSV, JSON lines) or a folder with one sub-folder per class.
 
-:func:`understand` looks at a file as a person would: which letters it is written in, what separates its columns, which
-column holds the text and which the label. What it cannot tell apart it asks about, with the flag that answers; what it
-found out it says (:func:`describe`). The result streams :class:`corpus.corpus_formats.Row` like any published data set.
+:func:`understand` detects how a file is encoded, what separates its columns, which column is the text and which the
+label. Where two columns could be meant, it raises an error that names the flag which decides; :func:`describe` lists
+what it has detected. The result streams :class:`corpus.corpus_formats.Row` like any published data set.
 
-What spreadsheets and scripts leave behind is expected: a byte order mark, semicolons or tabs, Latin-1 and UTF-16, line
-breaks within quotes, empty rows, a header that stands in the file twice, labels such as ``1.0``. A row that cannot be
-used is skipped and told with its line.
+It reads what spreadsheets and scripts write: a byte order mark, semicolons or tabs, Latin-1 and UTF-16, line breaks
+within quotes, empty rows, a header that is repeated, labels such as ``1.0``. A row that cannot be used is skipped and
+reported with its line.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -50,6 +51,7 @@ from corpus.tables import (
 from utils import UserError, dataset_name
 
 MOST_CLASSES = 200
+SHOWN_CLASSES = 20
 MOST_LABELS = 5_000  # different values after which a column is surely no label
 NOT_TEXT = set(words("id ids date time title summary length count author user name url lang language"))
 WHOLE = re.compile(r"([-+]?[0-9]{1,9})(?:[.,]0*)?")
@@ -67,9 +69,21 @@ class Columns:
     no_split: str = ""  # what keeps a column with such a name from being that of the splits
 
 
+class Class(NamedTuple):
+    """A class that labels belong to.
+
+    Attributes:
+        name: As ``labels.txt`` has it.
+        rating: The label where labels are whole numbers, else the number of the class from 1 on.
+    """
+
+    name: str
+    rating: int
+
+
 @dataclass
 class RowCounts:
-    """What a whole reading found.
+    """What is counted when a source is read to its end.
 
     Attributes:
         rows: Records, the header left out.
@@ -91,13 +105,13 @@ class RowCounts:
 
 
 def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
-    """Makes a data set of a person's file or folder.
+    """Turns a person's file or folder into a data set.
 
     Returns:
         The row of the table of data sets, and what was understood, a sentence per line.
 
     Raises:
-        UserError: The source cannot be read, or it is not clear what is what; names the flag that answers.
+        UserError: The source cannot be read, or it is not clear which column is which; names the flag that decides.
     """
     name = dataset_name(str(path))
     if name in {corpus.name for corpus in CORPORA}:
@@ -108,8 +122,7 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
     classes = name_classes(found, table, columns)
     identity = columns.id if found.ids_are_unique else None
     places = replace(columns, id=identity)
-    ratings = {rating: label for label, rating in set(classes.values())}
-    ordered = {rating: ratings[rating] for rating in sorted(ratings)}
+    ordered = {one.rating: one.name for one in sorted(set(classes.values()), key=lambda one: one.rating)}
     corpus = Corpus(
         name=name,
         title=str(path),
@@ -133,7 +146,7 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
 
 @dataclass(frozen=True)
 class Profile:
-    """What stands in a column, from the first records.
+    """What the cells of a column hold, from the first records.
 
     Attributes:
         place: Of the column, from 0.
@@ -176,7 +189,7 @@ class Profile:
 
 
 def profile(name: str, place: int, cells: Iterable[str]) -> Profile:
-    """Looks at the cells of one column."""
+    """The profile of one column from its cells."""
     filled = [cell.strip() for cell in cells if cell.strip().casefold() not in MISSING]
     count = len(filled)
     no_split = next((cell[:30] for cell in filled if cell.casefold() not in SPLIT_WORDS), "")
@@ -194,44 +207,24 @@ def profile(name: str, place: int, cells: Iterable[str]) -> Profile:
 
 
 def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) -> Columns:
-    """Finds the columns by the flags, else by name, else by what stands in them.
+    """Finds the columns: by the flags, else by their names, else by their cells.
 
     Raises:
-        UserError: There is none, or more than one that it could be.
+        UserError: A column is not there, or it could be one of several.
     """
     if not sample:
-        problems = first_problems(table)
-        refuse_other_cells(table, problems, problems.total())
-        if table.path.is_dir():
-            why = ", ".join(f"{count:,} {problem}" for problem, count in problems.items()) or "no files"
-            raise UserError(f"{table.path} holds no text that can be read ({why}); save each document as a .txt file")
-        raise UserError(f"{table.path} has no rows that can be read; it needs a header and a row per document")
+        refuse_unreadable(table)
     cells = list(zip(*(record.fields for record in sample), strict=True))
     profiles = [profile(name, place, cells[place]) for place, name in enumerate(table.names)]
-    named = {
-        flag: named_column(table, flag, value)
-        for flag, value in (
-            ("text_column", settings.text_column),
-            ("label_column", settings.label_column),
-            ("split_column", settings.split_column),
-        )
-    }
-    split = named["split_column"]
-    if split is None:
-        split = next((p.place for p in profiles if p.splits and p.comparable in SPLIT_NAMES), None)
-    elif not profiles[split].splits:
-        raise UserError(
-            f"{table.path}: the split column {table.names[split]!r} holds others than train, valid and test (such as "
-            f"{profiles[split].no_split!r}); write those, or leave --split_column out to have splits made"
-        )
-    taken = {place for place in (*named.values(), split) if place is not None}
-    free = [p for p in profiles if p.place not in taken]
-    text = named["text_column"]
+    text = named_column(table, "text_column", settings.text_column)
+    label = named_column(table, "label_column", settings.label_column)
+    split = find_split(table, profiles, named_column(table, "split_column", settings.split_column))
+    free = [p for p in profiles if p.place not in {text, label, split}]
     if text is None:
         text = guess_text(table, free, profiles)
     refuse_text(table, profiles[text])
     free = [p for p in free if p.place != text]
-    label, alternatives = named["label_column"], tuple[int, ...]()
+    alternatives: tuple[int, ...] = ()
     if label is None:
         label, alternatives = guess_label(table, free, profiles)
     if len({text, label, split}) < 3:
@@ -240,8 +233,30 @@ def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) 
     return Columns(text, label, split, identity, alternatives, "" if split is not None else foreign_split(free))
 
 
+def refuse_unreadable(table: Table) -> NoReturn:
+    """Refuses a source of whose first records none can be read, with the reason."""
+    problems = first_problems(table)
+    refuse_other_cells(table, problems, problems.total())
+    if table.path.is_dir():
+        why = ", ".join(f"{count:,} {problem}" for problem, count in problems.items()) or "no files"
+        raise UserError(f"{table.path} holds no text that can be read ({why}); save each document as a .txt file")
+    raise UserError(f"{table.path} has no rows that can be read; it needs a header and a row per document")
+
+
+def find_split(table: Table, profiles: Sequence[Profile], named: int | None) -> int | None:
+    """The column that holds the splits: the one that the flag names, else one by its name; None if there is none."""
+    if named is None:
+        return next((p.place for p in profiles if p.splits and p.comparable in SPLIT_NAMES), None)
+    if not profiles[named].splits:
+        raise UserError(
+            f"{table.path}: the split column {table.names[named]!r} holds values other than train, valid and test "
+            f"(such as {profiles[named].no_split!r}); write those, or leave --split_column out to have splits made"
+        )
+    return named
+
+
 def foreign_split(free: Iterable[Profile]) -> str:
-    """What to say of a column that is called as if it held the splits and is left aside for what it holds."""
+    """A sentence about a column that has the name of a column of splits and is not used because of its values."""
     for column in free:
         if column.comparable in SPLIT_NAMES and column.no_split and not column.numbers:
             return (
@@ -290,7 +305,7 @@ def guess_text(table: Table, free: Sequence[Profile], profiles: Sequence[Profile
 
 
 def refuse_text(table: Table, column: Profile) -> None:
-    """Refuses a text column that has nothing or only numbers in it."""
+    """Refuses a text column that is empty or holds numbers."""
     if not column.filled:
         raise UserError(f"{table.path}: the text column {column.name!r} is empty; name another with --text_column")
     if column.numbers >= 0.9:
@@ -309,7 +324,7 @@ def guess_label(table: Table, free: Sequence[Profile], profiles: Sequence[Profil
     if fit:
         return fit[0].place, tuple(p.place for p in fit[1:])
     if by_name:
-        return by_name[0].place, ()  # what is wrong with it is told when the whole file has been read
+        return by_name[0].place, ()  # what is wrong with it is reported when the whole file has been read
     others = [p for p in free if p.could_be_label]
     if len(others) == 1:
         return others[0].place, ()
@@ -334,11 +349,11 @@ def listing(profiles: Sequence[Profile]) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The whole source, once
+# Reading the whole source once
 
 
 def count_rows(table: Table, columns: Columns) -> RowCounts:
-    """Reads all of a source and counts; keeps labels and the hashes of ids, never a text."""
+    """Reads a source to its end and counts; keeps labels and hashes of ids, no texts."""
     found = RowCounts()
     ids = bytearray()
     for record in records(table):
@@ -373,12 +388,12 @@ def first_problems(table: Table) -> Counter[str]:
 
 
 def refuse_other_cells(table: Table, problems: Counter[str], rows: int) -> None:
-    """Refuses a table of which most rows do not fit: what is left would be a strange selection."""
+    """Refuses a table of which most rows do not fit: the others would be an arbitrary selection."""
     bad = problems[OTHER_CELLS]
     if table.dialect and bad > rows / 2:
         raise UserError(
             f"{table.path}: {bad:,} of {rows:,} rows have another number of cells than the first row, "
-            f"{len(table.names)}; a text that holds a {DELIMITERS[table.dialect['delimiter']]} must stand in quotation "
+            f"{len(table.names)}; a text that holds a {DELIMITERS[table.dialect['delimiter']]} must be in quotation "
             "marks: save the table again from a spreadsheet"
         )
 
@@ -412,7 +427,7 @@ def judge(record: Record, columns: Columns) -> tuple[str, str, str]:
 
 
 def ask_columns(table: Table, columns: Columns) -> str:
-    """What to check when rows make no sense."""
+    """What to check when no row can be used."""
     return (
         f"the text was taken from {table.names[columns.text]!r} and the label from {table.names[columns.label]!r}; "
         "name others with --text_column and --label_column"
@@ -420,7 +435,7 @@ def ask_columns(table: Table, columns: Columns) -> str:
 
 
 def refuse_many(table: Table, columns: Columns, found: RowCounts) -> None:
-    """A column with this many values is no label."""
+    """Refuses a label column with too many different values."""
     number = f"more than {MOST_LABELS:,}" if len(found.labels) > MOST_LABELS else f"{len(found.labels):,}"
     raise UserError(
         f"{table.path}: the label column {table.names[columns.label]!r} has {number} different values, and "
@@ -428,8 +443,8 @@ def refuse_many(table: Table, columns: Columns, found: RowCounts) -> None:
     )
 
 
-def name_classes(found: RowCounts, table: Table, columns: Columns) -> dict[str, tuple[str, int]]:
-    """For each label as it is written, the name of its class and its rating.
+def name_classes(found: RowCounts, table: Table, columns: Columns) -> dict[str, Class]:
+    """The class of each label as it is written.
 
     Numbers are one class whether written ``1`` or ``1.0``, words whether written ``Good`` or ``good``. The rating is
     the label itself where all labels are whole numbers, else the number of the class from 1 on.
@@ -438,20 +453,24 @@ def name_classes(found: RowCounts, table: Table, columns: Columns) -> dict[str, 
         UserError: There are too few classes or too many, or a class has a single document.
     """
     whole = {label: WHOLE.fullmatch(label) for label in found.labels}
-    if all(whole.values()):
-        names = {label: str(int(match[1])) for label, match in whole.items() if match}
-        ordered = sorted(set(names.values()), key=int)
-        classes = {label: (name, int(name)) for label, name in names.items()}
+    numbers = {label: int(match[1]) for label, match in whole.items() if match}
+    if len(numbers) == len(whole):
+        classes = {label: Class(str(number), number) for label, number in numbers.items()}
     else:
-        usual: dict[str, str] = {}
-        for label, _ in sorted(found.labels.items(), key=lambda item: (-item[1], item[0])):
-            usual.setdefault(label.casefold(), label)
-        numbers = all(map(is_number, usual.values()))
-        ordered = sorted(usual.values(), key=lambda name: (as_number(name) if numbers else 0.0, name.casefold()))
-        ratings = {name: number for number, name in enumerate(ordered, start=1)}
-        classes = {label: (usual[label.casefold()], ratings[usual[label.casefold()]]) for label in found.labels}
-    check_classes(found, table, columns, classes, len(ordered))
+        classes = number_classes(found)
+    check_classes(found, table, columns, classes)
     return classes
+
+
+def number_classes(found: RowCounts) -> dict[str, Class]:
+    """Classes of labels that are not all whole numbers: each named by its most frequent spelling, and numbered."""
+    usual: dict[str, str] = {}
+    for label, _ in sorted(found.labels.items(), key=lambda item: (-item[1], item[0])):
+        usual.setdefault(label.casefold(), label)
+    numbers = all(map(is_number, usual.values()))
+    ordered = sorted(usual.values(), key=lambda name: (as_number(name) if numbers else 0.0, name.casefold()))
+    ratings = {name: number for number, name in enumerate(ordered, start=1)}
+    return {label: Class(usual[label.casefold()], ratings[usual[label.casefold()]]) for label in found.labels}
 
 
 def as_number(label: str) -> float:
@@ -459,95 +478,106 @@ def as_number(label: str) -> float:
     return float(label.replace(",", "."))
 
 
-def check_classes(
-    found: RowCounts, table: Table, columns: Columns, classes: dict[str, tuple[str, int]], number: int
-) -> None:
-    """Refuses what no classifier can be learnt from."""
-    column = table.names[columns.label]
-    if number > MOST_CLASSES:
-        refuse_many(table, columns, found)
-    if number < 2:
-        seen = f"one class only ({next(iter(classes.values()))[0]})" if classes else "no label in any row"
-        if found.without_label:
-            seen += f" ({found.without_label:,} rows have nothing there, or nan, null or n/a, which mean nothing)"
-        if table.path.is_dir():
-            inner = sub_folders(table.path)[0]
-            raise UserError(
-                f"{table.path} has {seen}, and two classes are needed; give the folder with a sub-folder per class"
-                + (f" (is it {inner}?)" if sub_folders(inner) else "")
-            )
-        raise UserError(
-            f"{table.path}: the label column {column!r} has {seen}, and two classes are needed; name another with "
-            f"--label_column, one of {', '.join(table.names)[:200]}"
-        )
+def check_classes(found: RowCounts, table: Table, columns: Columns, classes: dict[str, Class]) -> None:
+    """Refuses classes that no classifier can learn: too few, too many, or one with a single document."""
     counts = count_classes(found, classes)
-    single = [name for name, count in counts.items() if count < 2]
-    if single:
-        some = ", ".join(repr(name) for name in single[:SHOWN]) + (", ..." if len(single) > SHOWN else "")
+    if len(counts) > MOST_CLASSES:
+        refuse_many(table, columns, found)
+    if len(counts) < 2:
+        refuse_one_class(found, table, columns, classes)
+    if single := [name for name, count in counts.items() if count < 2]:
+        some = ", ".join(map(repr, single[:SHOWN])) + (", ..." if len(single) > SHOWN else "")
+        have = "has one document" if len(single) == 1 else f"have one document each ({len(single)} classes)"
         raise UserError(
-            f"{table.path}: {some} of the label column {column!r} "
-            f"{'has one document' if len(single) == 1 else f'have one document each ({len(single)} classes)'}, and a "
-            "class needs two at least; correct the label, add documents or delete the row (is it the right "
-            "--label_column?)"
+            f"{table.path}: {some} of the label column {table.names[columns.label]!r} {have}, and a class needs two at "
+            "least; correct the label, add documents or delete the row (is it the right --label_column?)"
         )
 
 
-def count_classes(found: RowCounts, classes: dict[str, tuple[str, int]]) -> dict[str, int]:
+def refuse_one_class(found: RowCounts, table: Table, columns: Columns, classes: dict[str, Class]) -> NoReturn:
+    """Refuses a source with one class or none, and says which other column or folder could be meant."""
+    seen = f"one class only ({next(iter(classes.values())).name})" if classes else "no label in any row"
+    if found.without_label:
+        seen += f" ({found.without_label:,} rows have an empty label, or nan, null or n/a, which count as empty)"
+    if table.path.is_dir():
+        inner = sub_folders(table.path)[0]
+        meant = f" (is it {inner}?)" if sub_folders(inner) else ""
+        raise UserError(
+            f"{table.path} has {seen}, and two classes are needed; give the folder with a sub-folder per class{meant}"
+        )
+    raise UserError(
+        f"{table.path}: the label column {table.names[columns.label]!r} has {seen}, and two classes are needed; name "
+        f"another with --label_column, one of {', '.join(table.names)[:200]}"
+    )
+
+
+def count_classes(found: RowCounts, classes: dict[str, Class]) -> dict[str, int]:
     """Documents of each class, in the order of the ratings."""
-    counts: Counter[tuple[int, str]] = Counter()
+    counts: Counter[Class] = Counter()
     for label, count in found.labels.items():
-        name, rating = classes[label]
-        counts[rating, name] += count
-    return {name: counts[rating, name] for rating, name in sorted(counts)}
+        counts[classes[label]] += count
+    return {one.name: counts[one] for one in sorted(counts, key=lambda one: one.rating)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What comes out
+# The documents, and what was understood
 
 
-def read_rows(table: Table, columns: Columns, classes: dict[str, tuple[str, int]]) -> Iterator[Row]:
+def read_rows(table: Table, columns: Columns, classes: dict[str, Class]) -> Iterator[Row]:
     """Streams the documents; a row is called by its id or by the number that a spreadsheet gives it."""
     for record in records(table):
         problem, split, label = judge(record, columns)
         if problem:
             continue
         name = f"row/{record.row}" if columns.id is None else record.fields[columns.id].strip()
-        rating = classes[label][1] if label else 0
+        rating = classes[label].rating if label else 0
         text = record.fields[columns.text].replace("\0", " ")
         yield Row(name, split if label else "unlabelled", rating, text)
 
 
-def describe(table: Table, columns: Columns, found: RowCounts, classes: dict[str, tuple[str, int]]) -> list[str]:
-    """What was understood, a sentence per line."""
+def describe(table: Table, columns: Columns, found: RowCounts, classes: dict[str, Class]) -> list[str]:
+    """What was understood of a source, a sentence per line."""
     written = f", {table.encoding}" if table.encoding else ""
-    lines = [f"{table.path}: {table.kind}{written}, {found.rows:,} rows", *table.remarks]
-    taken = [f"text from {table.names[columns.text]!r}", f"label from {table.names[columns.label]!r}"]
-    if columns.split is not None:
-        taken.append(f"split from {table.names[columns.split]!r}")
-    if columns.id is not None:
-        taken.append(f"id from {table.names[columns.id]!r}")
-    used = {columns.text, columns.label, columns.split, columns.id}
-    unused = [name for place, name in enumerate(table.names) if place not in used]
-    lines.append(", ".join(taken) + (f"; not used: {', '.join(unused)[:200]}" if unused else ""))
+    return [
+        f"{table.path}: {table.kind}{written}, {found.rows:,} rows",
+        *table.remarks,
+        *describe_columns(table, columns),
+        *describe_rows(table, found),
+        *describe_classes(found, classes),
+    ]
+
+
+def describe_columns(table: Table, columns: Columns) -> Iterator[str]:
+    """Which column is which, and which ones are not used."""
+    places = {"text": columns.text, "label": columns.label, "split": columns.split, "id": columns.id}
+    taken = [f"{use} from {table.names[place]!r}" for use, place in places.items() if place is not None]
+    unused = [name for place, name in enumerate(table.names) if place not in places.values()]
+    yield ", ".join(taken) + (f"; not used: {', '.join(unused)[:200]}" if unused else "")
     if columns.alternatives:
         others = ", ".join(repr(table.names[place]) for place in columns.alternatives)
-        lines.append(f"the label could also be {others}: name it with --label_column if so")
+        yield f"the label could also be {others}: name it with --label_column if so"
     if columns.no_split:
-        lines.append(columns.no_split)
+        yield columns.no_split
+
+
+def describe_rows(table: Table, found: RowCounts) -> Iterator[str]:
+    """Which rows were skipped and why, and how many have no label."""
+    unit = "line" if table.encoding else "file number"
     for problem, count in found.skipped.items():
         where = ", ".join(map(str, found.lines[problem])) + (", ..." if count > SHOWN else "")
-        unit = "line" if table.encoding else "file number"
-        lines.append(f"skipped: {count:,} x {problem}; {unit} {where}")
-    if found.skipped:
-        total = found.skipped.total()
-        lines.append(f"skipped in all: {total:,} of {found.rows:,} rows ({total / found.rows:.1%})")
+        yield f"skipped: {count:,} x {problem}; {unit} {where}"
+    if total := found.skipped.total():
+        yield f"skipped in all: {total:,} of {found.rows:,} rows ({total / found.rows:.1%})"
     if found.without_label:
-        lines.append(f"{found.without_label:,} rows have no label: kept as unlabelled text for the word vectors")
+        yield f"{found.without_label:,} rows have no label: kept as unlabelled text for the word vectors"
+
+
+def describe_classes(found: RowCounts, classes: dict[str, Class]) -> Iterator[str]:
+    """The classes with their numbers of documents, and spellings that were taken for one class."""
     counts = count_classes(found, classes)
-    shown = ", ".join(f"{name} ({count:,})" for name, count in itertools.islice(counts.items(), 20))
-    lines.append(f"{len(counts)} classes: {shown}{', ...' if len(counts) > 20 else ''}")
-    merged = {name for name, _ in classes.values()} if len(classes) > len(counts) else set()
-    spelt = sorted(label for label, (name, _) in classes.items() if label != name and name in merged)
-    if spelt:
-        lines.append(f"spellings taken for the same class: {', '.join(map(repr, spelt[:SHOWN]))}")
-    return lines
+    shown = ", ".join(f"{name} ({count:,})" for name, count in itertools.islice(counts.items(), SHOWN_CLASSES))
+    yield f"{len(counts)} classes: {shown}{', ...' if len(counts) > SHOWN_CLASSES else ''}"
+    if len(classes) > len(counts):
+        spelt = sorted(label for label, one in classes.items() if label != one.name)
+        if spelt:
+            yield f"spellings taken for the same class: {', '.join(map(repr, spelt[:SHOWN]))}"

@@ -1,4 +1,4 @@
-"""The linear classifiers that a careful reader compares with: TF-IDF with logistic regression, and NB-SVM.
+"""The linear classifiers that networks are compared with: TF-IDF with logistic regression, and NB-SVM.
 
 They read documents as counts of words and of runs of words (n-grams); scikit-learn, imported where it is used, does the
 work. No TensorFlow.

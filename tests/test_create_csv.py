@@ -22,7 +22,7 @@ import pytest
 import create_csv
 from corpus import corpora
 from corpus.corpora import CsvRow, read_csv
-from create_csv import choose_share, fill
+from create_csv import choose_groups, choose_share
 from utils import DataPaths, UserError, exclusive_lock, read_json, read_jsonl, sha256_of_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -274,8 +274,8 @@ def test_choose_share(seed: int, share: float) -> None:
         ([1, 1], 0.0, []),
     ],
 )
-def test_fill(sizes: list[int], share: float, taken: list[int]) -> None:
-    assert fill(sizes, share) == taken
+def test_choose_groups(sizes: list[int], share: float, taken: list[int]) -> None:
+    assert choose_groups(sizes, share) == taken
 
 
 # ---------------------------------------------------------------------------------------------------------------------

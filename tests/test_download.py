@@ -242,7 +242,7 @@ def test_an_archive_put_there_by_hand_is_recognised_and_recorded(person: Person,
     assert person.record["verified"] is True
 
 
-def test_a_changed_archive_is_fetched_anew(person: Person, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_changed_archive_is_fetched_again(person: Person, server: Server, caplog: pytest.LogCaptureFixture) -> None:
     person.run()
     person.target.write_bytes(ARCHIVE[:-1] + b"?")
     person.run()
@@ -266,7 +266,7 @@ def test_meter_writes_a_line_for_every_tenth(caplog: pytest.LogCaptureFixture) -
             meter.advance(10)
     shares = [record.getMessage().split()[0] for record in caplog.records[1:]]
     assert shares == ["40%", "50%", "60%", "70%", "80%", "90%", "100%"]
-    assert "going on from 300 B" in caplog.records[0].getMessage()
+    assert "resuming from 300 B" in caplog.records[0].getMessage()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -405,14 +405,14 @@ def test_416_on_a_part_that_is_too_long(person: Person, server: Server) -> None:
     assert person.target.read_bytes() == ARCHIVE
 
 
-def test_a_part_that_was_damaged_on_the_disk_is_fetched_anew(
+def test_a_part_that_was_damaged_on_the_disk_is_fetched_again(
     person: Person, server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     leave_part(person, server, ARCHIVE[:50_000] + bytes(10_000))
     person.run()
     assert [request.range for request in server.requests] == ["bytes=60000-", None]
     assert person.target.read_bytes() == ARCHIVE
-    assert "pieces do not make up the archive" in caplog.text
+    assert "pieces do not form the archive" in caplog.text
 
 
 @pytest.mark.parametrize("note", [None, "", '{"url": "http://elsewhere/", "version": {"ETag": "\\"first\\""}}'])

@@ -257,7 +257,7 @@ def test_texts_survive(tmp_path: Path) -> None:
         ([("text", "label", "fold"), *((*row, n % 3) for n, row in enumerate(ROWS))], {"split_column": "3"}, "'fold'"),
         ([("text", "text", "label"), *((t, t, label) for t, label in ROWS)], {"text_column": "text"}, "1 or 2"),
         ([("only one column",), ("x",)], {}, "has one column only"),
-        ([("label", "text"), *((label, *text.split()) for text, label in ROWS)], {}, "must stand in quotation marks"),
+        ([("label", "text"), *((label, *text.split()) for text, label in ROWS)], {}, "must be in quotation marks"),
     ],
 )  # fmt: skip
 def test_a_table_that_is_not_clear(
