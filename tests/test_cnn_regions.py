@@ -83,7 +83,7 @@ def test_the_regions_of_one_text_hold_its_own_words_and_its_prediction(
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["tiny-han"], r"is a run of the network 'han', .*--dataset tiny --model cnn"),
+        (["tiny-han"], r"is a run of the network 'han'; .*--dataset tiny --model cnn"),
         (["--run", "tiny-han", "--dataset", "tiny"], r"is a run of the network 'han'"),
         (["gone"], r"no run in .*gone; train one: .*--model cnn .*holds: tiny-cnn, tiny-han"),
         (["tiny-cnn", "--dataset", "tiny"], r"already names the run; leave out --dataset"),
