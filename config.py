@@ -28,6 +28,7 @@ Entry = TypeVar("Entry")
 # What no setting may exceed, stated range or not: whole numbers reach TensorFlow and NumPy as 32-bit integers.
 LARGEST_INT = 2**31 - 1
 EMBEDDING_DIM = 200
+NGRAM_WORD_BITS = 21  # of the number by which an n-gram is known; three words fill 63 bits, so that it is positive
 
 HASH = re.compile(r"\b[0-9a-f]{64}\b")
 
@@ -90,14 +91,24 @@ def setting(
     maximum: float | None = None,
     check: Callable[[str], object] | None = None,
     models: tuple[str, ...] = MODELS,
+    before: Any = None,
 ) -> Any:
     """Declares one setting: a dataclass field that knows its help text, choices or range (inclusive) and models.
 
-    ``check`` raises :class:`ValueError` for a text that is no value of this setting and says what is one.
+    ``check`` raises :class:`ValueError` for a text that is no value of this setting and says what is one. ``before`` is
+    what was done before the setting was declared, for files that do not have it; the default where not given.
     """
     return dataclasses.field(
         default=default,
-        metadata={"help": help, "choices": choices, "min": minimum, "max": maximum, "check": check, "models": models},
+        metadata={
+            "help": help,
+            "choices": choices,
+            "min": minimum,
+            "max": maximum,
+            "check": check,
+            "models": models,
+            "before": default if before is None else before,
+        },
     )
 
 
@@ -186,6 +197,13 @@ class ModelSettings:
     )
     filter_widths: str = setting("3,4,5", "words in a window of the convolutions", check=numbers_in, models=("cnn",))
     filters: int = setting(100, "filters of each width", minimum=1, models=("cnn",))
+    ngrams: str = setting(
+        "on",
+        "add a linear classifier on runs of one to three words, whose weight is fitted on validation; off: the network "
+        "alone, as in the paper",
+        choices=("on", "off"),
+        before="off",
+    )
 
 
 @dataclass(frozen=True)
@@ -397,7 +415,7 @@ def model_settings_to_json(model: str, settings: ModelSettings) -> dict[str, Any
 
 def model_title(model: str, settings: ModelSettings) -> str:
     """What the field calls such a network: ``HAN-GRU``, ``HN-AVE-GRU``, ``HN-MAX-LSTM``, ``BiLSTM``, ``CNN``."""
-    return entry(NETWORKS, model, "model").title(settings)
+    return entry(NETWORKS, model, "model").title(settings) + (" with n-grams" if settings.ngrams == "on" else "")
 
 
 def checked(settings: Settings) -> Settings:
@@ -448,16 +466,16 @@ def to_json(settings: Any) -> dict[str, Any]:
 def from_json(settings_class: type[Settings], value: dict[str, Any], source: str) -> Settings:
     """Rebuilds settings; an unknown name is an error that names it and its file, ``source``.
 
-    A setting that is not there was declared after the file was written, and takes its default: the default of a new
-    setting is what was done before there was one.
+    A setting that is not there was declared after the file was written, and takes the value that says what was done
+    before there was one.
     """
-    known = {field.name for field in dataclasses.fields(settings_class)}  # type: ignore[arg-type]
-    if unknown := value.keys() - known:
+    before = {field.name: field.metadata["before"] for field in dataclasses.fields(settings_class)}  # type: ignore[arg-type]
+    if unknown := value.keys() - before.keys():
         raise UserError(
             f"{source}: unknown setting {', '.join(sorted(unknown))} in {settings_class.__name__}; "
             "was it written by another version of this project?"
         )
-    return checked(settings_class(**value))
+    return checked(settings_class(**(before | value)))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from config import check_range
 from runtime.checkpoints import Checkpoint, best_checkpoint, run_checkpoint
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
-from runtime.run_folder import RunConfig, RunFolder, add_run_flags, chosen_run, no_such_run
+from runtime.run_folder import RunFolder, add_run_flags, chosen_run, no_such_run
 from utils import (
     DataPaths,
     Parser,
@@ -150,7 +150,7 @@ def mapped_documents(run: RunFolder, checkpoint: Checkpoint, arguments: argparse
     ):
         numbers = drawn(len(split), arguments.documents, config.training.seed)
         vectors, probabilities = both_states(
-            config, data.records, checkpoint, split, numbers, arguments.evaluation_batch_words, device
+            run, data.records, checkpoint, split, numbers, arguments.evaluation_batch_words, device
         )
         ids, labels = split.ids(numbers), split.index["label"][numbers].astype(np.int64)
     return MappedDocuments(ids, texts(data, manifest, ids), labels, vectors, probabilities, config.class_names)
@@ -164,7 +164,7 @@ def drawn(size: int, documents: int, seed: int) -> Ints:
 
 
 def both_states(
-    config: RunConfig,
+    run: RunFolder,
     records: Path,
     checkpoint: Checkpoint,
     split: Split,
@@ -178,11 +178,11 @@ def both_states(
         For each state float32 [B, D]; float32 [B, C], the probabilities after training.
     """
     from runtime.checkpoints import restore
-    from runtime.networks import build_model
+    from runtime.networks import network_of
     from runtime.scoring import document_vectors
 
     embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
-    model = build_model(config, embeddings, padded=device == "gpu")
+    model = network_of(run, run.config(), embeddings, padded=device == "gpu")
     before, _ = document_vectors(model, split, numbers, max_words)
     restore(checkpoint, model)
     after, probabilities = document_vectors(model, split, numbers, max_words)

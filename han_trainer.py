@@ -31,6 +31,7 @@ from runtime.workers import SingleWorker, meet_workers
 from text.records import verify_records
 from training.preparation import (
     check_splits,
+    check_vocabulary,
     is_finished,
     lock_refusal,
     may_resume,
@@ -100,6 +101,7 @@ def main(arguments: argparse.Namespace) -> int:
         run = RunFolder(run.path.with_name(f"{run.path.name}-retrained"))
         arguments.run = run.path.name  # from here on a run like any other
     check_splits(records, config)
+    check_vocabulary(config)
     agreed = {**config.flat(), "evaluation_batch_words": arguments.evaluation_batch_words}
     with meet_workers(agreed, arguments.wait_for_workers) as workers:
         if workers.is_chief:

@@ -9,7 +9,9 @@ import numpy as np
 
 from config import NETWORKS, entry
 from network.contract import Network, NetworkArguments
-from runtime.run_folder import RunConfig
+from network.ngrams import NetworkWithNgrams, NgramLane
+from runtime.ngram_tables import read_table
+from runtime.run_folder import RunConfig, RunFolder
 
 
 def weights_by_layer(model: Network) -> dict[str, int]:
@@ -22,7 +24,7 @@ def weights_by_layer(model: Network) -> dict[str, int]:
 
 
 def build_model(config: RunConfig, embeddings: np.ndarray | None = None, padded: bool = False) -> Network:
-    """Builds the network of a run; TensorFlow is imported here.
+    """Builds the network that a configuration describes, without the n-gram lane; TensorFlow is imported here.
 
     Args:
         config: Of the run.
@@ -47,3 +49,21 @@ def build_model(config: RunConfig, embeddings: np.ndarray | None = None, padded:
         )
     )
     return network
+
+
+def network_of(
+    run: RunFolder, config: RunConfig, embeddings: np.ndarray | None = None, padded: bool = False
+) -> Network:
+    """Builds the network of a run with its n-gram lane, if it has one; the weights are restored by the caller.
+
+    Args:
+        run: The folder.
+        config: Of the run.
+        embeddings: float32 [V, E], initial word vectors.
+        padded: Use the padded (cuDNN) path: on a GPU.
+
+    Raises:
+        UserError: The table of n-grams is missing or damaged.
+    """
+    network = build_model(config, embeddings, padded)
+    return network if config.model.ngrams == "off" else NetworkWithNgrams(network, NgramLane(read_table(run)))

@@ -23,7 +23,7 @@ from network.contract import Network
 from runtime.checkpoints import best_checkpoint, restore
 from runtime.documents import DocumentBorders, join
 from runtime.input_pipeline import evaluation_batches
-from runtime.networks import build_model
+from runtime.networks import network_of
 from runtime.run_folder import RunFolder
 from runtime.scoring import inference
 from text.text_reader import EncodedDocument, Reading, TextReader
@@ -92,7 +92,7 @@ class Predictor:
         run.check_files()
         config = run.config()
         checkpoint = best_checkpoint(run)
-        model = build_model(config, padded=device == "gpu")
+        model = network_of(run, config, padded=device == "gpu")
         restore(checkpoint, model)
         reader = TextReader.load(run.path)
         return cls(model, reader, config.class_names, checkpoint.progress.step, checkpoint.weights_sha256)

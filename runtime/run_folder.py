@@ -4,6 +4,7 @@ runs/imdb-han/
     config.json             settings, class names, versions, tokeniser, command line, what data it was made from
     vocab.txt  labels.txt  sentence_splitter.json        to process text as in training
     checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
+    ngrams.safetensors      with --ngrams on: the table of the n-gram lane
     best.safetensors        weights of the best validation; after a retraining, which has none, the last
     history.jsonl           one line per validation
     steps.jsonl             loss, accuracy, learning rate, ... every few steps
@@ -106,6 +107,7 @@ class Retraining:
         step: At which it had them.
         epochs: Passes over its training split until then, the last one perhaps in part.
         valid_accuracy: What they reached on validation.
+        ngram_scales: Scales of the network and of the n-gram lane in it; ``None`` without n-grams.
     """
 
     run: str
@@ -113,6 +115,7 @@ class Retraining:
     step: int
     epochs: float
     valid_accuracy: float
+    ngram_scales: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,7 @@ class RunFolder:
         self.lock = path.parent / f".{path.name}.lock"  # next to the folder, so that --restart does not move it
         self.checkpoints = path / "checkpoints"
         self.best = path / "best.safetensors"
+        self.ngrams = path / "ngrams.safetensors"
         self.tensorboard = path / "tensorboard"
         self.results_lock = path.parent / f".{path.name}.results.lock"
 
@@ -244,6 +248,7 @@ class RunFolder:
                 f"{self.path} holds weights but no readable {self.config_file.name}; start again with --restart"
             )
         self.path.mkdir(parents=True, exist_ok=True)
+        self.ngrams.unlink(missing_ok=True)  # of a start with other settings that saved no weights
         for name in TEXT_FILES:
             shutil.copyfile(records / name, self.path / name)
         write_json(
@@ -258,8 +263,8 @@ class RunFolder:
         )
 
     def finish(self, reason: str, progress: Progress) -> None:
-        """Marks the run as finished, with the hash of its best weights."""
-        files = {self.best.name: sha256_of_file(self.best)} if self.best.exists() else {}
+        """Marks the run as finished, with the hashes of its best weights and its table of n-grams."""
+        files = {path.name: sha256_of_file(path) for path in (self.best, self.ngrams) if path.exists()}
         write_json(self.finished, {"reason": reason, **asdict(progress), "files": files})
 
     def check_files(self) -> None:

@@ -62,12 +62,14 @@ class Scored(NamedTuple):
 
     Attributes:
         batch: The documents.
+        logits: float32 [B, C].
         probabilities: float32 [B, C].
         word_weights: float32 [N]; ``None`` from a network without attention.
         sentence_weights: float32 [S]; ``None`` likewise.
     """
 
     batch: LabelledBatch
+    logits: np.ndarray
     probabilities: np.ndarray
     word_weights: np.ndarray | None = None
     sentence_weights: np.ndarray | None = None
@@ -86,7 +88,7 @@ def score_batch(model: Network, batch: LabelledBatch) -> Scored:
     """Scores the documents of one batch."""
     inferred = inference(model)(batch.documents)
     weights = (inferred.word_weights.numpy(), inferred.sentence_weights.numpy()) if model.attends else ()
-    return Scored(batch, inferred.probabilities.numpy(), *weights)
+    return Scored(batch, inferred.logits.numpy(), inferred.probabilities.numpy(), *weights)
 
 
 def score_batches(
@@ -107,7 +109,7 @@ def score_split(
     workers: SingleWorker = SINGLE_WORKER,
     also: Callable[[Scored], None] = lambda scored: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities float32 [documents, C] and labels int32 [documents], in the split's order, on every worker.
+    """Logits float32 [documents, C] and labels int32 [documents], in the split's order, on every worker.
 
     Args:
         model: The network.
@@ -118,13 +120,13 @@ def score_split(
     """
     parts = []
     for scored in score_batches(model, split, max_words, workers):
-        parts.append((scored.batch.numbers, scored.probabilities))
+        parts.append((scored.batch.numbers, scored.logits))
         also(scored)
     numbers, values = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
     numbers = workers.gather(numbers.astype(np.int32)[:, np.newaxis])[:, 0]
-    probabilities = np.zeros((len(split), values.shape[1]), np.float32)
-    probabilities[numbers] = workers.gather(values)
-    return probabilities, split.index["label"].astype(np.int32)
+    logits = np.zeros((len(split), values.shape[1]), np.float32)
+    logits[numbers] = workers.gather(values)
+    return logits, split.index["label"].astype(np.int32)
 
 
 class Validation(NamedTuple):
@@ -144,7 +146,12 @@ class Validation(NamedTuple):
 
 
 def validate(
-    model: Network, split: Split, max_words: int, classes: int, workers: SingleWorker = SINGLE_WORKER
+    model: Network,
+    split: Split,
+    max_words: int,
+    classes: int,
+    workers: SingleWorker = SINGLE_WORKER,
+    adjust: Callable[[np.ndarray, np.ndarray], np.ndarray] = lambda logits, labels: logits,
 ) -> Validation:
     """Scores a split and measures it, the same on every worker.
 
@@ -154,9 +161,11 @@ def validate(
         max_words: Maximum number of words in a batch.
         classes: C.
         workers: The processes that share the work.
+        adjust: Makes the logits that are measured, float32 [documents, C], of the network's and the labels.
     """
     entropy = MeanEntropy()
-    probabilities, labels = score_split(model, split, max_words, workers, functools.partial(add_entropy, entropy))
+    logits, labels = score_split(model, split, max_words, workers, functools.partial(add_entropy, entropy))
+    probabilities = tf.nn.softmax(adjust(logits, labels)).numpy()
     entropy.sums = workers.gather(entropy.sums[np.newaxis].astype(np.float32)).sum(axis=0)
     loss = negative_log_likelihood(probabilities, labels)
     right = probabilities.argmax(axis=1) == labels

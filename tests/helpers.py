@@ -15,8 +15,10 @@ import pytest
 
 from config import ModelSettings, TrainingSettings
 from data_processing import TextProcessor
+from network.ngrams import NgramTable, ngram_key
 from runtime.checkpoints import save_weights
-from runtime.networks import build_model
+from runtime.networks import network_of
+from runtime.ngram_tables import save_table
 from runtime.predictor import Predictor
 from runtime.run_folder import Progress, RunConfig, RunFolder
 from text.records import RecordBatch, RecordWriter, describe_files, write_index
@@ -87,12 +89,17 @@ def write_tiny_records(folder: Path, documents: int = 90) -> dict[str, list[Tiny
     return splits
 
 
-def write_tiny_run(path: Path, records: Path, seed: int = 6, architecture: str = "han") -> RunFolder:
-    """A finished run with random weights, which answers like any other; its data set is called ``tiny``."""
+def write_tiny_run(
+    path: Path, records: Path, seed: int = 6, architecture: str = "han", ngrams: bool = False
+) -> RunFolder:
+    """A finished run with random weights, which answers like any other; its data set is called ``tiny``.
+
+    With ``ngrams`` it has every single word and every pair of words in its n-gram lane.
+    """
     config = RunConfig(
         "tiny",
         architecture,
-        ModelSettings(word_units=3, sentence_units=3, attention_dim=3),
+        ModelSettings(word_units=3, sentence_units=3, attention_dim=3, ngrams="on" if ngrams else "off"),
         TrainingSettings(),
         ("negative", "positive"),
         len(VOCABULARY),
@@ -101,13 +108,23 @@ def write_tiny_run(path: Path, records: Path, seed: int = 6, architecture: str =
     )
     run = RunFolder(path)
     run.create(config, records)
-    network = build_model(config)
     generator = np.random.default_rng(seed)
-    for weight in network.named_weights().values():
-        weight.assign(generator.normal(size=weight.shape))
+    if ngrams:
+        save_table(run, random_ngrams(generator))
+    network = network_of(run, config)
+    for name, weight in network.named_weights().items():
+        weight.assign([0.7, 1.3] if name == "ngrams/scales" else generator.normal(size=weight.shape))
     save_weights(run.best, network, Progress(step=7), run=run.identity())
     write_json(run.finished, {})
     return run
+
+
+def random_ngrams(generator: np.random.Generator) -> NgramTable:
+    """Single words and pairs of the tiny vocabulary, with random weights for two classes."""
+    words = range(2, len(VOCABULARY))
+    keys = np.array(sorted(map(ngram_key, [(a,) for a in words] + [(a, b) for a in words for b in words])), np.int64)
+    weights = generator.normal(size=(len(keys), 2)).astype(np.float32)
+    return NgramTable(keys, generator.uniform(1, 4, len(keys)).astype(np.float32), weights, np.zeros(2, np.float32))
 
 
 class InThisProcess(Executor):

@@ -64,19 +64,20 @@ def test_a_model_takes_its_own_settings_and_refuses_those_of_others() -> None:
     with pytest.raises(UserError, match="--word_units does not apply to --model cnn, only to han and bilstm"):
         model_settings_from_flags(parsed("--model", "cnn", "--word_units", "3"))
     own = {model: set(model_settings_to_json(model, ModelSettings())) for model in MODELS}
-    assert own["bilstm"] == {"word_units"} and own["cnn"] == {"filter_widths", "filters"}
+    assert own["bilstm"] == {"word_units", "ngrams"} and own["cnn"] == {"filter_widths", "filters", "ngrams"}
     assert set.union(*own.values()) == {field.name for field in dataclasses.fields(ModelSettings)}
 
 
 def test_networks_have_the_names_of_the_field() -> None:
     titles = [
         model_title("han", ModelSettings()),
-        model_title("han", ModelSettings(pooling="mean")),
+        model_title("han", ModelSettings(ngrams="off")),
+        model_title("han", ModelSettings(pooling="mean", ngrams="off")),
         model_title("han", ModelSettings(pooling="max", cell="lstm")),
-        model_title("bilstm", ModelSettings()),
-        model_title("cnn", ModelSettings()),
+        model_title("bilstm", ModelSettings(ngrams="off")),
+        model_title("cnn", ModelSettings(ngrams="off")),
     ]
-    assert titles == ["HAN-GRU", "HN-AVE-GRU", "HN-MAX-LSTM", "BiLSTM", "CNN"]
+    assert titles == ["HAN-GRU with n-grams", "HAN-GRU", "HN-AVE-GRU", "HN-MAX-LSTM with n-grams", "BiLSTM", "CNN"]
 
 
 @pytest.mark.parametrize("widths", ["", "3,", "3,3", "0", "21", "a", "3;4", "-3"])
@@ -93,8 +94,8 @@ def test_embeddings_come_from_known_sources(source: str) -> None:
         checked(TextSettings(embeddings=source))
 
 
-def test_a_setting_declared_after_the_file_was_written_has_its_default() -> None:
-    assert from_json(ModelSettings, {"cell": "lstm"}, "x") == ModelSettings(cell="lstm")
+def test_a_setting_declared_after_the_file_was_written_says_what_was_done_then() -> None:
+    assert from_json(ModelSettings, {"cell": "lstm"}, "x") == ModelSettings(cell="lstm", ngrams="off")
     with pytest.raises(UserError, match="x: unknown setting sell in ModelSettings"):
         from_json(ModelSettings, {"sell": "lstm"}, "x")
 

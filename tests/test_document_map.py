@@ -68,6 +68,7 @@ def test_vectors_are_what_the_last_layer_classifies(tmp_path: Path) -> None:
     from config import ModelSettings
     from han import HAN
     from network.contract import NetworkArguments
+    from report.linear_models import softmax
     from runtime.input_pipeline import Split
     from runtime.scoring import document_vectors, score_split
     from tests.helpers import EMBEDDING_DIM, VOCABULARY, write_tiny_records
@@ -82,8 +83,8 @@ def test_vectors_are_what_the_last_layer_classifies(tmp_path: Path) -> None:
     numbers = np.array([3, 4, 7, 11, 20, 29])
     vectors, probabilities = document_vectors(model, split, numbers, max_words=40)
     assert vectors.shape == (6, 8)
-    whole, _ = score_split(model, split, 1000)
-    np.testing.assert_allclose(probabilities, whole[numbers], atol=1e-6)
+    logits, _ = score_split(model, split, 1000)
+    np.testing.assert_allclose(probabilities, softmax(logits[numbers].astype(np.float64)), atol=1e-6)
     kernel, bias = model.classifier.get_weights()
     exponentials = np.exp(vectors @ kernel + bias)
     np.testing.assert_allclose(probabilities, exponentials / exponentials.sum(axis=1, keepdims=True), atol=1e-5)

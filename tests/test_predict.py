@@ -44,7 +44,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     records = folder.parent / "data" / "tiny" / "records"
     write_tiny_records(records)
-    model = ModelSettings(word_units=3, sentence_units=3, attention_dim=3)
+    model = ModelSettings(word_units=3, sentence_units=3, attention_dim=3, ngrams="off")
     config = RunConfig(
         "tiny", "han", model, TrainingSettings(), ("negative", "positive"), len(VOCABULARY), EMBEDDING_DIM, "no hash"
     )

@@ -514,6 +514,6 @@ def test_tester_follows_a_running_trainer_and_then_tests_the_best(data: Path, tm
     for row in rows:
         if row["split"] == "valid" and row["step"] in history:
             assert row["accuracy"] == pytest.approx(history[row["step"]]["valid_accuracy"])
-            assert row["loss"] == pytest.approx(history[row["step"]]["valid_loss"], rel=1e-5)
+            assert row["loss"] == pytest.approx(history[row["step"]]["valid_loss"], rel=1e-5, abs=1e-6)
     lines = (run.path / "predictions-test.csv").read_text().splitlines()
     assert lines[0] == "id,label,prediction,probability_negative,probability_positive" and len(lines) == 31

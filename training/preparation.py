@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from config import ModelSettings, TrainingSettings
+from config import NGRAM_WORD_BITS, ModelSettings, TrainingSettings
 from runtime.checkpoints import best_checkpoint
 from runtime.run_folder import RunConfig, RunFolder
 from utils import MANIFEST_FILE, UserError, index_name, log, read_json, sha256_of_json, tester_command
@@ -42,6 +42,15 @@ def run_config(
         embedding_dim,
         sha256_of_json(manifest),
     )
+
+
+def check_vocabulary(config: RunConfig) -> None:
+    """Refuses a vocabulary that is too large for the n-gram lane, before anything is written."""
+    if config.model.ngrams == "on" and config.vocabulary_size > 1 << NGRAM_WORD_BITS:
+        raise UserError(
+            f"the vocabulary has {config.vocabulary_size:,} words and n-grams allow {1 << NGRAM_WORD_BITS:,}; add "
+            f"--ngrams off, or make a smaller one: python serialize_data.py {config.dataset} --min_count 10"
+        )
 
 
 def check_splits(records: Path, config: RunConfig) -> None:

@@ -51,5 +51,8 @@ def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
     step = best.progress.step
     if step not in epochs:
         raise UserError(f"{first.history} has no line about step {step}, the best one; train {first.path} again")
-    chosen = Retraining(first.path.name, best.weights_sha256, step, epochs[step], best.progress.best_accuracy)
+    scales = best.weights["ngrams/scales"].tolist() if config.model.ngrams == "on" else None
+    chosen = Retraining(
+        first.path.name, best.weights_sha256, step, epochs[step], best.progress.best_accuracy, ngram_scales=scales
+    )
     return replace(config, retraining=chosen)

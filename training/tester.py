@@ -20,7 +20,7 @@ from report.shading import render, shade, supports_colour
 from report.summaries import SummaryWriter
 from runtime.checkpoints import Checkpoint, restore
 from runtime.input_pipeline import Split
-from runtime.networks import build_model
+from runtime.networks import network_of
 from runtime.run_folder import RunFolder, origin
 from runtime.scoring import score_batches
 from schema import read_jsonl
@@ -101,7 +101,7 @@ class Tester:
         self.split = Split(self.data.records, split_name)
         if not len(self.split):
             raise UserError(f"{self.data.records} has no documents in its {split_name} split")
-        self.model = build_model(self.config, padded=device == "gpu")
+        self.model = network_of(run, self.config, padded=device == "gpu")
         self.deciding = self.find_evidence()
 
     def csv_is_that_of_the_records(self) -> bool:

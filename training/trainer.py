@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import signal
 import sys
@@ -15,13 +16,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from network.contract import Network
+from network.ngrams import NetworkWithNgrams, NgramLane, NgramTable
 from runtime.checkpoints import newest_checkpoint, restore, save_weights, step_of
 from runtime.input_pipeline import Epochs, LabelledBatch, Split, read_ahead
 from runtime.networks import build_model, weights_by_layer
+from runtime.ngram_tables import read_table, save_table
 from runtime.run_folder import Progress, RunConfig, RunFolder
 from runtime.scoring import Validation, validate
 from runtime.workers import SINGLE_WORKER, SingleWorker
 from training.log import TrainingLog
+from training.ngrams import fit_scales, fit_table, logits_of_split
 from training.optimizers import build_optimizer
 from training.preparation import refuse_changed_records
 from training.schedules import momentum_schedule, rate_schedule
@@ -58,6 +63,7 @@ class Trainer:
     ) -> None:
         settings = config.training
         self.run, self.config, self.device, self.arguments, self.workers = run, config, device, arguments, workers
+        self.identity = run.identity() if workers.is_chief else ""
         names = "train+valid" if config.retraining else "train"
         self.train_split = Split(records, names, settings.max_sentences, settings.max_words)
         self.valid_split = None if config.retraining else Split(records, "valid")
@@ -71,11 +77,12 @@ class Trainer:
         except UserError:
             self.close()
             raise
-        self.model = build_model(config, embeddings, padded=device == "gpu")
+        self.network = build_model(config, embeddings, padded=device == "gpu")
+        self.ngrams = self.add_ngrams() if config.model.ngrams == "on" else None
+        self.model: Network = self.ngrams or self.network
         self.rate = rate_schedule(settings, self.epochs.total_steps, self.epochs.steps(0))
         self.momentum = momentum_schedule(settings, self.epochs.steps(0))
         self.optimizer = build_optimizer(settings, self.rate, self.momentum, self.model.trainable_variables)
-        self.identity = run.identity() if workers.is_chief else ""
         self.progress = self.restore_newest() if workers.is_chief else Progress()
         self.progress = Progress(**workers.broadcast_value(asdict(self.progress)))
         workers.broadcast(self.state())
@@ -86,6 +93,27 @@ class Trainer:
         self.stop_signal = 0
 
     # -- beginning ----------------------------------------------------------------------------------------------------
+
+    def add_ngrams(self) -> NetworkWithNgrams:
+        """The network with the n-gram lane; a retraining, which has no validation, takes the first run's scales."""
+        model = NetworkWithNgrams(self.network, NgramLane(self.ngram_table()))
+        if self.config.retraining and self.config.retraining.ngram_scales:
+            model.scales.assign(self.config.retraining.ngram_scales)
+        return model
+
+    def ngram_table(self) -> NgramTable:
+        """The table of the n-gram lane: the run folder's, or fitted now and saved there. Every worker fits its own."""
+        if self.workers.is_chief and self.run.ngrams.exists():
+            return read_table(self.run)
+        started = time.perf_counter()
+        balanced = self.config.training.class_weights == "balanced"
+        table = fit_table(self.train_split, len(self.config.class_names), balanced)
+        log.info(
+            "n-grams: %s of one to three words, fitted in %.0f s", f"{len(table.keys):,}", time.perf_counter() - started
+        )
+        if self.workers.is_chief:
+            save_table(self.run, table)
+        return table
 
     def restore_newest(self) -> Progress:
         """Restores the newest usable checkpoint, if there is one; returns the progress of the run."""
@@ -336,8 +364,31 @@ class Trainer:
         """The figures of the weights in memory on validation."""
         if self.valid_split is None:
             raise ValueError("a retraining has no validation")
-        words = self.arguments.evaluation_batch_words
-        return validate(self.model, self.valid_split, words, len(self.config.class_names), self.workers)
+        words, classes = self.arguments.evaluation_batch_words, len(self.config.class_names)
+        if self.ngrams is None:
+            return validate(self.network, self.valid_split, words, classes, self.workers)
+        return validate(self.network, self.valid_split, words, classes, self.workers, self.beside_ngrams)
+
+    def beside_ngrams(self, logits: np.ndarray, labels: np.ndarray) -> Any:
+        """Fits the scales of network and n-gram lane; returns the logits of both as one, float32 [documents, C].
+
+        Args:
+            logits: float32 [documents, C], of the network for the validation split.
+            labels: int32 [documents].
+        """
+        if self.ngrams is None:
+            raise ValueError("the run has no n-grams")
+        self.ngrams.scales.assign(fit_scales(logits, self.lane_on_valid, labels))
+        network, lane = self.ngrams.scales.numpy()
+        self.log_line("step %5d  scale of the network %.2f, of the n-grams %.2f", self.progress.step, network, lane)
+        return self.ngrams.combined(logits, self.lane_on_valid)
+
+    @functools.cached_property
+    def lane_on_valid(self) -> np.ndarray:
+        """float32 [documents, C], the logits of the n-gram lane for the validation split."""
+        if self.ngrams is None or self.valid_split is None:
+            raise ValueError("the run has no n-grams, or no validation")
+        return logits_of_split(self.ngrams.lane, self.valid_split, self.arguments.evaluation_batch_words)
 
     # -- saving -------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,166 @@
+"""The table of n-grams against scikit-learn on the words as texts, and the scales against their definition."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+
+import report.linear_models
+import training.ngrams
+from network.ngrams import NgramLane, words_of_key
+from report.linear_models import softmax
+from runtime.input_pipeline import Split
+from tests.helpers import tiny_documents, write_tiny_records
+from training.ngrams import counted, drawn, fit_scales, fit_table, log_count_ratio, logits_of_split, tfidf
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("records")
+    write_tiny_records(folder)
+    return folder
+
+
+@pytest.fixture
+def train(records: Path) -> Iterator[Split]:
+    with contextlib.closing(Split(records, "train")) as split:
+        yield split
+
+
+@pytest.fixture
+def test(records: Path) -> Iterator[Split]:
+    with contextlib.closing(Split(records, "test")) as split:
+        yield split
+
+
+def texts(split: str, split_of_records: Split) -> list[str]:
+    """The documents as texts, a word for each id; unknown words stand apart."""
+    documents = tiny_documents(split, len(split_of_records))
+    return [" ".join(f"w{word}" for sentence in one.sentences for word in sentence) for one in documents]
+
+
+def vectorizer(kind: type = TfidfVectorizer, **arguments: object) -> TfidfVectorizer:
+    return kind(token_pattern=r"\S+", ngram_range=(1, 3), min_df=2, **arguments)
+
+
+def test_counts_are_those_of_every_document(train: Split) -> None:
+    counts = counted(train, np.arange(len(train)))
+    ends = np.cumsum(counts.per_document)
+    for text, begin, end in zip(texts("train", train), ends - counts.per_document, ends, strict=True):
+        words = text.split()
+        wanted = Counter(tuple(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1))
+        found = zip(counts.keys[begin:end].tolist(), counts.counts[begin:end].tolist(), strict=True)
+        assert {tuple(f"w{word}" for word in words_of_key(key)): count for key, count in found} == wanted
+
+
+def test_the_table_is_a_logistic_regression_on_scaled_tfidf(train: Split, test: Split) -> None:
+    labels = train.index["label"]
+    reference = vectorizer(sublinear_tf=True)
+    features = reference.fit_transform(texts("train", train))
+    presence = vectorizer(CountVectorizer, binary=True, vocabulary=reference.vocabulary_).transform(
+        texts("train", train)
+    )
+    ratio = report.linear_models.log_count_ratio(presence.astype(np.float32), labels == 1)
+    model = LogisticRegression(C=training.ngrams.PENALTY, solver="liblinear", dual=True, max_iter=10_000, tol=1e-6)
+    model.fit(features.multiply(ratio).tocsr(), labels)
+    table = fit_table(train, 2)
+    assert len(table.keys) == len(reference.vocabulary_)
+    logits = logits_of_split(NgramLane(table), test, 100)
+    wanted = model.decision_function(reference.transform(texts("test", test)).multiply(ratio).tocsr())
+    assert not logits[:, 0].any()
+    np.testing.assert_allclose(logits[:, 1], wanted, atol=0.05 * np.abs(wanted).max())  # the solvers' tolerances
+    assert ((logits[:, 1] > 0) == (wanted > 0)).all() and ((logits[:, 1] > 0) == test.index["label"]).mean() > 0.8
+
+
+def test_features_have_length_one_and_ratios_are_those_of_nbsvm(train: Split) -> None:
+    counts = counted(train, np.arange(len(train)))
+    keys = np.unique(counts.keys)
+    features = tfidf(counts, keys, np.linspace(1, 3, len(keys)).astype(np.float32))
+    np.testing.assert_allclose(np.sqrt(features.multiply(features).sum(axis=1)), 1, rtol=1e-5)
+    positive = train.index["label"] == 1
+    wanted = report.linear_models.log_count_ratio(features.sign(), positive)
+    np.testing.assert_allclose(log_count_ratio(features, positive), wanted, rtol=1e-5)
+
+
+def relabelled(split: Split, labels: np.ndarray) -> Split:
+    split.index = split.index.copy()
+    split.index["label"] = labels
+    return split
+
+
+def test_several_classes_are_one_against_the_rest_and_an_absent_one_is_improbable(train: Split) -> None:
+    labels = np.where(np.arange(len(train)) % 3 == 0, 3, train.index["label"])
+    table = fit_table(relabelled(train, labels), 4)
+    assert table.weights[:, [0, 1, 3]].any(axis=0).all() and not table.weights[:, 2].any()
+    logits = logits_of_split(NgramLane(table), train, 100)
+    assert softmax(logits.astype(np.float64))[:, 2].max() < 1e-6
+    assert (logits.argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_one_class_alone_has_no_weights(train: Split) -> None:
+    table = fit_table(relabelled(train, np.ones(len(train))), 2)
+    assert not table.weights.any() and table.bias.tolist() == [-20, 0]
+
+
+def test_balanced_classes_move_the_border_towards_the_common_one(train: Split) -> None:
+    rare = train.index["label"].copy()
+    rare[np.flatnonzero(rare)[3:]] = 0
+    plain, balanced = (fit_table(relabelled(train, rare), 2, balance) for balance in (False, True))
+    means = [logits_of_split(NgramLane(table), train, 1000)[:, 1].mean() for table in (plain, balanced)]
+    assert means[1] > means[0]
+
+
+def test_a_table_is_fitted_on_so_many_words_at_most(train: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert drawn(train).tolist() == list(range(len(train)))
+    words = train.index["words"]
+    monkeypatch.setattr(training.ngrams, "MOST_WORDS", int(words.sum()) // 2)
+    numbers = drawn(train)
+    assert 0.4 * words.sum() < words[numbers].sum() <= 0.5 * words.sum()
+    assert (np.diff(numbers) > 0).all() and numbers.max() > len(train) // 2
+    monkeypatch.setattr(training.ngrams, "MOST_WORDS", 1)
+    assert len(drawn(train)) == 1
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scales
+
+
+def loss(scales: np.ndarray, network: np.ndarray, lane: np.ndarray, labels: np.ndarray) -> float:
+    """What the scales are to minimise, from its definition."""
+    probabilities = softmax(scales[0] * network + scales[1] * lane)
+    return float(-np.log(probabilities[np.arange(len(labels)), labels]).sum() + ((scales - 1) ** 2).sum() / 2)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_scales_minimise_the_loss(classes: int) -> None:
+    generator = np.random.default_rng(classes)
+    truth = generator.normal(size=(400, classes))
+    labels = (truth + generator.gumbel(size=truth.shape)).argmax(axis=1).astype(np.int32)
+    network = 4 * (truth + generator.normal(size=truth.shape))  # too sure of itself
+    lane = 0.5 * (truth + generator.normal(size=truth.shape))
+    scales = fit_scales(network.astype(np.float32), lane.astype(np.float32), labels).astype(np.float64)
+    best = loss(scales, network, lane, labels)
+    for step in ((0.02, 0), (-0.02, 0), (0, 0.02), (0, -0.02)):
+        assert loss(scales + step, network, lane, labels) > best
+    assert scales[0] < 0.5 < scales[1]
+
+
+def test_what_knows_nothing_counts_nothing() -> None:
+    generator = np.random.default_rng(5)
+    labels = generator.integers(0, 2, 2_000).astype(np.int32)
+    lane = np.stack([np.zeros(2_000), 2 * labels - 1 + generator.normal(size=2_000)], axis=1)
+    network = np.stack([np.zeros(2_000), -(2 * labels - 1.0)], axis=1)  # always wrong, but never turned round
+    assert fit_scales(network.astype(np.float32), lane.astype(np.float32), labels)[0] == 0
+
+
+def test_few_documents_that_are_all_right_leave_the_scales_finite() -> None:
+    logits = np.array([[5.0, -5], [-5, 5]], np.float32)
+    scales = fit_scales(logits, logits, np.array([0, 1], np.int32))
+    assert (scales < 2).all() and (scales > 0.5).all()
