@@ -39,6 +39,8 @@ LONGEST_NGRAM = 3
 class NgramTable:
     """The n-grams that count, and how much.
 
+    With an n-gram its first words are in the table, too: it cannot stand in more documents than they do.
+
     Attributes:
         keys: int64 [G], ascending, the numbers of the n-grams; see :func:`ngram_key`.
         idf: float32 [G], inverse document frequencies.
@@ -123,6 +125,38 @@ def row_of(key: Any, keys: Any, slots: Any) -> Any:
 
 
 @compiled
+def find_rows(token_ids: Any, begin: int, end: int, known: Any, slots: Any, rows: Any, counts: Any) -> int:
+    """Counts the n-grams of a document that are in the table; returns how many different ones there are.
+
+    An n-gram is searched only where its first words are in the table as well: see :class:`NgramTable`.
+
+    Args:
+        token_ids: int32 [N].
+        begin: Place of the document's first word.
+        end: Place behind its last.
+        known: int64 [G], the keys of the table.
+        slots: Of :func:`fill_slots`.
+        rows: int32, at least 3 * (end - begin) long; gets the rows of the n-grams, in order of their first occurrence.
+        counts: int32 [G], all zero; gets how often each stands in the document.
+    """
+    found = 0
+    for place in range(begin, end):
+        key = np.int64(0)
+        for other in range(place, min(place + LONGEST_NGRAM, end)):
+            if token_ids[other] <= UNKNOWN_ID:
+                break
+            key = key << NGRAM_WORD_BITS | np.int64(token_ids[other])
+            row = row_of(key, known, slots)
+            if row < 0:
+                break
+            if counts[row] == 0:
+                rows[found] = row
+                found += 1
+            counts[row] += 1
+    return found
+
+
+@compiled
 def add_logits(token_ids: Any, starts: Any, first: int, last: int, table: Any, slots: Any, logits: Any) -> None:
     """Writes the logits of some documents.
 
@@ -136,31 +170,23 @@ def add_logits(token_ids: Any, starts: Any, first: int, last: int, table: Any, s
         logits: float32 [B, C]; rows ``first`` to ``last`` are written.
     """
     known, idf, weights, bias = table
-    classes = weights.shape[1]
     longest = 0
     for document in range(first, last):
         longest = max(longest, starts[document + 1] - starts[document])
-    keys, places = np.empty(LONGEST_NGRAM * longest, np.int64), np.empty(LONGEST_NGRAM * longest, np.int64)
-    sums = np.zeros(classes, np.float64)
+    rows, counts = np.empty(LONGEST_NGRAM * longest, np.int32), np.zeros(len(known), np.int32)
+    sums = np.zeros(weights.shape[1], np.float64)
     for document in range(first, last):
-        count = fill_keys(token_ids, starts[document], starts[document + 1], keys, places)
-        ordered = np.sort(keys[:count])
         sums[:] = 0.0
         squares = 0.0
-        begin = 0
-        while begin < count:
-            end = begin + 1
-            while end < count and ordered[end] == ordered[begin]:
-                end += 1
-            row = row_of(ordered[begin], known, slots)
-            if row >= 0:
-                value = (1.0 + math.log(end - begin)) * idf[row]
-                squares += value * value
-                for c in range(classes):
-                    sums[c] += value * weights[row, c]
-            begin = end
+        for number in range(find_rows(token_ids, starts[document], starts[document + 1], known, slots, rows, counts)):
+            row = rows[number]
+            value = (1.0 + math.log(counts[row])) * idf[row]
+            counts[row] = 0
+            squares += value * value
+            for c in range(len(sums)):
+                sums[c] += value * weights[row, c]
         scale = 1.0 / math.sqrt(squares) if squares > 0 else 0.0
-        for c in range(classes):
+        for c in range(len(sums)):
             logits[document, c] = bias[c] + scale * sums[c]
 
 

@@ -33,7 +33,9 @@ def table(seed: int = 1, size: int = 150) -> NgramTable:
     generator = np.random.default_rng(seed)
     known = {ngram for text in TEXTS for ngram in ngrams([word for sentence in text for word in sentence])}
     known |= {tuple(generator.integers(2, VOCABULARY, generator.integers(1, 4)).tolist()) for _ in range(size)}
-    keys = np.array(sorted(ngram_key(ngram) for ngram in list(known)[: len(known) - 3]), np.int64)
+    known -= {(3, 9, 4), (8, 8, 2), (10,)}  # not everything is known
+    known = {ngram for ngram in known if all(ngram[:length] in known for length in range(1, len(ngram)))}
+    keys = np.array(sorted(map(ngram_key, known)), np.int64)
     return NgramTable(
         keys,
         generator.uniform(0.5, 4, len(keys)).astype(np.float32),
