@@ -24,7 +24,7 @@ PIP_INSTALL = $(PY) -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-ve
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo imdb test test-slow lint format bench lock clean
+.PHONY: help demo imdb test test-slow lint format bench accuracy lock clean
 
 help: ## List the targets.
 	@echo "Usage: make TARGET [NAME=value ...]"
@@ -32,7 +32,7 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  SOURCE=FILE    imdb: use the archive in this file or at this address"
-	@echo "  ARGS='...'     imdb, test, test-slow, bench: further arguments, for example ARGS='-k resume'"
+	@echo "  ARGS='...'     imdb, test, test-slow, bench, accuracy: further arguments, for example ARGS='-k resume'"
 	@echo "  JOBS=2         test, test-slow: number of test processes"
 	@echo "  UPGRADE=1      lock: use the newest versions that fit together"
 	@echo "  GPU=1          install TensorFlow with CUDA (Linux on x86-64; about 3.4 GB)"
@@ -63,6 +63,9 @@ format: $(INSTALLED_DEV) ## Format the code and fix what ruff can fix.
 bench: $(INSTALLED) ## Run the benchmarks, on IMDB if it has been prepared, else on the built-in data set.
 	@[ -e data/imdb/records/manifest.json ] || $(PY) run_all.py sample --until serialize_data
 	$(PY) benchmarks/run.py $(ARGS)
+
+accuracy: $(INSTALLED) ## Compare networks and linear classifiers on data sets named in ARGS (hours; resumes).
+	$(PY) benchmarks/systems.py $(ARGS)
 
 # requirements.txt first: the others are constrained to its versions.
 lock: $(INSTALLED_DEV) ## Write requirements*.txt from requirements*.in, with the hash of every file.
