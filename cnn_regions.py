@@ -77,7 +77,8 @@ def main(arguments: argparse.Namespace) -> None:
         source = documents_of_split(run, config, weights["embeddings"], arguments)
     else:
         source = text_as_written(run, weights["embeddings"], arguments.text)
-        print(prediction(source, widths, weights["classifier/bias"], config.class_names))
+        remark = "" if config.model.ngrams == "off" else ", by the convolutions alone: the run also has n-grams"
+        print(prediction(source, widths, weights["classifier/bias"], config.class_names) + remark)
     for width in widths:
         print_regions(source, width, config.class_names, arguments.regions)
 

@@ -29,7 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = folder / "data" / "tiny" / "records"
     write_tiny_records(records)
     run = RunFolder(folder / "runs" / "tiny-cnn")
-    settings = ModelSettings(filter_widths="2,3", filters=5)
+    settings = ModelSettings(filter_widths="2,3", filters=5, ngrams="off")
     manifest = sha256_of_json(read_json(records / "manifest.json"))
     names = ("negative", "positive")
     config = RunConfig("tiny", "cnn", settings, TrainingSettings(), names, len(VOCABULARY), EMBEDDING_DIM, manifest)
@@ -78,6 +78,14 @@ def test_the_regions_of_one_text_hold_its_own_words_and_its_prediction(
     windows = [["·", "·", "Good", "word01", ",", "unheard", "word02", "!", "·", "·"][n : n + 3] for n in range(8)]
     assert regions and all(any(region in " ".join(window) for window in windows) for region in regions)
     assert "<unk>" not in printed
+
+
+def test_regions_of_a_run_with_ngrams_are_those_of_the_convolutions(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_tiny_run(tmp_path / "both-cnn", folder / "data" / "tiny" / "records", architecture="cnn", ngrams=True)
+    cnn_regions.main(cnn_regions.build_parser().parse_args([str(run.path), "--text", TEXT]))
+    assert capsys.readouterr().out.splitlines()[0].endswith(", by the convolutions alone: the run also has n-grams")
 
 
 @pytest.mark.parametrize(
