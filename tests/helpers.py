@@ -90,16 +90,17 @@ def write_tiny_records(folder: Path, documents: int = 90) -> dict[str, list[Tiny
 
 
 def write_tiny_run(
-    path: Path, records: Path, seed: int = 6, architecture: str = "han", ngrams: bool = False
+    path: Path, records: Path, seed: int = 6, architecture: str = "han", ngrams: bool = False, **settings: Any
 ) -> RunFolder:
     """A finished run with random weights, which answers like any other; its data set is called ``tiny``.
 
-    With ``ngrams`` it has every single word and every pair of words in its n-gram lane.
+    With ``ngrams`` it has every single word and every pair of words in its n-gram lane. ``settings`` are further ones
+    of the network.
     """
     config = RunConfig(
         "tiny",
         architecture,
-        ModelSettings(word_units=3, sentence_units=3, attention_dim=3, ngrams="on" if ngrams else "off"),
+        ModelSettings(word_units=3, sentence_units=3, attention_dim=3, ngrams="on" if ngrams else "off", **settings),
         TrainingSettings(),
         ("negative", "positive"),
         len(VOCABULARY),

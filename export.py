@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Writes a finished run as a folder that classifies texts without this repository and without TensorFlow.
+
+    python export.py imdb-han imdb-bundle          then, anywhere: python imdb-bundle/classify.py "A dull film."
+    python export.py runs/imdb-han imdb-small --quantize int8
+
+The folder holds the network as ONNX graph, the text processing, a program of one file that needs numpy, onnxruntime and
+regex, and a model card. RUN is a run folder or its name in `runs/`; FOLDER must not exist yet, or be empty.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runtime.run_folder import find_run
+from utils import Parser, add_folder_flags, human_size, log, run_script
+
+if TYPE_CHECKING:
+    from shipping.bundle import ExportedRun
+    from shipping.quantization import Cost
+
+SAMPLE = "A first text, which the bundle classifies before it gets its name."
+
+
+def build_parser() -> Parser:
+    """The command line."""
+    parser = Parser(prog="export.py", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="run folder, or its name in --runs_dir")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder to write")
+    parser.add_argument(
+        "--quantize",
+        default="none",
+        choices=("none", "fp16", "int8"),
+        help="store the word vectors in half (fp16) or a quarter (int8) of the space (default: none)",
+    )
+    add_folder_flags(parser)
+    return parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Writes the bundle and prints what it holds."""
+    run = find_run(arguments.run, arguments.runs_dir)
+    from shipping.bundle import new_folder, read_run, refuse_used_folder, write_card, write_program
+    from shipping.card import model_card
+    from shipping.classify import Classifier
+
+    refuse_used_folder(arguments.folder)
+    source = read_run(run)
+    with new_folder(arguments.folder) as folder:
+        write_program(folder, source, arguments.quantize)
+        Classifier(folder).predict([SAMPLE])
+        cost = None if arguments.quantize == "none" else cost_of(folder, source, arguments.data_dir)
+        write_card(folder, model_card(source, arguments.quantize, cost))
+    files = sorted(arguments.folder.iterdir())
+    print(f"Written: {arguments.folder} ({human_size(sum(file.stat().st_size for file in files))})")
+    for file in files:
+        print(f"  {file.name:<17}{human_size(file.stat().st_size):>9}")
+    print(f'Look:    python {shlex.quote(str(arguments.folder / "classify.py"))} "A text to classify."')
+
+
+def cost_of(folder: Path, source: ExportedRun, data_dir: Path) -> Cost | None:
+    """What smaller word vectors cost on validation, which is printed; None where it was not measured."""
+    from shipping.quantization import measure
+
+    cost = measure(folder, source, data_dir)
+    log.info("%s", cost)
+    return None if isinstance(cost, str) else cost
+
+
+if __name__ == "__main__":
+    run_script(main, build_parser())

@@ -1,0 +1,1 @@
+"""What goes out of the house: bundles that classify texts without this repository and without TensorFlow."""

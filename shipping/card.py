@@ -1,0 +1,199 @@
+"""The model card of a bundle: what the network was made from, how good it is, what it must not be used for.
+
+Nothing of the machine on which the run was made: no command lines, no paths.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NotRequired, TypedDict
+
+import schema
+from config import NETWORKS
+from explaining.faithfulness import faithfulness_file, read_findings, verdict_in_words
+from shipping.bundle import ExportedRun
+from shipping.quantization import Cost
+
+VECTORS = {"fp16": "16-bit floating point", "int8": "8-bit integers with a scale for each word"}
+
+
+class ResultRow(TypedDict):
+    """What a card takes from a line of ``results.jsonl``; rates are shares."""
+
+    split: str
+    weights_sha256: str
+    documents: int
+    accuracy: float
+    accuracy_interval: list[float]
+    loss: float
+    macro_f1: float
+    auc: NotRequired[float | None]
+    calibration_error: NotRequired[float | None]
+
+
+def model_card(source: ExportedRun, quantize: str, cost: Cost | None) -> str:
+    """The card as Markdown.
+
+    Args:
+        source: The run.
+        quantize: How the word vectors are stored.
+        cost: What that costs; None where it was not measured, or nothing was quantised.
+
+    Raises:
+        UserError: ``results.jsonl`` or ``faithfulness.json`` of the run is damaged.
+    """
+    sections = (heading(source), use(source), results(source, quantize, cost), explanations(source), limits(source))
+    return "\n".join(line for section in (*sections, settings(source)) for line in (*section, ""))
+
+
+def heading(source: ExportedRun) -> Iterator[str]:
+    """What it is."""
+    config = source.config
+    yield f"# {source.run.path.name}: {config.title()} for the data set {config.dataset}"
+    yield ""
+    yield (
+        f"A text classifier with {len(config.class_names)} classes ({', '.join(config.class_names)}), trained on the "
+        f"data set {config.dataset} from texts with a vocabulary of {config.vocabulary_size:,} words."
+    )
+    yield (
+        "`model.onnx` runs in any ONNX runtime of opset 17 or newer. Licence of the code: Apache License 2.0 "
+        "(`LICENSE`). The bundle holds no text of the data set, but its frequent words and what was learnt from it: "
+        "its terms may apply to the weights."
+    )
+
+
+def use(source: ExportedRun) -> Iterator[str]:
+    """How to run it."""
+    yield "## Use"
+    yield ""
+    yield from (
+        "```sh",
+        "python -m pip install -r requirements.txt        # Python 3.11 or newer",
+        'python classify.py "A text to classify."         # or a text on standard input; --json',
+        "python classify.py --csv texts.csv > predictions.csv",
+        "python classify.py --serve 8000                  # another program sends its texts:",
+        """curl -s -d '{"text": "A text to classify.", "explain": true}' http://127.0.0.1:8000/predict""",
+        "```",
+        "",
+        "```python",
+        "from classify import Classifier",
+        "",
+        "classifier = Classifier()",
+        'classifier.predict(["A text to classify."])       # label, confidence, probabilities, remarks',
+        'classifier.explain("A text to classify.")         # shares of sentences, attention, strongest n-grams',
+        "```",
+        "",
+        "`classify.py` compares `model.onnx`, `text.json` and `ngrams.npy` with `sha256sums` whenever it loads them; "
+        "`sha256sum -c sha256sums` checks all files.",
+    )
+
+
+def results(source: ExportedRun, quantize: str, cost: Cost | None) -> Iterator[str]:
+    """What was measured."""
+    yield "## Results"
+    yield ""
+    rows = measured(source)
+    if rows:
+        yield "| split | documents | accuracy | 95% interval | loss | macro F1 | AUC | calibration error |"
+        yield "|---|---|---|---|---|---|---|---|"
+        yield from map(result_line, rows)
+        yield ""
+        yield (
+            "Of the network with the trained word vectors. The interval is Wilson's and covers the choice of "
+            "documents, not that of the seed. Calibration error: expected, 15 bins."
+        )
+    else:
+        yield "The run was not tested with these weights."
+    if quantize != "none":
+        yield ""
+        yield f"Word vectors are stored as {VECTORS[quantize]}: {cost or 'what that costs was not measured'}."
+
+
+def measured(source: ExportedRun) -> list[ResultRow]:
+    """The results of these weights, one for each split."""
+    rows = schema.read_jsonl(source.run.results, ResultRow)
+    of_these = [row for row in rows if row["weights_sha256"] == source.checkpoint.weights_sha256]
+    return list({row["split"]: row for row in of_these}.values())
+
+
+def result_line(row: ResultRow) -> str:
+    """A row of the table."""
+    low, high = row["accuracy_interval"]
+    auc, error = row.get("auc"), row.get("calibration_error")
+    cells = (
+        row["split"],
+        f"{row['documents']:,}",
+        f"{row['accuracy']:.2%}",
+        f"{low:.2%} to {high:.2%}",
+        f"{row['loss']:.4f}",
+        f"{row['macro_f1']:.4f}",
+        "" if auc is None else f"{auc:.4f}",
+        "" if error is None else f"{error:.2%}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def explanations(source: ExportedRun) -> Iterator[str]:
+    """What explanations mean, and how far they were examined."""
+    yield "## Explanations"
+    yield ""
+    if NETWORKS[source.config.architecture].attends:
+        yield (
+            "The shares of the sentences and the rest (the bias) add up to the logits exactly; but a sentence is "
+            "encoded with its neighbours, so that its share is not what the text would lose without it. Attention says "
+            "where the network looked, not for or against which class."
+        )
+    else:
+        yield "This network has no attention: what it adds to the logits is not divided among sentences."
+    if source.ngrams:
+        yield "What the n-gram lane adds is divided among n-grams, words and sentences exactly."
+    yield ""
+    findings = read_findings(faithfulness_file(source.run.path))
+    if findings.get("weights_sha256") == source.checkpoint.weights_sha256:
+        yield f"Examined on {findings['documents']:,} documents of the {findings['split']} split:"
+        yield from verdict_in_words(findings)
+    else:
+        yield "Whether explanations name the words that decide was not measured for these weights."
+
+
+def limits(source: ExportedRun) -> Iterator[str]:
+    """What it cannot do."""
+    processor = source.processor
+    yield "## Limits"
+    yield ""
+    yield f"* It always answers with one of {len(source.config.class_names)} classes, also for texts of another kind."
+    yield (
+        "* The results are those of texts from the same source as the training texts. On texts of another source, time "
+        "or language accuracy is lower, and the confidence does not say so."
+    )
+    yield (
+        f"* It reads the first {processor.max_sentences_per_document:,} sentences; a sentence of more than "
+        f"{processor.max_words_per_sentence:,} words is split. `remarks` say what was not read."
+    )
+    yield "* Words outside the vocabulary all look the same to it. A text without a word gets no prediction."
+    yield "* What the training texts say about groups of people, it may have learnt. Do not let it decide about people."
+    if source.config.training.mixed_precision:
+        yield (
+            "* It was trained and tested in bfloat16 (`--mixed_precision`) and computes in float32 here: logits differ "
+            "from those of the test by bfloat16's rounding."
+        )
+
+
+def settings(source: ExportedRun) -> Iterator[str]:
+    """How it was trained."""
+    origin: dict[str, Any] = dict(source.run.read_config()["origin"])
+    versions = ", ".join(f"{name} {number}" for name, number in origin.get("versions", {}).items())
+    progress = source.checkpoint.progress
+    yield "## Training"
+    yield ""
+    yield f"* Weights of step {progress.step:,}, sha256 `{source.checkpoint.weights_sha256}`"
+    if source.config.retraining is None and progress.best_step >= 0:
+        yield f"* Chosen on validation: accuracy {progress.best_accuracy:.2%}, loss {progress.best_loss:.4f}"
+    yield f"* Commit {origin.get('commit', 'unknown')}, {origin.get('time', 'at an unknown time')}"
+    if versions:
+        yield f"* {versions}"
+    yield ""
+    yield "```json"
+    yield json.dumps(source.config.to_json(), indent=2, ensure_ascii=False)
+    yield "```"
