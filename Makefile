@@ -16,6 +16,10 @@ REQUIREMENTS := $(if $(filter 1,$(GPU)),requirements-gpu.txt,requirements.txt)
 INSTALLED := $(VENV)/.installed-$(VARIANT)
 INSTALLED_DEV := $(VENV)/.installed-dev
 
+# What `make bundle` exports, and where to.
+RUN := imdb-han
+OUT := bundles/$(notdir $(RUN))
+
 # Number of test processes; each loads TensorFlow.
 JOBS ?= 2
 
@@ -24,7 +28,7 @@ PIP_INSTALL = $(PY) -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-ve
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo imdb test test-slow lint format bench accuracy lock clean
+.PHONY: help demo imdb bundle test test-slow lint format bench accuracy lock clean
 
 help: ## List the targets.
 	@echo "Usage: make TARGET [NAME=value ...]"
@@ -32,7 +36,9 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  SOURCE=FILE    imdb: use the archive in this file or at this address"
-	@echo "  ARGS='...'     imdb, test, test-slow, bench, accuracy: further arguments, for example ARGS='-k resume'"
+	@echo "  RUN=imdb-han   bundle: the run, by its folder or its name"
+	@echo "  OUT=FOLDER     bundle: the folder to write"
+	@echo "  ARGS='...'     imdb, bundle, test, test-slow, bench, accuracy: further arguments, for example ARGS='-k resume'"
 	@echo "  JOBS=2         test, test-slow: number of test processes"
 	@echo "  UPGRADE=1      lock: use the newest versions that fit together"
 	@echo "  GPU=1          install TensorFlow with CUDA (Linux on x86-64; about 3.4 GB)"
@@ -43,6 +49,9 @@ demo: $(INSTALLED) ## Run the whole pipeline on the built-in data set (two minut
 
 imdb: $(INSTALLED) ## Run the whole pipeline on the 100,000 IMDB reviews, two classes.
 	$(PY) run_all.py imdb True $(if $(SOURCE),--source "$(SOURCE)") $(ARGS)
+
+bundle: $(INSTALLED) ## Write a finished run as a folder that classifies without TensorFlow (bundles/imdb-han).
+	$(PY) export.py "$(RUN)" "$(OUT)" $(ARGS)
 
 test: $(INSTALLED_DEV) ## Run the tests, except those marked slow, and list the lines that they do not run.
 	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow" -rs --cov --cov-report=term $(ARGS)

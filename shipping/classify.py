@@ -27,14 +27,16 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import IO, Any, NamedTuple, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 import onnxruntime
 import regex
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
 
 Span = tuple[int, int]
 Floats = NDArray[np.floating]
@@ -597,7 +599,9 @@ def check_files(folder: Path) -> None:
         path = folder / name
         if not path.is_file():
             raise BundleError(f"{path} is missing; copy the bundle again")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != known.get(name):
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != known.get(name):
             raise BundleError(f"{path} was changed or damaged after the export; copy the bundle again")
 
 
@@ -757,6 +761,8 @@ def serve(classifier: Classifier, port: int) -> None:
 
 def server_of(classifier: Classifier, port: int) -> ThreadingHTTPServer:
     """A server for ``POST /predict`` with ``{"text": ...}`` or ``{"texts": [...]}``, and ``"explain": true``."""
+
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # 20 ms that a single text does not need
 
     class Handler(BaseHTTPRequestHandler):
         timeout = SECONDS_FOR_A_REQUEST
