@@ -24,6 +24,7 @@ import functools
 import hashlib
 import itertools
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -260,6 +261,10 @@ class TextReader:
 
     def read(self, text: str) -> Document:
         """Cuts a text into sentences and words and looks the words up."""
+        if not isinstance(text, str):
+            raise BundleError(
+                f"a text is {text!r:.40}, of the type {type(text).__name__}; give a str, '' for a missing one"
+            )
         plain = self.blank_markup(text)
         bounds = [span for start, end in self.segments(plain) for span in self.punkt.spans(plain, start, end)]
         spans = [piece for start, end in bounds for piece in self.pieces(plain, start, end)]
@@ -437,7 +442,12 @@ class Classifier:
         Returns:
             For each text ``label`` and ``confidence`` (None for a text without a word), ``probabilities`` by class,
             ``words``, ``unknown_words`` and ``remarks``.
+
+        Raises:
+            BundleError: Something is not a text, for example a missing value.
         """
+        if isinstance(texts, str):
+            raise BundleError("predict takes a list of texts; for one text give [text]")
         return [self.predict_one(text) for text in texts]
 
     def predict_one(self, text: str) -> dict[str, Any]:
@@ -644,9 +654,12 @@ def main() -> int:
             text = read_standard_input() if arguments.text is None else arguments.text
             explanation = classifier.explain(text)
             print(json.dumps(explanation, ensure_ascii=False) if arguments.json else shown(explanation))
+        sys.stdout.flush()
     except BundleError as error:
         print(f"classify.py: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `... | head` closed the output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         print(f"classify.py: error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         return 2
@@ -754,7 +767,11 @@ def json_writer(output: IO[str]) -> Callable[[str, dict[str, Any]], None]:
 
 def serve(classifier: Classifier, port: int) -> None:
     """Answers requests on 127.0.0.1 until it is interrupted."""
-    with server_of(classifier, port) as server:
+    try:
+        server = server_of(classifier, port)
+    except OSError as error:
+        raise BundleError(f"port {port} cannot be used ({error.strerror}); give another one: --serve PORT") from error
+    with server:
         print(f"POST to http://127.0.0.1:{server.server_port}/predict; Ctrl-C ends", file=sys.stderr, flush=True)
         server.serve_forever()
 

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -22,13 +23,16 @@ import numpy as np
 import onnxruntime
 import pytest
 
+import config
 import export
+import han
 from corpus.sample_corpus import generate
 from data_processing import TextProcessor, Vocabulary, blank_markup
+from network import recurrent
 from network.ngrams import NgramLane
 from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
-from shipping import bundle, classify
+from shipping import bundle, classify, graph
 from shipping.bundle import ngram_rows, read_run, write_program
 from shipping.classify import BundleError, Classifier, Ngrams
 from shipping.graph import WORD_VECTORS, build_graph
@@ -129,6 +133,11 @@ def test_a_bundle_computes_what_the_network_computes(tmp_path: Path, records: Pa
         if outputs.word_weights is not None and not tie:
             for level in ("word_weights", "sentence_weights"):
                 np.testing.assert_allclose(getattr(outputs, level), getattr(verdict, level), atol=1e-5)
+
+
+def test_everything_that_can_be_trained_has_a_graph() -> None:
+    assert graph.BUILDERS.keys() == config.NETWORKS.keys()
+    assert graph.CELLS.keys() == recurrent.CELLS.keys() and graph.POOLINGS.keys() == han.POOLINGS.keys()
 
 
 def test_shares_of_sentences_are_weight_times_state_times_classifier(tmp_path: Path, records: Path) -> None:
@@ -332,6 +341,28 @@ def test_wrong_files_end_in_one_line(exported: Path, tmp_path: Path) -> None:
         assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
     done = run_program(exported, text=b"\xff\xfe")
     assert done.returncode == 2 and "not UTF-8" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_closed_pipe_is_no_error(exported: Path, tmp_path: Path) -> None:
+    table = tmp_path / "many.csv"
+    table.write_text("text\n" + "good\n" * 3000, encoding="utf-8")
+    command = f"'{sys.executable}' -I '{exported}/classify.py' --csv '{table}' | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("id,prediction,")
+
+
+def test_only_texts_are_classified(classifier: Classifier) -> None:
+    with pytest.raises(BundleError, match="a text is nan, of the type float"):
+        classifier.predict(["good", float("nan")])  # type: ignore[list-item]
+    with pytest.raises(BundleError, match="takes a list of texts"):
+        classifier.predict("good")
+
+
+def test_a_port_that_is_taken_is_refused(exported: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run_program(exported, "--serve", str(taken.getsockname()[1]))
+    assert done.returncode == 2 and "cannot be used (Address already in use)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.fixture(scope="module")
