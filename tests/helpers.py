@@ -125,7 +125,9 @@ def random_ngrams(generator: np.random.Generator) -> NgramTable:
     words = range(2, len(VOCABULARY))
     keys = np.array(sorted(map(ngram_key, [(a,) for a in words] + [(a, b) for a in words for b in words])), np.int64)
     weights = generator.normal(size=(len(keys), 2)).astype(np.float32)
-    return NgramTable(keys, generator.uniform(1, 4, len(keys)).astype(np.float32), weights, np.zeros(2, np.float32))
+    return NgramTable(
+        keys, generator.uniform(1, 4, len(keys)).astype(np.float32), weights, np.array([0.3, -0.2], np.float32)
+    )
 
 
 class InThisProcess(Executor):

@@ -10,6 +10,7 @@ import http.client
 import itertools
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 import config
 import export
@@ -41,7 +43,7 @@ from tests.helpers import VOCABULARY, write_tiny_records, write_tiny_run
 from tests.test_data_processing import random_texts
 from tests.test_ngrams import TEXTS as NGRAM_TEXTS
 from tests.test_ngrams import table
-from text.punkt import train_splitter
+from text.punkt import SentenceSplitter, train_splitter
 from text.text_reader import TextReader
 from utils import UserError, exclusive_lock, read_json, write_json, write_jsonl
 
@@ -67,6 +69,7 @@ AWKWARD = [
     "word01 good! 👩\u200d👩\u200d👧 ❤\ufe0f 🇩🇪 bad…",
     "A good, word02 film; Word03.<br /><br />Mr. Word04 is bad. bad word04 (good word05)",
     "日本。 good\u2029bad\ud800",
+    "good <!-- word01. <br /> word02 --> bad <b <br /> word03",
 ]
 
 
@@ -196,6 +199,27 @@ def test_word_vectors_can_be_smaller(run: RunFolder, quantize: str, bytes_of_a_v
     assert (quantize == "none") == (np.abs(found - expected).max() == 0)
 
 
+@pytest.mark.parametrize(("quantize", "levels"), [("fp16", 2048), ("int8", 254)])
+def test_each_word_has_its_own_scale(quantize: str, levels: int) -> None:
+    vectors = np.random.default_rng(1).normal(size=(50, 40)).astype(np.float32) * np.logspace(-3, 3, 50)[:, np.newaxis]
+    nodes = graph.Graph()
+    result = WORD_VECTORS[quantize](nodes, vectors.astype(np.float32), "token_ids")
+    model = helper.make_model(
+        helper.make_graph(
+            nodes.nodes,
+            "vectors",
+            [helper.make_tensor_value_info("token_ids", TensorProto.INT32, [None])],
+            [helper.make_tensor_value_info(result, TensorProto.FLOAT, [None, None])],
+            list(nodes.constants.values()),
+        ),
+        opset_imports=[helper.make_opsetid("", graph.OPSET)],
+        ir_version=graph.IR_VERSION,
+    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    [found] = session.run(None, {"token_ids": np.arange(50, dtype=np.int32)})
+    assert (np.abs(found - vectors).max(axis=1) <= 1.01 * np.abs(vectors).max(axis=1) / levels).all()
+
+
 def test_a_word_vector_of_zeros_stays_zero(run: RunFolder) -> None:
     source = read_run(run)
     weights = source.checkpoint.weights | {"embeddings": np.zeros_like(source.checkpoint.weights["embeddings"])}
@@ -209,15 +233,8 @@ def test_a_word_vector_of_zeros_stays_zero(run: RunFolder) -> None:
 # Text
 
 
-def test_words_and_sentences_are_those_of_the_text_processing() -> None:
-    reviews = [review.text for review in itertools.islice(generate(3), 300)]
-    extras = [
-        "Dr. Grey met J. Bach at 5 p.m. on Friday. ",
-        "It cost approx. 3.5 mill. dollars, e.g. in the U.S. it did. ",
-    ]
-    reviews = [extras[number % 2] * (number % 5) + text for number, text in enumerate(reviews)]
-    processor = TextProcessor(train_splitter(map(blank_markup, reviews)), 7, 20)
-    texts = [*reviews, *random_texts(4000, 5), *AWKWARD]
+def check_words(processor: TextProcessor, texts: list[str]) -> None:
+    """Compares words, sentences and ids of every text; half of the words have an id."""
     words = {word for text in texts[::2] for sentence in processor.process(text).words for word in sentence}
     vocabulary = Vocabulary(["<pad>", "<unk>", *sorted(words)])
     theirs = TextReader(processor, vocabulary)
@@ -229,6 +246,49 @@ def test_words_and_sentences_are_those_of_the_text_processing() -> None:
         np.testing.assert_array_equal(document.token_ids, reading.document.token_ids)
         np.testing.assert_array_equal(document.words_per_sentence, reading.document.words_per_sentence)
         assert (document.words, document.unknown_words, document.cut_words) == reading[1:]
+
+
+def test_every_rule_about_sentences_is_that_of_the_splitter() -> None:
+    """Random parameters, under which initials can be abbreviations and every word can start a sentence."""
+    generator = random.Random(4)
+    words = [
+        "word",
+        "the",
+        "i",
+        "a",
+        "no",
+        "j",
+        "bach",
+        "mr",
+        "dr",
+        "e.g",
+        "u.s",
+        "etc",
+        "##number##",
+        "3",
+        "10",
+        "é",
+        "ß",
+    ]
+    for number in range(8):
+        splitter = SentenceSplitter(
+            frozenset(generator.sample(words, 6)),
+            frozenset(zip(generator.sample(words, 5), generator.sample(words, 5), strict=True)),
+            frozenset(generator.sample(words, 5)),
+            {word: 2 * generator.randrange(1, 64) for word in generator.sample(words, 12)},
+        )
+        check_words(TextProcessor(splitter), random_texts(1000, number))
+
+
+def test_words_and_sentences_are_those_of_the_text_processing() -> None:
+    reviews = [review.text for review in itertools.islice(generate(3), 300)]
+    extras = [
+        "Dr. Grey met J. Bach at 5 p.m. on Friday. ",
+        "It cost approx. 3.5 mill. dollars, e.g. in the U.S. it did. ",
+    ]
+    reviews = [extras[number % 2] * (number % 5) + text for number, text in enumerate(reviews)]
+    processor = TextProcessor(train_splitter(map(blank_markup, reviews)), 7, 20)
+    check_words(processor, [*reviews, *random_texts(4000, 5), *AWKWARD])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -452,7 +512,7 @@ def test_the_card_reports_what_was_measured(own_run: RunFolder, tmp_path: Path) 
         "auc": None,
         "calibration_error": 0.0123,
     }
-    write_jsonl(own_run.results, [row | {"weights_sha256": "of others", "accuracy": 0.5}, row])
+    write_jsonl(own_run.results, [row, row | {"weights_sha256": "of others", "accuracy": 0.5}])
     figures = {
         name: {"flips": {"mean": share, "half_width": 0.01}} for name, share in (("random", 0.05), ("attention", 0.3))
     }
@@ -514,6 +574,7 @@ def test_what_smaller_vectors_cost_is_measured(
     with contextlib.closing(Split(records, "valid")) as split:
         logits, labels = score_split(Predictor.load(run).model, split, 1000)
     accuracy = np.mean(logits.argmax(axis=1) == labels)
+    assert "no logit by more than 0.0" in caplog.text
     assert f"before {accuracy:.2%}" in caplog.text and "on 30 validation documents" in caplog.text
     card = (tmp_path / "bundle" / "README.md").read_text()
     assert "8-bit integers" in card and f"before {accuracy:.2%}" in card
