@@ -251,25 +251,7 @@ def check_words(processor: TextProcessor, texts: list[str]) -> None:
 def test_every_rule_about_sentences_is_that_of_the_splitter() -> None:
     """Random parameters, under which initials can be abbreviations and every word can start a sentence."""
     generator = random.Random(4)
-    words = [
-        "word",
-        "the",
-        "i",
-        "a",
-        "no",
-        "j",
-        "bach",
-        "mr",
-        "dr",
-        "e.g",
-        "u.s",
-        "etc",
-        "##number##",
-        "3",
-        "10",
-        "é",
-        "ß",
-    ]
+    words = ["word", "the", "i", "a", "no", "j", "bach", "mr", "e.g", "u.s", "etc", "##number##", "3", "é"]
     for number in range(8):
         splitter = SentenceSplitter(
             frozenset(generator.sample(words, 6)),
@@ -277,7 +259,9 @@ def test_every_rule_about_sentences_is_that_of_the_splitter() -> None:
             frozenset(generator.sample(words, 5)),
             {word: 2 * generator.randrange(1, 64) for word in generator.sample(words, 12)},
         )
-        check_words(TextProcessor(splitter), random_texts(1000, number))
+        cased = [word.title() + dot for word in words for dot in ("", ".", "...")] + [f"{word}." for word in words]
+        sentences = [" ".join(generator.choices(words + cased, k=12)) for _ in range(200)]
+        check_words(TextProcessor(splitter), random_texts(1000, number) + sentences)
 
 
 def test_words_and_sentences_are_those_of_the_text_processing() -> None:
