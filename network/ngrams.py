@@ -113,6 +113,13 @@ def fill_slots(keys: Any, slots: Any) -> None:
         slots[slot] = row
 
 
+def hash_table(keys: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The slots of a hash table of int64 [G] ``keys``, of which a quarter to a half are taken; see :func:`row_of`."""
+    slots = np.full(1 << max(2 * len(keys), 1).bit_length(), -1, np.int32)
+    fill_slots(keys, slots)
+    return slots
+
+
 @compiled
 def row_of(key: Any, keys: Any, slots: Any) -> Any:
     """The row of a key in the table, -1 if it is not there."""
@@ -135,7 +142,7 @@ def find_rows(token_ids: Any, begin: int, end: int, known: Any, slots: Any, rows
         begin: Place of the document's first word.
         end: Place behind its last.
         known: int64 [G], the keys of the table.
-        slots: Of :func:`fill_slots`.
+        slots: Of :func:`hash_table`.
         rows: int32, at least 3 * (end - begin) long; gets the rows of the n-grams, in order of their first occurrence.
         counts: int32 [G], all zero; gets how often each stands in the document.
     """
@@ -166,7 +173,7 @@ def add_logits(token_ids: Any, starts: Any, first: int, last: int, table: Any, s
         first: The first document.
         last: The one behind the last.
         table: The arrays of an :class:`NgramTable`.
-        slots: Of :func:`fill_slots`.
+        slots: Of :func:`hash_table`.
         logits: float32 [B, C]; rows ``first`` to ``last`` are written.
     """
     known, idf, weights, bias = table
@@ -201,7 +208,7 @@ def add_shares(token_ids: Any, begin: int, end: int, table: Any, slots: Any, sha
         begin: Place of the document's first word.
         end: Place behind its last.
         table: The arrays of an :class:`NgramTable`.
-        slots: Of :func:`fill_slots`.
+        slots: Of :func:`hash_table`.
         shares: float64 [N, C], zero in the rows of this document; written.
     """
     known, idf, weights, _ = table
@@ -245,9 +252,7 @@ class NgramLane:
     def __init__(self, table: NgramTable) -> None:
         self.table = table
         self.arrays = (table.keys, table.idf, table.weights, table.bias)
-        size = 1 << max(2 * len(table.keys), 1).bit_length()  # a quarter to a half of the slots are taken
-        self.slots = np.full(size, -1, np.int32)
-        fill_slots(table.keys, self.slots)
+        self.slots = hash_table(table.keys)
 
     @property
     def classes(self) -> int:
