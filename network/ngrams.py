@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -310,3 +310,44 @@ class NetworkWithNgrams:
     def named_weights(self) -> dict[str, Any]:
         """Every weight by a stable name; the table is not among them, it never changes."""
         return self.network.named_weights() | {"ngrams/scales": self.scales}
+
+
+class Separated(NamedTuple):
+    """A network and what is beside it: logits = scale * its logits + lane_scale * the lane's.
+
+    Attributes:
+        network: Without the lane.
+        lane: ``None`` for a network without one.
+        scale: Of the network's logits; 1 without a lane.
+        lane_scale: Of the lane's logits; 0 without one.
+    """
+
+    network: Any
+    lane: NgramLane | None
+    scale: float
+    lane_scale: float
+
+    def bias(self) -> NDArray[np.float64]:
+        """float64 [C], the part of the logits that is the same for every text."""
+        bias = self.scale * np.asarray(self.network.classifier.bias, np.float64)
+        return bias if self.lane is None else bias + self.lane_bias()
+
+    def lane_bias(self) -> NDArray[np.float64]:
+        """float64 [C], the part of :meth:`bias` that is the lane's."""
+        if self.lane is None:
+            return np.zeros(self.network.classifier.bias.shape)
+        return self.lane_scale * self.lane.table.bias.astype(np.float64)
+
+    def lane_shares(self, documents: Documents) -> NDArray[np.float64]:
+        """float64 [N, C], what the lane adds to the logits for each word; zeros without a lane."""
+        if self.lane is None:
+            return np.zeros((len(documents.token_ids), *self.network.classifier.bias.shape))
+        return self.lane_scale * self.lane.shares_of(*(vector.numpy() for vector in documents))
+
+
+def separated(model: Any) -> Separated:
+    """A network with or without the lane, in its parts."""
+    if not isinstance(model, NetworkWithNgrams):
+        return Separated(model, None, 1.0, 0.0)
+    scale, lane_scale = np.asarray(model.scales, np.float64).tolist()
+    return Separated(model.network, model.lane, scale, lane_scale)

@@ -1,0 +1,160 @@
+"""Explanations of networks with and without the n-gram lane, for two and four classes, against NumPy."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from config import ModelSettings
+from data_processing import TextProcessor, Vocabulary
+from explaining.explanations import explain, integrated_gradients
+from explaining.gradients import gradient_products, logits_from_vectors
+from han import HAN
+from network.cnn import CNN
+from network.contract import NetworkArguments
+from network.ngrams import NetworkWithNgrams, NgramLane, NgramTable, ngram_key, words_of_key
+from runtime.documents import join
+from runtime.predictor import Predictor
+from text.text_reader import EncodedDocument, TextReader
+
+WORDS = [f"word{n}" for n in range(10)]
+SCALES = (0.7, 1.6)
+
+
+def document(*sentences: list[int]) -> EncodedDocument:
+    return EncodedDocument(
+        np.array([word for sentence in sentences for word in sentence], np.int32),
+        np.array([len(sentence) for sentence in sentences], np.int32),
+    )
+
+
+DOCUMENTS = [
+    document([3, 9, 4], [5, 9, 8]),  # a word in two sentences; no two windows of a CNN are equal, which would be a kink
+    document([8, 8, 2, 1, 11, 7]),
+    document([6, 1], [3, 9, 4], [9, 2, 2, 10], [3]),
+]
+
+
+def build(network: Any, classes: int, ngrams: bool, **settings: Any) -> Predictor:
+    """A network with large random weights, and a lane that knows most n-grams of the documents."""
+    generator = np.random.default_rng(classes)
+    shape = ModelSettings(word_units=3, sentence_units=4, attention_dim=5, filters=4, filter_widths="2,3", **settings)
+    model = network(NetworkArguments(12, 6, classes, shape, dropout=0.5, seed=3))
+    for weight in model.named_weights().values():
+        weight.assign(generator.normal(size=weight.shape, scale=0.6))
+    if ngrams:
+        found = sorted({ngram for one in DOCUMENTS for ngram in ngrams_of(one)})
+        keys = np.array(sorted(map(ngram_key, found[::2] + found[1::4])), np.int64)
+        idf = generator.uniform(0.5, 4, len(keys)).astype(np.float32)
+        weights = generator.normal(size=(len(keys), classes), scale=2).astype(np.float32)
+        bias = generator.normal(size=classes).astype(np.float32)
+        model = NetworkWithNgrams(model, NgramLane(NgramTable(keys, idf, weights, bias)))
+        model.scales.assign(SCALES)
+    reader = TextReader(TextProcessor(), Vocabulary(["<pad>", "<unk>", *WORDS]))
+    return Predictor(model, reader, [f"class{number}" for number in range(classes)])
+
+
+def ngrams_of(one: EncodedDocument) -> Iterator[tuple[int, ...]]:
+    """The n-grams of a document, as often as they occur, without those that have an unknown word."""
+    words = one.token_ids.tolist()
+    for length in (1, 2, 3):
+        for place in range(len(words) - length + 1):
+            if 1 not in (ngram := tuple(words[place : place + length])):
+                yield ngram
+
+
+def lane_shares(predictor: Predictor, one: EncodedDocument) -> np.ndarray:
+    """float64 [N, C], what each word adds to the logits by the n-grams it is in, from the definition; scaled."""
+    model: Any = predictor.model
+    words = one.token_ids.tolist()
+    shares = np.zeros((len(words), len(predictor.class_names)))
+    if not isinstance(model, NetworkWithNgrams):
+        return shares
+    table = model.lane.table
+    rows = {words_of_key(int(key)): row for row, key in enumerate(table.keys)}
+    counts = Counter(ngram for ngram in ngrams_of(one) if ngram in rows)
+    values = {ngram: (1 + math.log(count)) * table.idf[rows[ngram]] for ngram, count in counts.items()}
+    length = math.sqrt(sum(value**2 for value in values.values()))
+    for ngram, value in values.items():
+        for place in range(len(words) - len(ngram) + 1):
+            if tuple(words[place : place + len(ngram)]) == ngram:
+                brought = value / length * table.weights[rows[ngram]].astype(np.float64)
+                shares[place : place + len(ngram)] += brought / counts[ngram] / len(ngram)
+    return SCALES[1] * shares
+
+
+def scaled_odds(predictor: Predictor, one: EncodedDocument, factors: np.ndarray, target: int) -> np.ndarray:
+    """float64 [M], the log-odds of a class when the inputs of each word are multiplied; ``factors``: [M, N]."""
+    model: Any = predictor.model
+    network, scale, bias = model, 1.0, np.zeros(len(predictor.class_names))
+    if isinstance(model, NetworkWithNgrams):
+        network, scale, bias = model.network, SCALES[0], SCALES[1] * model.lane.table.bias.astype(np.float64)
+    vectors = factors[:, :, np.newaxis] * network.embeddings.numpy()[one.token_ids]
+    given = tf.constant(vectors.reshape(-1, vectors.shape[-1]), tf.float32)
+    logits = scale * logits_from_vectors(network, join([one] * len(factors)), given).numpy().astype(np.float64)
+    logits += bias + factors @ lane_shares(predictor, one)
+    return odds(logits, target)
+
+
+def odds(logits: np.ndarray, target: int) -> np.ndarray:
+    """log(p / (1 - p)) by the softmax."""
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    chosen: np.ndarray = probabilities[..., target]
+    return np.log(chosen / (1 - chosen))
+
+
+@pytest.fixture(scope="module", params=[(n, c, on) for n in (HAN, CNN) for c in (2, 4) for on in (True, False)])
+def predictor(request: pytest.FixtureRequest) -> Predictor:
+    return build(*request.param)
+
+
+def targets_of(predictor: Predictor) -> list[int]:
+    return [number % len(predictor.class_names) for number in (1, 2, 3)]
+
+
+def test_the_log_odds_of_the_definition_are_those_of_the_network(predictor: Predictor) -> None:
+    for one, logits in zip(DOCUMENTS, predictor.logits(DOCUMENTS), strict=True):
+        whole = np.ones((1, len(one.token_ids)))
+        assert scaled_odds(predictor, one, whole, 1)[0] == pytest.approx(odds(logits.astype(np.float64), 1), abs=1e-4)
+
+
+def test_gradient_times_input_is_the_numerical_derivative_of_scaling_a_word(predictor: Predictor) -> None:
+    targets = targets_of(predictor)
+    found_odds, products = gradient_products(predictor, DOCUMENTS, np.ones(3), targets)
+    scores = explain(predictor, DOCUMENTS, targets, "gradient")
+    for number, (one, target) in enumerate(zip(DOCUMENTS, targets, strict=True)):
+        steps = np.concatenate([1 + step * np.eye(len(one.token_ids)) for step in (1e-2, -1e-2)])
+        ahead, behind = np.split(scaled_odds(predictor, one, steps, target), 2)
+        np.testing.assert_allclose(products[number], (ahead - behind) / 2e-2, atol=3e-3)
+        np.testing.assert_array_equal(scores[number].words, products[number])
+        whole = scaled_odds(predictor, one, np.ones((1, len(one.token_ids))), target)
+        assert found_odds[number] == pytest.approx(whole[0], abs=1e-4)
+
+
+def test_integrated_gradients_add_up_to_the_difference_from_a_text_without_any_input(predictor: Predictor) -> None:
+    targets = targets_of(predictor)
+    found = integrated_gradients(predictor, DOCUMENTS, [], targets, tolerance=1e-3)
+    for one, target, scores in zip(DOCUMENTS, targets, found, strict=True):
+        both = np.stack([np.zeros(len(one.token_ids)), np.ones(len(one.token_ids))])
+        nothing, whole = scaled_odds(predictor, one, both, target)
+        assert scores.words.sum() == pytest.approx(whole - nothing, abs=2e-3 * max(1, abs(whole - nothing)))
+        assert scores.completeness is not None
+        assert scores.completeness[1] == pytest.approx(whole - nothing, abs=2e-4)
+
+
+def test_the_lane_changes_the_scores_by_what_it_adds() -> None:
+    """Of two classes the log-odds are the difference of the logits: the lane's part of every score is its own share."""
+    with_lane, without = build(HAN, 2, ngrams=True), build(HAN, 2, ngrams=False)
+    both = explain(with_lane, DOCUMENTS, [1, 1, 1], "gradient")
+    alone = explain(without, DOCUMENTS, [1, 1, 1], "gradient")
+    for one, scores, of_network in zip(DOCUMENTS, both, alone, strict=True):
+        shares = lane_shares(with_lane, one)
+        difference = scores.words - SCALES[0] * of_network.words
+        np.testing.assert_allclose(difference, shares[:, 1] - shares[:, 0], atol=1e-4)
+        assert np.abs(difference).max() > 0.05  # the case is not an empty one
