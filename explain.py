@@ -75,7 +75,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--method",
         choices=tuple(METHODS),
-        help="how to explain (default: the best for this run by --faithfulness, else attention)",
+        help="how to explain (default: the best for this run by --faithfulness, else contribution)",
     )
     parser.add_argument("--target", metavar="CLASS", help="class to explain (default: the predicted one)")
     parser.add_argument("--sentences", type=int, default=15, help="sentences to show at most; 0: all (default: 15)")

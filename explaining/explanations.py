@@ -2,15 +2,22 @@
 
 ``attention``             what the network attended to. A word counts sqrt(sentence weight) x word weight, as the paper
                           shows it (Yang et al. 2016, section 3.3). Never negative, and not of one class.
+``contribution``          what each sentence adds to the log-odds: exact, because the logits are a sum over sentences of
+                          attention weight x encoded sentence x classifier, and the bias. A word counts what its
+                          sentence's vector receives from it, times the gradient at the sentence vectors.
 ``gradient``              gradient x input on the word vectors (Denil et al. 2014; Shrikumar et al. 2016).
 ``integrated_gradients``  the gradient averaged along the straight line from word vectors of zero to the real ones,
                           times input (Sundararajan et al. 2017). The scores of all words add up to the difference
                           between the text's and the zero vectors' log-odds; how nearly they do is reported.
 ``leave_one_out``         the text is scored again without each word, and without each sentence (Li et al. 2016).
 
-The last three explain one class, by its log-odds log(p / (1 - p)): unlike the probability, they still change where the
-network is sure, and with two classes they are the difference of the logits. A word's score is what it adds to them.
-The sentence scores of both gradient methods are the sums of their words' scores.
+All but attention explain one class, by its log-odds log(p / (1 - p)): unlike the probability, they still change where
+the network is sure, and with two classes they are the difference of the logits. A word's score is what it adds to them.
+The sentence scores of both gradient methods are the sums of their words' scores; those of ``contribution`` add up, with
+the log-odds of the bias, to the log-odds of the text.
+
+With the n-gram lane (:mod:`network.ngrams`) these scores are of both parts: what a word brings to the lane counts as a
+part of its input, and is exact. Attention is the network's alone.
 
 A new method is one entry of :data:`METHODS` and one function. This module imports no TensorFlow, so that scripts list
 the methods in ``--help`` at once.
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from runtime.predictor import Predictor, Verdict
 
 FEWEST_STEPS, MOST_STEPS = 16, 256
+SLOPE_STEPS = 64  # along the line between two points of C logits, which needs no network
 TOLERANCE = 0.01  # of integrated gradients: relative to the difference to be explained; absolute where that is below 1
 
 
@@ -142,6 +150,31 @@ def log_odds(logits: np.ndarray, targets: Sequence[int] | np.ndarray) -> np.ndar
     return values[rows, targets] - np.logaddexp.reduce(others, axis=1)
 
 
+def mean_slopes(bias: np.ndarray, logits: np.ndarray, targets: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The gradient of the log-odds over the logits, averaged along the straight line from ``bias`` to ``logits``.
+
+    So the slopes times (logits - bias) add up to the difference of the log-odds at both ends (integrated gradients of
+    the last step alone). Of two classes they are 1 and -1 everywhere.
+
+    Args:
+        bias: float [C], where the line begins.
+        logits: float [B, C], where it ends.
+        targets: int [B].
+
+    Returns:
+        float64 [B, C].
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(SLOPE_STEPS)
+    rows = np.arange(len(logits))
+    way = logits.astype(np.float64) - bias
+    points = bias + (nodes[:, np.newaxis, np.newaxis] + 1) / 2 * way  # [steps, B, C]
+    points[:, rows, targets] = -np.inf
+    others = np.exp(points - points.max(axis=2, keepdims=True))
+    slopes = -np.tensordot(weights / 2, others / others.sum(axis=2, keepdims=True), 1)
+    slopes[rows, targets] = 1.0
+    return slopes
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Texts with words left out
 
@@ -200,6 +233,20 @@ def attention_scores(document: EncodedDocument, verdict: Verdict) -> Scores:
         raise ValueError("the network has no attention")
     words = importance(verdict.word_weights, document.words_per_sentence, verdict.sentence_weights)
     return Scores(words, verdict.sentence_weights.astype(np.float64), signed=False)
+
+
+def contribution(
+    predictor: Predictor, documents: Sequence[EncodedDocument], verdicts: Sequence[Verdict], targets: Sequence[int]
+) -> list[Scores]:
+    """What each sentence adds to the log-odds, and what each word adds by way of the sentence vectors."""
+    from explaining import gradients
+    from network.ngrams import separated
+
+    logits = np.array([verdict.logits for verdict in verdicts])
+    slopes = mean_slopes(separated(predictor.model).bias(), logits, targets)
+    return [
+        Scores(words, sentences, True) for words, sentences in gradients.contributions(predictor, documents, slopes)
+    ]
 
 
 def leave_one_out(
@@ -282,6 +329,15 @@ METHODS = {
         passes=lambda document: 0,
         function=attention,
     ),
+    "contribution": Method(
+        "contribution",
+        "Shaded by what each sentence adds to the log-odds, and each word by its sentence's vector, for",
+        signed=True,
+        needs_attention=True,
+        most_words=None,
+        passes=lambda document: 1,
+        function=contribution,
+    ),
     "gradient": Method(
         "gradient x input",
         "Shaded by gradient x input on the word vectors, for",
@@ -310,7 +366,7 @@ METHODS = {
         function=leave_one_out,
     ),
 }
-UNEXAMINED = ("attention", "integrated_gradients")  # the first of these that a network has, until it is examined
+UNEXAMINED = ("contribution", "integrated_gradients")  # the first of these that a network has, until it is examined
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -119,3 +119,45 @@ def gradient_products(
         for number, words in zip(numbers, of_words, strict=True):
             values[number] = words
     return odds, values
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What sentences and words add to the logits
+
+
+def contribution_function(model: Any) -> Any:
+    """``contributions`` of a network with attention as one graph, made once per network."""
+    if not hasattr(model, "_contribution_function"):
+        signature = [Documents(VECTOR, VECTOR, VECTOR), tf.TensorSpec([None, None], tf.float32)]
+        model._contribution_function = tf.function(model.contributions, input_signature=signature, autograph=False)
+    return model._contribution_function
+
+
+def contributions(
+    predictor: Predictor, documents: Sequence[EncodedDocument], slopes: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What words and sentences add to a weighted sum of each document's logits.
+
+    Args:
+        predictor: A network with attention, with or without the n-gram lane.
+        documents: [B].
+        slopes: float64 [B, C], the weights of the logits.
+
+    Returns:
+        For each document float64 [N] of its words and float64 [S] of its sentences; the sentences' add up to the
+        weighted sum of logits less bias.
+    """
+    parts = separated(predictor.model)
+    function = contribution_function(parts.network)
+    results: list[Any] = [None] * len(documents)
+    for numbers in batches(documents):
+        joined = join([documents[number] for number in numbers])
+        borders, lengths = DocumentBorders(joined), joined.words_per_sentence.numpy()
+        words, sentences = function(joined, tf.constant(parts.scale * slopes[numbers], tf.float32))
+        of_words = np.repeat(np.repeat(slopes[numbers], joined.sentences_per_document, axis=0), lengths, axis=0)
+        lane = (parts.lane_shares(joined) * of_words).sum(axis=1)
+        of_sentences = sentences.numpy() + np.add.reduceat(lane, np.cumsum(lengths) - lengths)
+        cut = borders.cut_words(words.numpy() + lane), borders.cut_sentences(of_sentences)
+        for number, pair in zip(numbers, zip(*cut, strict=True), strict=True):
+            results[number] = pair
+    return results

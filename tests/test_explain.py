@@ -96,7 +96,7 @@ def test_the_default_method_is_the_one_that_did_best_with_these_weights(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_explain(runs, "--text", "good")
-    assert "Shaded by attention" in capsys.readouterr().out
+    assert "Shaded by what each sentence adds" in capsys.readouterr().out
     run_explain(runs, "--faithfulness", "--documents", "4", "--json")
     printed = json.loads(capsys.readouterr().out)
     file = runs / "tiny-han" / "faithfulness.json"
@@ -110,7 +110,7 @@ def test_the_default_method_is_the_one_that_did_best_with_these_weights(
     assert json.loads(file.read_text())["documents"] == 4  # a smaller examination does not take a larger one's place
     write_json(file, stored | {"best_method": "gradient", "weights_sha256": "of other weights"})
     run_explain(runs, "--text", "good")
-    assert "Shaded by attention" in capsys.readouterr().out
+    assert "Shaded by what each sentence adds" in capsys.readouterr().out
     file.unlink()
 
 
@@ -124,7 +124,8 @@ def test_figures_of_test_documents_choose_no_method(runs: Path, capsys: pytest.C
     write_json(runs / "tiny-han" / "faithfulness.json", stored | {"best_method": "gradient", "documents": 999})
     run_explain(runs, "--text", "good")
     printed = capsys.readouterr().out
-    assert "Shaded by attention" in printed and "--faithfulness measures on validation documents" in printed
+    assert "Shaded by what each sentence adds" in printed
+    assert "--faithfulness measures on validation documents" in printed
     run_explain(runs, "--faithfulness", "--documents", "4", "--json")
     assert json.loads((runs / "tiny-han" / "faithfulness.json").read_text())["split"] == "valid"
     for name in ("faithfulness.json", "faithfulness-test.json"):

@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
-from explaining.explanations import explain, integrated_gradients
-from explaining.gradients import gradient_products, logits_from_vectors
+from explaining.explanations import explain, integrated_gradients, mean_slopes, methods_of
+from explaining.gradients import contributions, gradient_products, logits_from_vectors
 from han import HAN
 from network.cnn import CNN
 from network.contract import NetworkArguments
@@ -158,3 +158,108 @@ def test_the_lane_changes_the_scores_by_what_it_adds() -> None:
         difference = scores.words - SCALES[0] * of_network.words
         np.testing.assert_allclose(difference, shares[:, 1] - shares[:, 0], atol=1e-4)
         assert np.abs(difference).max() > 0.05  # the case is not an empty one
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The method contribution
+
+POOLINGS = [("gru", "attention"), ("lstm", "attention"), ("gru", "mean"), ("lstm", "max")]
+
+
+LANES = [(2, True), (4, True), (4, False)]
+
+
+@pytest.fixture(scope="module", params=[(*one, *other) for one in POOLINGS for other in LANES])
+def attending(request: pytest.FixtureRequest) -> Predictor:
+    cell, pooling, classes, ngrams = request.param
+    return build(HAN, classes, ngrams, cell=cell, pooling=pooling)
+
+
+def bias_of(predictor: Predictor) -> np.ndarray:
+    """float64 [C], the logits of nothing."""
+    model: Any = predictor.model
+    if not isinstance(model, NetworkWithNgrams):
+        return np.asarray(model.classifier.bias, np.float64)
+    return SCALES[0] * np.asarray(model.network.classifier.bias) + SCALES[1] * model.lane.table.bias
+
+
+def test_shares_of_sentences_and_bias_add_up_to_the_logits(attending: Predictor) -> None:
+    """Each logit by itself, which also says that every weighted sum of them adds up."""
+    logits, bias = attending.logits(DOCUMENTS), bias_of(attending)
+    for c in range(len(bias)):
+        slopes = np.zeros((3, len(bias)))
+        slopes[:, c] = 1
+        sums = [sentences.sum() for _, sentences in contributions(attending, DOCUMENTS, slopes)]
+        np.testing.assert_allclose(np.array(sums) + bias[c], logits[:, c], atol=5e-6)
+
+
+def test_contributions_add_up_to_the_difference_of_log_odds(attending: Predictor) -> None:
+    targets = targets_of(attending)
+    found = explain(attending, DOCUMENTS, targets, "contribution")
+    for scores, logits, target in zip(found, attending.logits(DOCUMENTS), targets, strict=True):
+        difference = odds(logits.astype(np.float64), target) - odds(bias_of(attending), target)
+        assert scores.signed and scores.sentences.sum() == pytest.approx(difference, abs=1e-5)
+
+
+def parts_of_words(network: Any, one: EncodedDocument, pooling: str) -> np.ndarray:
+    """float64 [N, D], what each sentence's vector receives from each word, from the states of the words."""
+    table = tf.gather(network.embeddings.value, one.token_ids)
+    row = tf.range(len(one.token_ids))
+    states = network.word_encoder(table, tf.constant(one.words_per_sentence), row).numpy().astype(np.float64)
+    weights = network.attend(join([one])).word_weights.numpy().astype(np.float64)
+    if pooling != "max":
+        return weights[:, np.newaxis] * states
+    parts = np.zeros_like(states)
+    begin = 0
+    for length in one.words_per_sentence:
+        of_sentence = states[begin : begin + length]
+        holders = of_sentence.argmax(axis=0)
+        parts[begin + holders, np.arange(states.shape[1])] = of_sentence.max(axis=0)
+        begin += length
+    return parts
+
+
+def document_logits(network: Any, vectors: np.ndarray) -> np.ndarray:
+    """float64 [C], the logits of a document whose sentences have these vectors, float64 [S, D]."""
+    length = tf.constant([len(vectors)], tf.int32)
+    encoded = network.sentence_encoder(tf.constant(vectors, tf.float32), length)
+    pooled, _ = network.sentence_attention(encoded, length)
+    logits: np.ndarray = network.classifier(pooled).numpy()[0].astype(np.float64)
+    return logits
+
+
+def test_a_word_adds_what_its_sentences_vector_receives_from_it(attending: Predictor) -> None:
+    """Numerical derivatives: a word's part of its sentence's vector is multiplied by 1 + step and by 1 - step."""
+    model: Any = attending.model
+    with_lane = isinstance(model, NetworkWithNgrams)
+    network: Any = model.network if with_lane else model
+    scale = SCALES[0] if with_lane else 1.0
+    pooling = next(p for p in ("attention", "mean", "max") if p in type(network.word_attention).__name__.lower())
+    slopes = np.random.default_rng(2).normal(size=(3, len(attending.class_names)))
+    found = contributions(attending, DOCUMENTS, slopes)
+    for one, slope, (words, _) in zip(DOCUMENTS, slopes, found, strict=True):
+        parts = parts_of_words(network, one, pooling)
+        starts = np.cumsum(one.words_per_sentence) - one.words_per_sentence
+        wanted = []
+        for word in range(len(words)):
+            values = []
+            for step in (1e-2, -1e-2):
+                changed = parts.copy()
+                changed[word] *= 1 + step
+                values.append(slope @ document_logits(network, np.add.reduceat(changed, starts)))
+            wanted.append((values[0] - values[1]) / 2e-2)
+        np.testing.assert_allclose(words, scale * np.array(wanted) + lane_shares(attending, one) @ slope, atol=2e-3)
+
+
+def test_slopes_are_those_of_the_log_odds() -> None:
+    bias, logits = np.array([0.3, -1.0, 0.2, 2.0]), np.array([[4.0, -6.0, 3.0, 1.0], [0.3, -1.0, 0.2, 2.0]])
+    slopes = mean_slopes(bias, logits, [0, 2])
+    assert slopes[0] @ (logits[0] - bias) == pytest.approx(odds(logits[0], 0) - odds(bias, 0), abs=1e-9)
+    step = 1e-6 * np.eye(4)  # where both ends are the same the slopes are the gradient
+    numerical = (odds(logits[1] + step, 2) - odds(logits[1] - step, 2)) / 2e-6
+    np.testing.assert_allclose(slopes[1], numerical, atol=1e-8)
+    np.testing.assert_allclose(mean_slopes(np.array([1.0, 2.0]), np.array([[5.0, -3.0]]), [1]), [[-1, 1]])
+
+
+def test_a_network_without_attention_has_no_contributions() -> None:
+    assert "contribution" not in methods_of(build(CNN, 2, ngrams=True))
