@@ -227,6 +227,10 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
     print(printable(heading))
     for name, probability in likeliest(explanation):
         print(f"  {probability:6.1%}  {'▇' * round(30 * probability):30}  {printable(name)}".rstrip())
+    for sentence in (
+        explanation.parts.in_words(explanation.class_names[explanation.target]) if explanation.parts else []
+    ):
+        print(printable(sentence))
     width = min(shutil.get_terminal_size().columns, 100) if colour else 80
     print(f"\n{render(explanation.shaded(most), colour, width)}\n")
     print(note)

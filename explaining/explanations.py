@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from data_processing import Span
+from explaining.log_odds import LogOddsParts, log_odds, log_odds_parts, mean_slopes
 from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, importance, shade_scores
 from text.text_reader import EMPTY, EncodedDocument, Reading
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from runtime.predictor import Predictor, Verdict
 
 FEWEST_STEPS, MOST_STEPS = 16, 256
-SLOPE_STEPS = 64  # along the line between two points of C logits, which needs no network
 TOLERANCE = 0.01  # of integrated gradients: relative to the difference to be explained; absolute where that is below 1
 
 
@@ -132,47 +132,6 @@ def signed_scores(
 def first_words(document: EncodedDocument) -> np.ndarray:
     """int64 [S], the place of each sentence's first word."""
     return np.cumsum(document.words_per_sentence, dtype=np.int64) - document.words_per_sentence
-
-
-def log_odds(logits: np.ndarray, targets: Sequence[int] | np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) of a class, from logits, exact where p is nearly 1.
-
-    Args:
-        logits: float [B, C], C at least 2.
-        targets: int [B].
-
-    Returns:
-        float64 [B].
-    """
-    values, rows = logits.astype(np.float64), np.arange(len(logits))
-    others = values.copy()
-    others[rows, targets] = -np.inf
-    return values[rows, targets] - np.logaddexp.reduce(others, axis=1)
-
-
-def mean_slopes(bias: np.ndarray, logits: np.ndarray, targets: Sequence[int] | np.ndarray) -> np.ndarray:
-    """The gradient of the log-odds over the logits, averaged along the straight line from ``bias`` to ``logits``.
-
-    So the slopes times (logits - bias) add up to the difference of the log-odds at both ends (integrated gradients of
-    the last step alone). Of two classes they are 1 and -1 everywhere.
-
-    Args:
-        bias: float [C], where the line begins.
-        logits: float [B, C], where it ends.
-        targets: int [B].
-
-    Returns:
-        float64 [B, C].
-    """
-    nodes, weights = np.polynomial.legendre.leggauss(SLOPE_STEPS)
-    rows = np.arange(len(logits))
-    way = logits.astype(np.float64) - bias
-    points = bias + (nodes[:, np.newaxis, np.newaxis] + 1) / 2 * way  # [steps, B, C]
-    points[:, rows, targets] = -np.inf
-    others = np.exp(points - points.max(axis=2, keepdims=True))
-    slopes = -np.tensordot(weights / 2, others / others.sum(axis=2, keepdims=True), 1)
-    slopes[rows, targets] = 1.0
-    return slopes
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -386,6 +345,7 @@ class Explanation:
         verdict: Probabilities and attention weights.
         scores: By the method.
         words_per_sentence: int32 [S].
+        parts: What the network and the n-gram lane add to the log-odds; ``None`` without a lane.
     """
 
     text: str
@@ -396,11 +356,16 @@ class Explanation:
     verdict: Verdict
     scores: Scores
     words_per_sentence: np.ndarray
+    parts: LogOddsParts | None = None
 
     def shaded(self, most: int | None = MOST_SENTENCES) -> list[ShadedSentence | LeftOut]:
         """The text as it is shown; a sentence's weight is its share in all sentences' scores, with its sign."""
         total = np.abs(self.scores.sentences).sum() or 1.0
         return shade_scores(self.text, self.spans, self.scores.words, self.scores.sentences / total, most)
+
+    def parts_in_words(self) -> list[str]:
+        """How the log-odds are made of the network's and the n-grams' part, in sentences; none without a lane."""
+        return self.parts.in_words(self.class_names[self.target]) if self.parts else []
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON; starts and ends count code points of the text."""
@@ -416,6 +381,8 @@ class Explanation:
         if self.scores.completeness:
             reached, wanted, steps = self.scores.completeness
             value["completeness"] = {"sum_of_scores": reached, "difference_of_log_odds": wanted, "steps": steps}
+        if self.parts:
+            value |= self.parts.to_json()
         return value
 
     def sentence_json(self, number: int) -> dict[str, Any]:
@@ -437,6 +404,11 @@ class Explanation:
                 word["attention"] = float(self.verdict.word_weights[place])
             value["words"].append(word)
         return value
+
+
+def words_of(spans: Sequence[Sequence[Span]]) -> list[Span]:
+    """[N], the places of the words of all sentences."""
+    return [span for sentence in spans for span in sentence]
 
 
 class WrittenText(NamedTuple):
@@ -490,4 +462,5 @@ def explain_written(predictor: Predictor, written: WrittenText, method: str, tar
         verdict,
         scores,
         document.words_per_sentence,
+        log_odds_parts(predictor, written.text, words_of(written.spans), document, verdict, chosen),
     )

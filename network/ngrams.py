@@ -260,6 +260,37 @@ class NgramLane:
         side_by_side(add_shares, tasks)
         return shares
 
+    def ngrams_of(self, token_ids: NDArray[np.int32]) -> FoundNgrams:
+        """The n-grams of one document, int32 [N]; with the bias their shares add up to :meth:`logits_of`."""
+        found, starts = (np.empty(LONGEST_NGRAM * len(token_ids), np.int64) for _ in range(2))
+        total = fill_keys(token_ids, 0, len(token_ids), found, starts)
+        keys, first, counts = np.unique(found[:total], return_index=True, return_counts=True)
+        rows = np.searchsorted(self.table.keys, keys)
+        known = np.flatnonzero(np.append(self.table.keys, -1)[rows] == keys)
+        keys, first, counts, rows = keys[known], first[known], counts[known], rows[known]
+        values = (1 + np.log(counts)) * self.table.idf[rows]
+        shares = values[:, np.newaxis] / (np.linalg.norm(values) or 1) * self.table.weights[rows].astype(np.float64)
+        lengths = np.ones(len(keys), np.int64)
+        for words in range(1, LONGEST_NGRAM):
+            lengths += keys >= 1 << words * NGRAM_WORD_BITS
+        return FoundNgrams(starts[first], lengths, counts, shares)
+
+
+class FoundNgrams(NamedTuple):
+    """The n-grams of one document that are in the table, each once.
+
+    Attributes:
+        places: int64 [K], the place of the first word where the n-gram first occurs.
+        lengths: int64 [K], words of each.
+        counts: int64 [K], how often each occurs.
+        shares: float64 [K, C], what each adds to the logits of the lane.
+    """
+
+    places: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    shares: NDArray[np.float64]
+
 
 def starts_of_documents(
     words_per_sentence: NDArray[np.int32], sentences_per_document: NDArray[np.int32]

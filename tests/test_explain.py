@@ -162,3 +162,28 @@ def test_a_text_of_unknown_words_is_reported(
     with caplog.at_level("INFO", logger="han"):
         run_explain(runs, "--text", "qqq zzz")
     assert "none of the words (2) is in the vocabulary" in caplog.text and "qqq" in capsys.readouterr().out
+
+
+def test_ngrams_are_shown_of_a_run_that_has_them(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_run(tmp_path / "with", runs.parent / "data" / "tiny" / "records", ngrams=True)
+    for run, has in (("with", True), ("tiny-han", False)):
+        folder = tmp_path if has else runs
+        flags = [
+            run,
+            "--text",
+            "A good <b>word01! Bad word02",
+            "--runs_dir",
+            str(folder),
+            "--html",
+            str(tmp_path / "p"),
+        ]
+        explain.main(explain.build_parser().parse_args(flags))
+        page = Page((tmp_path / "p").read_text(encoding="utf-8")).text
+        for shown in (capsys.readouterr().out, page):
+            assert ("n-grams" in shown and "N-grams for it: " in shown) is has
+        explain.main(explain.build_parser().parse_args([*flags, "--json"]))
+        value = json.loads(capsys.readouterr().out)
+        assert ({"parts", "ngrams"} <= value.keys()) is has
+    assert "n-grams" not in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ import tensorflow as tf
 
 from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
-from explaining.explanations import explain, integrated_gradients, mean_slopes, methods_of
+from explaining.explanations import explain, explain_text, integrated_gradients, methods_of
 from explaining.gradients import contributions, gradient_products, logits_from_vectors
+from explaining.log_odds import mean_slopes
 from han import HAN
 from network.cnn import CNN
 from network.contract import NetworkArguments
@@ -263,3 +265,72 @@ def test_slopes_are_those_of_the_log_odds() -> None:
 
 def test_a_network_without_attention_has_no_contributions() -> None:
     assert "contribution" not in methods_of(build(CNN, 2, ngrams=True))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the log-odds are made of
+
+TEXT = "Word1 Word7 <br />word2 word2. Quite word3; word1\nword7 word2"
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_the_parts_add_up_to_the_log_odds_and_the_ngrams_are_the_lanes(classes: int) -> None:
+    with_lane = build(HAN, classes, ngrams=True)
+    read = with_lane.read(TEXT).document
+    with_lane = with_table(with_lane, table_of(read, classes))
+    for target in range(classes):
+        explanation = explain_text(with_lane, TEXT, "contribution", target)
+        parts = explanation.parts
+        assert parts is not None
+        whole = odds(explanation.verdict.logits.astype(np.float64), target)
+        assert parts.network + parts.ngrams + parts.bias == pytest.approx(whole, abs=1e-5)
+        assert parts.bias == pytest.approx(odds(bias_of(with_lane), target), abs=1e-6)
+        assert explanation.scores.sentences.sum() == pytest.approx(parts.network + parts.ngrams, abs=1e-5)
+        if classes == 2:  # the log-odds are a difference of logits
+            shares = lane_shares(with_lane, read)
+            assert parts.ngrams == pytest.approx((shares[:, target] - shares[:, 1 - target]).sum(), abs=1e-5)
+        value = json.loads(json.dumps(explanation.to_json()))
+        assert value["parts"] == {"network": parts.network, "ngrams": parts.ngrams, "bias": parts.bias}
+        shares_shown = [ngram["share"] for ngram in value["ngrams"]]
+        assert shares_shown == sorted(shares_shown, key=abs, reverse=True) and 5 < len(shares_shown) <= 10
+        for ngram in value["ngrams"]:
+            between = TEXT[ngram["start"] : ngram["end"]].replace("<br />", " ")
+            assert "".join(between.split()) == ngram["text"].replace(" ", "")
+
+
+def with_table(predictor: Predictor, table: NgramTable) -> Predictor:
+    """The same network beside another table of n-grams."""
+    model: Any = predictor.model
+    other = NetworkWithNgrams(model.network, NgramLane(table))
+    other.scales.assign(SCALES)
+    return Predictor(other, predictor.reader, predictor.class_names)
+
+
+def table_of(one: EncodedDocument, classes: int) -> NgramTable:
+    """All n-grams of a document, with random weights."""
+    generator = np.random.default_rng(4)
+    keys = np.array(sorted({ngram_key(ngram) for ngram in ngrams_of(one)}), np.int64)
+    weights = generator.normal(size=(len(keys), classes), scale=2).astype(np.float32)
+    idf = generator.uniform(1, 3, len(keys)).astype(np.float32)
+    return NgramTable(keys, idf, weights, generator.normal(size=classes).astype(np.float32))
+
+
+def test_one_ngram_is_listed_where_it_first_occurs_with_all_its_weight() -> None:
+    with_lane = build(HAN, 2, ngrams=True)
+    first, second = (with_lane.reader.vocabulary.words.index(word) for word in ("word1", "word7"))
+    weights = np.array([[0, 3]], np.float32)
+    keys = np.array([ngram_key((first, second))])
+    pair = NgramTable(keys, np.full(1, 2, np.float32), weights, np.zeros(2, np.float32))
+    explanation = explain_text(with_table(with_lane, pair), TEXT, "gradient", 1)
+    assert explanation.parts is not None
+    # the only n-gram of the document: its value is 1 however often it occurs
+    [ngram] = explanation.parts.strongest
+    assert ngram[:4] == ("Word1 Word7", 0, 11, 2) and ngram.share == pytest.approx(3 * SCALES[1])
+    assert 'N-grams for it: "Word1 Word7" (2 times) +4.80.' in explanation.parts_in_words()
+    assert not any("against" in sentence for sentence in explanation.parts_in_words())
+
+
+def test_a_run_without_the_lane_says_nothing_of_it() -> None:
+    explanation = explain_text(build(HAN, 2, ngrams=False), TEXT, "gradient")
+    assert explanation.parts is None and explanation.parts_in_words() == []
+    assert not {"parts", "ngrams"} & explanation.to_json().keys()
