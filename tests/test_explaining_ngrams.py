@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
-from explaining.explanations import explain, explain_text, integrated_gradients, methods_of
+from explaining.explanations import explain, explain_text, integrated_gradients, keep_words, methods_of
+from explaining.faithfulness import examine, to_json
 from explaining.gradients import contributions, gradient_products, logits_from_vectors
 from explaining.log_odds import mean_slopes
 from han import HAN
@@ -43,11 +44,11 @@ DOCUMENTS = [
 ]
 
 
-def build(network: Any, classes: int, ngrams: bool, **settings: Any) -> Predictor:
+def build(network: Any, classes: int, ngrams: bool, padded: bool = False, **settings: Any) -> Predictor:
     """A network with large random weights, and a lane that knows most n-grams of the documents."""
     generator = np.random.default_rng(classes)
     shape = ModelSettings(word_units=3, sentence_units=4, attention_dim=5, filters=4, filter_widths="2,3", **settings)
-    model = network(NetworkArguments(12, 6, classes, shape, dropout=0.5, seed=3))
+    model = network(NetworkArguments(12, 6, classes, shape, dropout=0.5, seed=3, padded=padded))
     for weight in model.named_weights().values():
         weight.assign(generator.normal(size=weight.shape, scale=0.6))
     if ngrams:
@@ -253,6 +254,16 @@ def test_a_word_adds_what_its_sentences_vector_receives_from_it(attending: Predi
         np.testing.assert_allclose(words, scale * np.array(wanted) + lane_shares(attending, one) @ slope, atol=2e-3)
 
 
+@pytest.mark.parametrize("pooling", ["attention", "max"])
+def test_the_padded_path_gives_the_same_contributions(pooling: str) -> None:
+    slopes = np.random.default_rng(2).normal(size=(3, 2))
+    both = (build(HAN, 2, ngrams=True, padded=padded, pooling=pooling) for padded in (False, True))
+    compiled, padded = (contributions(one, DOCUMENTS, slopes) for one in both)
+    for one, other in zip(compiled, padded, strict=True):
+        np.testing.assert_allclose(one[0], other[0], atol=1e-5)
+        np.testing.assert_allclose(one[1], other[1], atol=1e-5)
+
+
 def test_slopes_are_those_of_the_log_odds() -> None:
     bias, logits = np.array([0.3, -1.0, 0.2, 2.0]), np.array([[4.0, -6.0, 3.0, 1.0], [0.3, -1.0, 0.2, 2.0]])
     slopes = mean_slopes(bias, logits, [0, 2])
@@ -334,3 +345,24 @@ def test_a_run_without_the_lane_says_nothing_of_it() -> None:
     explanation = explain_text(build(HAN, 2, ngrams=False), TEXT, "gradient")
     assert explanation.parts is None and explanation.parts_in_words() == []
     assert not {"parts", "ngrams"} & explanation.to_json().keys()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Faithfulness
+
+
+def test_leave_one_out_asks_both_parts_again(predictor: Predictor) -> None:
+    one = DOCUMENTS[2]
+    [scores] = explain(predictor, [one], [1], "leave_one_out")
+    whole = scaled_odds(predictor, one, np.ones((1, len(one.token_ids))), 1)[0]
+    for word in range(len(one.token_ids)):
+        kept = keep_words(one, np.arange(len(one.token_ids)) != word)
+        without = scaled_odds(predictor, kept, np.ones((1, len(kept.token_ids))), 1)[0]
+        assert scores.words[word] == pytest.approx(whole - without, abs=2e-4)
+
+
+def test_every_method_is_examined_beside_the_lane(predictor: Predictor) -> None:
+    value = to_json(examine(predictor, DOCUMENTS, 1))
+    assert {"random", *methods_of(predictor)} <= value["words"].keys() and value["best_method"] in value["words"]
+    assert value["completeness"]["largest_relative_error"] < 0.02
+    assert ("contribution" in value["words"]) is ("attention" in value["words"]) is predictor.has_attention
