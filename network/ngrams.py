@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -291,6 +291,37 @@ class NgramLane:
         side_by_side(add_shares, tasks)
         return shares
 
+    def ngrams_of(self, token_ids: NDArray[np.int32]) -> FoundNgrams:
+        """The n-grams of one document, int32 [N]; with the bias their shares add up to :meth:`logits_of`."""
+        found, starts = (np.empty(LONGEST_NGRAM * len(token_ids), np.int64) for _ in range(2))
+        total = fill_keys(token_ids, 0, len(token_ids), found, starts)
+        keys, first, counts = np.unique(found[:total], return_index=True, return_counts=True)
+        rows = np.searchsorted(self.table.keys, keys)
+        known = np.flatnonzero(np.append(self.table.keys, -1)[rows] == keys)
+        keys, first, counts, rows = keys[known], first[known], counts[known], rows[known]
+        values = (1 + np.log(counts)) * self.table.idf[rows]
+        shares = values[:, np.newaxis] / (np.linalg.norm(values) or 1) * self.table.weights[rows].astype(np.float64)
+        lengths = np.ones(len(keys), np.int64)
+        for words in range(1, LONGEST_NGRAM):
+            lengths += keys >= 1 << words * NGRAM_WORD_BITS
+        return FoundNgrams(starts[first], lengths, counts, shares)
+
+
+class FoundNgrams(NamedTuple):
+    """The n-grams of one document that are in the table, each once.
+
+    Attributes:
+        places: int64 [K], the place of the first word where the n-gram first occurs.
+        lengths: int64 [K], words of each.
+        counts: int64 [K], how often each occurs.
+        shares: float64 [K, C], what each adds to the logits of the lane.
+    """
+
+    places: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    shares: NDArray[np.float64]
+
 
 def starts_of_documents(
     words_per_sentence: NDArray[np.int32], sentences_per_document: NDArray[np.int32]
@@ -341,3 +372,44 @@ class NetworkWithNgrams:
     def named_weights(self) -> dict[str, Any]:
         """Every weight by a stable name; the table is not among them, it never changes."""
         return self.network.named_weights() | {"ngrams/scales": self.scales}
+
+
+class Separated(NamedTuple):
+    """A network and what is beside it: logits = scale * its logits + lane_scale * the lane's.
+
+    Attributes:
+        network: Without the lane.
+        lane: ``None`` for a network without one.
+        scale: Of the network's logits; 1 without a lane.
+        lane_scale: Of the lane's logits; 0 without one.
+    """
+
+    network: Any
+    lane: NgramLane | None
+    scale: float
+    lane_scale: float
+
+    def bias(self) -> NDArray[np.float64]:
+        """float64 [C], the part of the logits that is the same for every text."""
+        bias = self.scale * np.asarray(self.network.classifier.bias, np.float64)
+        return bias if self.lane is None else bias + self.lane_bias()
+
+    def lane_bias(self) -> NDArray[np.float64]:
+        """float64 [C], the part of :meth:`bias` that is the lane's."""
+        if self.lane is None:
+            return np.zeros(self.network.classifier.bias.shape)
+        return self.lane_scale * self.lane.table.bias.astype(np.float64)
+
+    def lane_shares(self, documents: Documents) -> NDArray[np.float64]:
+        """float64 [N, C], what the lane adds to the logits for each word; zeros without a lane."""
+        if self.lane is None:
+            return np.zeros((len(documents.token_ids), *self.network.classifier.bias.shape))
+        return self.lane_scale * self.lane.shares_of(*(vector.numpy() for vector in documents))
+
+
+def separated(model: Any) -> Separated:
+    """A network with or without the lane, in its parts."""
+    if not isinstance(model, NetworkWithNgrams):
+        return Separated(model, None, 1.0, 0.0)
+    scale, lane_scale = np.asarray(model.scales, np.float64).tolist()
+    return Separated(model.network, model.lane, scale, lane_scale)
