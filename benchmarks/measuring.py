@@ -54,13 +54,13 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def record(benchmark: str, measured: Mapping[str, Any]) -> None:
-    """Appends a line with machine, versions and commit."""
+def record(benchmark: str, measured: Mapping[str, Any], file: Path = RESULTS) -> None:
+    """Appends a line with machine, versions and commit to a JSON-lines file."""
     from runtime.run_folder import origin
     from utils import append_jsonl
 
     machine = {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()}
-    append_jsonl(RESULTS, {"benchmark": benchmark, **measured, "machine": machine, "origin": origin()})
+    append_jsonl(file, {"benchmark": benchmark, **measured, "machine": machine, "origin": origin()})
 
 
 def processor() -> str:
