@@ -48,6 +48,7 @@ from config import (
 )
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, own_source, sha256_of_source
 from data_processing import MadeOfTexts, tokeniser_difference
+from runtime.run_folder import RunFolder
 from training.tracking import add_wandb_flags, check_installed, wandb_flags
 from utils import (
     DataPaths,
@@ -223,7 +224,7 @@ def advice(code: int) -> str:
 
 def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     """Yields the stages in order, each when the one before has run: its inputs are there by then."""
-    run = run_path(arguments.runs_dir, arguments.run, paths.dataset, arguments.model)
+    run = RunFolder(run_path(arguments.runs_dir, arguments.run, paths.dataset, arguments.model))
     data = folder_flags(arguments.data_dir)
     source, dataset = own_source(arguments.dataset, paths), arguments.dataset
     if source:
@@ -263,16 +264,16 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
             *given(TrainingSettings, arguments),
         ],
         [paths.manifest],
-        [run / "finished.json"],
+        [run.finished],
         [*flag(arguments, "device"), *given(TrainerOperation, arguments), *wandb_flags(arguments)],
     )
     yield Stage(
         "test",
         ["han_tester.py", "--run_type", "test", *where, *shown],
-        [paths.manifest, run / "best.safetensors"],
-        [run / "results.jsonl"],
+        [paths.manifest, run.best],
+        [run.results],
         [*flag(arguments, "device"), *given(TesterOperation, arguments)],
-        report=run / "report-test.txt",
+        report=run.result_file("report", "test", "txt"),
     )
 
 

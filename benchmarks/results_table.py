@@ -44,7 +44,6 @@ from explaining.faithfulness import (  # noqa: E402
     verdict_in_words,
 )
 from runtime.run_folder import RunConfig, RunFolder  # noqa: E402
-from text.records import MANIFEST_FILE  # noqa: E402
 from utils import (  # noqa: E402
     DataPaths,
     Parser,
@@ -67,7 +66,7 @@ MARKED = re.compile(
     re.DOTALL,
 )
 WIDTH = 120  # of a sentence's lines, as those around it
-BEST = "best.safetensors"
+BEST = RunFolder(Path()).best.name
 LINEAR = "linear"
 # Whose settings were chosen for it on this task, and how. A network that is not here has the settings of one that is.
 TUNED = {
@@ -155,7 +154,7 @@ def add(kept: Kept, run: Path, data_dir: Path) -> None:
     Raises:
         UserError: The run has no test result of weights that were chosen on validation, or its records are not there.
     """
-    found = [row for row in read_jsonl(run / "results.jsonl") if row["split"] == "test"]
+    found = [row for row in read_jsonl(RunFolder(run).results) if row["split"] == "test"]
     chosen = [row for row in found if chosen_on_validation(row)]
     for row in found:
         if row not in chosen:
@@ -209,7 +208,7 @@ def text_read(config: RunConfig, data_dir: Path) -> str:
     Raises:
         UserError: The records of the run are not in ``data_dir``.
     """
-    path = DataPaths(config.dataset, data_dir).records / MANIFEST_FILE
+    path = DataPaths(config.dataset, data_dir).manifest
     manifest = read_json(path) if path.exists() else {}
     if sha256_of_json(manifest) != config.records_sha256:
         raise UserError(f"{path} is not that of the run's records; name their folder with --data_dir")
