@@ -83,8 +83,18 @@ MODELS = tuple(NETWORKS)
 # in tables of the same names in ``han.py``, ``training/optimizers.py`` and ``training/schedules.py``; a test compares
 # them.
 
-POOLINGS = {"attention": "HAN", "mean": "HN-AVE", "max": "HN-MAX"}  # the HAN's name with each, those of the paper
-OPTIMIZERS = {"adam": "", "adamw": "decoupled weight decay", "sgd": "Nesterov momentum"}  # what each is special for
+# The HAN's title with each pooling; these are the paper's.
+POOLINGS = {
+    "attention": "HAN",
+    "mean": "HN-AVE",
+    "max": "HN-MAX",
+}
+# What is special about each optimizer, for --help.
+OPTIMIZERS = {
+    "adam": "",
+    "adamw": "decoupled weight decay",
+    "sgd": "Nesterov momentum",
+}
 DECAYS = ("cosine", "linear", "none")
 CYCLES = ("triangular", "triangular2", "exp_range")
 SCALES = ("exponential", "linear")

@@ -71,7 +71,7 @@ def test_a_setting_offers_what_its_table_holds() -> None:
 def test_a_name_that_no_table_knows_is_refused() -> None:
     index = np.zeros(3, [("words", int), ("sentences", int)])
     refusals: dict[str, Any] = {
-        "model 'nonsense' is unknown; choose from han, bilstm, cnn": lambda: model_title("nonsense", SETTINGS),
+        f"model 'nonsense' is unknown; choose from {', '.join(NETWORKS)}": lambda: model_title("nonsense", SETTINGS),
         "pooling 'nonsense'": lambda: model(HAN, settings=ModelSettings(pooling="nonsense")),
         "cell 'nonsense'": lambda: BidirectionalEncoder("nonsense", 2, 2, 1),
         "optimizer 'nonsense'": lambda: build_optimizer(TrainingSettings(optimizer="nonsense"), 0.1, None, []),
