@@ -99,7 +99,7 @@ def run_missing(data_set: DataSet, seed: int, arguments: argparse.Namespace) -> 
 
 def network_rows(name: str, data_set: DataSet, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
     """Runs the pipeline with a network."""
-    run = "network-" + "-".join(NETWORKS[name]).replace("--", "")
+    run = "-".join(["network", *(flag.strip("-") for flag in NETWORKS[name])])
     flags = [*data_set.flags, "--split_seed", str(seed), "--seed", str(seed), "--run", run, *NETWORKS[name]]
     seconds = command("run_all.py", data_set.argument, *flags, *folders(folder))
     for row in read_jsonl(RunFolder(folder / "runs" / run).results):
@@ -114,7 +114,7 @@ def linear_rows(data_set: DataSet, seed: int, folder: Path) -> Iterator[dict[str
     seconds = command("linear_baselines.py", Path(data_set.argument).stem, "--run", "linear", *folders(folder))
     for row in read_jsonl(RunFolder(folder / "runs" / "linear").results):
         for name in LINEAR:
-            if row["title"].startswith(name):
+            if row["system"].startswith(name):
                 yield {"system": name, "minutes": seconds / 60, **{metric: row[metric] for metric in METRICS}}
 
 
