@@ -67,9 +67,8 @@ class NetworkEntry:
 
 
 def han_title(settings: ModelSettings) -> str:
-    """``HAN-GRU``, ``HN-AVE-GRU``, ``HN-MAX-LSTM``: the paper's names for the poolings, and the cell."""
-    name = entry({"attention": "HAN", "mean": "HN-AVE", "max": "HN-MAX"}, settings.pooling, "pooling")
-    return f"{name}-{settings.cell.upper()}"
+    """``HAN-GRU``, ``HN-AVE-GRU``, ``HN-MAX-LSTM``: the name of the pooling, and the cell."""
+    return f"{entry(POOLINGS, settings.pooling, 'pooling')}-{settings.cell.upper()}"
 
 
 NETWORKS = {
@@ -78,6 +77,34 @@ NETWORKS = {
     "cnn": NetworkEntry("network.cnn:CNN", lambda settings: "CNN", attends=False),
 }
 MODELS = tuple(NETWORKS)
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What settings can name. Only names and descriptions: this module answers --help without TensorFlow. The functions are
+# in tables of the same names in ``han.py``, ``training/optimizers.py`` and ``training/schedules.py``; a test compares
+# them.
+
+# The HAN's title with each pooling; these are the paper's.
+POOLINGS = {
+    "attention": "HAN",
+    "mean": "HN-AVE",
+    "max": "HN-MAX",
+}
+# What is special about each optimizer, for --help.
+OPTIMIZERS = {
+    "adam": "",
+    "adamw": "decoupled weight decay",
+    "sgd": "Nesterov momentum",
+}
+DECAYS = ("cosine", "linear", "none")
+CYCLES = ("triangular", "triangular2", "exp_range")
+SCALES = ("exponential", "linear")
+
+
+def listed(names: Mapping[str, str]) -> str:
+    """``adam, adamw (decoupled weight decay) or sgd (Nesterov momentum)``"""
+    *first, last = (f"{name} ({description})" if description else name for name, description in names.items())
+    return f"{', '.join(first)} or {last}"
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # How a setting is declared
@@ -187,7 +214,7 @@ class ModelSettings:
     pooling: str = setting(
         "attention",
         "how words become a sentence and sentences a document: the paper's HN-ATT, HN-AVE, HN-MAX",
-        choices=("attention", "mean", "max"),
+        choices=tuple(POOLINGS),
         models=("han",),
     )
     word_units: int = setting(100, "units per direction of the word encoder", minimum=1, models=("han", "bilstm"))
@@ -210,9 +237,7 @@ class ModelSettings:
 class TrainingSettings:
     """How the network is trained (``han_trainer.py``)."""
 
-    optimizer: str = setting(
-        "adam", "adam, adamw (decoupled weight decay) or sgd (Nesterov momentum)", choices=("adam", "adamw", "sgd")
-    )
+    optimizer: str = setting("adam", listed(OPTIMIZERS), choices=tuple(OPTIMIZERS))
     momentum: float = setting(0.9, "Nesterov momentum of sgd, beta_1 of adam and adamw", minimum=0, maximum=0.99)
     weight_decay: float = setting(
         0.01, "adamw: share of each weight, times the learning rate, that it loses per step", minimum=0
@@ -231,11 +256,11 @@ class TrainingSettings:
     num_epochs: int = setting(3, "passes over the training split at most", minimum=1)
     learning_rate: float = setting(0.002, "peak learning rate", minimum=0)
     warmup_steps: int = setting(100, "steps in which the learning rate rises linearly from zero", minimum=0)
-    decay: str = setting("cosine", "how the learning rate falls after warm-up", choices=("cosine", "linear", "none"))
+    decay: str = setting("cosine", "how the learning rate falls after warm-up", choices=DECAYS)
     cycle: str = setting(
         "none",
         "cyclical learning rate in place of warm-up and decay (Smith 2017)",
-        choices=("none", "triangular", "triangular2", "exp_range"),
+        choices=("none", *CYCLES),
     )
     cycle_steps: int = setting(0, "steps of a whole cycle, up and down; 0: those of an epoch", minimum=0)
     cycle_gamma: float = setting(0.999, "exp_range: factor per step on the height of a cycle", minimum=0.5, maximum=1)
@@ -297,7 +322,7 @@ class RangeTestSettings:
     lr_min: float = setting(1e-5, "range test: learning rate at the start", minimum=1e-12)
     lr_max: float = setting(1.0, "range test: learning rate at the end", minimum=1e-12)
     lr_steps: int = setting(200, "range test: number of steps", minimum=20)
-    lr_scale: str = setting("exponential", "range test: how the learning rate rises", choices=("exponential", "linear"))
+    lr_scale: str = setting("exponential", "range test: how the learning rate rises", choices=SCALES)
 
     def check_together(self) -> None:
         """Raises :class:`UserError` for values that do not go together."""

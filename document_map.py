@@ -28,6 +28,7 @@ from runtime.checkpoints import Checkpoint, best_checkpoint, run_checkpoint
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import RunFolder, add_run_flags, chosen_run, no_such_run
 from utils import (
+    EMBEDDINGS_FILE,
     DataPaths,
     Parser,
     UserError,
@@ -181,7 +182,7 @@ def both_states(
     from runtime.networks import network_of
     from runtime.scoring import document_vectors
 
-    embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
+    embeddings = np.load(records / EMBEDDINGS_FILE, allow_pickle=False)
     model = network_of(run, run.config(), embeddings, padded=device == "gpu")
     before, _ = document_vectors(model, split, numbers, max_words)
     restore(checkpoint, model)

@@ -75,7 +75,7 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--method",
         choices=tuple(METHODS),
-        help="how to explain (default: the best for this run by --faithfulness, else attention)",
+        help="how to explain (default: the best for this run by --faithfulness, else contribution)",
     )
     parser.add_argument("--target", metavar="CLASS", help="class to explain (default: the predicted one)")
     parser.add_argument("--sentences", type=int, default=15, help="sentences to show at most; 0: all (default: 15)")
@@ -227,6 +227,10 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
     print(printable(heading))
     for name, probability in likeliest(explanation):
         print(f"  {probability:6.1%}  {'▇' * round(30 * probability):30}  {printable(name)}".rstrip())
+    for sentence in (
+        explanation.parts.in_words(explanation.class_names[explanation.target]) if explanation.parts else []
+    ):
+        print(printable(sentence))
     width = min(shutil.get_terminal_size().columns, 100) if colour else 80
     print(f"\n{render(explanation.shaded(most), colour, width)}\n")
     print(note)

@@ -79,6 +79,10 @@ class AttentionPooling(keras.layers.Layer):
         pooled = tf.math.segment_sum(tf.cast(elements, tf.float32) * weights[:, tf.newaxis], segment)
         return tf.cast(pooled, elements.dtype), weights
 
+    def parts(self, elements: Tensor, lengths: Tensor, keep: bool = False) -> Tensor:
+        """float32 [N, D], what a segment's vector receives from each element; arguments as for :meth:`call`."""
+        return weighted(self, elements, lengths, keep)
+
 
 def compiled_attention(elements: Tensor, lengths: Tensor, own: list[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
     """:func:`network.kernels.attention_forward` with its gradient.
@@ -113,6 +117,16 @@ class MeanPooling(keras.layers.Layer):
         pooled = tf.math.segment_sum(tf.cast(elements, tf.float32) * weights[:, tf.newaxis], segment)
         return tf.cast(pooled, elements.dtype), weights
 
+    def parts(self, elements: Tensor, lengths: Tensor, keep: bool = False) -> Tensor:
+        """float32 [N, D], what a segment's vector receives from each element; arguments as for :meth:`call`."""
+        return weighted(self, elements, lengths, keep)
+
+
+def weighted(pooling: Any, elements: Tensor, lengths: Tensor, keep: bool) -> Tensor:
+    """float32 [N, D], the elements times their weights: the parts of a pooling that is a weighted sum."""
+    _, weights = pooling(elements, lengths, keep=keep)
+    return tf.cast(elements, tf.float32) * weights[:, tf.newaxis]
+
 
 class MaxPooling(keras.layers.Layer):
     """The maximum of each unit over each segment (HN-MAX in Yang et al. 2016).
@@ -124,9 +138,27 @@ class MaxPooling(keras.layers.Layer):
         """Pools segments; arguments and results as for :meth:`AttentionPooling.call`."""
         segment = tf.repeat(tf.range(tf.size(lengths)), lengths)
         pooled = tf.math.segment_max(elements, segment)
+        return pooled, tf.stop_gradient(tf.reduce_mean(self.shares(elements, pooled, segment), axis=1))
+
+    def parts(self, elements: Tensor, lengths: Tensor, keep: bool = False) -> Tensor:
+        """float32 [N, D], what a segment's vector receives from each element; arguments as for :meth:`call`.
+
+        The value of a unit is given to the element that holds the maximum.
+        """
+        segment = tf.repeat(tf.range(tf.size(lengths)), lengths)
+        shares = self.shares(elements, tf.math.segment_max(elements, segment), segment)
+        return tf.cast(elements, tf.float32) * tf.stop_gradient(shares)
+
+    def shares(self, elements: Tensor, pooled: Tensor, segment: Tensor) -> Tensor:
+        """float32 [N, D], 1 where an element holds the maximum of a unit, less where several do, else 0.
+
+        Args:
+            elements: float [N, D].
+            pooled: float [R, D], the maxima.
+            segment: int32 [N].
+        """
         holds = tf.cast(tf.equal(elements, tf.gather(pooled, segment)), tf.float32)
-        shares = holds / tf.gather(tf.math.segment_sum(holds, segment), segment)
-        return pooled, tf.stop_gradient(tf.reduce_mean(shares, axis=1))
+        return holds / tf.gather(tf.math.segment_sum(holds, segment), segment)
 
 
 def segment_softmax(scores: Tensor, segment: Tensor) -> Tensor:
@@ -229,3 +261,32 @@ class HAN(keras.Model):
     def document_vectors(self, documents: Documents) -> Tensor:
         """float32 [B, D], what :attr:`classifier` turns into logits."""
         return self.attend(documents).document_vectors
+
+    def contributions(self, documents: Documents, slopes: Tensor) -> tuple[Tensor, Tensor]:
+        """What words and sentences add to a weighted sum of a document's logits, without dropout.
+
+        The logits are the classifier's bias and a sum over sentences, so that what a sentence adds is exact. What a
+        sentence's vector receives from a word is carried there by the gradient at the sentence vectors.
+
+        Args:
+            documents: The batch.
+            slopes: float32 [B, C], the weights of the logits.
+
+        Returns:
+            float32 [N] of the words; float32 [S] of the sentences: with the weighted bias they add up to the weighted
+            sum of the logits.
+        """
+        words_per_sentence, sentences_per_document = documents.words_per_sentence, documents.sentences_per_document
+        sentence = tf.repeat(tf.range(tf.size(words_per_sentence)), words_per_sentence)  # [N]
+        directions = tf.matmul(slopes, self.classifier.kernel, transpose_b=True)  # [B, D]
+        distinct, row = tf.unique(documents.token_ids)
+        words = self.word_encoder(tf.gather(self.embeddings.value, distinct), words_per_sentence, row)
+        word_parts = self.word_attention.parts(words, words_per_sentence)  # [N, D]
+        vectors = tf.cast(tf.math.segment_sum(word_parts, sentence), words.dtype)  # [S, D]
+        with tf.GradientTape() as tape:
+            tape.watch(vectors)
+            encoded = self.sentence_encoder(vectors, sentences_per_document, keep=True)
+            parts = self.sentence_attention.parts(encoded, sentences_per_document, keep=True)
+            of_sentences = tf.reduce_sum(parts * tf.repeat(directions, sentences_per_document, axis=0), axis=1)
+        gradient = tf.cast(tape.gradient(of_sentences, vectors), tf.float32)
+        return tf.reduce_sum(word_parts * tf.gather(gradient, sentence), axis=1), of_sentences

@@ -28,7 +28,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import schema
 from config import (
@@ -48,6 +48,7 @@ from config import (
 )
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, own_source, sha256_of_source
 from data_processing import MadeOfTexts, tokeniser_difference
+from runtime.run_folder import RunFolder
 from training.tracking import add_wandb_flags, check_installed, wandb_flags
 from utils import (
     DataPaths,
@@ -58,7 +59,6 @@ from utils import (
     folder_flags,
     log,
     parse_bool,
-    read_json,
     run_flags,
     run_path,
     run_script,
@@ -103,6 +103,36 @@ class Stage:
     outdated: list[str] = dataclasses.field(default_factory=list)
 
 
+class Fingerprint(TypedDict):
+    """What a stage is run with.
+
+    Attributes:
+        settings: Its command.
+        inputs: SHA-256 of each input that exists, by its path.
+    """
+
+    settings: str
+    inputs: dict[str, str]
+
+
+class StageRecord(Fingerprint):
+    """An entry of ``run_all.json``: what a stage was last run with, and whether it finished."""
+
+    finished: bool
+
+
+class SplitSize(TypedDict):
+    """The number of documents of a split in ``csv_manifest.json``."""
+
+    documents: int
+
+
+class SplitsOfCsv(TypedDict):
+    """What this script reads of ``csv_manifest.json``."""
+
+    splits: dict[str, SplitSize]
+
+
 def build_parser() -> Parser:
     """The command line; a setting of any stage can be given and is handed to that stage."""
     parser = Parser(prog="run_all.py", description=__doc__)
@@ -138,6 +168,7 @@ def main(arguments: argparse.Namespace) -> int:
     refuse_settings(arguments)
     paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
     memory = paths.folder / "run_all.json"
+    drop_damaged(memory)
     for stage in stages(arguments, paths):
         code = run_stage(stage, memory)
         if code:
@@ -146,16 +177,27 @@ def main(arguments: argparse.Namespace) -> int:
         if stage.name == arguments.until:
             break
     if arguments.until == "test":
-        warn_of_few_documents(read_json(paths.csv_manifest)["splits"])
+        warn_of_few_documents(documents_of(paths, "test"))
         print(f"\nNext:    tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1")
         if NETWORKS[arguments.model].attends:
             print(f"         python han_tester.py {shlex.join(run_flags(arguments))} --show_documents 10")
     return 0
 
 
-def warn_of_few_documents(splits: dict[str, Any]) -> None:
-    """Prints below the report that a small test split proves little."""
-    count = splits["test"]["documents"]
+def documents_of(paths: DataPaths, split: str) -> int:
+    """The number of documents of a split of the CSV file.
+
+    Raises:
+        UserError: ``csv_manifest.json`` is damaged or has no such split.
+    """
+    splits = schema.read_json(paths.csv_manifest, SplitsOfCsv)["splits"]
+    if split not in splits:
+        raise UserError(f"{paths.csv_manifest} has no split {split}; delete it and run the same command again")
+    return splits[split]["documents"]
+
+
+def warn_of_few_documents(count: int) -> None:
+    """Prints below the report that a small test split, of this many documents, proves little."""
     if count < FEW_TEST_DOCUMENTS:
         print(
             f"\nNote:    {count} test documents are few. Read the accuracy together with its interval: a difference "
@@ -182,7 +224,7 @@ def advice(code: int) -> str:
 
 def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     """Yields the stages in order, each when the one before has run: its inputs are there by then."""
-    run = run_path(arguments.runs_dir, arguments.run, paths.dataset, arguments.model)
+    run = RunFolder(run_path(arguments.runs_dir, arguments.run, paths.dataset, arguments.model))
     data = folder_flags(arguments.data_dir)
     source, dataset = own_source(arguments.dataset, paths), arguments.dataset
     if source:
@@ -222,16 +264,16 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
             *given(TrainingSettings, arguments),
         ],
         [paths.manifest],
-        [run / "finished.json"],
+        [run.finished],
         [*flag(arguments, "device"), *given(TrainerOperation, arguments), *wandb_flags(arguments)],
     )
     yield Stage(
         "test",
         ["han_tester.py", "--run_type", "test", *where, *shown],
-        [paths.manifest, run / "best.safetensors"],
-        [run / "results.jsonl"],
+        [paths.manifest, run.best],
+        [run.results],
         [*flag(arguments, "device"), *given(TesterOperation, arguments)],
-        report=run / "report-test.txt",
+        report=run.result_file("report", "test", "txt"),
     )
 
 
@@ -260,8 +302,7 @@ def outdated_records(paths: DataPaths) -> list[str]:
 
 def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
     """Chooses settings that suit the data set, where none were given: those of the sample, or those for few texts."""
-    splits = read_json(paths.csv_manifest)["splits"]
-    suited = SUITED.get(paths.dataset) or settings_for(splits["train"]["documents"])
+    suited = SUITED.get(paths.dataset) or settings_for(documents_of(paths, "train"))
     for name, value in suited.items():
         if not hasattr(arguments, name) and has_setting(arguments.model, name):
             setattr(arguments, name, value)
@@ -334,7 +375,7 @@ def run_stage(stage: Stage, memory: Path) -> int:
     return code
 
 
-def fingerprint(stage: Stage) -> dict[str, Any]:
+def fingerprint(stage: Stage) -> Fingerprint:
     """The settings and the hash of every input that exists."""
     return {
         "settings": shlex.join(stage.command),
@@ -342,7 +383,7 @@ def fingerprint(stage: Stage) -> dict[str, Any]:
     }
 
 
-def what_changed(before: dict[str, Any] | None, now: dict[str, Any]) -> list[str]:
+def what_changed(before: StageRecord | None, now: Fingerprint) -> list[str]:
     """Names of what differs between two fingerprints."""
     if before is None:
         return []
@@ -351,15 +392,25 @@ def what_changed(before: dict[str, Any] | None, now: dict[str, Any]) -> list[str
     return changes + (["the settings"] if before["settings"] != now["settings"] else [])
 
 
-def remembered(memory: Path) -> dict[str, Any]:
-    """What earlier calls recorded; if the record is damaged, stages run again."""
+def drop_damaged(memory: Path) -> None:
+    """Deletes a damaged record of earlier calls, which no later call could read either; a line says so."""
     try:
-        return dict(read_json(memory)) if memory.exists() else {}
-    except (UserError, TypeError):
-        return {}
+        remembered(memory)
+    except UserError as error:
+        log.warning("%s; it is deleted: every stage runs again", str(error).partition(";")[0])
+        memory.unlink()
 
 
-def remember(memory: Path, key: str, value: dict[str, Any]) -> None:
+def remembered(memory: Path) -> dict[str, StageRecord]:
+    """What earlier calls recorded, by stage.
+
+    Raises:
+        UserError: The record is damaged.
+    """
+    return schema.read_json(memory, dict[str, StageRecord]) if memory.exists() else {}
+
+
+def remember(memory: Path, key: str, value: StageRecord) -> None:
     """Records what a stage was run with."""
     write_json(memory, {**remembered(memory), key: value})
 

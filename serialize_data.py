@@ -162,6 +162,7 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[st
     """
     if not paths.csv.is_file():
         raise UserError(f"{paths.csv} is not there; run first: {create_csv_command(paths)}")
+    began_with = input_versions(paths)
     labels = read_labels(paths)
     check_labels(paths, labels)
     settings = with_embedding_dim(settings)
@@ -170,7 +171,7 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[st
         spool = folder / "spool"
         spool.mkdir()
         with worker_pool(workers, get_ready, FEWER_WORKERS) as pool:
-            manifest = Serializer(paths, settings, labels, folder, spool, pool, workers).run()
+            manifest = Serializer(paths, settings, labels, began_with, folder, spool, pool, workers).run()
         shutil.rmtree(spool)
         write_json(folder / MANIFEST_FILE, manifest)
     log.info("records are in %s", paths.records)
@@ -248,6 +249,43 @@ def changed_after(paths: DataPaths) -> str:
         f"was changed after create_csv.py wrote it; write it again: {create_csv_command(paths)}; or, to use it as it "
         f"is, delete {paths.csv_manifest}"
     )
+
+
+Versions = dict[Path, tuple[int, int, int] | None]
+
+
+def input_versions(paths: DataPaths) -> Versions:
+    """What changes when a file is written or replaced (number, size in bytes, time in ns); None where there is none."""
+    versions: Versions = {}
+    for file in (paths.csv, paths.labels, paths.csv_manifest):
+        try:
+            status = file.stat()
+            versions[file] = status.st_ino, status.st_size, status.st_mtime_ns
+        except FileNotFoundError:
+            versions[file] = None
+    return versions
+
+
+@contextlib.contextmanager
+def refuse_changed_inputs(paths: DataPaths, began_with: Versions) -> Iterator[None]:
+    """Refuses input files that another process has written since ``began_with``, and does so after any error, too.
+
+    The CSV file is read twice and hashed once. If it is replaced in between, by ``create_csv.py`` or by a person, the
+    records would be of two texts, or the second reading would fail over what the first one did not see.
+    """
+    try:
+        yield
+    except Exception as error:
+        refuse_other_versions(paths, began_with, error)
+        raise
+    refuse_other_versions(paths, began_with, None)
+
+
+def refuse_other_versions(paths: DataPaths, began_with: Versions, cause: Exception | None) -> None:
+    """Refuses input files of other versions; see :func:`refuse_changed_inputs`."""
+    for file, version in input_versions(paths).items():
+        if version != began_with[file]:
+            raise UserError(f"{file} changed while it was read; run the same command again") from cause
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -343,6 +381,7 @@ class Serializer:
         paths: Where the data set lives.
         settings: How text becomes ids.
         labels: The names of the classes.
+        began_with: Versions of the input files before the first of them was read: :func:`input_versions`.
         folder: The new records folder.
         spool: Folder of the temporary files, within ``folder``.
         pool: The workers.
@@ -352,6 +391,7 @@ class Serializer:
     paths: DataPaths
     settings: TextSettings
     labels: list[str]
+    began_with: Versions
     folder: Path
     spool: Path
     pool: ProcessPoolExecutor
@@ -359,12 +399,13 @@ class Serializer:
 
     def run(self) -> dict[str, Any]:
         """Runs steps 1 to 5; returns the manifest, which is written when everything else is on disk."""
-        hashing = self.pool.submit(sha256_of_file, self.paths.csv)
-        found = self.read_first()
-        csv_sha256 = hashing.result()
-        check_csv(self.paths, csv_sha256)
-        processor = self.learn_to_split(found)
-        spooled = self.spool_words(found)
+        with refuse_changed_inputs(self.paths, self.began_with):  # nothing is read from them afterwards
+            hashing = self.pool.submit(sha256_of_file, self.paths.csv)
+            found = self.read_first()
+            csv_sha256 = hashing.result()
+            check_csv(self.paths, csv_sha256)
+            processor = self.learn_to_split(found)
+            spooled = self.spool_words(found)
         vocabulary, counts = self.fix_vocabulary(spooled)
         splits = self.write_records(spooled, found)
         embeddings = self.make_vectors(spooled, vocabulary, counts)
@@ -417,8 +458,6 @@ class Serializer:
             for chunk in in_order(self.pool, task, with_progress(chunks, documents), 3 * self.workers):
                 spooled.append(chunk)
             said.append(f"{sum(chunk.words for chunk in spooled):,} words of {documents:,} documents")
-        if sum(chunk.documents for chunk in spooled) != documents:
-            raise UserError(f"{self.paths.csv} changed while it was read; run the same command again")
         return spooled
 
     def fix_vocabulary(self, spooled: list[SpooledChunk]) -> tuple[Vocabulary, NDArray[np.int64]]:

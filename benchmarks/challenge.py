@@ -14,15 +14,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from measuring import ROOT, print_table, processor
+from measuring import ROOT, print_table, record
 from numpy.typing import NDArray
 
 from corpus.corpora import read_labels, require_csv
@@ -34,7 +32,6 @@ from utils import (
     Parser,
     UserError,
     add_folder_flags,
-    append_jsonl,
     dataset_name,
     log,
     read_jsonl,
@@ -129,7 +126,7 @@ def main(arguments: argparse.Namespace) -> None:
         if arguments.show:
             print("\n".join(["", *wrong_answers(texts, answers.probabilities)]))
         if arguments.jsonl:
-            append_jsonl(arguments.jsonl, result_row(arguments.half, answers, scores))
+            record("challenge", measured(arguments.half, answers, scores), arguments.jsonl)
 
 
 def read_texts(half: str) -> list[Text]:
@@ -255,19 +252,14 @@ def wrong_answers(texts: Sequence[Text], probabilities: NDArray[np.float64]) -> 
             yield f"{text.id:<13}  {LABELS[predicted]} {row[predicted]:6.1%}  {text.text}"
 
 
-def result_row(half: str, answers: Answers, scores: dict[str, Score]) -> dict[str, Any]:
-    """A line of results, in the form of the other benchmarks."""
-    from runtime.run_folder import origin
-
+def measured(half: str, answers: Answers, scores: dict[str, Score]) -> dict[str, Any]:
+    """What a line of results holds besides machine and commit."""
     return {
-        "benchmark": "challenge",
         "system": answers.system,
         "half": half,
         **answers.facts,
         "texts_sha256": sha256_of_file(CHALLENGE),
         "scores": {kind: dataclasses.asdict(result) for kind, result in scores.items()},
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()},
-        "origin": origin(),
     }
 
 

@@ -13,22 +13,42 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+if TYPE_CHECKING:
+    from utils import DataPaths
 
 RESULTS = ROOT / "benchmarks" / "results.jsonl"
 
 
 def find_records() -> Path:
     """Records to measure on: those of IMDB if they are there, else those of ``sample``."""
-    from utils import UserError
+    from utils import DataPaths, UserError
 
     for name in ("imdb", "sample"):
-        if (ROOT / "data" / name / "records" / "manifest.json").exists():
-            return ROOT / "data" / name / "records"
+        paths = DataPaths(name, ROOT / "data")
+        if paths.manifest.exists():
+            return paths.records
     raise UserError("no records to measure on; make some: python run_all.py sample --until serialize_data")
+
+
+def paths_of(records: Path) -> DataPaths:
+    """The paths of the data set whose records are in this folder."""
+    from utils import DataPaths
+
+    folder = records.resolve().parent
+    return DataPaths(folder.name, folder.parent)
+
+
+def vocabulary_size(records: Path) -> int:
+    """The number of words in the vocabulary of records."""
+    from data_processing import Vocabulary
+    from utils import VOCABULARY_FILE
+
+    return len(Vocabulary.load(records / VOCABULARY_FILE).words)
 
 
 def interleaved(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
@@ -54,13 +74,13 @@ def print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def record(benchmark: str, measured: Mapping[str, Any]) -> None:
-    """Appends a line with machine, versions and commit."""
+def record(benchmark: str, measured: Mapping[str, Any], file: Path = RESULTS) -> None:
+    """Appends a line with machine, versions and commit to a JSON-lines file."""
     from runtime.run_folder import origin
     from utils import append_jsonl
 
     machine = {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()}
-    append_jsonl(RESULTS, {"benchmark": benchmark, **measured, "machine": machine, "origin": origin()})
+    append_jsonl(file, {"benchmark": benchmark, **measured, "machine": machine, "origin": origin()})
 
 
 def processor() -> str:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from measuring import ROOT, find_records, print_table, record
 
-from utils import Parser, run_script
+from utils import LABELS_FILE, Parser, run_script
 
 STEPS = 150
 
@@ -66,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
 def resample(source: Path, target: Path, documents: int) -> None:
     """Writes a CSV file of ``documents`` documents, those of ``source`` in turn."""
     target.mkdir()
-    (target / "labels.txt").write_bytes((source / "labels.txt").read_bytes())
+    (target / LABELS_FILE).write_bytes((source / LABELS_FILE).read_bytes())
     csv.field_size_limit(10_000_000)
     with (
         (source / f"{source.name}.csv").open(encoding="utf-8", newline="") as given,

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from measuring import find_records, interleaved, print_table, record
+from measuring import find_records, interleaved, print_table, record, vocabulary_size
 from training_speed import own_contenders
 
 from config import ModelSettings
@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     start_tensorflow("cpu")
     from runtime.input_pipeline import Split, read_ahead, training_batches
 
-    vocabulary = len((records / "vocab.txt").read_text(encoding="utf-8").splitlines())
+    vocabulary = vocabulary_size(records)
     split, settings, rows = Split(records, "train"), ModelSettings(word_units=50, sentence_units=50), []
     for batch_size in (64, 256):
 

@@ -36,9 +36,14 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from config import ModelSettings, TrainingSettings, from_json, model_settings_to_json, to_json  # noqa: E402
-from explaining.faithfulness import TITLES, verdict_in_words  # noqa: E402
+from explaining.faithfulness import (  # noqa: E402
+    TITLES,
+    faithfulness_file,
+    kendall_columns,
+    read_findings,
+    verdict_in_words,
+)
 from runtime.run_folder import RunConfig, RunFolder  # noqa: E402
-from text.records import MANIFEST_FILE  # noqa: E402
 from utils import (  # noqa: E402
     DataPaths,
     Parser,
@@ -61,7 +66,7 @@ MARKED = re.compile(
     re.DOTALL,
 )
 WIDTH = 120  # of a sentence's lines, as those around it
-BEST = "best.safetensors"
+BEST = RunFolder(Path()).best.name
 LINEAR = "linear"
 # Whose settings were chosen for it on this task, and how. A network that is not here has the settings of one that is.
 TUNED = {
@@ -89,6 +94,7 @@ KEPT = (
     "weights_sha256",
 )
 KEPT_OF_FAITHFULNESS = (
+    "split",
     "seed",
     "documents",
     "flip_share",
@@ -143,12 +149,12 @@ def read_kept() -> Kept:
 
 
 def add(kept: Kept, run: Path, data_dir: Path) -> None:
-    """Takes a run's test results, and the examination of its explanations where there is one.
+    """Takes a run's test results, and what ``explain.py --faithfulness --split test`` measured, if it did.
 
     Raises:
         UserError: The run has no test result of weights that were chosen on validation, or its records are not there.
     """
-    found = [row for row in read_jsonl(run / "results.jsonl") if row["split"] == "test"]
+    found = [row for row in read_jsonl(RunFolder(run).results) if row["split"] == "test"]
     chosen = [row for row in found if chosen_on_validation(row)]
     for row in found:
         if row not in chosen:
@@ -161,8 +167,15 @@ def add(kept: Kept, run: Path, data_dir: Path) -> None:
     rows = [kept_row(row, setting_of(row, run, data_dir)) for row in chosen]
     for row in rows if rows[-1]["architecture"] == LINEAR else rows[-1:]:  # of a network the last test counts
         put(kept.results, row)
-    if (run / "faithfulness.json").exists():
-        put(kept.faithfulness, kept_faithfulness(read_json(run / "faithfulness.json"), rows[-1]))
+    if examined := read_findings(faithfulness_file(run, "test")):
+        put(kept.faithfulness, kept_faithfulness(examined, rows[-1]))
+    elif faithfulness_file(run).exists():
+        log.warning(
+            "%s has no explanations examined on test documents, only on others, which are left out; to examine them: "
+            "python explain.py %s --faithfulness --split test",
+            run,
+            run.name,
+        )
 
 
 def chosen_on_validation(row: dict[str, Any]) -> bool:
@@ -195,7 +208,7 @@ def text_read(config: RunConfig, data_dir: Path) -> str:
     Raises:
         UserError: The records of the run are not in ``data_dir``.
     """
-    path = DataPaths(config.dataset, data_dir).records / MANIFEST_FILE
+    path = DataPaths(config.dataset, data_dir).manifest
     manifest = read_json(path) if path.exists() else {}
     if sha256_of_json(manifest) != config.records_sha256:
         raise UserError(f"{path} is not that of the run's records; name their folder with --data_dir")
@@ -237,7 +250,7 @@ def kept_row(row: dict[str, Any], setting: dict[str, Any]) -> dict[str, Any]:
 
 
 def kept_faithfulness(value: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
-    """What the documentation keeps of a run's ``faithfulness.json``; ``tested`` is its row of test results."""
+    """What the documentation keeps of a run's ``faithfulness-test.json``; ``tested`` is its row of test results."""
     return {
         **{name: tested.get(name) for name in ("task", "dataset", "architecture", "title", "cell")},
         **{name: value.get(name) for name in KEPT_OF_FAITHFULNESS},
@@ -314,8 +327,9 @@ def table(task: str, rows: list[dict[str, Any]], with_origin: bool = True) -> st
 
 
 def markdown(header: list[str], lines: list[list[str]]) -> str:
-    """A table in Markdown."""
-    return "".join(f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *lines])
+    """A table in Markdown; a bar in a cell, as in ``|gradient|``, is escaped."""
+    rows = [[cell.replace("|", r"\|") for cell in line] for line in [header, ["---"] * len(header), *lines]]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def name_of(row: dict[str, Any]) -> str:
@@ -411,17 +425,18 @@ def faithfulness(kept: Kept, task: str) -> str:
 
 def examination(row: dict[str, Any]) -> Iterator[str]:
     """Yields one network's examination."""
-    yield f"{row['title']}, {row['documents']:,} test documents: `{row['command']}`, commit {row['commit']}.\n"
+    split = row.get("split", "test")  # rows of before validation was examined have none
+    yield f"{row['title']}, {row['documents']:,} {split} documents: `{row['command']}`, commit {row['commit']}.\n"
     yield deletions(row, "words")
     yield deletions(row, "sentences")
 
 
 def deletions(row: dict[str, Any], level: str) -> str:
     """What deleting words, or sentences, does, a line per method."""
-    evidence, agreement = row["evidence"] or {}, row["agreement_with_leave_one_out"]
+    evidence = row["evidence"] or {}
     header = [f"{level} chosen by", "changed", "comprehensiveness", "sufficiency"]
     if level == "words":
-        header.append("Kendall's τ with leave-one-out")
+        header += agreement_header(row)
     elif evidence:
         header.append("top sentence is one that decided")
     lines = []
@@ -429,11 +444,25 @@ def deletions(row: dict[str, Any], level: str) -> str:
         line = [TITLES[method], f"{figures['flips']['mean']:.1%}"]
         line += [with_interval(figures[name]) for name in ("comprehensiveness", "sufficiency")]
         if level == "words":
-            line.append(f"{agreement[method]['kendall']:.2f}" if method in agreement else "")
+            line += agreement_cells(row, method)
         elif evidence:
             line.append(f"{evidence['chance' if method == 'random' else method]:.1%}")
         lines.append(line)
     return markdown(header, lines)
+
+
+def agreement_header(row: dict[str, Any]) -> list[str]:
+    """Headers of the columns of Kendall's tau: one in rows without ``split``, which are older."""
+    with_signs = "Kendall's τ with leave-one-out"
+    return ["Kendall's τ with |leave-one-out|", with_signs] if "split" in row else [with_signs]
+
+
+def agreement_cells(row: dict[str, Any], method: str) -> list[str]:
+    """Kendall's tau of a method or control with leave-one-out, in the columns of :func:`agreement_header`."""
+    measured: tuple[float | None, ...] = kendall_columns(row, method)
+    if "split" not in row:
+        measured = (row["agreement_with_leave_one_out"].get(method, {}).get("kendall"),)
+    return ["" if tau is None else f"{tau:.2f}" for tau in measured]
 
 
 def with_interval(value: dict[str, float]) -> str:

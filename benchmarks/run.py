@@ -17,6 +17,7 @@ from pathlib import Path
 
 from measuring import ROOT, find_records
 
+from runtime.run_folder import RunFolder
 from utils import Parser, run_script
 
 NAMES = ("startup", "network", "reading", "text", "memory", "predicting", "accuracy")
@@ -59,7 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def finished_runs() -> list[str]:
     """Of the two runs that the README makes those that are there; predictions are timed with the first."""
-    return [name for name in ("imdb-han", "sample-han") if (ROOT / "runs" / name / "finished.json").exists()]
+    return [name for name in ("imdb-han", "sample-han") if RunFolder(ROOT / "runs" / name).finished.exists()]
 
 
 if __name__ == "__main__":

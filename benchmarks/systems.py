@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from measuring import ROOT
 
-from runtime.run_folder import commit
+from runtime.run_folder import RunFolder, commit
 from utils import Parser, UserError, append_jsonl, read_jsonl, run_script
 
 RESULTS = ROOT / "benchmarks" / "systems.jsonl"
@@ -99,10 +99,10 @@ def run_missing(data_set: DataSet, seed: int, arguments: argparse.Namespace) -> 
 
 def network_rows(name: str, data_set: DataSet, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
     """Runs the pipeline with a network."""
-    run = "network-" + "-".join(NETWORKS[name]).replace("--", "")
+    run = "-".join(["network", *(flag.strip("-") for flag in NETWORKS[name])])
     flags = [*data_set.flags, "--split_seed", str(seed), "--seed", str(seed), "--run", run, *NETWORKS[name]]
     seconds = command("run_all.py", data_set.argument, *flags, *folders(folder))
-    for row in read_jsonl(folder / "runs" / run / "results.jsonl"):
+    for row in read_jsonl(RunFolder(folder / "runs" / run).results):
         if row["split"] == "test":
             yield {"system": name, "minutes": seconds / 60, **{metric: row[metric] for metric in METRICS}}
 
@@ -112,9 +112,9 @@ def linear_rows(data_set: DataSet, seed: int, folder: Path) -> Iterator[dict[str
     flags = [*data_set.flags, "--split_seed", str(seed), "--until", "create_csv", *folders(folder)]
     command("run_all.py", data_set.argument, *flags)
     seconds = command("linear_baselines.py", Path(data_set.argument).stem, "--run", "linear", *folders(folder))
-    for row in read_jsonl(folder / "runs" / "linear" / "results.jsonl"):
+    for row in read_jsonl(RunFolder(folder / "runs" / "linear").results):
         for name in LINEAR:
-            if row["title"].startswith(name):
+            if row["system"].startswith(name):
                 yield {"system": name, "minutes": seconds / 60, **{metric: row[metric] for metric in METRICS}}
 
 

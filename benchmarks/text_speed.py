@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import ROOT, find_records, interleaved, print_table, record
+from measuring import ROOT, find_records, interleaved, paths_of, print_table, record
 
-from utils import Parser, run_script
+from utils import LABELS_FILE, Parser, run_script
 
 
 def build_parser() -> Parser:
@@ -33,7 +33,7 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Measures the steps in turns, then the whole."""
     records = arguments.records or find_records()
-    csv_file = records.parent / f"{records.parent.name}.csv"
+    csv_file = paths_of(records).csv
     steps, documents = contenders(records, csv_file, arguments.documents)
     seconds = interleaved(steps, arguments.rounds)
     seconds["words"] -= seconds["sentences"]  # finding words begins with finding sentences
@@ -93,7 +93,7 @@ def serialise(csv_file: Path) -> tuple[int, float]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / csv_file.stem
         place.mkdir()
-        for file in [csv_file, csv_file.parent / "labels.txt"]:
+        for file in [csv_file, csv_file.with_name(LABELS_FILE)]:
             (place / file.name).symlink_to(file.resolve())
         command = [sys.executable, str(ROOT / "serialize_data.py"), csv_file.stem, "--data_dir", folder]
         started = time.perf_counter()

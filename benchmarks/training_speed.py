@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from measuring import find_records, interleaved, print_table, record
+from measuring import find_records, interleaved, print_table, record, vocabulary_size
 
 from config import ModelSettings, TrainingSettings
 from runtime.devices import start_tensorflow
@@ -69,7 +69,7 @@ def measure(records: Path, cell: str, units: int, batch_size: int, arguments: ar
     numbers = training_batches(split.index, batch_size, seed=1, epoch=0)
     whole = [n for n in numbers if len(n) == batch_size][: arguments.batches]
     batches = [split.read(n) for n in whole]
-    vocabulary = len((records / "vocab.txt").read_text(encoding="utf-8").splitlines())
+    vocabulary = vocabulary_size(records)
     contenders = {
         **own_contenders(vocabulary, settings, batches),
         "stock": stock_contender(vocabulary, settings, batches),

@@ -463,15 +463,24 @@ def read_labels(paths: DataPaths) -> list[str]:
     Raises:
         UserError: The file is missing, is not UTF-8, or names fewer than two classes or one of them twice.
     """
-    again = create_csv_command(paths)
-    if not paths.labels.is_file():
-        raise UserError(f"{paths.labels} is not there; run first: {again}")
+    return labels_in(paths.labels, create_csv_command(paths))
+
+
+def labels_in(file: Path, again: str) -> list[str]:
+    """As :func:`read_labels`, from any file of class names, for example that of the records.
+
+    Args:
+        file: One name per line.
+        again: The command that writes the file, for messages.
+    """
+    if not file.is_file():
+        raise UserError(f"{file} is not there; run first: {again}")
     try:
-        labels = [label for label in paths.labels.read_text(encoding="utf-8").split("\n") if label]
+        labels = [label for label in file.read_text(encoding="utf-8").split("\n") if label]
     except UnicodeDecodeError as error:
-        raise UserError(f"{paths.labels} is not UTF-8 ({error.reason}); save it as UTF-8, or run: {again}") from error
+        raise UserError(f"{file} is not UTF-8 ({error.reason}); save it as UTF-8, or run: {again}") from error
     if len(set(labels)) < max(len(labels), 2):
-        raise UserError(f"{paths.labels} must name at least two classes, each once; run: {again}")
+        raise UserError(f"{file} must name at least two classes, each once; run: {again}")
     return labels
 
 

@@ -10,6 +10,7 @@ import contextlib
 import csv
 import gzip
 import io
+import lzma
 import re
 import tarfile
 import zipfile
@@ -68,8 +69,8 @@ def tar_members(archive: Path, wanted: re.Pattern[str]) -> Iterator[tuple[re.Mat
     Raises:
         DamagedArchive: The archive is cut short, altered or of another kind.
     """
-    with telling_damage(archive), open_packed(archive) as plain, tarfile.open(fileobj=plain, mode="r|") as tar:
-        while (member := tar.next()) is not None:
+    with telling_damage(archive), open_packed(archive) as plain, open_stream(plain) as tar:
+        while (member := next_member(tar)) is not None:
             tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every member: memory would grow
             name = wanted.fullmatch(member.name)
             content = tar.extractfile(member) if name and member.isreg() else None
@@ -82,12 +83,55 @@ def tar_members(archive: Path, wanted: re.Pattern[str]) -> Iterator[tuple[re.Mat
             raise DamagedArchive(archive, "the end of the tar archive is missing")
 
 
+class NoticesEnd:
+    """A file for ``tarfile``, which reads on for hours behind the end if a member claims to be terabytes long."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.empty_reads = file, 0
+
+    def read(self, size: int) -> bytes:
+        """The next bytes; ``EOFError`` for whoever asks again and again after the last one."""
+        piece = self.file.read(size)
+        self.empty_reads += not piece
+        if self.empty_reads > 2:
+            raise EOFError("a member is longer than the archive")
+        return piece
+
+
+def open_stream(plain: IO[bytes]) -> tarfile.TarFile:
+    """Opens an unpacked tar archive that is read forwards only."""
+    with lying_headers():  # the first one is read at once
+        return tarfile.open(fileobj=cast(IO[bytes], NoticesEnd(plain)), mode="r|")
+
+
+def next_member(tar: tarfile.TarFile) -> tarfile.TarInfo | None:
+    """The next member, ``None`` at the end."""
+    with lying_headers():
+        member = tar.next()
+        if member is not None and member.size < 0:
+            raise ValueError(f"a size of {member.size} bytes")
+        return member
+
+
+@contextlib.contextmanager
+def lying_headers() -> Iterator[None]:
+    """Turns what ``tarfile`` and ``zipfile`` raise about headers that no packer writes into ``TarError``."""
+    try:
+        yield
+    except (ValueError, OverflowError, RuntimeError) as error:  # RecursionError and NotImplementedError are the last
+        raise tarfile.ReadError(f"a header cannot be read: {str(error)[:80]}") from error
+
+
 @contextlib.contextmanager
 def telling_damage(archive: Path) -> Iterator[None]:
     """Turns what the unpacking libraries raise about a damaged file into :class:`DamagedArchive`."""
     try:
         yield
-    except (EOFError, gzip.BadGzipFile, zipfile.BadZipFile, zlib.error, tarfile.TarError) as error:
+    except (EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, tarfile.TarError) as error:
+        raise DamagedArchive(archive, str(error)) from error
+    except OSError as error:
+        if error.errno is not None:  # gzip's and bzip2's errors of damaged data have no number
+            raise
         raise DamagedArchive(archive, str(error)) from error
 
 
@@ -268,10 +312,13 @@ def open_food(file: Path) -> Iterator[IO[bytes]]:
     """Opens the table or the blocks within a plain, gzip or zip file; one cut short is a :class:`DamagedArchive`."""
     with telling_damage(file), contextlib.ExitStack() as stack:
         if zipfile.is_zipfile(file):
-            archive = stack.enter_context(zipfile.ZipFile(file))
+            with lying_headers():
+                archive = stack.enter_context(zipfile.ZipFile(file))
             if KAGGLE_TABLE not in archive.namelist():
                 raise UserError(f"{file}: {KAGGLE_TABLE} is not in it; is it the right archive?")
-            yield stack.enter_context(archive.open(KAGGLE_TABLE))
+            with lying_headers():
+                table = stack.enter_context(archive.open(KAGGLE_TABLE))
+            yield table
         else:
             yield stack.enter_context(open_packed(file))
 

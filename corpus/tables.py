@@ -269,6 +269,8 @@ def find_dialect(path: Path, head: str, whole: bool, delimiter: str | None) -> t
     best: tuple[float, ...] = (0, 0, 0)
     chosen: tuple[dict[str, Any], list[list[str]]] | None = None
     for candidate in dialects(path, delimiter):
+        if is_chance(candidate, head, whole):
+            continue
         rows = parse_head(head, whole, candidate)
         rows_below = rows[bool(delimiter) :]
         rows_below = rows_below[header_place(rows_below) :]
@@ -290,6 +292,21 @@ def find_dialect(path: Path, head: str, whole: bool, delimiter: str | None) -> t
             "the text and one with the label"
         )
     return chosen
+
+
+def is_chance(candidate: dict[str, Any], head: str, whole: bool) -> bool:
+    """Whether a table that looks like one with backslashes, or without quoting, is an ordinary one.
+
+    It is if all its quotation marks are where an ordinary writer puts them: then an odd number of them in a cell
+    (``5" nails``) is no sign of the other form. Marks that are part of the text can look like that, too, and then some
+    rows become one cell.
+    """
+    if not {"quoting", "escapechar"} & candidate.keys():
+        return False
+    sign = candidate["delimiter"]
+    rows = parse_head(head, whole, {"delimiter": sign, "strict": True})
+    swallowed = "quoting" in candidate and any(sign in cell and "\n" in cell for row in rows for cell in row)
+    return bool(rows) and not swallowed
 
 
 def is_cut(cell: str) -> bool:

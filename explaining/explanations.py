@@ -2,15 +2,22 @@
 
 ``attention``             what the network attended to. A word counts sqrt(sentence weight) x word weight, as the paper
                           shows it (Yang et al. 2016, section 3.3). Never negative, and not of one class.
+``contribution``          what each sentence adds to the log-odds: exact, because the logits are a sum over sentences of
+                          attention weight x encoded sentence x classifier, and the bias. A word counts what its
+                          sentence's vector receives from it, times the gradient at the sentence vectors.
 ``gradient``              gradient x input on the word vectors (Denil et al. 2014; Shrikumar et al. 2016).
 ``integrated_gradients``  the gradient averaged along the straight line from word vectors of zero to the real ones,
                           times input (Sundararajan et al. 2017). The scores of all words add up to the difference
                           between the text's and the zero vectors' log-odds; how nearly they do is reported.
 ``leave_one_out``         the text is scored again without each word, and without each sentence (Li et al. 2016).
 
-The last three explain one class, by its log-odds log(p / (1 - p)): unlike the probability, they still change where the
-network is sure, and with two classes they are the difference of the logits. A word's score is what it adds to them.
-The sentence scores of both gradient methods are the sums of their words' scores.
+All but attention explain one class, by its log-odds log(p / (1 - p)): unlike the probability, they still change where
+the network is sure, and with two classes they are the difference of the logits. A word's score is what it adds to them.
+The sentence scores of both gradient methods are the sums of their words' scores; those of ``contribution`` add up, with
+the log-odds of the bias, to the log-odds of the text.
+
+With the n-gram lane (:mod:`network.ngrams`) these scores are of both parts: what a word brings to the lane counts as a
+part of its input, and is exact. Attention is the network's alone.
 
 A new method is one entry of :data:`METHODS` and one function. This module imports no TensorFlow, so that scripts list
 the methods in ``--help`` at once.
@@ -28,6 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 
 from data_processing import Span
+from explaining.log_odds import LogOddsParts, log_odds, log_odds_parts, mean_slopes
 from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, importance, shade_scores
 from text.text_reader import EMPTY, EncodedDocument, Reading
 
@@ -126,22 +134,6 @@ def first_words(document: EncodedDocument) -> np.ndarray:
     return np.cumsum(document.words_per_sentence, dtype=np.int64) - document.words_per_sentence
 
 
-def log_odds(logits: np.ndarray, targets: Sequence[int] | np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) of a class, from logits, exact where p is nearly 1.
-
-    Args:
-        logits: float [B, C], C at least 2.
-        targets: int [B].
-
-    Returns:
-        float64 [B].
-    """
-    values, rows = logits.astype(np.float64), np.arange(len(logits))
-    others = values.copy()
-    others[rows, targets] = -np.inf
-    return values[rows, targets] - np.logaddexp.reduce(others, axis=1)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Texts with words left out
 
@@ -200,6 +192,20 @@ def attention_scores(document: EncodedDocument, verdict: Verdict) -> Scores:
         raise ValueError("the network has no attention")
     words = importance(verdict.word_weights, document.words_per_sentence, verdict.sentence_weights)
     return Scores(words, verdict.sentence_weights.astype(np.float64), signed=False)
+
+
+def contribution(
+    predictor: Predictor, documents: Sequence[EncodedDocument], verdicts: Sequence[Verdict], targets: Sequence[int]
+) -> list[Scores]:
+    """What each sentence adds to the log-odds, and what each word adds by way of the sentence vectors."""
+    from explaining import gradients
+    from network.ngrams import separated
+
+    logits = np.array([verdict.logits for verdict in verdicts])
+    slopes = mean_slopes(separated(predictor.model).bias(), logits, targets)
+    return [
+        Scores(words, sentences, True) for words, sentences in gradients.contributions(predictor, documents, slopes)
+    ]
 
 
 def leave_one_out(
@@ -282,6 +288,15 @@ METHODS = {
         passes=lambda document: 0,
         function=attention,
     ),
+    "contribution": Method(
+        "contribution",
+        "Shaded by what each sentence adds to the log-odds, and each word by its sentence's vector, for",
+        signed=True,
+        needs_attention=True,
+        most_words=None,
+        passes=lambda document: 1,
+        function=contribution,
+    ),
     "gradient": Method(
         "gradient x input",
         "Shaded by gradient x input on the word vectors, for",
@@ -310,7 +325,7 @@ METHODS = {
         function=leave_one_out,
     ),
 }
-UNEXAMINED = ("attention", "integrated_gradients")  # the first of these that a network has, until it is examined
+UNEXAMINED = ("contribution", "integrated_gradients")  # the first of these that a network has, until it is examined
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -330,6 +345,7 @@ class Explanation:
         verdict: Probabilities and attention weights.
         scores: By the method.
         words_per_sentence: int32 [S].
+        parts: What the network and the n-gram lane add to the log-odds; ``None`` without a lane.
     """
 
     text: str
@@ -340,11 +356,16 @@ class Explanation:
     verdict: Verdict
     scores: Scores
     words_per_sentence: np.ndarray
+    parts: LogOddsParts | None = None
 
     def shaded(self, most: int | None = MOST_SENTENCES) -> list[ShadedSentence | LeftOut]:
         """The text as it is shown; a sentence's weight is its share in all sentences' scores, with its sign."""
         total = np.abs(self.scores.sentences).sum() or 1.0
         return shade_scores(self.text, self.spans, self.scores.words, self.scores.sentences / total, most)
+
+    def parts_in_words(self) -> list[str]:
+        """How the log-odds are made of the network's and the n-grams' part, in sentences; none without a lane."""
+        return self.parts.in_words(self.class_names[self.target]) if self.parts else []
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON; starts and ends count code points of the text."""
@@ -360,6 +381,8 @@ class Explanation:
         if self.scores.completeness:
             reached, wanted, steps = self.scores.completeness
             value["completeness"] = {"sum_of_scores": reached, "difference_of_log_odds": wanted, "steps": steps}
+        if self.parts:
+            value |= self.parts.to_json()
         return value
 
     def sentence_json(self, number: int) -> dict[str, Any]:
@@ -381,6 +404,11 @@ class Explanation:
                 word["attention"] = float(self.verdict.word_weights[place])
             value["words"].append(word)
         return value
+
+
+def words_of(spans: Sequence[Sequence[Span]]) -> list[Span]:
+    """[N], the places of the words of all sentences."""
+    return [span for sentence in spans for span in sentence]
 
 
 class WrittenText(NamedTuple):
@@ -434,4 +462,5 @@ def explain_written(predictor: Predictor, written: WrittenText, method: str, tar
         verdict,
         scores,
         document.words_per_sentence,
+        log_odds_parts(predictor, written.text, words_of(written.spans), document, verdict, chosen),
     )

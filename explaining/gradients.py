@@ -1,6 +1,7 @@
 """Gradient x input on the word vectors of any network: the part of the explanations that needs TensorFlow.
 
-It needs no more of a model than ``model(documents)`` and its table of word vectors, ``model.embeddings``.
+It needs no more of a model than ``model(documents)``, its table of word vectors ``model.embeddings`` and its last layer
+``model.classifier``. What a word brings to the n-gram lane beside a network counts as a part of its input.
 
     N words   B documents   E embedding   C classes
 """
@@ -15,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from network.contract import Documents
+from network.ngrams import separated
 from runtime.documents import DocumentBorders, join
 from runtime.predictor import Predictor, batches
 from runtime.scoring import VECTOR
@@ -30,7 +32,8 @@ def logits_from_vectors(model: Any, documents: Documents, vectors: Any) -> Any:
     ``<pad>`` and ``<unk>``, and the words are numbered one by one.
 
     Args:
-        model: ``logits = model(documents)``; looks words up in ``model.embeddings``.
+        model: ``logits = model(documents)``; looks words up in ``model.embeddings``. Not one with the n-gram lane,
+            which knows words by their ids.
         documents: The batch; its token ids are not looked at.
         vectors: float32 [N, E].
     """
@@ -44,29 +47,38 @@ def logits_from_vectors(model: Any, documents: Documents, vectors: Any) -> Any:
 
 
 def product_function(model: Any) -> Any:
-    """The gradient of the log-odds with respect to each word's vector, times that vector, as one graph.
+    """The gradient of the log-odds with respect to each word's input, times that input, as one graph.
 
-    Made once per model. Arguments: documents; float32 [B], with which the word vectors of each document are multiplied
-    before they are read; int32 [B], the classes. Returns float32 [B], the log-odds, and float32 [N], the inner products
-    of gradient and (unscaled) vector.
+    A word's input is its vector and what it brings to the n-gram lane, if there is one. Made once per model. Arguments:
+    documents; float32 [B], with which the inputs of each document are multiplied before they are read; int32 [B], the
+    classes; float32 [N, C], what each word brings to the lane's logits; float32 [C], the lane's logits without any
+    n-gram; a float32, the scale of the network's logits. Returns float32 [B], the log-odds, and float32 [N], the inner
+    products of gradient and (unscaled) input.
     """
     if not hasattr(model, "_product_function"):
-        signature = [Documents(VECTOR, VECTOR, VECTOR), tf.TensorSpec([None], tf.float32), VECTOR]
+        network = separated(model).network
+        number = tf.TensorSpec([], tf.float32)
+        matrix, vector = (tf.TensorSpec([None] * rank, tf.float32) for rank in (2, 1))
+        signature = [Documents(VECTOR, VECTOR, VECTOR), vector, VECTOR, matrix, vector, number]
 
         @tf.function(input_signature=signature, autograph=False)
-        def products(documents: Documents, scales: Any, targets: Any) -> Any:
-            vectors = tf.gather(model.embeddings.value, documents.token_ids)  # [N, E]
-            of_words = tf.repeat(tf.repeat(scales, documents.sentences_per_document), documents.words_per_sentence)
-            scaled = vectors * of_words[:, tf.newaxis]
+        def products(documents: Documents, scales: Any, targets: Any, lane: Any, lane_bias: Any, scale: Any) -> Any:
+            vectors = tf.gather(network.embeddings.value, documents.token_ids)  # [N, E]
+            document = tf.repeat(tf.range(tf.size(scales)), documents.sentences_per_document)
+            document = tf.repeat(document, documents.words_per_sentence)  # [N]
+            of_words = tf.gather(scales, document)[:, tf.newaxis]
+            scaled, scaled_lane = vectors * of_words, lane * of_words
             with tf.GradientTape() as tape:
-                tape.watch(scaled)
-                logits = tf.cast(logits_from_vectors(model, documents, scaled), tf.float32)  # [B, C]
+                tape.watch([scaled, scaled_lane])
+                logits = scale * tf.cast(logits_from_vectors(network, documents, scaled), tf.float32)  # [B, C]
+                logits += lane_bias + tf.math.segment_sum(scaled_lane, document)
                 is_target = tf.one_hot(targets, tf.shape(logits)[1], on_value=True, off_value=False)
                 others = tf.reduce_logsumexp(tf.where(is_target, logits.dtype.min, logits), axis=1)
                 odds = tf.boolean_mask(logits, is_target) - others
             # A document's log-odds depend on its own words alone, so one gradient of all serves every document.
-            gradient = dense(tape.gradient(odds, scaled), tf.shape(scaled)[0])
-            return odds, tf.reduce_sum(gradient * vectors, axis=1)
+            gradient, lane_gradient = tape.gradient(odds, [scaled, scaled_lane])
+            products = tf.reduce_sum(dense(gradient, tf.shape(scaled)[0]) * vectors, axis=1)
+            return odds, products + tf.reduce_sum(lane_gradient * lane, axis=1)
 
         model._product_function = products
     return model._product_function
@@ -87,21 +99,65 @@ def gradient_products(
     Args:
         predictor: The network.
         documents: [B]; one may occur several times.
-        scales: float [B], factors on the word vectors of each document.
+        scales: float [B], factors on the word vectors of each document, and on what its words bring to the n-gram lane.
         targets: int [B].
 
     Returns:
         float64 [B], log-odds of the target, and B times float64 [N], a value per word.
     """
-    products = product_function(predictor.model)
+    products, parts = product_function(predictor.model), separated(predictor.model)
+    beside = [tf.constant(value, tf.float32) for value in (parts.lane_bias(), parts.scale)]
     scales, classes = np.asarray(scales, np.float32), np.asarray(targets, np.int32)
     odds, values = np.zeros(len(documents)), [np.zeros(0)] * len(documents)
     for numbers in batches(documents, GRADIENT_WORDS):
         chosen = [documents[number] for number in numbers]
         joined = join(chosen)
-        some_odds, some = products(joined, tf.constant(scales[numbers]), tf.constant(classes[numbers]))
+        lane = tf.constant(parts.lane_shares(joined), tf.float32)
+        some_odds, some = products(joined, tf.constant(scales[numbers]), tf.constant(classes[numbers]), lane, *beside)
         odds[numbers] = some_odds.numpy()
         of_words = DocumentBorders(joined).cut_words(some.numpy().astype(np.float64))
         for number, words in zip(numbers, of_words, strict=True):
             values[number] = words
     return odds, values
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What sentences and words add to the logits
+
+
+def contribution_function(model: Any) -> Any:
+    """``contributions`` of a network with attention as one graph, made once per network."""
+    if not hasattr(model, "_contribution_function"):
+        signature = [Documents(VECTOR, VECTOR, VECTOR), tf.TensorSpec([None, None], tf.float32)]
+        model._contribution_function = tf.function(model.contributions, input_signature=signature, autograph=False)
+    return model._contribution_function
+
+
+def contributions(
+    predictor: Predictor, documents: Sequence[EncodedDocument], slopes: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What words and sentences add to a weighted sum of each document's logits.
+
+    Args:
+        predictor: A network with attention, with or without the n-gram lane.
+        documents: [B].
+        slopes: float64 [B, C], the weights of the logits.
+
+    Returns:
+        For each document float64 [N] of its words and float64 [S] of its sentences; the sentences' add up to the
+        weighted sum of logits less bias.
+    """
+    parts = separated(predictor.model)
+    function = contribution_function(parts.network)
+    results: list[Any] = [None] * len(documents)
+    for numbers in batches(documents):
+        joined = join([documents[number] for number in numbers])
+        borders, lengths = DocumentBorders(joined), joined.words_per_sentence.numpy()
+        words, sentences = function(joined, tf.constant(parts.scale * slopes[numbers], tf.float32))
+        of_words = np.repeat(np.repeat(slopes[numbers], joined.sentences_per_document, axis=0), lengths, axis=0)
+        lane = (parts.lane_shares(joined) * of_words).sum(axis=1)
+        of_sentences = sentences.numpy() + np.add.reduceat(lane, np.cumsum(lengths) - lengths)
+        cut = borders.cut_words(words.numpy() + lane), borders.cut_sentences(of_sentences)
+        for number, pair in zip(numbers, zip(*cut, strict=True), strict=True):
+            results[number] = pair
+    return results

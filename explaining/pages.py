@@ -55,6 +55,7 @@ def explanation_page(explanation: Explanation, heading: str, note: str, most: in
         "explanation.html",
         heading=heading,
         note=note,
+        parts=explanation.parts_in_words(),
         classes=likeliest(explanation),
         shown=explanation.shaded(most),
         signed=explanation.scores.signed,

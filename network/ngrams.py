@@ -17,7 +17,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import numpy as np
@@ -113,6 +113,13 @@ def fill_slots(keys: Any, slots: Any) -> None:
         slots[slot] = row
 
 
+def hash_table(keys: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The slots of a hash table of int64 [G] ``keys``, of which a quarter to a half are taken; see :func:`row_of`."""
+    slots = np.full(1 << max(2 * len(keys), 1).bit_length(), -1, np.int32)
+    fill_slots(keys, slots)
+    return slots
+
+
 @compiled
 def row_of(key: Any, keys: Any, slots: Any) -> Any:
     """The row of a key in the table, -1 if it is not there."""
@@ -135,7 +142,7 @@ def find_rows(token_ids: Any, begin: int, end: int, known: Any, slots: Any, rows
         begin: Place of the document's first word.
         end: Place behind its last.
         known: int64 [G], the keys of the table.
-        slots: Of :func:`fill_slots`.
+        slots: Of :func:`hash_table`.
         rows: int32, at least 3 * (end - begin) long; gets the rows of the n-grams, in order of their first occurrence.
         counts: int32 [G], all zero; gets how often each stands in the document.
     """
@@ -166,7 +173,7 @@ def add_logits(token_ids: Any, starts: Any, first: int, last: int, table: Any, s
         first: The first document.
         last: The one behind the last.
         table: The arrays of an :class:`NgramTable`.
-        slots: Of :func:`fill_slots`.
+        slots: Of :func:`hash_table`.
         logits: float32 [B, C]; rows ``first`` to ``last`` are written.
     """
     known, idf, weights, bias = table
@@ -201,7 +208,7 @@ def add_shares(token_ids: Any, begin: int, end: int, table: Any, slots: Any, sha
         begin: Place of the document's first word.
         end: Place behind its last.
         table: The arrays of an :class:`NgramTable`.
-        slots: Of :func:`fill_slots`.
+        slots: Of :func:`hash_table`.
         shares: float64 [N, C], zero in the rows of this document; written.
     """
     known, idf, weights, _ = table
@@ -245,9 +252,7 @@ class NgramLane:
     def __init__(self, table: NgramTable) -> None:
         self.table = table
         self.arrays = (table.keys, table.idf, table.weights, table.bias)
-        size = 1 << max(2 * len(table.keys), 1).bit_length()  # a quarter to a half of the slots are taken
-        self.slots = np.full(size, -1, np.int32)
-        fill_slots(table.keys, self.slots)
+        self.slots = hash_table(table.keys)
 
     @property
     def classes(self) -> int:
@@ -285,6 +290,37 @@ class NgramLane:
         tasks = [(token_ids, *document, self.arrays, self.slots, shares) for document in documents]
         side_by_side(add_shares, tasks)
         return shares
+
+    def ngrams_of(self, token_ids: NDArray[np.int32]) -> FoundNgrams:
+        """The n-grams of one document, int32 [N]; with the bias their shares add up to :meth:`logits_of`."""
+        found, starts = (np.empty(LONGEST_NGRAM * len(token_ids), np.int64) for _ in range(2))
+        total = fill_keys(token_ids, 0, len(token_ids), found, starts)
+        keys, first, counts = np.unique(found[:total], return_index=True, return_counts=True)
+        rows = np.searchsorted(self.table.keys, keys)
+        known = np.flatnonzero(np.append(self.table.keys, -1)[rows] == keys)
+        keys, first, counts, rows = keys[known], first[known], counts[known], rows[known]
+        values = (1 + np.log(counts)) * self.table.idf[rows]
+        shares = values[:, np.newaxis] / (np.linalg.norm(values) or 1) * self.table.weights[rows].astype(np.float64)
+        lengths = np.ones(len(keys), np.int64)
+        for words in range(1, LONGEST_NGRAM):
+            lengths += keys >= 1 << words * NGRAM_WORD_BITS
+        return FoundNgrams(starts[first], lengths, counts, shares)
+
+
+class FoundNgrams(NamedTuple):
+    """The n-grams of one document that are in the table, each once.
+
+    Attributes:
+        places: int64 [K], the place of the first word where the n-gram first occurs.
+        lengths: int64 [K], words of each.
+        counts: int64 [K], how often each occurs.
+        shares: float64 [K, C], what each adds to the logits of the lane.
+    """
+
+    places: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    shares: NDArray[np.float64]
 
 
 def starts_of_documents(
@@ -336,3 +372,44 @@ class NetworkWithNgrams:
     def named_weights(self) -> dict[str, Any]:
         """Every weight by a stable name; the table is not among them, it never changes."""
         return self.network.named_weights() | {"ngrams/scales": self.scales}
+
+
+class Separated(NamedTuple):
+    """A network and what is beside it: logits = scale * its logits + lane_scale * the lane's.
+
+    Attributes:
+        network: Without the lane.
+        lane: ``None`` for a network without one.
+        scale: Of the network's logits; 1 without a lane.
+        lane_scale: Of the lane's logits; 0 without one.
+    """
+
+    network: Any
+    lane: NgramLane | None
+    scale: float
+    lane_scale: float
+
+    def bias(self) -> NDArray[np.float64]:
+        """float64 [C], the part of the logits that is the same for every text."""
+        bias = self.scale * np.asarray(self.network.classifier.bias, np.float64)
+        return bias if self.lane is None else bias + self.lane_bias()
+
+    def lane_bias(self) -> NDArray[np.float64]:
+        """float64 [C], the part of :meth:`bias` that is the lane's."""
+        if self.lane is None:
+            return np.zeros(self.network.classifier.bias.shape)
+        return self.lane_scale * self.lane.table.bias.astype(np.float64)
+
+    def lane_shares(self, documents: Documents) -> NDArray[np.float64]:
+        """float64 [N, C], what the lane adds to the logits for each word; zeros without a lane."""
+        if self.lane is None:
+            return np.zeros((len(documents.token_ids), *self.network.classifier.bias.shape))
+        return self.lane_scale * self.lane.shares_of(*(vector.numpy() for vector in documents))
+
+
+def separated(model: Any) -> Separated:
+    """A network with or without the lane, in its parts."""
+    if not isinstance(model, NetworkWithNgrams):
+        return Separated(model, None, 1.0, 0.0)
+    scale, lane_scale = np.asarray(model.scales, np.float64).tolist()
+    return Separated(model.network, model.lane, scale, lane_scale)

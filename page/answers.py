@@ -27,8 +27,10 @@ from explaining.explanations import (
     keep_words,
     methods_of,
     read_text,
+    words_of,
 )
 from explaining.faithfulness import default_method, verdict_in_words
+from explaining.log_odds import log_odds_parts
 from explaining.pages import likeliest
 from page.batcher import Batcher, Busy
 from page.mistakes import LabelledDocument, SplitDocuments, sample
@@ -163,7 +165,7 @@ class Answer:
     @functools.cached_property
     def spans(self) -> list[Span]:
         """[N] the place of each word."""
-        return [span for sentence in self.explanation.spans for span in sentence]
+        return words_of(self.explanation.spans)
 
     @functools.cached_property
     def sentences_left_out(self) -> list[bool]:
@@ -233,6 +235,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
     verdict, before = predictions(served, question, document, kept)
     method, about_method = usable_method(served, question.method, int(kept.sum()))
     target, about_class = class_to_explain(served, question.target, method, verdict)
+    words = [span for span, stays in zip(words_of(written.spans), kept, strict=True) if stays]
     explanation = Explanation(
         written.text,
         written.spans,
@@ -242,6 +245,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
         verdict,
         scores_of_kept(served, document, kept, target, method, verdict),
         document.words_per_sentence,
+        log_odds_parts(served.predictor, written.text, words, keep_words(document, kept), verdict, target),
     )
     return Answer(
         served,
@@ -317,7 +321,7 @@ def remarks_on(reading: Reading, kept: np.ndarray) -> list[str]:
 
 def kept_words(spans: Sequence[Sequence[Span]], without: Sequence[Span]) -> np.ndarray:
     """bool [N]: false for words that begin in one of the ranges. ``spans``: the words of each sentence."""
-    starts = np.array([start for sentence in spans for start, _ in sentence])
+    starts = np.array([start for start, _ in words_of(spans)])
     kept = np.ones(len(starts), bool)
     for start, end in without:
         kept &= ~((start <= starts) & (starts < end))

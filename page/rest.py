@@ -12,8 +12,13 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from explaining.explanations import words_of
+from explaining.log_odds import log_odds_parts
+from network.ngrams import separated
 from page.answers import ServedRun, run_named, scored
 from page.questions import MOST_TEXT_BYTES, Refusal
+from runtime.predictor import Verdict
+from text.text_reader import Reading
 
 MOST_INSTANCES = 1_000
 FORM, JSON, PLAIN = "application/x-www-form-urlencoded", "application/json", "text/plain"
@@ -32,13 +37,28 @@ class PredictRequest(BaseModel):
     instances: list[str | Instance] = Field(min_length=1, max_length=MOST_INSTANCES)
 
 
+class Ngram(BaseModel):
+    """An n-gram of a text, where it first occurs (in code points), how often, and what it adds to the log-odds."""
+
+    text: str
+    start: int
+    end: int
+    times: int
+    share: float
+
+
 class Prediction(BaseModel):
-    """The network's prediction for a text; ``null`` twice where the text has no word."""
+    """The network's prediction for a text; ``null`` twice where the text has no word.
+
+    Of a run with the n-gram lane also what the log-odds of the label are the sum of, and the strongest n-grams.
+    """
 
     label: str | None
     probabilities: dict[str, float] | None
     words: int
     unknown_words: int
+    parts: dict[str, float] = {}
+    ngrams: list[Ngram] = []
 
 
 class PredictResponse(BaseModel):
@@ -62,15 +82,26 @@ def predict(served: ServedRun, request: PredictRequest) -> PredictResponse:
     readings = [served.predictor.read(text) for text in texts]
     verdicts = iter(scored(served, [reading.document for reading in readings if reading.words]))
     predictions = []
-    for reading in readings:
-        label, by_class = None, None
+    for text, reading in zip(texts, readings, strict=True):
+        values: dict[str, Any] = {"label": None, "probabilities": None}
         if reading.words:
-            probabilities = next(verdicts).probabilities
-            label = served.predictor.class_names[int(probabilities.argmax())]
-            by_class = dict(zip(served.predictor.class_names, probabilities.tolist(), strict=True))
-        counts = {"words": reading.words, "unknown_words": reading.unknown_words}
-        predictions.append(Prediction(label=label, probabilities=by_class, **counts))
+            verdict = next(verdicts)
+            target = int(verdict.probabilities.argmax())
+            names = served.predictor.class_names
+            by_class = dict(zip(names, verdict.probabilities.tolist(), strict=True))
+            values = {"label": names[target], "probabilities": by_class}
+            values |= parts_of_log_odds(served, text, reading, verdict, target)
+        predictions.append(Prediction(words=reading.words, unknown_words=reading.unknown_words, **values))
     return PredictResponse(predictions=predictions)
+
+
+def parts_of_log_odds(served: ServedRun, text: str, reading: Reading, verdict: Verdict, target: int) -> dict[str, Any]:
+    """``parts`` and ``ngrams`` of a prediction; empty for a run without the n-gram lane."""
+    if separated(served.predictor.model).lane is None:
+        return {}
+    words = words_of(served.predictor.spans(text))
+    parts = log_odds_parts(served.predictor, text, words, reading.document, verdict, target)
+    return parts.to_json() if parts else {}
 
 
 def parse_predict_request(body: bytes) -> PredictRequest:
@@ -119,6 +150,7 @@ def add_rest(app: FastAPI, runs: Sequence[ServedRun]) -> None:
         "/v1/models/{model}:predict",
         summary="Classify texts",
         responses=refusals,
+        response_model_exclude_unset=True,
         openapi_extra={"requestBody": body},
     )
     def predict_texts(model: str, body: Body) -> PredictResponse:

@@ -295,6 +295,16 @@ class RunFolder:
                 f"python serialize_data.py {dataset} && {config['origin']['command']} --restart"
             )
 
+    def result_file(self, kind: str, tested: str, ending: str) -> Path:
+        """A report or predictions: ``report-test.txt``, ``predictions-valid.csv``.
+
+        Args:
+            kind: What the file holds.
+            tested: The split, and the checkpoint if it is not the best one.
+            ending: Of the name.
+        """
+        return self.path / f"{kind}-{tested}.{ending}"
+
     def has_weights(self) -> bool:
         """Whether the run has saved any weights."""
         return self.best.exists() or bool(self.checkpoint_files())

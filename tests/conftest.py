@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 # Before TensorFlow is imported by any test, and for the processes that tests start.
 if not any("gpu" in argument for argument in sys.argv):
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+# Examples of each property test (tests/test_properties_*.py), the same in every run, so that a failure can be repeated:
+# PROPERTY_EXAMPLES=3000 make test ARGS="-k properties" tries more of them.
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "60"))
+hypothesis.settings.register_profile(
+    "repeatable", max_examples=EXAMPLES, derandomize=True, database=None, deadline=None, print_blob=False
+)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.hookimpl(wrapper=True)

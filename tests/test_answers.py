@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import explain as explain_command
-from explaining.explanations import explain
+from explaining.explanations import METHODS, explain
 from page.answers import ServedRun
 from page.batcher import Busy
 from page.viewer import make_app
@@ -35,7 +35,7 @@ from utils import DataPaths, write_json
 def test_the_answer_is_the_networks_own_and_shades_the_words_by_the_method(
     client: TestClient, served: ServedRun
 ) -> None:
-    for method in ("attention", "gradient", "integrated_gradients", "leave_one_out"):
+    for method in METHODS:
         page = ask(client, text=TEXT, method=method)
         assert percentages(page) == expected(served.predictor, TEXT)
         words = page.of_class("word")

@@ -96,7 +96,7 @@ def test_the_default_method_is_the_one_that_did_best_with_these_weights(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_explain(runs, "--text", "good")
-    assert "Shaded by attention" in capsys.readouterr().out
+    assert "Shaded by what each sentence adds" in capsys.readouterr().out
     run_explain(runs, "--faithfulness", "--documents", "4", "--json")
     printed = json.loads(capsys.readouterr().out)
     file = runs / "tiny-han" / "faithfulness.json"
@@ -110,7 +110,7 @@ def test_the_default_method_is_the_one_that_did_best_with_these_weights(
     assert json.loads(file.read_text())["documents"] == 4  # a smaller examination does not take a larger one's place
     write_json(file, stored | {"best_method": "gradient", "weights_sha256": "of other weights"})
     run_explain(runs, "--text", "good")
-    assert "Shaded by attention" in capsys.readouterr().out
+    assert "Shaded by what each sentence adds" in capsys.readouterr().out
     file.unlink()
 
 
@@ -124,7 +124,8 @@ def test_figures_of_test_documents_choose_no_method(runs: Path, capsys: pytest.C
     write_json(runs / "tiny-han" / "faithfulness.json", stored | {"best_method": "gradient", "documents": 999})
     run_explain(runs, "--text", "good")
     printed = capsys.readouterr().out
-    assert "Shaded by attention" in printed and "--faithfulness measures on validation documents" in printed
+    assert "Shaded by what each sentence adds" in printed
+    assert "--faithfulness measures on validation documents" in printed
     run_explain(runs, "--faithfulness", "--documents", "4", "--json")
     assert json.loads((runs / "tiny-han" / "faithfulness.json").read_text())["split"] == "valid"
     for name in ("faithfulness.json", "faithfulness-test.json"):
@@ -161,3 +162,28 @@ def test_a_text_of_unknown_words_is_reported(
     with caplog.at_level("INFO", logger="han"):
         run_explain(runs, "--text", "qqq zzz")
     assert "none of the words (2) is in the vocabulary" in caplog.text and "qqq" in capsys.readouterr().out
+
+
+def test_ngrams_are_shown_of_a_run_that_has_them(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tiny_run(tmp_path / "with", runs.parent / "data" / "tiny" / "records", ngrams=True)
+    for run, has in (("with", True), ("tiny-han", False)):
+        folder = tmp_path if has else runs
+        flags = [
+            run,
+            "--text",
+            "A good <b>word01! Bad word02",
+            "--runs_dir",
+            str(folder),
+            "--html",
+            str(tmp_path / "p"),
+        ]
+        explain.main(explain.build_parser().parse_args(flags))
+        page = Page((tmp_path / "p").read_text(encoding="utf-8")).text
+        for shown in (capsys.readouterr().out, page):
+            assert ("n-grams" in shown and "N-grams for it: " in shown) is has
+        explain.main(explain.build_parser().parse_args([*flags, "--json"]))
+        value = json.loads(capsys.readouterr().out)
+        assert ({"parts", "ngrams"} <= value.keys()) is has
+    assert "n-grams" not in shown

@@ -113,7 +113,7 @@ def test_a_text_is_shown_as_explain_draws_it_in_a_frame_without_scripts(opened: 
 
 def test_the_method_and_the_class_are_chosen_or_refused(opened: OpenRun) -> None:
     assert "Shaded by gradient x input, for negative." in show(opened, "good", "gradient", "negative").content
-    assert "Shaded by attention." in show(opened, "good").content
+    assert "Shaded by contribution, for" in show(opened, "good").content
     for asked, message in ((("good", "magic"), "magic"), (("good", None, "maybe"), "maybe"), (("",), "no word")):
         with pytest.raises(ValueError, match=message):
             show(opened, *asked)

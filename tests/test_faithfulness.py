@@ -218,12 +218,12 @@ def test_only_figures_of_validation_documents_and_of_these_weights_choose(tmp_pa
         return default_method(cast(Any, Weights()), tmp_path)[0]
 
     assert chosen() == "gradient"
-    assert chosen(split="test") == "attention"
-    assert chosen(weights_sha256="of others") == "attention"
+    assert chosen(split="test") == "contribution"
+    assert chosen(weights_sha256="of others") == "contribution"
     assert default_method(cast(Any, Weights()), tmp_path)[1] == {}
     (tmp_path / "faithfulness.json").unlink()
     write_json(faithfulness_file(tmp_path, "test"), figures(random=0.1, attention=0.2, gradient=0.9))
-    assert default_method(cast(Any, Weights()), tmp_path) == ("attention", {})
+    assert default_method(cast(Any, Weights()), tmp_path) == ("contribution", {})
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from network.ngrams import NgramLane, words_of_key
 from report.linear_models import softmax
 from runtime.input_pipeline import Split
 from tests.helpers import tiny_documents, write_tiny_records
-from training.ngrams import counted, drawn, fit_scales, fit_table, log_count_ratio, logits_of_split, tfidf
+from training.ngrams import document_frequencies, drawn, fit_scales, fit_table, log_count_ratio, logits_of_split, tfidf
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +49,15 @@ def vectorizer(kind: type = TfidfVectorizer, **arguments: object) -> TfidfVector
     return kind(token_pattern=r"\S+", ngram_range=(1, 3), min_df=2, **arguments)
 
 
-def test_counts_are_those_of_every_document(train: Split) -> None:
-    counts = counted(train, np.arange(len(train)))
-    ends = np.cumsum(counts.per_document)
-    for text, begin, end in zip(texts("train", train), ends - counts.per_document, ends, strict=True):
-        words = text.split()
-        wanted = Counter(tuple(words[i : i + n]) for n in (1, 2, 3) for i in range(len(words) - n + 1))
-        found = zip(counts.keys[begin:end].tolist(), counts.counts[begin:end].tolist(), strict=True)
-        assert {tuple(f"w{word}" for word in words_of_key(key)): count for key, count in found} == wanted
+def test_document_frequencies_are_those_of_scikit_learn(train: Split) -> None:
+    counter = CountVectorizer(token_pattern=r"\S+", ngram_range=(1, 3), binary=True)
+    presence = counter.fit_transform(texts("train", train))
+    wanted = dict(zip(counter.get_feature_names_out(), presence.sum(axis=0).A1.tolist(), strict=True))
+    keys, frequencies = document_frequencies(train, np.arange(len(train)))
+    assert (np.diff(keys) > 0).all()
+    found = [" ".join(f"w{word}" for word in words_of_key(key)) for key in keys.tolist()]
+    assert dict(zip(found, frequencies.tolist(), strict=True)) == wanted
+    assert [len(part) for part in document_frequencies(train, np.zeros(0, np.int64))] == [0, 0]
 
 
 def test_the_table_is_a_logistic_regression_on_scaled_tfidf(train: Split, test: Split) -> None:
@@ -79,14 +79,17 @@ def test_the_table_is_a_logistic_regression_on_scaled_tfidf(train: Split, test: 
     assert ((logits[:, 1] > 0) == (wanted > 0)).all() and ((logits[:, 1] > 0) == test.index["label"]).mean() > 0.8
 
 
-def test_features_have_length_one_and_ratios_are_those_of_nbsvm(train: Split) -> None:
-    counts = counted(train, np.arange(len(train)))
-    keys = np.unique(counts.keys)
-    features = tfidf(counts, keys, np.linspace(1, 3, len(keys)).astype(np.float32))
-    np.testing.assert_allclose(np.sqrt(features.multiply(features).sum(axis=1)), 1, rtol=1e-5)
+def test_features_are_those_of_scikit_learn_and_ratios_those_of_nbsvm(train: Split) -> None:
+    reference = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, 3), min_df=2, sublinear_tf=True)
+    wanted = reference.fit_transform(texts("train", train)).toarray()
+    table = fit_table(train, 2)
+    features = tfidf(train, np.arange(len(train)), table.keys, table.idf)
+    names = [" ".join(f"w{word}" for word in words_of_key(key)) for key in table.keys.tolist()]
+    columns = [reference.vocabulary_[name] for name in names]
+    np.testing.assert_allclose(features.toarray(), wanted[:, columns], rtol=1e-5, atol=1e-7)
     positive = train.index["label"] == 1
-    wanted = report.linear_models.log_count_ratio(features.sign(), positive)
-    np.testing.assert_allclose(log_count_ratio(features, positive), wanted, rtol=1e-5)
+    ratio = report.linear_models.log_count_ratio(features.sign(), positive)
+    np.testing.assert_allclose(log_count_ratio(features, positive), ratio, rtol=1e-5)
 
 
 def relabelled(split: Split, labels: np.ndarray) -> Split:

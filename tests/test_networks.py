@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from config import NETWORKS, ModelSettings, TrainingSettings, model_title
+from config import NETWORKS, ModelSettings, RangeTestSettings, TrainingSettings, model_title
 from han import HAN, POOLINGS
 from network.bilstm import BiLSTM
 from network.cnn import CNN
@@ -22,7 +22,7 @@ from runtime.networks import build_model, weights_by_layer
 from runtime.run_folder import RunConfig
 from tests.flat_networks import CLASSES, EMBEDDING, SETTINGS, TEXTS, VOCABULARY, batch, model
 from training.optimizers import OPTIMIZERS, RowwiseAdam, build_optimizer
-from training.schedules import CYCLES, DECAYS, Rise, rate_schedule
+from training.schedules import CYCLES, DECAYS, SCALES, Rise, rate_schedule
 from training.step import CLASS_WEIGHTS, chosen_class_weights
 
 MODELS = (BiLSTM, CNN)
@@ -58,9 +58,12 @@ def test_a_setting_offers_what_its_table_holds() -> None:
         "bucket_by": BUCKETS,
         "class_weights": CLASS_WEIGHTS,
         "cycle": {"none": None, **CYCLES},
+        "lr_scale": SCALES,
     }
     choices = {
-        field.name: field.metadata["choices"] for kind in (ModelSettings, TrainingSettings) for field in fields(kind)
+        field.name: field.metadata["choices"]
+        for kind in (ModelSettings, TrainingSettings, RangeTestSettings)
+        for field in fields(kind)
     }
     assert {name: set(choices[name]) for name in tables} == {name: set(table) for name, table in tables.items()}
 
@@ -68,7 +71,7 @@ def test_a_setting_offers_what_its_table_holds() -> None:
 def test_a_name_that_no_table_knows_is_refused() -> None:
     index = np.zeros(3, [("words", int), ("sentences", int)])
     refusals: dict[str, Any] = {
-        "model 'nonsense' is unknown; choose from han, bilstm, cnn": lambda: model_title("nonsense", SETTINGS),
+        f"model 'nonsense' is unknown; choose from {', '.join(NETWORKS)}": lambda: model_title("nonsense", SETTINGS),
         "pooling 'nonsense'": lambda: model(HAN, settings=ModelSettings(pooling="nonsense")),
         "cell 'nonsense'": lambda: BidirectionalEncoder("nonsense", 2, 2, 1),
         "optimizer 'nonsense'": lambda: build_optimizer(TrainingSettings(optimizer="nonsense"), 0.1, None, []),

@@ -87,6 +87,26 @@ def test_logits_and_shares_are_those_of_the_definition() -> None:
     assert np.abs(shares[[7, 11]]).max() > 0.01  # the case is not an empty one
 
 
+def test_the_ngrams_of_a_document_are_those_of_the_definition() -> None:
+    lane = NgramLane(table())
+    rows = {words_of_key(int(key)): row for row, key in enumerate(lane.table.keys)}
+    for text in TEXTS:
+        words = [word for sentence in text for word in sentence]
+        found = lane.ngrams_of(np.array(words, np.int32))
+        counts = Counter(ngram for ngram in ngrams(words) if ngram in rows)
+        named = [tuple(words[p : p + n]) for p, n in zip(found.places.tolist(), found.lengths.tolist(), strict=True)]
+        assert dict(zip(named, found.counts.tolist(), strict=True)) == counts
+        for ngram, place in zip(named, found.places.tolist(), strict=True):
+            earlier = range(place)
+            assert not any(tuple(words[p : p + len(ngram)]) == ngram for p in earlier)
+        norm = math.sqrt(sum(((1 + math.log(n)) * lane.table.idf[rows[ngram]]) ** 2 for ngram, n in counts.items()))
+        for ngram, share in zip(named, found.shares, strict=True):
+            value = (1 + math.log(counts[ngram])) * lane.table.idf[rows[ngram]] / norm
+            np.testing.assert_allclose(share, value * lane.table.weights[rows[ngram]], rtol=1e-5)
+        logits = lane.logits_of(np.array(words, np.int32), np.array([len(words)], np.int32), np.ones(1, np.int32))
+        np.testing.assert_allclose(lane.table.bias + found.shares.sum(axis=0), logits[0], rtol=1e-5, atol=1e-6)
+
+
 def test_a_document_without_known_ngrams_has_the_bias() -> None:
     lane = NgramLane(table())
     np.testing.assert_array_equal(lane.logits_of(*arrays(batch([[[1]]])))[0], lane.table.bias)
@@ -94,6 +114,7 @@ def test_a_document_without_known_ngrams_has_the_bias() -> None:
     empty = NgramTable(np.zeros(0, np.int64), none, np.zeros((0, 2), np.float32), np.ones(2, np.float32))
     np.testing.assert_array_equal(NgramLane(empty).logits_of(*arrays(batch(TEXTS))), np.ones((len(TEXTS), 2)))
     assert not NgramLane(empty).shares_of(*arrays(batch(TEXTS))).any()
+    assert all(len(column) == 0 for column in NgramLane(empty).ngrams_of(np.array([3, 9], np.int32)))
 
 
 def test_a_document_does_not_depend_on_the_others() -> None:

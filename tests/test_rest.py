@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
 from page.answers import ServedRun
+from page.viewer import make_app
+from tests.helpers import write_tiny_run
 from tests.served_runs import (
     TEXT,
+    ask,
     probabilities,
 )
+from utils import DataPaths
 
 
 def test_rest_answers_in_the_form_of_tensorflow_serving(client: TestClient, served: ServedRun) -> None:
@@ -24,10 +30,31 @@ def test_rest_answers_in_the_form_of_tensorflow_serving(client: TestClient, serv
         values = probabilities(served.predictor, TEXT)
         assert list(first["probabilities"].values()) == pytest.approx(values, abs=1e-5)
         assert first["label"] == ("negative", "positive")[int(values.argmax())]
+        assert set(first) == {"label", "probabilities", "words", "unknown_words"}
         assert (second["words"], second["unknown_words"]) == (2, 1)
         assert nothing == {"label": None, "probabilities": None, "words": 0, "unknown_words": 0}
     status = client.get("/v1/models/tiny-han").json()["model_version_status"]
     assert [(each["version"], each["state"]) for each in status] == [("7", "AVAILABLE")]
+
+
+def test_a_run_with_ngrams_says_what_its_log_odds_are_made_of(page_folder: Path, tmp_path: Path) -> None:
+    run = write_tiny_run(tmp_path / "with", page_folder / "data" / "tiny" / "records", ngrams=True)
+    served = ServedRun.load(run, DataPaths("tiny", page_folder / "data"))
+    with TestClient(make_app([served], ["testserver"])) as client:
+        given = {"instances": [TEXT, "<br />"]}
+        prediction, nothing = client.post("/v1/models/han:predict", json=given).json()["predictions"]
+        whole = ask(client, text=TEXT, method="gradient")
+        without = ask(client, text=TEXT, method="gradient", without=f"0-{len(TEXT)}")
+    assert nothing == {"label": None, "probabilities": None, "words": 0, "unknown_words": 0}
+    [probability] = [value for name, value in prediction["probabilities"].items() if name == prediction["label"]]
+    parts, ngrams = prediction["parts"], prediction["ngrams"]
+    assert set(parts) == {"network", "ngrams", "bias"}
+    assert sum(parts.values()) == pytest.approx(math.log(probability / (1 - probability)), abs=1e-3)
+    assert ngrams and all(set(one) == {"text", "start", "end", "times", "share"} for one in ngrams)
+    assert all(TEXT[one["start"] : one["end"]].split()[0].startswith(one["text"].split()[0]) for one in ngrams)
+    line = f"Log-odds of {prediction['label']} {sum(parts.values()):+.2f}: network {parts['network']:+.2f}"
+    assert any(shown.startswith(line) and "N-grams for it: " in shown for shown in whole.shown)
+    assert any("n-grams +0.00" in shown and "N-grams" not in shown for shown in without.shown)
 
 
 @pytest.mark.parametrize(

@@ -177,26 +177,58 @@ def test_unmarked_text_stays() -> None:
     assert with_tables(page, Kept([], [])).endswith("<!-- /results -->\nafter\n")
 
 
-def test_an_examination_becomes_tables_and_a_sentence() -> None:
+def examined(names: list[str], **others: Any) -> dict[str, Any]:
+    """What ``explain.py --faithfulness`` writes; the method at place n changes n quarters of the verdicts."""
     made = {"command": "python x", "commit": "abc", "time": "now", "versions": {}}
     figures = {"comprehensiveness": {"mean": 0.5, "half_width": 0.1}, "sufficiency": {"mean": -0.1, "half_width": 0.02}}
-    level = {
-        "random": {**figures, "flips": {"mean": 0.05}},
-        "attention": {**figures, "flips": {"mean": 0.25}},
-        "gradient": {**figures, "flips": {"mean": 0.75}},
+    level = {name: {**figures, "flips": {"mean": 0.25 * place, "half_width": 0.1}} for place, name in enumerate(names)}
+    return {
+        **{"words": level, "sentences": level, "flip_share": 0.2, "documents": 7, "best_method": names[-1]},
+        **{"examined": made, "evidence": dict.fromkeys(names, 0.9) | {"chance": 0.1}},
+        **others,
     }
-    examined = {
-        **{"words": level, "sentences": level, "flip_share": 0.2, "documents": 7, "best_method": "gradient"},
-        **{"agreement_with_leave_one_out": {"attention": {"kendall": 0.375}}, "examined": made},
-        "evidence": {"attention": 0.9, "gradient": 0.8, "chance": 0.1},
-    }
+
+
+def test_an_examination_becomes_tables_and_a_sentence() -> None:
+    """One of before validation was examined: it names no split and has one figure of agreement."""
+    value = examined(
+        ["random", "attention", "gradient"], agreement_with_leave_one_out={"attention": {"kendall": 0.375}}
+    )
     kept = Kept([], [])
     for _ in range(2):
-        put(kept.faithfulness, kept_faithfulness(examined, {"task": "films-2", "title": "HAN-GRU"}))
+        put(kept.faithfulness, kept_faithfulness(value, {"task": "films-2", "title": "HAN-GRU"}))
     assert len(kept.faithfulness) == 1
+    [row] = kept.faithfulness
+    del row["split"]
     page = "<!-- faithfulness:films-2 -->\n<!-- /faithfulness -->\n<!-- verdict:films-2 -->\n<!-- /verdict -->\n"
     written = with_tables(page, kept)
+    assert "HAN-GRU, 7 test documents: " in written and "sufficiency | Kendall's τ with leave-one-out |\n" in written
     assert "| attention | 25.0% | 0.500 ± 0.100 | -0.100 ± 0.020 | 0.38 |" in written
-    assert "| a random choice | 5.0% | 0.500 ± 0.100 | -0.100 ± 0.020 | 10.0% |" in written
-    assert "changes the verdict in 25.0% of documents; deleting random words, in 5.0%." in " ".join(written.split())
+    assert "| a random choice | 0.0% | 0.500 ± 0.100 | -0.100 ± 0.020 | 10.0% |" in written
+    assert "changes the verdict in 25.0% of documents; deleting random words, in 0.0%." in " ".join(written.split())
     assert with_tables(written, kept) == written
+
+
+def test_figures_of_test_documents_are_kept_with_their_split_and_two_agreements(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    both = {"kendall": 0.5, "kendall_absolute": 0.25}
+    value = examined(
+        ["random", "absolute_gradient", "gradient"],
+        **{"split": "test", "step": 1, "weights_sha256": "a"},
+        agreement_with_leave_one_out={"absolute_gradient": both, "gradient": {**both, "kendall": 0.75}},
+    )
+    write_json(run / "faithfulness.json", {**value, "split": "valid", "documents": 5})
+    kept = Kept([], [])
+    add(kept, run, FIXTURE / "data")
+    assert not kept.faithfulness and "explain.py letters-han --faithfulness --split test" in caplog.text
+    write_json(run / "faithfulness-test.json", value)
+    add(kept, run, FIXTURE / "data")
+    [row] = kept.faithfulness
+    assert row["split"] == "test" and row["documents"] == 7
+    lines = with_tables("<!-- faithfulness:letters-2 -->\n<!-- /faithfulness -->\n", kept).splitlines()
+    assert " 7 test documents: " in lines[1]
+    # Bars within a cell are escaped, so that every row has as many cells as the header.
+    assert lines[3].endswith(r"| Kendall's τ with \|leave-one-out\| | Kendall's τ with leave-one-out |")
+    assert [cells(line)[-2:] for line in (lines[5], lines[7])] == [["", ""], ["0.25", "0.75"]]
+    assert lines[6].startswith(r"| \|gradient x input\| | 25.0% |") and lines[6].endswith("| 0.25 | 0.50 |")

@@ -8,7 +8,7 @@ import itertools
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from serialize_data import new_folder, read_first, serialize
 from tests.decoded_records import decode_example
 from tests.helpers import InThisProcess
 from text import spool
-from text.records import RecordReader, read_index, verify_records
+from text.records import RecordReader, made_from, read_index, verify_records
 from text.spool import Chunk, SpooledChunk, chunks_of, shards_of
 from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file, write_json
 
@@ -324,6 +324,74 @@ def test_a_stop_between_the_two_renames_is_repaired(tmp_path: Path) -> None:
 def test_two_at_a_time_are_refused(paths: DataPaths) -> None:
     with exclusive_lock(paths.folder / ".serialize_data.lock", ""), pytest.raises(UserError, match="another"):
         serialize(paths, SETTINGS, 1)
+
+
+def replace_csv(paths: DataPaths, rows: list[CsvRow]) -> None:
+    """As ``create_csv.py`` does it: another file takes the place of the old one."""
+    newer = write_data(paths.folder / "newer", rows)
+    newer.csv.replace(paths.csv)
+
+
+OTHER_TEXTS = [row._replace(text=f"other {row.text}") for row in make_rows()]
+OTHER_LABEL = [row._replace(label=row.label and "neutral") for row in make_rows()]
+CHANGES: dict[str, Callable[[DataPaths], Any]] = {
+    "other texts": lambda paths: replace_csv(paths, OTHER_TEXTS),
+    "the same bytes": lambda paths: replace_csv(paths, make_rows()),
+    "a class that the first reading did not see": lambda paths: replace_csv(paths, OTHER_LABEL),
+    "fewer documents": lambda paths: replace_csv(paths, make_rows()[:-1]),
+    "written over in place": lambda paths: paths.csv.write_text(paths.csv.read_text().replace("word1", "word2")),
+    "cut short": lambda paths: paths.csv.write_bytes(paths.csv.read_bytes()[:-40]),
+    "deleted": lambda paths: paths.csv.unlink(),
+    "other order of the classes": lambda paths: paths.labels.write_text("positive\nnegative\n"),
+    "another manifest": lambda paths: write_json(paths.csv_manifest, {"labels": LABELS}),
+}
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("step", "change"),
+    [
+        ("read_first", "other texts"),
+        ("spool_words", "other texts"),
+        *(("learn_to_split", change) for change in CHANGES),
+    ],
+)
+def test_inputs_that_change_while_they_are_read_are_refused(
+    paths: DataPaths, monkeypatch: pytest.MonkeyPatch, step: str, change: str
+) -> None:
+    paths.records.mkdir()
+    (paths.records / "manifest.json").write_text("the old records")
+    run_step = getattr(serialize_data.Serializer, step)
+
+    def changing(*arguments: Any) -> Any:
+        CHANGES[change](paths)
+        return run_step(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="changed while it was read; run the same") as e:
+        patch.setattr(serialize_data.Serializer, step, changing)
+        serialize(paths, replace(SETTINGS, embeddings="random"), 1)
+    assert "\n" not in str(e.value)
+    assert contents(paths.records) == {"manifest.json": b"the old records"}
+    assert not [path for path in paths.folder.iterdir() if path.name.startswith(".records")]
+
+
+@pytest.mark.usefixtures("quick")
+def test_records_are_of_one_csv_file_that_may_be_replaced_once_it_is_read(
+    paths: DataPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = replace(SETTINGS, embeddings="random")
+    serialize(paths, settings, 1)
+    before = contents(paths.records)
+    fix_vocabulary = serialize_data.Serializer.fix_vocabulary
+
+    def changing(*arguments: Any) -> Any:
+        replace_csv(paths, OTHER_TEXTS)
+        return fix_vocabulary(*arguments)
+
+    monkeypatch.setattr(serialize_data.Serializer, "fix_vocabulary", changing)
+    manifest = serialize(paths, settings, 1)
+    assert contents(paths.records) == before  # whole, and of the file that was there
+    assert not made_from(manifest, paths.csv)  # so that run_all.py writes them again
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -5,19 +5,22 @@ from __future__ import annotations
 import builtins
 import gzip
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from text import word_vectors
 from text.word_vectors import (
     BLOCK_NEGATIVES,
     BLOCK_WORDS,
     NEGATIVE_WEIGHT,
+    NEGATIVES,
     WINDOW,
     Blocks,
     Change,
+    SkipGram,
     add,
     add_rows,
     ascent,
@@ -249,3 +252,68 @@ def test_an_empty_corpus_gives_random_vectors(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("words", "epochs"), [(0, 100), (75_000, 100), (250_000, 40), (2_000_000, 5), (20_000_000, 5)])
 def test_small_texts_are_read_more_often(words: int, epochs: int) -> None:
     assert enough_epochs(words) == epochs
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is drawn at random, against the papers' formulas
+
+EPOCHS = 6
+
+
+class Draws(NamedTuple):
+    """What a training drew: its corpus, and of all blocks the words, their numbers of neighbours and the negatives."""
+
+    corpus: NDArray[np.int64]
+    words: NDArray[np.int64]
+    neighbours: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+
+
+@pytest.fixture(scope="module")
+def draws(tmp_path_factory: pytest.TempPathFactory) -> Draws:
+    """Six epochs over one document of 6,000 words, half of which are the same one and the rarest a hundredth."""
+    shares = np.array([0.5, 0.2, 0.1, 0.06, 0.05, 0.04, 0.03, 0.01, 0.01])
+    corpus = np.random.default_rng(5).choice(np.arange(2, 11), 6_000, p=shares)
+    part = make_part(tmp_path_factory.mktemp("draws") / "part.npz", [corpus.tolist()])
+    recorded: list[tuple[Change, Change]] = []
+    changes = SkipGram.changes
+
+    def record(*arguments: Any) -> tuple[Change, Change]:
+        recorded.append(changes(*arguments))
+        return recorded[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SkipGram, "changes", record)
+        train_word2vec([part], 11, 4, EPOCHS, seed=3)
+    words = np.concatenate([inputs.rows.reshape(-1) for inputs, _ in recorded])
+    pairs = np.concatenate([inputs.pairs.reshape(-1) for inputs, _ in recorded]) / (1 + NEGATIVES)
+    negatives = np.concatenate([outputs.rows[:, -BLOCK_NEGATIVES:].reshape(-1) for _, outputs in recorded])
+    return Draws(corpus, words, pairs.round().astype(np.int64), negatives)
+
+
+def shares_of(words: NDArray[np.int64]) -> NDArray[np.float64]:
+    counts = np.bincount(words, minlength=11)[2:]
+    return counts / counts.sum()
+
+
+def test_negatives_are_drawn_by_counts_to_the_power_of_three_quarters(draws: Draws) -> None:
+    smoothed = shares_of(draws.corpus) ** 0.75
+    assert len(draws.negatives) > 10_000 and draws.negatives.min() >= 2
+    np.testing.assert_allclose(shares_of(draws.negatives), smoothed / smoothed.sum(), atol=0.012)
+    assert np.abs(shares_of(draws.negatives) - shares_of(draws.corpus)).max() > 0.08  # else this test shows nothing
+
+
+def test_frequent_words_are_subsampled_with_other_draws_in_each_epoch(draws: Draws) -> None:
+    """Each occurrence is kept with probability sqrt(t / f) + t / f; of nine words, t is 1 / 9."""
+    ratio = 1 / 9 / shares_of(draws.corpus)
+    expected = np.bincount(draws.corpus, minlength=11)[2:] * np.minimum(1, np.sqrt(ratio) + ratio)
+    kept = np.bincount(draws.words, minlength=11)[2:] / EPOCHS
+    np.testing.assert_allclose(kept, expected, rtol=0.06)
+    assert kept[0] < 0.75 * np.count_nonzero(draws.corpus == 2) and (kept != kept.round()).any()
+
+
+def test_windows_are_of_every_size_up_to_the_largest_equally_often(draws: Draws) -> None:
+    inner = draws.neighbours[draws.words > 1]
+    assert inner.max() == 2 * WINDOW
+    shares = [np.mean(inner == 2 * size) for size in range(1, WINDOW + 1)]  # the ends of the document aside
+    np.testing.assert_allclose(shares, 1 / WINDOW, atol=0.015)

@@ -28,7 +28,7 @@ from runtime.run_folder import RunConfig, RunFolder, origin
 from training.optimizers import build_optimizer
 from training.schedules import Rise
 from training.step import chosen_class_weights, compile_step
-from utils import atomic_write, log, write_json
+from utils import EMBEDDINGS_FILE, atomic_write, log, write_json
 
 # The test ends when the smoothed loss is this many times its lowest value so far.
 DIVERGED = 2.0
@@ -77,7 +77,7 @@ def run_range_test(config: RunConfig, records: Path, device: str, test: RangeTes
     """
     settings = config.training
     with closing(Split(records, "train", settings.max_sentences, settings.max_words)) as split:
-        embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
+        embeddings = np.load(records / EMBEDDINGS_FILE, allow_pickle=False)
         model = build_model(config, embeddings, padded=device == "gpu")
         rate = Rise(test.lr_min, test.lr_max, test.lr_steps, test.lr_scale)
         optimizer = build_optimizer(settings, rate, None, model.trainable_variables)

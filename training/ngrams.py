@@ -5,14 +5,23 @@ B documents   C classes   G n-grams in the table   K n-grams of all documents, e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from network.kernels import compiled
-from network.ngrams import LONGEST_NGRAM, NgramLane, NgramTable, fill_keys, starts_of_documents
+from network.ngrams import (
+    LONGEST_NGRAM,
+    NgramLane,
+    NgramTable,
+    fill_keys,
+    find_rows,
+    hash_table,
+    starts_of_documents,
+)
 from report.linear_models import SMOOTHING, softmax, warning_of_convergence
 from runtime.input_pipeline import Split, evaluation_batches
 
@@ -26,23 +35,9 @@ Floats = NDArray[np.float64]
 PENALTY = 100.0
 TOLERANCE = 0.01  # of the solver; a hundredth of it changes no verdict of 2,500
 FEWEST_DOCUMENTS = 2  # that an n-gram stands in
-MOST_WORDS = 20_000_000  # that the table is fitted on, drawn by document: bounds memory to about 2 GB
+MOST_WORDS = 16_000_000  # that the table is fitted on, drawn by document: bounds memory to about 2 GB
 ABSENT_CLASS = -20.0  # log-odds of a class without training documents
 READ_DOCUMENTS = 2_000
-
-
-class NgramCounts(NamedTuple):
-    """The n-grams of documents, each n-gram once a document.
-
-    Attributes:
-        keys: int64 [K], document by document.
-        counts: int32 [K], how often each stands in its document.
-        per_document: int64 [B], how many belong to each document.
-    """
-
-    keys: NDArray[np.int64]
-    counts: NDArray[np.int32]
-    per_document: NDArray[np.int64]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -50,54 +45,48 @@ class NgramCounts(NamedTuple):
 
 
 @compiled
-def count_ngrams(token_ids, starts, keys, counts, per_document):  # type: ignore[no-untyped-def] # compiled
-    """Counts the n-grams of documents; returns K.
+def write_ngrams(token_ids, starts, keys):  # type: ignore[no-untyped-def] # compiled
+    """Writes the n-grams of documents, each once a document; returns how many there are.
 
     Args:
         token_ids: int32 [N].
-        starts: int64 [B + 1].
-        keys: int64 [3 N]; the first K are written.
-        counts: int32 [3 N]; likewise.
-        per_document: int64 [B]; written.
+        starts: int64 [B + 1], places of the documents' first words, and N.
+        keys: int64 [3 N]; written from the beginning.
     """
     total = 0
     for document in range(len(starts) - 1):
-        begin, end = starts[document], starts[document + 1]
-        most = LONGEST_NGRAM * (end - begin)
+        most = LONGEST_NGRAM * (starts[document + 1] - starts[document])
         found, places = np.empty(most, np.int64), np.empty(most, np.int64)
-        ordered = np.sort(found[: fill_keys(token_ids, begin, end, found, places)])
-        before = total
+        ordered = np.sort(found[: fill_keys(token_ids, starts[document], starts[document + 1], found, places)])
         for place in range(len(ordered)):
             if place == 0 or ordered[place] != ordered[place - 1]:
-                keys[total], counts[total] = ordered[place], 0
+                keys[total] = ordered[place]
                 total += 1
-            counts[total - 1] += 1
-        per_document[document] = total - before
     return total
 
 
-def counted(split: Split, numbers: NDArray[np.int64]) -> NgramCounts:
-    """The n-grams of some documents of a split, given by their positions, int64 [B]."""
-    parts = [counted_batch(split, chunk) for chunk in chunks(numbers)]
-    keys, counts, per_document = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return NgramCounts(keys, counts, per_document)
+def document_frequencies(split: Split, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The n-grams of some documents, int64 ascending, and in how many documents each stands, int64.
+
+    Args:
+        split: Of the documents.
+        numbers: int64 [B], their positions.
+    """
+    # One array, sorted in its place: this is what takes most memory.
+    keys, total = np.empty(LONGEST_NGRAM * int(split.index["words"][numbers].sum()), np.int64), 0
+    for token_ids, starts in batches(split, numbers):
+        total += write_ngrams(token_ids, starts, keys[total:])
+    keys = keys[:total]
+    keys.sort()
+    first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])) if total else np.zeros(0, np.int64)
+    return keys[first], np.diff(first, append=total)
 
 
-def chunks(numbers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Positions in runs of a size that is read at once."""
-    for begin in range(0, max(len(numbers), 1), READ_DOCUMENTS):
-        yield numbers[begin : begin + READ_DOCUMENTS]
-
-
-def counted_batch(split: Split, numbers: NDArray[np.int64]) -> NgramCounts:
-    """The n-grams of documents that are read at once."""
-    token_ids, lengths, sentences = (vector.numpy() for vector in split.read(numbers).documents)
-    starts = starts_of_documents(lengths, sentences)
-    keys = np.empty(LONGEST_NGRAM * len(token_ids), np.int64)
-    counts = np.empty(len(keys), np.int32)
-    per_document = np.empty(len(numbers), np.int64)
-    total = count_ngrams(token_ids, starts, keys, counts, per_document)
-    return NgramCounts(keys[:total].copy(), counts[:total].copy(), per_document)
+def batches(split: Split, numbers: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+    """Yields token ids, int32 [N], and the places where documents begin, int64 [B + 1], of documents read at once."""
+    for begin in range(0, len(numbers), READ_DOCUMENTS):
+        token_ids, lengths, sentences = split.read(numbers[begin : begin + READ_DOCUMENTS]).documents
+        yield token_ids.numpy(), starts_of_documents(lengths.numpy(), sentences.numpy())
 
 
 def drawn(split: Split) -> NDArray[np.int64]:
@@ -126,10 +115,10 @@ def fit_table(split: Split, classes: int, balanced: bool = False) -> NgramTable:
     """
     numbers = drawn(split)
     labels = split.index["label"][numbers].astype(np.int64)
-    counts = counted(split, numbers)
-    keys, frequencies = frequent(counts.keys, len(numbers))
-    idf = (np.log((1 + len(numbers)) / (1 + frequencies)) + 1).astype(np.float32)
-    features = tfidf(counts, keys, idf)
+    keys, frequencies = document_frequencies(split, numbers)
+    kept = frequencies >= min(FEWEST_DOCUMENTS, len(numbers))
+    keys, idf = keys[kept], (np.log((1 + len(numbers)) / (1 + frequencies[kept])) + 1).astype(np.float32)
+    features = tfidf(split, numbers, keys, idf)
     weights, bias = np.zeros((len(keys), classes), np.float32), np.zeros(classes, np.float32)
     present = np.unique(labels)
     bias[np.setdiff1d(np.arange(classes), present)] = ABSENT_CLASS
@@ -139,26 +128,49 @@ def fit_table(split: Split, classes: int, balanced: bool = False) -> NgramTable:
     return NgramTable(keys, idf, weights, bias)
 
 
-def frequent(keys: NDArray[np.int64], documents: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The n-grams that stand in enough documents, ascending, and in how many; of one document all of them."""
-    distinct, frequencies = np.unique(keys, return_counts=True)
-    kept = frequencies >= min(FEWEST_DOCUMENTS, documents)
-    return distinct[kept], frequencies[kept]
-
-
-def tfidf(counts: NgramCounts, keys: NDArray[np.int64], idf: NDArray[np.float32]) -> csr_matrix:
-    """float32 [B, G], sparse: (1 + ln count) * idf, each row of length 1."""
+def tfidf(split: Split, numbers: NDArray[np.int64], keys: NDArray[np.int64], idf: NDArray[np.float32]) -> csr_matrix:
+    """float32 [B, G], sparse: (1 + ln count) * idf, each row of length 1. Arguments as of a table and its documents."""
     from scipy.sparse import csr_matrix
-    from sklearn.preprocessing import normalize
 
-    columns = np.searchsorted(keys, counts.keys)
-    known = np.flatnonzero(np.append(keys, -1)[columns] == counts.keys)
-    documents = np.repeat(np.arange(len(counts.per_document)), counts.per_document)[known]
-    columns = columns[known].astype(np.int32)
-    values = (1 + np.log(counts.counts[known], dtype=np.float32)) * idf[columns]
-    ends = np.cumsum(np.bincount(documents, minlength=len(counts.per_document)))
-    features = csr_matrix((values, columns, np.concatenate([[0], ends])), (len(counts.per_document), len(keys)))
-    return normalize(features, copy=False)
+    slots = hash_table(keys)
+    parts = [write_features(*batch, keys, slots, idf) for batch in batches(split, numbers)]
+    columns, values, sizes = (np.concatenate(part) for part in zip(*parts, strict=True))
+    ends = np.concatenate([[0], np.cumsum(sizes)])
+    features = csr_matrix((values, columns, ends), (len(numbers), len(keys)))
+    features.sort_indices()
+    return features
+
+
+@compiled
+def write_features(token_ids, starts, keys, slots, idf):  # type: ignore[no-untyped-def] # compiled
+    """The features of documents: int32 columns, float32 values and int64 [B], how many each document has.
+
+    Args:
+        token_ids: int32 [N].
+        starts: int64 [B + 1].
+        keys: int64 [G].
+        slots: Of :func:`network.ngrams.hash_table`.
+        idf: float32 [G].
+    """
+    columns = np.empty(LONGEST_NGRAM * len(token_ids), np.int32)
+    values = np.empty(len(columns), np.float32)
+    sizes = np.empty(len(starts) - 1, np.int64)
+    counts = np.zeros(len(keys), np.int32)
+    total = 0
+    for document in range(len(sizes)):
+        rows = columns[total:]
+        found = find_rows(token_ids, starts[document], starts[document + 1], keys, slots, rows, counts)
+        squares = 0.0
+        for number in range(found):
+            value = (1.0 + math.log(counts[rows[number]])) * idf[rows[number]]
+            values[total + number] = value
+            squares += value * value
+            counts[rows[number]] = 0
+        for number in range(found):
+            values[total + number] /= math.sqrt(squares)
+        sizes[document] = found
+        total += found
+    return columns[:total].copy(), values[:total].copy(), sizes
 
 
 def fit_class(

@@ -10,9 +10,21 @@ from typing import Any
 import numpy as np
 
 from config import NGRAM_WORD_BITS, ModelSettings, TrainingSettings
+from corpus.corpora import labels_in
 from runtime.checkpoints import best_checkpoint
 from runtime.run_folder import RunConfig, RunFolder
-from utils import MANIFEST_FILE, UserError, index_name, log, read_json, sha256_of_json, tester_command
+from text.records import remake
+from utils import (
+    EMBEDDINGS_FILE,
+    LABELS_FILE,
+    MANIFEST_FILE,
+    UserError,
+    index_name,
+    log,
+    read_json,
+    sha256_of_json,
+    tester_command,
+)
 
 
 def run_config(
@@ -23,14 +35,14 @@ def run_config(
     manifest: dict[str, Any],
 ) -> RunConfig:
     """The run that the flags and the records ask for."""
-    embeddings = np.load(records / "embeddings.npy", mmap_mode="r", allow_pickle=False)
+    embeddings = np.load(records / EMBEDDINGS_FILE, mmap_mode="r", allow_pickle=False)
     if arguments.embedding_dim not in {None, embeddings.shape[1]}:
         raise UserError(
             f"--embedding_dim {arguments.embedding_dim} does not fit the word vectors in {records} "
             f"({embeddings.shape[1]}); make new ones: python serialize_data.py {arguments.dataset} "
             f"--embedding_dim {arguments.embedding_dim}"
         )
-    names = [name for name in (records / "labels.txt").read_text(encoding="utf-8").split("\n") if name]
+    names = labels_in(records / LABELS_FILE, remake(records).removeprefix("run: "))
     vocabulary_size, embedding_dim = map(int, embeddings.shape)
     return RunConfig(
         arguments.dataset,

@@ -172,7 +172,7 @@ class Tester:
     def result_file(self, kind: str, ending: str, checkpoint: Checkpoint) -> Path:
         """Path of a report or of predictions; a checkpoint named by --checkpoint does not overwrite the best one's."""
         which = "" if checkpoint.path == self.run.best else f"-{checkpoint.path.stem}"
-        return self.run.path / f"{kind}-{self.split.name}{which}.{ending}"
+        return self.run.result_file(kind, self.split.name + which, ending)
 
     def picture_file(self, kind: str, checkpoint: Checkpoint) -> Path:
         """Path of a figure; while checkpoints are followed, each overwrites the one before."""
@@ -284,8 +284,8 @@ class Tester:
 
     def linear_baselines(self) -> str:
         """The accuracy of linear classifiers on the same documents, if ``linear_baselines.py`` has tested them."""
-        folder = self.run.path.with_name(f"{self.config.dataset}-linear")
-        rows = read_jsonl(folder / "results.jsonl", LinearRow)
+        linear = RunFolder(self.run.path.with_name(f"{self.config.dataset}-linear"))
+        rows = read_jsonl(linear.results, LinearRow)
         same = (self.split.name, self.manifest["csv"]["sha256"])
         same_documents = [row for row in rows if (row["split"], row["csv_sha256"]) == same]
         lines = [f"{row['accuracy']:7.2%}  {row['system']}\n" for row in same_documents]

@@ -31,7 +31,7 @@ from training.optimizers import build_optimizer
 from training.preparation import refuse_changed_records
 from training.schedules import momentum_schedule, rate_schedule
 from training.step import StepTotals, chosen_class_weights, compile_step
-from utils import DataPaths, UserError, log, tester_command
+from utils import EMBEDDINGS_FILE, DataPaths, UserError, log, tester_command
 
 EVALUATIONS_PER_EPOCH = 2
 
@@ -71,7 +71,7 @@ class Trainer:
         self.last_step = self.epochs.total_steps
         if config.retraining:
             self.last_step = self.epochs.step_after(config.retraining.epochs)
-        embeddings = np.load(records / "embeddings.npy", allow_pickle=False)
+        embeddings = np.load(records / EMBEDDINGS_FILE, allow_pickle=False)
         try:
             refuse_changed_records(config, records)  # all of their files are open now
         except UserError:
