@@ -252,6 +252,8 @@ class NgramLane:
     def __init__(self, table: NgramTable) -> None:
         self.table = table
         self.arrays = (table.keys, table.idf, table.weights, table.bias)
+        if not has_first_words(table.keys):
+            raise ValueError("the table has an n-gram without its first words")
         self.slots = hash_table(table.keys)
 
     @property
@@ -321,6 +323,12 @@ class FoundNgrams(NamedTuple):
     lengths: NDArray[np.int64]
     counts: NDArray[np.int64]
     shares: NDArray[np.float64]
+
+
+def has_first_words(keys: NDArray[np.int64]) -> bool:
+    """Whether the first words of every n-gram are in the table: see :class:`NgramTable`. ``keys``: int64 [G]."""
+    first_words = keys[keys >> NGRAM_WORD_BITS > 0] >> NGRAM_WORD_BITS
+    return bool((np.append(keys, -1)[np.searchsorted(keys, first_words)] == first_words).all())
 
 
 def starts_of_documents(

@@ -124,6 +124,14 @@ def test_a_document_does_not_depend_on_the_others() -> None:
     np.testing.assert_array_equal(together, np.tile(alone, (40, 1)))
 
 
+def test_a_table_without_the_first_words_of_an_ngram_is_refused() -> None:
+    keys = np.array([3, 4, ngram_key((3, 4)), ngram_key((5, 4))], np.int64)
+    weights = np.zeros((4, 2), np.float32)
+    NgramLane(NgramTable(keys[:3], weights[:3, 0], weights[:3], weights[0]))
+    with pytest.raises(ValueError, match="without its first words"):
+        NgramLane(NgramTable(keys, weights[:, 0], weights, weights[0]))
+
+
 def test_every_key_of_a_large_table_is_found() -> None:
     generator = np.random.default_rng(3)
     keys = np.unique(generator.integers(2, 2**21, 20_000))
