@@ -6,13 +6,15 @@
 A data set is the name of a published one with its archive after a colon, or a file of one's own. Each system runs as a
 person would run it, with its defaults: ``run_all.py`` for the networks, ``linear_baselines.py`` for the linear
 classifiers, on the same splits. Where a data set has no test split, each seed makes another one; the seed is also that
-of the network. Lines go to ``benchmarks/systems.jsonl``; what stands there already is not run again.
+of the network. Lines go to ``benchmarks/systems.jsonl``, the table to ``docs/results.md``; what has a line is not run
+again.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import time
@@ -24,9 +26,11 @@ import numpy as np
 from measuring import ROOT
 
 from runtime.run_folder import RunFolder, commit
-from utils import Parser, UserError, append_jsonl, read_jsonl, run_script
+from utils import Parser, UserError, append_jsonl, atomic_write, read_jsonl, run_script
 
 RESULTS = ROOT / "benchmarks" / "systems.jsonl"
+PAGE = ROOT / "docs" / "results.md"
+MARKED = re.compile(r"(?P<begin><!-- systems -->\n).*?(?P<end><!-- /systems -->)", re.DOTALL)
 LINEAR = ("TF-IDF + logistic regression", "NB-SVM")
 # What is run, as flags of run_all.py. The linear classifiers of one data set come from one command.
 NETWORKS = {"HAN alone": ["--ngrams", "off"], "HAN with n-grams (default)": []}
@@ -62,11 +66,16 @@ def build_parser() -> Parser:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Runs what is missing and prints the table."""
+    """Runs what is missing, prints the table and writes it into the documentation."""
     for seed in arguments.seeds:
         for data_set in map(parsed, arguments.sets):
             run_missing(data_set, seed, arguments)
-    print_table(read_jsonl(arguments.results))
+    rows = read_jsonl(arguments.results)
+    print(f"\n{table(rows)}")
+    if arguments.results == RESULTS:
+        text = with_table(PAGE.read_text(encoding="utf-8"), rows)
+        with atomic_write(PAGE) as file:
+            file.write(text)
     return 0
 
 
@@ -139,16 +148,20 @@ def command(script: str, *arguments: str) -> float:
 # The table
 
 
-def print_table(rows: Sequence[dict[str, Any]]) -> None:
-    """Prints mean and standard deviation over the seeds, a line for each data set and system, as Markdown."""
-    print(
-        "\n| data set | system | accuracy | to the better linear one | log loss | calibration error | minutes | seeds |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Mean and standard deviation over the seeds, a line for each data set and system, as Markdown."""
+    head = ("data set", "system", "accuracy", "to the better linear one", "log loss", "calibration error", "minutes")
+    lines = [f"| {' | '.join(head)} | seeds |", "|---" * (len(head) + 1) + "|"]
     for data_set in dict.fromkeys(row["set"] for row in rows):
         of_set = [row for row in rows if row["set"] == data_set]
-        for system in (one for one in SYSTEMS if any(row["system"] == one for row in of_set)):
-            print(table_line(data_set, system, of_set))
+        known = [one for one in SYSTEMS if any(row["system"] == one for row in of_set)]
+        lines += [table_line(data_set, system, of_set) for system in known]
+    return "\n".join(lines) + "\n"
+
+
+def with_table(text: str, rows: Sequence[dict[str, Any]]) -> str:
+    """A page whose text between the marks is the table."""
+    return MARKED.sub(lambda marks: f"{marks['begin']}{table(rows)}{marks['end']}", text)
 
 
 def table_line(data_set: str, system: str, rows: Sequence[dict[str, Any]]) -> str:
