@@ -71,6 +71,7 @@ LINEAR = "linear"
 # Whose settings were chosen for it on this task, and how. A network that is not here has the settings of one that is.
 TUNED = {
     ("imdb-2", "HAN-GRU"): "yes",
+    ("imdb-2", "HAN-GRU with n-grams"): "yes",
     ("imdb-2", "HAN-GRU, trained on train and validation"): "yes",
     ("sample-2", "HAN-GRU"): "by hand",
 }
@@ -206,14 +207,19 @@ def text_read(config: RunConfig, data_dir: Path) -> str:
     """Which text besides the labelled training documents the word vectors of a run have read.
 
     Raises:
-        UserError: The records of the run are not in ``data_dir``.
+        UserError: The records of the run, or the description of the CSV file that they were made from, are not in
+            ``data_dir``.
     """
-    path = DataPaths(config.dataset, data_dir).manifest
+    data = DataPaths(config.dataset, data_dir)
+    path = data.manifest
     manifest = read_json(path) if path.exists() else {}
     if sha256_of_json(manifest) != config.records_sha256:
         raise UserError(f"{path} is not that of the run's records; name their folder with --data_dir")
     method = manifest["settings"]["embeddings"].partition(":")[0]
-    unlabelled = manifest["splits"].get("unlabelled", {}).get("documents", 0)
+    described = read_json(data.csv_manifest) if data.csv_manifest.exists() else {}
+    if described.get("csv_sha256") != manifest["csv"]["sha256"]:
+        raise UserError(f"{data.csv_manifest} does not describe the CSV file of the records; run create_csv.py again")
+    unlabelled = described["splits"].get("unlabelled", {}).get("documents", 0)
     return {"random": "none", "glove": "outside"}.get(method, "unlabelled" if unlabelled else "none")
 
 

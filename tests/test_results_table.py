@@ -157,15 +157,21 @@ def test_weights_that_validation_did_not_choose_are_refused(run: Path) -> None:
 def test_the_records_say_which_text_the_word_vectors_read(
     run: Path, tmp_path: Path, embeddings: str, unlabelled: int, read: str
 ) -> None:
-    manifest = {"settings": {"embeddings": embeddings}, "splits": {"unlabelled": {"documents": unlabelled}}}
+    manifest = {"settings": {"embeddings": embeddings}, "splits": {}, "csv": {"sha256": "0f"}}
     path = tmp_path / "data" / "letters" / "records" / "manifest.json"
     path.parent.mkdir(parents=True)
     write_json(path, manifest)
+    splits = {"train": {"documents": 9}, **({"unlabelled": {"documents": unlabelled}} if unlabelled else {})}
+    described = {"splits": splits, "csv_sha256": "0e"}
+    write_json(tmp_path / "data" / "letters" / "csv_manifest.json", described)
     with pytest.raises(UserError, match="--data_dir"):
         add(Kept([], []), run, tmp_path / "data")
     config = read_json(run / "config.json")
     config["settings"]["records_sha256"] = sha256_of_json(manifest)
     write_json(run / "config.json", config)
+    with pytest.raises(UserError, match="does not describe the CSV file of the records"):
+        add(Kept([], []), run, tmp_path / "data")
+    write_json(tmp_path / "data" / "letters" / "csv_manifest.json", described | {"csv_sha256": "0f"})
     kept = Kept([], [])
     add(kept, run, tmp_path / "data")
     assert kept.results[0]["text"] == read
