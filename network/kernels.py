@@ -41,13 +41,24 @@ HALF, ONE, ZERO = np.float32(0.5), np.float32(1), np.float32(0)
 Function = Callable[..., Any]
 
 
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
+
+
 def compiled(function: Function) -> Function:
     """Numba's ``njit`` without the GIL, divisions as in NumPy, and kept on disk where there is a place to write to."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
     try:
-        return numba.njit(cache=True, **options)(function)
+        return numba.njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # no writable folder: compiled again in every process
-        return numba.njit(**options)(function)
+        return numba.njit(**OPTIONS)(function)
+
+
+def part(function: Function) -> Function:
+    """:func:`compiled`, for a function with floats that only compiled functions call: it becomes a part of each.
+
+    As functions of their own, kept on disk, a caller would find another copy of them in a process that compiles than in
+    one that loads, and copies may add up in another order: the same training would differ in the last digit.
+    """
+    return numba.njit(forceinline=True, **OPTIONS)(function)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -64,7 +75,7 @@ def _choose_tanh(x):  # type: ignore[no-untyped-def] # Numba compares the names 
     return (lambda x: rational_tanh(x)) if x == types.float32 else (lambda x: math.tanh(x))
 
 
-@compiled
+@part
 def rational_tanh(x: Any) -> Any:
     """Odd polynomial of degree 13 over an even one of degree 6, the minimax fit on [-7.9, 7.9] that Eigen uses."""
     limit = np.float32(7.90531110763549805)
@@ -85,7 +96,7 @@ def rational_tanh(x: Any) -> Any:
     return x * above / below
 
 
-@compiled
+@part
 def sigmoid(x: Any) -> Any:
     """Logistic function by way of :func:`fast_tanh`."""
     return HALF + HALF * fast_tanh(HALF * x)
@@ -229,7 +240,7 @@ def walk_gru(
                     gru_gates(projected, recurrent[i], bias, state[i], output)
 
 
-@compiled
+@part
 def gru_gates(
     projected: np.ndarray, recurrent: np.ndarray, bias: np.ndarray, state: np.ndarray, output: np.ndarray
 ) -> None:
@@ -246,7 +257,7 @@ def gru_gates(
         output[j] = new
 
 
-@compiled
+@part
 def gru_gates_kept(
     projected: np.ndarray,
     recurrent: np.ndarray,
@@ -361,7 +372,7 @@ def walk_gru_back(
                 np.dot(gathered[:active], transposed, through[:active])
 
 
-@compiled
+@part
 def gru_gates_back(
     upstream: np.ndarray,
     direct: np.ndarray,
@@ -462,7 +473,7 @@ def walk_lstm(
                     copy(gates[i], kept[direction, element])
 
 
-@compiled
+@part
 def lstm_gates(
     projected: np.ndarray, recurrent: np.ndarray, gates: np.ndarray, state: np.ndarray, output: np.ndarray
 ) -> None:
@@ -563,7 +574,7 @@ def walk_lstm_back(
                 np.dot(gathered[:active], transposed, through[:active])
 
 
-@compiled
+@part
 def lstm_gates_back(
     upstream: np.ndarray,
     through: np.ndarray,
@@ -595,7 +606,7 @@ def lstm_gates_back(
 # Gradients of weights, and of rows that several elements share
 
 
-@compiled
+@part
 def copy(source: np.ndarray, target: np.ndarray) -> None:
     """``target[:] = source`` for vectors, without the checks that Numba's own assignment makes each time."""
     for j in range(source.shape[0]):
@@ -662,7 +673,7 @@ def add_weight_gradients(
             add(product[i], kernel_gradient[i])
 
 
-@compiled
+@part
 def add(values: np.ndarray, total: np.ndarray) -> None:
     """``total += values`` for vectors."""
     for j in range(values.shape[0]):
@@ -767,7 +778,7 @@ def edges(lengths: np.ndarray) -> np.ndarray:
     return first
 
 
-@compiled
+@part
 def next_chunk(segment: int, end: int, first: np.ndarray) -> int:
     """The segment after the last that fits a chunk beginning with ``segment``; a long segment is a chunk of its own."""
     after = segment + 1
@@ -776,7 +787,7 @@ def next_chunk(segment: int, end: int, first: np.ndarray) -> int:
     return after
 
 
-@compiled
+@part
 def largest_chunk(begin: int, end: int, first: np.ndarray) -> int:
     """Elements of the largest chunk."""
     largest = CHUNK
@@ -820,7 +831,7 @@ def attend(
         chunk = after
 
 
-@compiled
+@part
 def score(u: np.ndarray, bias: np.ndarray, context: np.ndarray) -> Any:
     """``tanh(u + bias) . context``; ``u`` becomes the hyperbolic tangent."""
     for j in range(u.shape[0]):
@@ -831,7 +842,7 @@ def score(u: np.ndarray, bias: np.ndarray, context: np.ndarray) -> Any:
     return total
 
 
-@compiled
+@part
 def pool(elements: np.ndarray, weights: np.ndarray, pooled: np.ndarray) -> None:
     """Scores to weights, in place, by a softmax; the weighted sum of a segment's elements into ``pooled``."""
     highest = weights[0]
@@ -847,7 +858,7 @@ def pool(elements: np.ndarray, weights: np.ndarray, pooled: np.ndarray) -> None:
         add_scaled(elements[i], weights[i], pooled)
 
 
-@compiled
+@part
 def add_scaled(values: np.ndarray, factor: Any, total: np.ndarray) -> None:
     """``total += factor * values`` for vectors."""
     for j in range(values.shape[0]):
@@ -938,7 +949,7 @@ def attend_back(
         chunk = after
 
 
-@compiled
+@part
 def scores_back(
     to_pooled: np.ndarray,
     to_weights: np.ndarray,
@@ -962,7 +973,7 @@ def scores_back(
         add(inner[i], to_bias)
 
 
-@compiled
+@part
 def inner_product(left: np.ndarray, right: np.ndarray) -> Any:
     """Sum of products of two vectors."""
     total = ZERO * left[0]
@@ -971,7 +982,7 @@ def inner_product(left: np.ndarray, right: np.ndarray) -> Any:
     return total
 
 
-@compiled
+@part
 def tanh_back(to_score: Any, u: np.ndarray, context: np.ndarray, inner: np.ndarray, to_context: np.ndarray) -> None:
     """One element, back from its score through the hyperbolic tangent."""
     for j in range(u.shape[0]):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -186,3 +190,15 @@ def test_ranges_cover_everything_once(weights: list[int], count: int, grid: int)
 def test_arrays_lie_where_tensorflow_takes_them_over() -> None:
     array = kernels.empty((3, 5, 7), np.float32)
     assert array.ctypes.data % 64 == 0 and array.shape == (3, 5, 7) and array.dtype == np.float32
+
+
+def test_a_process_that_compiles_and_one_that_loads_compute_the_same_bits(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("kernel_hashes.py")
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, str(script)]
+    first, second = (
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300).stdout
+        for _ in range(2)
+    )
+    assert first == second and len(first.split()) == 7
+    assert list(tmp_path.rglob("*.nbc"))  # something was kept for the second process
