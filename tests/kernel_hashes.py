@@ -24,16 +24,14 @@ def main() -> None:
     def floats(*shape: int) -> np.ndarray:
         return (generator.normal(size=shape) * 0.3).astype(np.float32)
 
-    inputs = [
-        floats(int(LENGTHS.sum()), UNITS),
-        LENGTHS,
-        floats(UNITS, ATTENTION),
-        floats(ATTENTION),
-        floats(ATTENTION),
-    ]
-    pooled, weights, hidden = kernels.attention_forward(*inputs, keep=True)
-    upstream = [floats(*pooled.shape), floats(*weights.shape)]
-    results = [pooled, weights, hidden, *kernels.attention_gradient(*upstream, *inputs, weights, hidden)]
+    elements, kernel = floats(int(LENGTHS.sum()), UNITS), floats(UNITS, ATTENTION)
+    bias, context = floats(ATTENTION), floats(ATTENTION)
+    pooled, weights, hidden = kernels.attention_forward(elements, LENGTHS, kernel, bias, context, keep=True)
+    to_pooled, to_weights = floats(*pooled.shape), floats(*weights.shape)
+    gradients = kernels.attention_gradient(
+        to_pooled, to_weights, elements, LENGTHS, kernel, bias, context, weights, hidden
+    )
+    results = [pooled, weights, hidden, *gradients]
     print(*(hashlib.sha256(np.ascontiguousarray(result).tobytes()).hexdigest()[:12] for result in results))
 
 
