@@ -28,6 +28,7 @@ from config import NGRAM_WORD_BITS
 from data_processing import UNKNOWN_ID
 from network.contract import Attended, Documents, Network
 from network.kernels import compiled, empty, ranges, side_by_side
+from text.records import starts_of
 from utils import usable_cores
 
 Tensor: TypeAlias = Any
@@ -335,8 +336,7 @@ def starts_of_documents(
     words_per_sentence: NDArray[np.int32], sentences_per_document: NDArray[np.int32]
 ) -> NDArray[np.int64]:
     """int64 [B + 1], the place of each document's first word, and N."""
-    ends = np.concatenate([[0], np.cumsum(words_per_sentence, dtype=np.int64)])
-    return ends[np.concatenate([[0], np.cumsum(sentences_per_document, dtype=np.int64)])]
+    return starts_of(words_per_sentence)[starts_of(sentences_per_document)]
 
 
 class NetworkWithNgrams:

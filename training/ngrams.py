@@ -22,7 +22,7 @@ from network.ngrams import (
     hash_table,
     starts_of_documents,
 )
-from report.linear_models import SMOOTHING, softmax, warning_of_convergence
+from report.linear_models import log_count_ratio, softmax, warning_of_convergence
 from runtime.input_pipeline import Split, evaluation_batches
 
 if TYPE_CHECKING:
@@ -180,7 +180,8 @@ def fit_class(
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
-    ratio = log_count_ratio(features, positive)
+    presence = csr_matrix((np.ones_like(features.data), features.indices, features.indptr), features.shape)
+    ratio = log_count_ratio(presence, positive)
     scaled = csr_matrix((features.data * ratio[features.indices], features.indices, features.indptr), features.shape)
     model = LogisticRegression(
         C=PENALTY,
@@ -194,14 +195,6 @@ def fit_class(
     with warning_of_convergence("the n-gram lane"):
         model.fit(scaled, positive)
     return ratio * model.coef_[0].astype(np.float32), np.float32(model.intercept_[0])
-
-
-def log_count_ratio(features: csr_matrix, positive: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Naive Bayes' log-count ratio (Wang and Manning 2012, section 2.1) of the presence of each n-gram: float32 [G]."""
-    rows = np.repeat(positive, np.diff(features.indptr))
-    p = np.bincount(features.indices[rows], minlength=features.shape[1]) + SMOOTHING
-    q = np.bincount(features.indices[~rows], minlength=features.shape[1]) + SMOOTHING
-    return np.log((p / p.sum()) / (q / q.sum())).astype(np.float32)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
