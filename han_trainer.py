@@ -5,6 +5,8 @@
     python han_trainer.py --run_type train --model cnn
     python han_trainer.py --run_type lr_range       range test: suggests learning rates
     python han_trainer.py --run_type retrain        train again on train + validation, for as long as a run was best
+    python han_trainer.py --run_type distil --teachers imdb-1 imdb-2     also learn from unlabelled documents, by what
+                                                    finished runs think of them
 
 A training that was killed resumes from its last checkpoint when the same command runs again. On a CPU it ends with the
 same weights, bit for bit: the order of documents is a pure function of (seed, epoch), dropout of (seed, step).
@@ -13,6 +15,7 @@ same weights, bit for bit: the order of documents is a pure function of (seed, e
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from config import (
@@ -26,9 +29,10 @@ from config import (
     settings_from_flags,
 )
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
-from runtime.run_folder import RunConfig, RunFolder
+from runtime.run_folder import RunConfig, RunFolder, find_run
 from runtime.workers import SingleWorker, meet_workers
 from text.records import verify_records
+from training.distillation import distillation_config
 from training.preparation import (
     check_splits,
     check_vocabulary,
@@ -43,6 +47,7 @@ from training.tracking import add_wandb_flags, check_installed
 from utils import (
     DataPaths,
     Parser,
+    UserError,
     add_folder_flags,
     check_writable,
     dataset_name,
@@ -51,7 +56,7 @@ from utils import (
     run_script,
 )
 
-RUN_TYPES = ("train", "lr_range", "retrain")
+RUN_TYPES = ("train", "lr_range", "retrain", "distil")
 LESS_MEMORY = (
     "lower --batch_size (in validation --evaluation_batch_words) or the size of the network, for example --word_units, "
     "and run the same command again"
@@ -65,6 +70,13 @@ def build_parser() -> Parser:
     parser.add_argument("--run_type", default="train", choices=RUN_TYPES, help="what to do (default: train)")
     add_model_flag(parser, "network to train: han, or bilstm or cnn to compare it with")
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
+    parser.add_argument(
+        "--teachers",
+        nargs="+",
+        metavar="RUN",
+        default=[],
+        help="distil: finished runs, folders or names in --runs_dir",
+    )
     parser.add_argument(
         "--restart", action="store_true", help="start a new run; an existing one is kept under another name"
     )
@@ -100,24 +112,34 @@ def main(arguments: argparse.Namespace) -> int:
         config = retraining_config(run, config)
         run = RunFolder(run.path.with_name(f"{run.path.name}-retrained"))
         arguments.run = run.path.name  # from here on a run like any other
+    teachers = [find_run(name, arguments.runs_dir) for name in arguments.teachers]
+    if bool(teachers) != (arguments.run_type == "distil"):
+        raise UserError("--run_type distil and --teachers RUN [RUN ...] belong together; give both, or neither")
+    if teachers:
+        config = distillation_config(teachers, config, records)
     check_splits(records, config)
     check_vocabulary(config)
     agreed = {**config.flat(), "evaluation_batch_words": arguments.evaluation_batch_words}
     with meet_workers(agreed, arguments.wait_for_workers) as workers:
         if workers.is_chief:
-            return train_in_folder(run, config, records, arguments, workers)
-        return train(run, config, records, arguments, workers)
+            return train_in_folder(run, config, records, arguments, workers, teachers)
+        return train(run, config, records, arguments, workers, teachers)
 
 
 def train_in_folder(
-    run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, workers: SingleWorker
+    run: RunFolder,
+    config: RunConfig,
+    records: Path,
+    arguments: argparse.Namespace,
+    workers: SingleWorker,
+    teachers: Sequence[RunFolder] = (),
 ) -> int:
     """Makes or checks the run folder, which only the chief uses, and trains; returns the exit code."""
     with exclusive_lock(run.lock, lock_refusal(run)):
         resume = may_resume(run, config, arguments.restart)
         if resume and is_finished(run, arguments):
             return 0
-        return train(run, config, records, arguments, workers, resume)
+        return train(run, config, records, arguments, workers, teachers, resume)
 
 
 def train(
@@ -126,6 +148,7 @@ def train(
     records: Path,
     arguments: argparse.Namespace,
     workers: SingleWorker,
+    teachers: Sequence[RunFolder] = (),
     resume: bool = False,
 ) -> int:
     """Starts TensorFlow and trains; returns the exit code."""
@@ -136,7 +159,7 @@ def train(
     if workers.is_chief:
         prepare_folder(run, config, records, arguments.restart, resume)
     with explain_memory(LESS_MEMORY), workers.explain():
-        return Trainer(run, config, records, device, arguments, workers).train()
+        return Trainer(run, config, records, device, arguments, workers, teachers).train()
 
 
 def find_learning_rates(

@@ -102,7 +102,6 @@ from utils import (
     write_json,
 )
 
-LABELLED_SPLITS = ("train", "valid", "test")
 CORPUS_SPLITS = ("train", "unlabelled")  # word vectors never see a text of the others
 
 # The sentence splitter learns from the beginning of a text; more of a novel would teach it nothing new.
@@ -447,13 +446,12 @@ class Serializer:
         return processor
 
     def spool_words(self, found: FirstReading) -> list[SpooledChunk]:
-        """Step 2: every text that is needed, cut into words once."""
-        splits = SPLITS if self.settings.embeddings == "word2vec" else LABELLED_SPLITS
-        documents = sum(found.documents[split] for split in splits)
+        """Step 2: every text, cut into words once."""
+        documents = sum(found.documents.values())
         class_ids = {label: number for number, label in enumerate(self.labels)}
         spooled = []
         with timed("words") as said:
-            chunks = chunks_of(read_csv(self.paths.csv), class_ids, splits)
+            chunks = chunks_of(read_csv(self.paths.csv), class_ids, SPLITS)
             task = functools.partial(spool_chunk, folder=self.spool)
             for chunk in in_order(self.pool, task, with_progress(chunks, documents), 3 * self.workers):
                 spooled.append(chunk)
@@ -486,7 +484,7 @@ class Serializer:
 
     def write_records(self, spooled: list[SpooledChunk], found: FirstReading) -> dict[str, Any]:
         """Step 4: the shards and the index of each split; returns what the manifest says of the splits."""
-        by_split = {split: [chunk for chunk in spooled if chunk.split == split] for split in LABELLED_SPLITS}
+        by_split = {split: [chunk for chunk in spooled if chunk.split == split] for split in SPLITS}
         with timed("records") as said:
             shards = [shard for split, chunks in by_split.items() if chunks for shard in shards_of(split, chunks)]
             written = list(self.pool.map(functools.partial(write_shard, folder=self.spool), shards))
@@ -497,7 +495,7 @@ class Serializer:
                 described[split] = {
                     **describe_split(by_split[split]),
                     "unknown_words": sum(unknown for _, unknown in own),
-                    "labels": {label: found.classes[split][label] for label in self.labels},
+                    "labels": {label: found.classes[split][label] for label in self.labels if split in found.classes},
                     "shards": [shard_name(split, number, len(own)) for number in range(len(own))],
                     "index": index_name(split),
                 }

@@ -5,6 +5,7 @@ runs/imdb-han/
     vocab.txt  labels.txt  sentence_splitter.json        to process text as in training
     checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
     ngrams.safetensors      with --ngrams on: the table of the n-gram lane
+    teachers/               of a distillation: each teacher's probabilities of the unlabelled documents
     best.safetensors        weights of the best validation; after a retraining, which has none, the last
     history.jsonl           one line per validation
     steps.jsonl             loss, accuracy, learning rate, ... every few steps
@@ -95,6 +96,7 @@ class SettingsOfConfig(TypedDict):
     embedding_dim: int
     records_sha256: str
     retraining: NotRequired[Retraining | None]
+    distillation: NotRequired[Distillation | None]
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,19 @@ class Retraining:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """A training that also learns from the unlabelled documents, by what finished runs think of them.
+
+    Attributes:
+        teachers: Names of the runs.
+        weights_sha256: Of the best weights of each.
+    """
+
+    teachers: list[str]
+    weights_sha256: list[str]
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The settings of a run: another value of any of these is another run.
 
@@ -132,6 +147,7 @@ class RunConfig:
         embedding_dim: E.
         records_sha256: Of the manifest of the records it is trained on.
         retraining: For how long, if it is trained on validation as well; ``None`` for a run that validates.
+        distillation: Whose judgements it learns from; ``None`` for a run that learns from labels alone.
     """
 
     dataset: str
@@ -143,6 +159,7 @@ class RunConfig:
     embedding_dim: int
     records_sha256: str
     retraining: Retraining | None = None
+    distillation: Distillation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary; of the model's settings those that this model has."""
@@ -165,6 +182,7 @@ class RunConfig:
                 "training": from_json(TrainingSettings, value["training"], source),
                 "class_names": tuple(value["class_names"]),
                 "retraining": Retraining(**value["retraining"]) if value.get("retraining") else None,
+                "distillation": Distillation(**value["distillation"]) if value.get("distillation") else None,
             }
         )
 
@@ -172,7 +190,9 @@ class RunConfig:
         """What the field calls the network, for example ``HAN-GRU``, and what is special about its training."""
         frozen = ", frozen word vectors" if self.training.freeze_embeddings else ""
         retrained = ", trained on train and validation" if self.retraining else ""
-        return model_title(self.architecture, self.model) + frozen + retrained
+        teachers = len(self.distillation.teachers) if self.distillation else 0
+        distilled = f", distilled from {teachers} network{'s' * (teachers > 1)}" if teachers else ""
+        return model_title(self.architecture, self.model) + frozen + retrained + distilled
 
     def flat(self) -> dict[str, Any]:
         """All settings side by side, for :func:`config.differences`."""
@@ -230,6 +250,7 @@ class RunFolder:
         self.checkpoints = path / "checkpoints"
         self.best = path / "best.safetensors"
         self.ngrams = path / "ngrams.safetensors"
+        self.teachers = path / "teachers"
         self.tensorboard = path / "tensorboard"
         self.results_lock = path.parent / f".{path.name}.results.lock"
 

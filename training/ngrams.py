@@ -24,6 +24,7 @@ from network.ngrams import (
 )
 from report.linear_models import log_count_ratio, softmax, warning_of_convergence
 from runtime.input_pipeline import Split, evaluation_batches
+from text.records import NO_LABEL
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -90,12 +91,15 @@ def batches(split: Split, numbers: NDArray[np.int64]) -> Iterator[tuple[NDArray[
 
 
 def drawn(split: Split) -> NDArray[np.int64]:
-    """int64 [B], positions of the documents that the table is fitted on: all, or as many as MOST_WORDS allows."""
-    words = split.index["words"].astype(np.int64)
+    """int64 [B], positions of the documents that the table is fitted on: all labelled ones, or as many as MOST_WORDS
+    allows.
+    """
+    labelled = np.flatnonzero(split.index["label"] != NO_LABEL)
+    words = split.index["words"][labelled].astype(np.int64)
     if words.sum() <= MOST_WORDS:
-        return np.arange(len(words))
+        return labelled
     order = np.random.default_rng(0).permutation(len(words))
-    return np.sort(order[: max(int(np.searchsorted(np.cumsum(words[order]), MOST_WORDS)), 1)])
+    return labelled[np.sort(order[: max(int(np.searchsorted(np.cumsum(words[order]), MOST_WORDS)), 1)])]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -109,7 +113,7 @@ def fit_table(split: Split, classes: int, balanced: bool = False) -> NgramTable:
     times the class's log-count ratio.
 
     Args:
-        split: Labelled documents.
+        split: Documents, of which those with a label count.
         classes: C.
         balanced: Whether documents of rare classes weigh more, as with ``--class_weights balanced``.
     """

@@ -57,7 +57,7 @@ def train_step(
         model: The network.
         optimizer: A Keras optimiser, built.
         documents: The batch.
-        labels: int32 [B].
+        labels: int32 [B]; or float32 [B, C], a probability of each class.
         seed: int32 [2], of dropout.
         settings: Clipping norm, L2 and label smoothing.
         workers: The processes that train together, this one with its part of a joint batch.
@@ -74,7 +74,8 @@ def train_step(
         loss = tf.reduce_mean(document_losses(logits, labels, settings.label_smoothing, class_weights))
     variables = [variable.value for variable in model.trainable_variables]
     gradients = tape.gradient(loss, variables)
-    right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+    wanted = labels if labels.shape.rank == 1 else tf.argmax(labels, axis=1, output_type=tf.int32)
+    right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), wanted)
     report = {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
     if model.attends:
         report["word_attention_entropy"] = entropy(attended.word_weights, documents.words_per_sentence)
@@ -103,15 +104,22 @@ def document_losses(logits: Any, labels: Any, smoothing: float = 0.0, class_weig
 
     Args:
         logits: float32 [B, C].
-        labels: int32 [B].
+        labels: int32 [B]; or float32 [B, C], a probability of each class, by which ``-log p`` is averaged.
         smoothing: Share of a label that is spread evenly over all classes.
         class_weights: float32 [C].
     """
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    if labels.shape.rank == 1:
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    else:
+        losses = tf.nn.softmax_cross_entropy_with_logits(labels, logits)
     if smoothing:
         even = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=1)
         losses = (1 - smoothing) * losses + smoothing * even
-    return losses if class_weights is None else losses * tf.gather(class_weights, labels)
+    if class_weights is None:
+        return losses
+    if labels.shape.rank == 1:
+        return losses * tf.gather(class_weights, labels)
+    return losses * tf.linalg.matvec(labels, class_weights)
 
 
 def balanced_class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -165,11 +173,16 @@ def compile_step(
     settings: TrainingSettings,
     class_weights: np.ndarray | None = None,
     workers: SingleWorker = SINGLE_WORKER,
+    soft: int = 0,
 ) -> Any:
-    """:func:`train_step` as one graph ``(documents, labels, seed, share)`` for batches of any size."""
+    """:func:`train_step` as one graph ``(documents, labels, seed, share)`` for batches of any size.
+
+    Arguments as there, and ``soft``: 0 for labels int32 [B], else C for labels float32 [B, C].
+    """
     vector = tf.TensorSpec([None], tf.int32)
+    labels = tf.TensorSpec([None, soft], tf.float32) if soft else vector
     seed, share = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.float32)
-    signature = (Documents(vector, vector, vector), vector, seed, share)
+    signature = (Documents(vector, vector, vector), labels, seed, share)
 
     @tf.function(input_signature=signature, autograph=False)
     def step(documents: Documents, labels: Any, seed: Any, share: Any) -> Any:

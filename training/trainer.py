@@ -8,12 +8,13 @@ import math
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from network.contract import Network
@@ -25,15 +26,25 @@ from runtime.ngram_tables import read_table, save_table
 from runtime.run_folder import Progress, RunConfig, RunFolder
 from runtime.scoring import Validation, validate
 from runtime.workers import SINGLE_WORKER, SingleWorker
+from text.records import NO_LABEL
+from training.distillation import UNLABELLED
 from training.log import TrainingLog
 from training.ngrams import fit_scales, fit_table, logits_of_split
 from training.optimizers import build_optimizer
 from training.preparation import refuse_changed_records
 from training.schedules import momentum_schedule, rate_schedule
 from training.step import StepTotals, chosen_class_weights, compile_step
+from training.teachers import training_targets
 from utils import EMBEDDINGS_FILE, DataPaths, UserError, log, tester_command
 
 EVALUATIONS_PER_EPOCH = 2
+
+
+def names_of_training(config: RunConfig) -> str:
+    """The splits that a run trains on, joined by a plus."""
+    if config.retraining:
+        return "train+valid"
+    return f"train+{UNLABELLED}" if config.distillation else "train"
 
 
 class Interrupted(Exception):
@@ -50,6 +61,7 @@ class Trainer:
         device: ``"cpu"`` or ``"gpu"``, as :func:`runtime.devices.start_tensorflow` returned it.
         arguments: The operational flags (intervals).
         workers: The processes that train together. Only the chief uses the run folder.
+        teachers: Of a distillation, in the order of its configuration.
     """
 
     def __init__(
@@ -60,12 +72,12 @@ class Trainer:
         device: str,
         arguments: argparse.Namespace,
         workers: SingleWorker = SINGLE_WORKER,
+        teachers: Sequence[RunFolder] = (),
     ) -> None:
         settings = config.training
         self.run, self.config, self.device, self.arguments, self.workers = run, config, device, arguments, workers
         self.identity = run.identity() if workers.is_chief else ""
-        names = "train+valid" if config.retraining else "train"
-        self.train_split = Split(records, names, settings.max_sentences, settings.max_words)
+        self.train_split = Split(records, names_of_training(config), settings.max_sentences, settings.max_words)
         self.valid_split = None if config.retraining else Split(records, "valid")
         self.epochs = Epochs(self.train_split.index, settings)
         self.last_step = self.epochs.total_steps
@@ -77,6 +89,7 @@ class Trainer:
         except UserError:
             self.close()
             raise
+        self.targets = self.learn_from(teachers, records) if config.distillation else None
         self.network = build_model(config, embeddings, padded=device == "gpu")
         self.ngrams = self.add_ngrams() if config.model.ngrams == "on" else None
         self.model: Network = self.ngrams or self.network
@@ -93,6 +106,22 @@ class Trainer:
         self.stop_signal = 0
 
     # -- beginning ----------------------------------------------------------------------------------------------------
+
+    def learn_from(self, teachers: Sequence[RunFolder], records: Path) -> np.ndarray:
+        """What each training document is to be classified as, float32 [documents, C]: see :mod:`training.teachers`.
+
+        The chief asks the teachers, the others hear of it.
+        """
+        own = np.zeros((0, len(self.config.class_names)), np.float32)
+        if self.workers.is_chief:
+            words = self.arguments.evaluation_batch_words
+            own = training_targets(self.run, teachers, self.config, records, self.labels(), words, self.device)
+        return self.workers.gather(own)
+
+    def labels(self) -> np.ndarray:
+        """int32, the labels of the training documents that have one."""
+        labels = self.train_split.index["label"].astype(np.int32)
+        return labels[labels != NO_LABEL]
 
     def add_ngrams(self) -> NetworkWithNgrams:
         """The network with the n-gram lane; a retraining, which has no validation, takes the first run's scales."""
@@ -131,8 +160,10 @@ class Trainer:
     def compile_step(self) -> Any:
         """The training step of this model and optimiser as one graph."""
         settings = self.config.training
-        weights = chosen_class_weights(settings, self.train_split.index["label"], len(self.config.class_names))
-        return compile_step(self.model, self.optimizer, settings, weights, self.workers)
+        classes = len(self.config.class_names)
+        weights = chosen_class_weights(settings, self.labels(), classes)
+        soft = classes if self.targets is not None else 0
+        return compile_step(self.model, self.optimizer, settings, weights, self.workers, soft)
 
     def make_log(self) -> TrainingLog:
         """The log of this training, not opened yet."""
@@ -259,7 +290,9 @@ class Trainer:
 
     def read_part(self, numbers: np.ndarray) -> LabelledBatch:
         """This worker's part of a joint batch (of one worker all of it), with the numbers of all documents."""
-        return self.train_split.read(self.workers.part(numbers))._replace(numbers=numbers)
+        own = self.workers.part(numbers)
+        batch = self.train_split.read(own)._replace(numbers=numbers)
+        return batch if self.targets is None else batch._replace(labels=tf.constant(self.targets[own]))
 
     def take_step(self, batch: LabelledBatch) -> None:
         """Trains on one batch, counts it, and writes summaries when they are due."""
