@@ -21,7 +21,7 @@ from runtime.networks import network_of
 from runtime.ngram_tables import save_table
 from runtime.predictor import Predictor
 from runtime.run_folder import Progress, RunConfig, RunFolder
-from text.records import RecordBatch, RecordWriter, describe_files, write_index
+from text.records import NO_LABEL, RecordBatch, RecordWriter, describe_files, write_index
 from utils import FORMAT_VERSION, write_json
 
 VOCABULARY = ["<pad>", "<unk>", "bad", "good", *(f"word{n:02d}" for n in range(40))]
@@ -49,13 +49,11 @@ def tiny_documents(split: str, count: int) -> list[TinyDocument]:
     return documents
 
 
-def write_tiny_records(folder: Path, documents: int = 90) -> dict[str, list[TinyDocument]]:
+def write_tiny_records(folder: Path, documents: int = 90, unlabelled: int = 0) -> dict[str, list[TinyDocument]]:
     """Writes a complete records folder and returns what it holds; ``valid`` and ``test`` have a third as many."""
     folder.mkdir(parents=True, exist_ok=True)
-    splits = {
-        name: tiny_documents(name, count)
-        for name, count in (("train", documents), ("valid", documents // 3), ("test", documents // 3))
-    }
+    sizes = {"train": documents, "valid": documents // 3, "test": documents // 3, "unlabelled": unlabelled}
+    splits = {name: tiny_documents(name, count) for name, count in sizes.items() if count}
     counts: dict[str, Any] = {}
     for name, texts in splits.items():
         sentences = [sentence for text in texts for sentence in text.sentences]
@@ -63,7 +61,7 @@ def write_tiny_records(folder: Path, documents: int = 90) -> dict[str, list[Tiny
             writer.write(
                 RecordBatch(
                     [text.id.encode() for text in texts],
-                    np.array([text.label for text in texts]),
+                    np.array([NO_LABEL if name == "unlabelled" else text.label for text in texts]),
                     np.array([word for sentence in sentences for word in sentence]),
                     np.array([len(sentence) for sentence in sentences]),
                     np.array([len(text.sentences) for text in texts]),

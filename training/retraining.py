@@ -27,7 +27,8 @@ def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
         asked: What flags and records ask for; a retraining has no settings of its own.
 
     Raises:
-        UserError: The run is not finished, was made from other records, or a flag asks for another setting.
+        UserError: The run is not finished or a distillation, was made from other records, or a flag asks for another
+            setting.
     """
     if not first.finished.exists():
         raise UserError(
@@ -37,6 +38,8 @@ def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
     config = first.config()
     if config.retraining:
         raise UserError(f"{first.path} is a retraining already; retrain {config.retraining.run}")
+    if config.distillation:
+        raise UserError(f"{first.path} is a distillation, which cannot be retrained; name another --run")
     if config.records_sha256 != asked.records_sha256:
         raise UserError(f"{first.path} was trained on other records; train it again with --restart")
     for settings, wanted in ((config.model, asked.model), (config.training, asked.training)):
