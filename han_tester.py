@@ -1,6 +1,7 @@
 """Test a trained network: on validation while a trainer is running, or on the test split when training has finished.
 
     python han_tester.py imdb-han                                    the best checkpoint on the test split
+    python han_tester.py imdb-1 imdb-2 imdb-3                        several runs, and their mean as one classifier
     nohup python3 han_tester.py --run_type "val" >> val.out &        follows a trainer: tests each checkpoint once
     python han_tester.py --run_type test --model cnn
 
@@ -15,6 +16,7 @@ import contextlib
 from pathlib import Path
 
 from config import TesterOperation, add_flags, check_range, settings_from_flags
+from runtime.averaging import check_can_be_averaged
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import add_run_flags, chosen_run
 from training.waiting import (
@@ -24,13 +26,13 @@ from training.waiting import (
     follow_checkpoints,
     wait_for_run,
 )
-from utils import Parser, check_writable, log, run_script, trainer_command
+from utils import Parser, UserError, check_writable, log, run_script, trainer_command
 
 
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="han_tester.py", description=__doc__)
-    add_run_flags(parser)
+    add_run_flags(parser, several=True)
     parser.add_argument(
         "--run_type",
         default="test",
@@ -65,6 +67,9 @@ def main(arguments: argparse.Namespace) -> int:
     settings_from_flags(TesterOperation, arguments)
     check_range("show_documents", arguments.show_documents, 0)
     check_range("wait", arguments.wait, 0)
+    if len(arguments.named_runs) > 1:
+        return test_several(arguments)
+    arguments.named_run = next(iter(arguments.named_runs), None)
     run = chosen_run(arguments)
     seconds = WAIT_FOR_RUN_SECONDS[arguments.run_type] if arguments.wait is None else arguments.wait
     wait_for_run(run, trainer_command(arguments), seconds)
@@ -82,6 +87,30 @@ def main(arguments: argparse.Namespace) -> int:
                 if not tester.has_result(checkpoint):
                     tester.log_line(tester.evaluate(checkpoint))
     log.info("training of %s has finished and every checkpoint is tested", run.path)
+    return 0
+
+
+def test_several(arguments: argparse.Namespace) -> int:
+    """Tests finished runs and the mean of their probabilities; returns the exit code."""
+    if arguments.run_type != "test" or arguments.checkpoint or arguments.show_documents:
+        raise UserError(
+            "several runs are tested as they are on the test split; leave out --run_type, --checkpoint and "
+            "--show_documents, or name one RUN"
+        )
+    runs = [chosen_run(argparse.Namespace(**vars(arguments), named_run=name)) for name in arguments.named_runs]
+    check_can_be_averaged(runs)
+    device = start_tensorflow(arguments.device)
+    from training.averaging import report_mean
+    from training.tester import Tester
+
+    results = []
+    with explain_memory("lower --evaluation_batch_words and run the same command again"):
+        for run in runs:
+            tester = Tester(run, SPLIT_OF_RUN_TYPE["test"], device, arguments)
+            with contextlib.closing(tester.split):
+                results.append(tester.evaluate(chosen_checkpoint(run, None)))
+                tester.log_line(results[-1])
+    report_mean(runs, results)
     return 0
 
 

@@ -4,6 +4,7 @@
     python predict.py imdb-han reviews.csv > predictions.csv              the text in the column `text`
     python predict.py imdb-han reviews.tsv --text_column body --output predictions.jsonl
     grep -v '^#' lines.txt | python predict.py runs/imdb-han -            one text per line
+    python predict.py imdb-1 imdb-2 imdb-3 reviews.csv                    the mean of several networks
 
 Texts are read, cut into words and scored as a stream: memory does not grow with their number. RUN is a run folder or
 its name in `runs/`. A text without a word gets no prediction.
@@ -22,7 +23,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from corpus.corpus_formats import MAX_TEXT_BYTES
 from corpus.own_data import guess_text, named_column, profile
@@ -38,14 +39,17 @@ from corpus.tables import (
     records,
     usable,
 )
+from runtime.averaging import MeanPredictor, check_can_be_averaged
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
-from runtime.run_folder import find_run
+from runtime.run_folder import RunFolder, find_run
 from text.process_pool import in_order, worker_pool
 from text.text_reader import Reading, read_texts, unpack
 from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
 
 if TYPE_CHECKING:
     from runtime.predictor import Predictor
+
+    Reader: TypeAlias = Predictor | MeanPredictor
 
 # Texts are sorted by length within windows. The first is small, so that the first predictions come soon.
 FIRST_WINDOW, LARGEST_WINDOW = 64, 1024
@@ -82,7 +86,9 @@ class Scored(NamedTuple):
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="predict.py", description=__doc__)
-    parser.add_argument("run", metavar="RUN", help="run folder, or its name in --runs_dir")
+    parser.add_argument(
+        "runs", metavar="RUN", nargs="+", help="run folder, or its name in --runs_dir; of several the mean is taken"
+    )
     parser.add_argument(
         "file", metavar="FILE", help="table (CSV, TSV, JSON lines); FILE.txt or - (standard input): one text per line"
     )
@@ -100,25 +106,34 @@ def build_parser() -> Parser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Scores everything; returns the exit code."""
-    run = find_run(arguments.run, arguments.runs_dir)
+    runs = [find_run(name, arguments.runs_dir) for name in arguments.runs]
+    if len(runs) > 1:
+        check_can_be_averaged(runs)
     if arguments.output and arguments.output.exists():
         raise UserError(f"{arguments.output} already exists; name another --output, or delete it")
     with contextlib.ExitStack() as stack:
         rows = open_rows(arguments, stack)
         device = start_tensorflow(arguments.device)
-        from runtime.predictor import Predictor, unfinished
-
-        predictor = Predictor.load(run, device)
-        if remark := unfinished(run):
-            log.warning("%s (step %d)", remark, predictor.step)
+        predictor = load(runs, device)
         interactive = arguments.file == "-" and sys.stdin.isatty()
         with explain_memory("give shorter texts, or end other programs"), writer(arguments, predictor) as write:
-            score_all(predictor, run.path, rows, write, size_of(arguments.file), interactive)
+            score_all(predictor, runs[0].path, rows, write, size_of(arguments.file), interactive)
     return 0
 
 
+def load(runs: Sequence[RunFolder], device: str) -> Reader:
+    """The network of a run, or several as one; warns of a run that is not finished."""
+    from runtime.predictor import Predictor, unfinished
+
+    predictors = [Predictor.load(run, device) for run in runs]
+    for run, predictor in zip(runs, predictors, strict=True):
+        if remark := unfinished(run):
+            log.warning("%s (step %d)", remark, predictor.step)
+    return MeanPredictor(predictors) if len(runs) > 1 else predictors[0]
+
+
 def score_all(
-    predictor: Predictor, folder: Path, rows: Iterator[Row], write: Any, size: int | None, interactive: bool
+    predictor: Reader, folder: Path, rows: Iterator[Row], write: Any, size: int | None, interactive: bool
 ) -> None:
     """Scores ``rows`` and passes each to ``write``, with a progress bar over the bytes of the input (``size``)."""
     from tqdm import tqdm
@@ -172,7 +187,7 @@ def counted(texts: int) -> str:
 
 
 def score_rows(
-    predictor: Predictor, folder: Path, rows: Iterator[Row], interactive: bool
+    predictor: Reader, folder: Path, rows: Iterator[Row], interactive: bool
 ) -> Generator[Scored, None, None]:
     """Yields every row with its probabilities, in order.
 
@@ -203,12 +218,12 @@ def score_rows(
             yield from score_window(predictor, window, unpack(packed))
 
 
-def read_here(predictor: Predictor, window: Sequence[Row]) -> list[Reading]:
+def read_here(predictor: Reader, window: Sequence[Row]) -> list[Reading]:
     """Cuts the texts of a window into words in this process."""
     return [predictor.read(row.text) for row in window]
 
 
-def score_window(predictor: Predictor, window: Sequence[Row], readings: Sequence[Reading]) -> Iterator[Scored]:
+def score_window(predictor: Reader, window: Sequence[Row], readings: Sequence[Reading]) -> Iterator[Scored]:
     """Yields the rows of a window with their probabilities."""
     probabilities = predictor.probabilities(reading.document for reading in readings)
     for row, reading, values in zip(window, readings, probabilities, strict=True):
@@ -355,7 +370,7 @@ def guess_column(table: Table) -> int:
 
 
 @contextlib.contextmanager
-def writer(arguments: argparse.Namespace, predictor: Predictor) -> Iterator[Any]:
+def writer(arguments: argparse.Namespace, predictor: Reader) -> Iterator[Any]:
     """A function that writes one scored text, to standard output or to a file that appears when all is done."""
     ending = arguments.output.suffix if arguments.output else ""
     form = arguments.format or ("jsonl" if ending in {".jsonl", ".json"} else "csv")

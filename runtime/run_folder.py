@@ -478,14 +478,17 @@ def no_such_run(run: RunFolder, train: str) -> UserError:
 # The flags that name a run
 
 
-def add_run_flags(parser: argparse.ArgumentParser, model: bool = True) -> None:
+def add_run_flags(parser: argparse.ArgumentParser, model: bool = True, several: bool = False) -> None:
     """Adds RUN and the flags that name a run in its place, for a script that looks at one: see :func:`chosen_run`.
 
     Args:
         parser: Gets them.
         model: Whether the script serves every model; without, it has no ``--model``.
+        several: Whether more than one RUN may be given: then ``named_runs`` is a list, and the script puts one of them,
+            or ``None``, into ``named_run`` before it calls :func:`chosen_run`.
     """
-    parser.add_argument("named_run", metavar="RUN", nargs="?", help="run folder, or its name in --runs_dir")
+    name, number = ("named_runs", "*") if several else ("named_run", "?")
+    parser.add_argument(name, metavar="RUN", nargs=number, help="run folder, or its name in --runs_dir")
     parser.add_argument("--dataset", type=dataset_name, help="in place of RUN: name of the data set (default: imdb)")
     if model:
         parser.add_argument(

@@ -22,7 +22,7 @@ from runtime.ngram_tables import save_table
 from runtime.predictor import Predictor
 from runtime.run_folder import Progress, RunConfig, RunFolder
 from text.records import NO_LABEL, RecordBatch, RecordWriter, describe_files, write_index
-from utils import FORMAT_VERSION, write_json
+from utils import FORMAT_VERSION, read_json, sha256_of_json, write_json
 
 VOCABULARY = ["<pad>", "<unk>", "bad", "good", *(f"word{n:02d}" for n in range(40))]
 CLUES = (2, 3)
@@ -90,7 +90,7 @@ def write_tiny_records(folder: Path, documents: int = 90, unlabelled: int = 0) -
 def write_tiny_run(
     path: Path, records: Path, seed: int = 6, architecture: str = "han", ngrams: bool = False, **settings: Any
 ) -> RunFolder:
-    """A finished run with random weights, which answers like any other; its data set is called ``tiny``.
+    """A finished run on ``records`` with random weights, which answers like any other; its data set is called ``tiny``.
 
     With ``ngrams`` it has every single word and every pair of words in its n-gram lane. ``settings`` are further ones
     of the network.
@@ -103,7 +103,7 @@ def write_tiny_run(
         ("negative", "positive"),
         len(VOCABULARY),
         EMBEDDING_DIM,
-        "no hash",
+        sha256_of_json(read_json(records / "manifest.json")),
     )
     run = RunFolder(path)
     run.create(config, records)

@@ -74,7 +74,7 @@ def train_step(
         loss = tf.reduce_mean(document_losses(logits, labels, settings.label_smoothing, class_weights))
     variables = [variable.value for variable in model.trainable_variables]
     gradients = tape.gradient(loss, variables)
-    wanted = labels if labels.shape.rank == 1 else tf.argmax(labels, axis=1, output_type=tf.int32)
+    wanted = labels if len(labels.shape) == 1 else tf.argmax(labels, axis=1, output_type=tf.int32)
     right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), wanted)
     report = {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
     if model.attends:
@@ -108,7 +108,7 @@ def document_losses(logits: Any, labels: Any, smoothing: float = 0.0, class_weig
         smoothing: Share of a label that is spread evenly over all classes.
         class_weights: float32 [C].
     """
-    if labels.shape.rank == 1:
+    if len(labels.shape) == 1:
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
     else:
         losses = tf.nn.softmax_cross_entropy_with_logits(labels, logits)
@@ -117,7 +117,7 @@ def document_losses(logits: Any, labels: Any, smoothing: float = 0.0, class_weig
         losses = (1 - smoothing) * losses + smoothing * even
     if class_weights is None:
         return losses
-    if labels.shape.rank == 1:
+    if len(labels.shape) == 1:
         return losses * tf.gather(class_weights, labels)
     return losses * tf.linalg.matvec(labels, class_weights)
 
