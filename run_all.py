@@ -13,14 +13,14 @@ is kept under another name.
 Two tasks need han_trainer.py itself: --run_type lr_range finds learning rates before a training, --run_type retrain
 trains once more after it, on the training and validation documents together.
 
-Small data sets get settings that were chosen for their size. They are printed with the command; your own flags win.
+Small data sets get settings that were chosen for their size. --preset fast is for a first look, --preset best takes
+several trainings. All settings are printed with the commands; your own flags win.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
-import math
 import shlex
 import signal
 import subprocess
@@ -28,7 +28,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import schema
 from config import (
@@ -49,6 +49,7 @@ from config import (
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, own_source, sha256_of_source
 from data_processing import MadeOfTexts, tokeniser_difference
 from runtime.run_folder import RunFolder
+from training.presets import PRESETS, STUDENT, TEACHERS, suited
 from training.tracking import add_wandb_flags, check_installed, wandb_flags
 from utils import (
     DataPaths,
@@ -69,15 +70,6 @@ STAGES = ("download", "create_csv", "serialize_data", "train", "test")
 SHOWN_DOCUMENTS = 3
 KILLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)}
 INTERRUPTED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
-# Below this many training documents the defaults, which were chosen on IMDB, take too few steps.
-MANY_DOCUMENTS = 10_000
-STEPS = 1_000
-MOST_EPOCHS = 20
-FEW_DOCUMENTS: dict[str, Any] = {"word_units": 50, "sentence_units": 50, "attention_dim": 100}
-# The sample is small and its sentences short: more and smaller steps than the defaults, a smaller network. Word vectors
-# start at random, because in a few thousand texts of one grammar word2vec puts opposites close together.
-SAMPLE = {"embeddings": "random", "batch_size": 16, "num_epochs": 5, "word_units": 50, "sentence_units": 50}
-SUITED = {"sample": {**SAMPLE, "attention_dim": 100}}
 
 
 @dataclass(frozen=True)
@@ -85,7 +77,7 @@ class Stage:
     """One stage: what to type, what it reads and what it leaves.
 
     Attributes:
-        name: One of :data:`STAGES`.
+        name: One of :data:`STAGES`, or ``teacher``.
         command: Script and arguments.
         inputs: Files whose change makes the stage run again.
         outputs: Files that exist when the stage is complete.
@@ -148,6 +140,12 @@ def build_parser() -> Parser:
     parser.add_argument("--sha256", help="hash that the archive must have")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run (default: test)")
     add_model_flag(parser, "network to train: han, or bilstm or cnn to compare it with")
+    parser.add_argument(
+        "--preset",
+        default="default",
+        choices=tuple(PRESETS),
+        help="; ".join(f"{name}: {text}" for name, text in PRESETS.items()) + " (default: default)",
+    )
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
     add_folder_flags(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to train (default: auto)")
@@ -244,7 +242,6 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     )
     suit(arguments, paths)
     arguments.dataset = paths.dataset
-    where = run_flags(arguments)
     yield Stage(
         "serialize_data",
         ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *data],
@@ -253,28 +250,66 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         flag(arguments, "workers"),
         outdated=outdated_records(paths),
     )
-    yield Stage(
-        "train",
-        [
-            "han_trainer.py",
-            "--run_type",
-            "train",
-            *where,
-            *given(ModelSettings, arguments),
-            *given(TrainingSettings, arguments),
-        ],
-        [paths.manifest],
-        [run.finished],
-        [*flag(arguments, "device"), *given(TrainerOperation, arguments), *wandb_flags(arguments)],
-    )
+    if arguments.preset == "best":
+        yield from distillation_stages(arguments, paths, run)
+    else:
+        yield training_stage("train", ["--run_type", "train"], arguments, run, [paths.manifest])
     yield Stage(
         "test",
-        ["han_tester.py", "--run_type", "test", *where, *shown],
+        ["han_tester.py", "--run_type", "test", *run_flags(arguments), *shown],
         [paths.manifest, run.best],
         [run.results],
         [*flag(arguments, "device"), *given(TesterOperation, arguments)],
         report=run.result_file("report", "test", "txt"),
     )
+
+
+def training_stage(
+    name: str, task: list[str], arguments: argparse.Namespace, run: RunFolder, inputs: list[Path]
+) -> Stage:
+    """A training of the network that the flags describe.
+
+    Args:
+        name: Of the stage.
+        task: ``--run_type`` and what goes with it.
+        arguments: Flags; ``run`` among them names the folder of this training.
+        run: That folder.
+        inputs: What it learns from.
+    """
+    return Stage(
+        name,
+        [
+            "han_trainer.py",
+            *task,
+            *run_flags(arguments),
+            *given(ModelSettings, arguments),
+            *given(TrainingSettings, arguments),
+        ],
+        inputs,
+        [run.finished],
+        [*flag(arguments, "device"), *given(TrainerOperation, arguments), *wandb_flags(arguments)],
+    )
+
+
+def distillation_stages(arguments: argparse.Namespace, paths: DataPaths, run: RunFolder) -> Iterator[Stage]:
+    """The stages of ``--preset best``: teachers that differ in their seed, and the network that learns from them.
+
+    Raises:
+        UserError: The data set has no unlabelled documents.
+    """
+    if "unlabelled" not in schema.read_json(paths.csv_manifest, SplitsOfCsv)["splits"]:
+        raise UserError(
+            f"--preset best learns from unlabelled documents, and {paths.dataset} has none; leave out --preset"
+        )
+    first = getattr(arguments, "seed", 1)
+    teachers = [run.path.with_name(f"{run.path.name}-teacher-{number}") for number in range(1, TEACHERS + 1)]
+    for number, teacher in enumerate(teachers):
+        own = argparse.Namespace(**{**vars(arguments), "run": teacher.name, "seed": first + number})
+        yield training_stage("teacher", ["--run_type", "train"], own, RunFolder(teacher), [paths.manifest])
+    own = argparse.Namespace(**{**STUDENT, **vars(arguments)})
+    task = ["--run_type", "distil", "--teachers", *(str(teacher) for teacher in teachers)]
+    best = [RunFolder(teacher).best for teacher in teachers]
+    yield training_stage("train", task, own, run, [paths.manifest, *best])
 
 
 def refuse_source(arguments: argparse.Namespace) -> None:
@@ -301,31 +336,10 @@ def outdated_records(paths: DataPaths) -> list[str]:
 
 
 def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
-    """Chooses settings that suit the data set, where none were given: those of the sample, or those for few texts."""
-    suited = SUITED.get(paths.dataset) or settings_for(documents_of(paths, "train"))
-    for name, value in suited.items():
+    """Chooses settings that suit the data set and the preset, where none were given."""
+    for name, value in suited(paths.dataset, documents_of(paths, "train"), arguments.preset).items():
         if not hasattr(arguments, name) and has_setting(arguments.model, name):
             setattr(arguments, name, value)
-
-
-def settings_for(documents: int) -> dict[str, Any]:
-    """Settings for a training split of this many documents; none where the defaults suit.
-
-    A batch is small enough that an epoch has some steps, epochs are as many as give about :data:`STEPS` steps, and the
-    learning rate rises over the first tenth of them.
-    """
-    if documents >= MANY_DOCUMENTS:
-        return {}
-    batch_size = 16 if documents >= 300 else 8
-    steps = math.ceil(documents / batch_size)
-    epochs = min(max(math.ceil(STEPS / steps), 3), MOST_EPOCHS)
-    return {
-        **FEW_DOCUMENTS,
-        "min_count": 2,
-        "batch_size": batch_size,
-        "num_epochs": epochs,
-        "warmup_steps": max(epochs * steps // 10, 1),
-    }
 
 
 def given(settings_class: type, arguments: argparse.Namespace) -> list[str]:
@@ -352,7 +366,7 @@ def run_stage(stage: Stage, memory: Path) -> int:
         memory: JSON file that records what each stage was last run with.
     """
     command = [*stage.command, *stage.options]
-    key = f"{stage.name} {stage.outputs[0].parent}" if stage.name in {"train", "test"} else stage.name
+    key = f"{stage.name} {stage.outputs[0].parent}" if stage.name in {"teacher", "train", "test"} else stage.name
     before, now = remembered(memory).get(key), fingerprint(stage)
     complete = bool(stage.outputs) and all(path.exists() for path in stage.outputs)
     changes = what_changed(before, now) + (stage.outdated if complete else [])
@@ -363,7 +377,7 @@ def run_stage(stage: Stage, memory: Path) -> int:
         return 0
     if before and changes:
         print(f"# {stage.name}: runs again because {', '.join(changes)} changed", flush=True)
-        if stage.name == "train":
+        if stage.name in {"teacher", "train"}:
             command.append("--restart")
     remember(memory, key, {**now, "finished": False})
     print(f"$ {shlex.join(['python', *command])}", flush=True)

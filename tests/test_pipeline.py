@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from run_all import settings_for
 
 ROOT = Path(__file__).parent.parent
 # Small and quick; what is learnt is checked on the whole sample (`-m slow`) and by `make demo`.
@@ -129,14 +126,6 @@ def test_a_spreadsheet_of_forty_rows_ends_in_a_report_and_a_changed_one_is_notic
     source.write_bytes(table.replace("Nr. 7", "Nr. sieben").encode("cp1252"))
     again = run_all(tmp_path, "--until", "create_csv", dataset="Meine Filme")
     assert f"# create_csv: runs again because {source} changed\n" in again.stdout
-
-
-@pytest.mark.parametrize(("documents", "steps"), [(29, 80), (200, 500), (1_000, 1_000), (5_000, 1_000)])
-def test_settings_that_suit_few_documents_take_enough_steps(documents: int, steps: int) -> None:
-    settings = settings_for(documents)
-    taken = math.ceil(documents / settings["batch_size"]) * settings["num_epochs"]
-    assert taken >= steps * 0.95 and settings["warmup_steps"] < taken / 5
-    assert settings_for(22_500) == {}
 
 
 def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
