@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from config import check_range
 from corpus.corpora import SPLITS, read_csv
-from explaining.explanations import METHODS, Explanation, WrittenText, explain_written, methods_of, read_text
+from explaining.explained_text import Explanation, WrittenText, explain_written, read_text
+from explaining.explanations import METHODS, methods_of
 from explaining.faithfulness import (
     CHOOSING_SPLIT,
     Findings,
@@ -227,9 +228,7 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
     print(printable(heading))
     for name, probability in likeliest(explanation):
         print(f"  {probability:6.1%}  {'▇' * round(30 * probability):30}  {printable(name)}".rstrip())
-    for sentence in (
-        explanation.parts.in_words(explanation.class_names[explanation.target]) if explanation.parts else []
-    ):
+    for sentence in explanation.parts_in_words():
         print(printable(sentence))
     width = min(shutil.get_terminal_size().columns, 100) if colour else 80
     print(f"\n{render(explanation.shaded(most), colour, width)}\n")
@@ -240,6 +239,8 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
     if explanation.scores.completeness:
         reached, wanted, steps = explanation.scores.completeness
         print(f"The scores add up to {reached:+.3f}, of a difference in log-odds of {wanted:+.3f} ({steps} steps).")
+    for sentence in explanation.counterfactuals_in_words():
+        print(printable(sentence))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -14,9 +14,11 @@ import tensorflow as tf
 
 from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
-from explaining.explanations import explain, explain_text, integrated_gradients, keep_words, methods_of
+from explaining.explained_text import explain_text
+from explaining.explanations import explain, integrated_gradients, methods_of
 from explaining.faithfulness import examine, to_json
 from explaining.gradients import contributions, gradient_products, logits_from_vectors
+from explaining.leaving_out import keep_words
 from explaining.log_odds import mean_slopes
 from han import HAN
 from network.cnn import CNN
