@@ -5,6 +5,7 @@ N words   S sentences   C classes
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,8 +14,9 @@ import numpy as np
 
 from data_processing import Span
 from explaining.counterfactuals import Counterfactual, counterfactuals
-from explaining.explanations import Scores, explain
-from explaining.log_odds import LogOddsParts, log_odds_parts
+from explaining.explanations import Scores, score_and_explain
+from explaining.log_odds import LogOddsParts, log_odds, log_odds_parts
+from explaining.phrases import Phrases, phrases_of
 from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, shade_scores
 from text.text_reader import Reading
 
@@ -60,6 +62,16 @@ class Explanation:
         """How the log-odds are made of the network's and the n-grams' part, in sentences; none without a lane."""
         return self.parts.in_words(self.class_names[self.target]) if self.parts else []
 
+    @functools.cached_property
+    def phrases(self) -> Phrases:
+        """The strongest phrases, and what they leave of the log-odds of the class."""
+        [whole] = log_odds(self.verdict.logits[np.newaxis], [self.target])
+        return phrases_of(self.text, words_of(self.spans), self.words_per_sentence, self.scores, float(whole))
+
+    def phrases_in_words(self) -> list[str]:
+        """The strongest phrases with their shares, in sentences."""
+        return self.phrases.in_words(self.text, words_of(self.spans), self.scores.signed)
+
     def counterfactuals_in_words(self) -> list[str]:
         """Without which words, and sentences, the verdict would be another, a sentence each."""
         found = (one.in_words(self.text, self.spans, self.class_names) for one in self.counterfactuals)
@@ -81,6 +93,7 @@ class Explanation:
             value["completeness"] = {"sum_of_scores": reached, "difference_of_log_odds": wanted, "steps": steps}
         if self.parts:
             value |= self.parts.to_json()
+        value |= self.phrases.to_json(self.text, words_of(self.spans))
         if self.counterfactuals:
             value["counterfactuals"] = [one.to_json(self.spans, self.class_names) for one in self.counterfactuals]
         return value
@@ -150,10 +163,9 @@ def explain_written(predictor: Predictor, written: WrittenText, method: str, tar
     document = written.reading.document
     if not written.reading.words:
         raise ValueError("the text has no word")
-    [verdict] = predictor.score([document])
+    [(verdict, scores)] = score_and_explain(predictor, [document], None if target is None else [target], method)
     predicted = int(verdict.probabilities.argmax())
     chosen = predicted if target is None else target
-    [scores] = explain(predictor, [document], [chosen], method, [verdict])
     return Explanation(
         written.text,
         written.spans,

@@ -56,7 +56,7 @@ def explanation_page(explanation: Explanation, heading: str, note: str, most: in
         heading=heading,
         note=note,
         parts=explanation.parts_in_words(),
-        counterfactuals=explanation.counterfactuals_in_words(),
+        below=[*explanation.phrases_in_words(), *explanation.counterfactuals_in_words()],
         classes=likeliest(explanation),
         shown=explanation.shaded(most),
         signed=explanation.scores.signed,
