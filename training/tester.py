@@ -8,7 +8,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from runtime.input_pipeline import Split
 from runtime.networks import network_of
 from runtime.run_folder import RunFolder, origin
 from runtime.scoring import score_batches
-from schema import read_jsonl
+from schema import read_json, read_jsonl
 from text.records import made_from, verify_records
 from utils import (
     DataPaths,
@@ -40,6 +40,27 @@ class ResultRow(TypedDict):
 
     split: str
     weights_sha256: str
+
+
+class SeenTexts(TypedDict):
+    """What the tester reads of ``csv_manifest.json``; earlier versions did not list the seen documents."""
+
+    csv_sha256: NotRequired[str]
+    seen_test_documents: NotRequired[list[str]]
+
+
+class Unseen(TypedDict):
+    """The test split without the documents whose text is also in train or validation.
+
+    Attributes:
+        left_out: Number of those documents.
+        documents: Number of the others.
+        accuracy: Share of the others that are classified correctly.
+    """
+
+    left_out: int
+    documents: int
+    accuracy: float
 
 
 class LinearRow(TypedDict):
@@ -64,6 +85,7 @@ class Result:
         unknown_words: Share of words that are ``<unk>``.
         cut_words: Share of words cut off when the records were made.
         evidence: The result of :func:`report.attention_check.evidence_score`, for data sets with known evidence.
+        unseen: The accuracy on new texts alone; ``None`` on validation, and where it is not known which are new.
     """
 
     checkpoint: Checkpoint
@@ -74,6 +96,7 @@ class Result:
     unknown_words: float
     cut_words: float
     evidence: dict[str, float] | None
+    unseen: Unseen | None
 
 
 class Tester:
@@ -103,6 +126,7 @@ class Tester:
             raise UserError(f"{self.data.records} has no documents in its {split_name} split")
         self.model = network_of(run, self.config, padded=device == "gpu")
         self.deciding = self.find_evidence()
+        self.seen_documents = self.find_seen_documents()
 
     def csv_is_that_of_the_records(self) -> bool:
         """Whether the records were made from the CSV file; logs so if not."""
@@ -146,6 +170,7 @@ class Tester:
             unknown / words,
             counts["cut_words"] / (counts["words"] + counts["cut_words"]),
             evidence_score(top, self.deciding) if attends and self.deciding else None,
+            self.without_seen(probabilities.argmax(axis=1) == labels),
         )
         self.write(result)
         return result
@@ -156,6 +181,32 @@ class Tester:
         if not self.data.evidence.exists() or not self.csv_is_that_of_the_records():
             return None
         return deciding_sentences(self.split, self.data, self.run.path)
+
+    def find_seen_documents(self) -> list[str] | None:
+        """The ids of the test documents whose text is also in train or validation.
+
+        ``None`` on validation, which has no such texts, and where ``csv_manifest.json`` does not list them or belongs
+        to another CSV file than the records.
+        """
+        if self.split.name != "test" or not self.data.csv_manifest.is_file():
+            return None
+        found = read_json(self.data.csv_manifest, SeenTexts)
+        same = found.get("csv_sha256") == self.manifest["csv"]["sha256"]
+        return found.get("seen_test_documents") if same else None
+
+    def without_seen(self, correct: np.ndarray) -> Unseen | None:
+        """The accuracy on the documents whose text was not seen in training.
+
+        Args:
+            correct: bool [documents], whether each was classified correctly.
+        """
+        if self.seen_documents is None:
+            return None
+        seen = set(self.seen_documents)
+        new = np.array([name not in seen for name in self.split.ids(np.arange(len(self.split)))])
+        if not new.any():
+            return None
+        return Unseen(left_out=int((~new).sum()), documents=int(new.sum()), accuracy=float(correct[new].mean()))
 
     # -- what is written ----------------------------------------------------------------------------------------------
 
@@ -201,6 +252,7 @@ class Tester:
             "unknown_words": result.unknown_words,
             "cut_words": result.cut_words,
             "evidence": result.evidence,
+            "unseen": result.unseen,
             "trained": made,
             "tested": origin(),
         }
@@ -272,6 +324,7 @@ class Tester:
                 f"\nAttention's top sentence is one that decided in {result.evidence['precision']:.1%} of "
                 f"documents; by chance: {result.evidence['chance']:.1%}.\n"
             )
+        text += unseen_line(result.unseen)
         text += self.linear_baselines()
         print(text, end="")
         with atomic_write(self.result_file("report", "txt", result.checkpoint)) as file:
@@ -318,6 +371,16 @@ class Tester:
                     supports_colour(sys.stdout),
                 )
             )
+
+
+def unseen_line(unseen: Unseen | None) -> str:
+    """The paragraph of the report about test texts that were seen in training; empty where there are none."""
+    if unseen is None or not unseen["left_out"]:
+        return ""
+    return (
+        f"\nWithout the {unseen['left_out']:,} documents whose text is also in train or validation: "
+        f"accuracy {unseen['accuracy']:.2%} ({unseen['documents']:,} documents).\n"
+    )
 
 
 def strongest_sentence(weights: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
