@@ -31,6 +31,7 @@ from utils import (
     atomic_write,
     exclusive_lock,
     log,
+    remove_leftovers,
     write_jsonl,
 )
 
@@ -212,9 +213,10 @@ class Tester:
 
     def write(self, result: Result) -> None:
         """Writes predictions, a line of ``results.jsonl`` and the TensorBoard summaries."""
-        self.write_predictions(result)
-        self.write_summaries(result)
         with exclusive_lock(self.run.results_lock):  # two testers may finish at the same time
+            self.write_predictions(result)
+            self.write_summaries(result)
+            remove_leftovers(self.run.results)
             rows = [
                 row for row in read_jsonl(self.run.results, ResultRow) if not self.same_result(row, result.checkpoint)
             ]
@@ -272,6 +274,7 @@ class Tester:
 
         path = self.result_file("predictions", "csv", result.checkpoint)
         ids = self.split.ids(np.arange(len(self.split)))
+        remove_leftovers(path)
         write_predictions(path, ids, result.labels, result.probabilities, self.config.class_names)
 
     def write_summaries(self, result: Result) -> None:
@@ -291,6 +294,7 @@ class Tester:
             title = f"{self.run.path.name} on {self.split.name}, step {step}"
             for name, picture in evaluation_pictures(measured, result.labels, result.probabilities, title).items():
                 writer.image(step, name, picture)
+                remove_leftovers(self.picture_file(name, result.checkpoint))
                 with atomic_write(self.picture_file(name, result.checkpoint), "wb") as file:
                     file.write(picture)
             for number, name in enumerate(self.config.class_names):
@@ -327,8 +331,10 @@ class Tester:
         text += unseen_line(result.unseen)
         text += self.linear_baselines()
         print(text, end="")
-        with atomic_write(self.result_file("report", "txt", result.checkpoint)) as file:
-            file.write(text)
+        with exclusive_lock(self.run.results_lock):
+            remove_leftovers(self.result_file("report", "txt", result.checkpoint))
+            with atomic_write(self.result_file("report", "txt", result.checkpoint)) as file:
+                file.write(text)
         if self.arguments.show_documents and self.csv_is_that_of_the_records():
             self.show(result)
         print(f"\nWritten: {self.result_file('predictions', 'csv', result.checkpoint)}, {self.run.results}")
