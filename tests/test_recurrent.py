@@ -120,7 +120,8 @@ def test_padded_path_masks_on_the_right_and_never_a_whole_row(
 def test_padding_is_zeros_and_not_the_words_of_a_neighbour(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder, inputs, seen = randomised("gru", padded=True), elements(rng), {}
+    encoder, inputs = randomised("gru", padded=True), elements(rng)
+    seen: dict[str, np.ndarray] = {}
     for layer in (encoder.left_to_right, encoder.right_to_left):
         original = layer.call
         monkeypatch.setattr(
