@@ -158,7 +158,9 @@ def test_the_command_writes_json_and_a_picture_and_prints_the_same(
 def test_the_picture_has_the_words_and_phrases_with_their_shares(model: WholeModel) -> None:
     value: dict[str, Any] = model.to_json()
     figure = whole_model_figure(value, "a run")
-    for (words, phrases), (name, row) in zip(np.reshape(figure.axes, (2, 2)), value["classes"].items(), strict=True):
-        assert [bar.get_width() for bar in words.patches] == [one["mean_share"] for one in row["words"]]
-        assert [bar.get_width() for bar in phrases.patches] == [one["mean_share"] for one in row["phrases"]]
+    pairs = zip(figure.axes[0::2], figure.axes[1::2], strict=True)
+    for (words, phrases), (name, row) in zip(pairs, value["classes"].items(), strict=True):
+        for axes, kind in ((words, "words"), (phrases, "phrases")):
+            widths = [bar.get_width() for bars in axes.containers for bar in bars]
+            assert widths == [one["mean_share"] for one in row[kind]]
         assert words.get_title(loc="left") == f"words for {name}"
