@@ -83,7 +83,9 @@ def build_parser() -> Parser:
     what.add_argument("--faithfulness", action="store_true", help="examine every method on a sample of --split")
     what.add_argument("--global", dest="whole", action="store_true", help="what counts over all documents of --split")
     what.add_argument(
-        "--plausibility", action="store_true", help="compare every method with marked evidence on a sample of --split"
+        "--plausibility",
+        action="store_true",
+        help="compare every method, or --method, with marked evidence on a sample of --split",
     )
     parser.add_argument(
         "--split", choices=SPLITS, help=f"split of the data set (default: test; of many documents: {CHOOSING_SPLIT})"
@@ -401,7 +403,8 @@ def show_whole_model(predictor: Predictor, run: RunFolder, data: DataPaths, argu
     heading = f"{run.path}, {value['documents']:,} documents of its {arguments.split} split, by {METHODS[method].title}"
     write_json(file, value)
     with atomic_write(picture, "wb") as image:
-        image.write(png(whole_model_figure(value, heading)))
+        title = f"{run.path.name}: {value['documents']:,} documents of {arguments.split}"
+        image.write(png(whole_model_figure(value, title)))
     shown = printable_lines(format_summary(value, heading))
     print(json.dumps(value, indent=2, ensure_ascii=False) if arguments.json else shown, flush=True)
     log.info("written: %s, %s", file, picture)
@@ -415,8 +418,13 @@ def show_plausibility(predictor: Predictor, run: RunFolder, data: DataPaths, arg
         raise UserError(f"{data.evidence} is not there: this data set has no marked evidence to compare with")
     with opened_split(run, data, arguments.split) as split:
         marked = marked_sample(predictor, run, data, split, arguments)
-    log.info("comparing %d documents of %s by every method", len(marked), arguments.split)
-    found = plausibility.examine(predictor, marked, arguments.seed, lambda some: progress(some, len(some), "comparing"))
+    methods = (
+        methods_of(predictor) if arguments.method is None else (chosen_method(predictor, run, arguments.method)[0],)
+    )
+    log.info("comparing %d documents of %s by %s", len(marked), arguments.split, ", ".join(methods))
+    found = plausibility.examine(
+        predictor, marked, arguments.seed, methods, lambda some: progress(some, len(some), "comparing")
+    )
     value = {
         **{"run": run.path.name, "step": predictor.step, "weights_sha256": predictor.weights_sha256},
         **{"split": arguments.split, "seed": arguments.seed, **found, "examined": origin()},

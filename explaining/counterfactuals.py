@@ -18,15 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from data_processing import Span
+from explaining.deletions import LEVELS, Scorer
 from explaining.leaving_out import keep_words, words_of_sentences
 from report.shading import printable
 from text.text_reader import EncodedDocument
 
 if TYPE_CHECKING:
-    from explaining.deletions import Scorer
     from explaining.explanations import Scores
 
-LEVELS = ("words", "sentences")
 MOST_REMOVED = 50  # words or sentences; half of the text at most
 EXCERPT = 60  # characters of a sentence that is named
 
@@ -37,7 +36,7 @@ class Counterfactual(NamedTuple):
     """What has to be left out of a document for another verdict.
 
     Attributes:
-        level: One of :data:`LEVELS`.
+        level: One of :data:`explaining.deletions.LEVELS`.
         removed: int64, places of the words, or sentences, ascending; empty where nothing turned the verdict.
         verdict: The class that is predicted without them.
         probability: Of that class.
@@ -142,7 +141,7 @@ def smallest_set(
         document: The text.
         scores: float [N], or [S] at the level of sentences; those that speak most for the verdict are the highest.
         signed: Whether one with a negative score speaks against the verdict, and therefore stays.
-        level: One of :data:`LEVELS`.
+        level: One of :data:`explaining.deletions.LEVELS`.
         turned: Whether these are the probabilities of a verdict that is searched for.
     """
     ranking = np.argsort(-scores, kind="stable")

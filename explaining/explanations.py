@@ -318,7 +318,7 @@ METHODS = {
         scored=scored_contribution,
     ),
     "neighbours": Method(
-        "contribution with neighbours",
+        "contribution, spread",
         "Shaded by contribution, each word's spread over its neighbours in the sentence, for",
         signed=True,
         needs_attention=True,

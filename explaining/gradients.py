@@ -145,8 +145,12 @@ def contribution_function(model: Any) -> Any:
                 return logits if lane is None else model.combined(logits, of_lane)
 
             def slopes_of(logits: Any) -> Any:
-                found = tf.numpy_function(float32_slopes, [bias, combined(logits), targets], tf.float32, stateful=False)
                 scale = 1.0 if lane is None else model.scales.value[0]
+                whole = combined(logits)
+                if logits.shape[1] == 2:  # the log-odds are the difference of the logits
+                    chosen = tf.where(targets < 0, tf.argmax(whole, axis=1, output_type=tf.int32), targets)
+                    return scale * (2 * tf.one_hot(chosen, 2) - 1)
+                found = tf.numpy_function(float32_slopes, [bias, whole, targets], tf.float32, stateful=False)
                 return scale * tf.ensure_shape(found, logits.shape)
 
             attended, words, sentences = network.contributions(documents, slopes_of)

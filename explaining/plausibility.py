@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from explaining.explanations import METHODS, Scores, methods_of, score_and_explain
+from explaining.explanations import METHODS, Scores, score_and_explain
+from explaining.faithfulness import random_scores
 from explaining.leaving_out import first_words
 from explaining.phrases import find_phrases
 from text.text_reader import EncodedDocument
@@ -59,14 +60,16 @@ def examine(
     predictor: Predictor,
     marked: Sequence[Marked],
     seed: int,
+    methods: Sequence[str],
     progress: Callable[[Sequence[Marked]], Iterator[Marked]] = iter,
 ) -> dict[str, Any]:
-    """Explains documents by every method, for the predicted class, and compares with what is marked.
+    """Explains documents by some methods, for the predicted class, and compares with what is marked.
 
     Args:
         predictor: The network.
         marked: [B].
         seed: Of the random scores.
+        methods: Of :func:`explaining.explanations.methods_of`.
         progress: Wraps the loop over documents.
 
     Returns:
@@ -75,8 +78,8 @@ def examine(
     """
     generator = np.random.default_rng(seed)
     share = float(np.mean([one.words.mean() for one in marked]))
-    found: dict[str, list[Agreement]] = {name: [] for name in (CHANCE, *methods_of(predictor))}
-    seconds = dict.fromkeys(methods_of(predictor), 0.0)
+    found: dict[str, list[Agreement]] = {name: [] for name in (CHANCE, *methods)}
+    seconds = dict.fromkeys(methods, 0.0)
     words = 0
     for one in progress(marked):
         words += len(one.words)
@@ -91,12 +94,6 @@ def examine(
     for method, spent in seconds.items():
         means[method]["milliseconds"] = 1000 * spent / len(marked)
     return {"documents": len(marked), "words": words / len(marked), "marked_share": share, "methods": means}
-
-
-def random_scores(document: EncodedDocument, generator: np.random.Generator) -> Scores:
-    """Words, and sentences, in random order."""
-    words, sentences = (generator.random(len(vector)) for vector in document)
-    return Scores(words, sentences, signed=False)
 
 
 def agreement(marked: Marked, scores: Scores, share: float) -> Agreement:

@@ -28,6 +28,8 @@ QUICK_METHODS = ("contribution", "gradient")  # the first of these that a networ
 MOST_LISTED = 12  # words, or phrases, of a class
 FEWEST_DOCUMENTS = 5  # with a word or a phrase that is listed
 LEAST_FLIPS = 0.1  # of a word's documents, on either side, for a word whose sign flips
+MOST_CONTEXT = 5  # words of a phrase that shows a word in its context
+STRIKING = 4.0  # z of a word that is listed as commoner in the mistakes: thousands of words are compared
 CERTAIN = 1.96  # standard errors that are taken off a mean before words are compared
 
 
@@ -188,14 +190,14 @@ class WholeModel:
 
         Args:
             label: The class.
-            word: Only phrases with this word, of however few documents; ``None``: all.
+            word: Only phrases with this word, of five words at most and of however few documents; ``None``: all.
             most: At most so many.
         """
-        fewest = FEWEST_DOCUMENTS if word is None else 1
+        fewest, longest = (FEWEST_DOCUMENTS, np.inf) if word is None else (1, MOST_CONTEXT)
         chosen = [
             (ids, documents, share)
             for (of_class, ids), (documents, share) in self.phrases.items()
-            if of_class == label and len(ids) > 1 and documents >= fewest and (word is None or word in ids)
+            if of_class == label and 1 < len(ids) <= longest and documents >= fewest and (word is None or word in ids)
         ]
         chosen.sort(key=lambda one: (-one[2], one[0]))
         return [
@@ -237,7 +239,7 @@ class WholeModel:
         """Figures of the documents that are predicted right and wrong, and words that are commoner in the wrong ones.
 
         Words are compared by the logarithm of the odds ratio divided by its standard error (with half a document added
-        to each count); those of less than 1.96 are not listed.
+        to each count); those of less than 4 are not listed.
         """
         right, wrong = self.groups[True], self.groups[False]
         value: dict[str, Any] = {
@@ -258,7 +260,7 @@ class WholeModel:
                 "z": float(scores[word]),
             }
             for word in np.argsort(-scores, kind="stable")[:MOST_LISTED].tolist()
-            if scores[word] >= CERTAIN
+            if scores[word] >= STRIKING
         ]
         return value
 

@@ -193,7 +193,7 @@ def bias_of(predictor: Predictor) -> np.ndarray:
 def test_shares_of_sentences_and_bias_add_up_to_the_logits(attending: Predictor) -> None:
     """Each logit by itself, which also says that every weighted sum of them adds up."""
     model: Any = attending.model
-    network = model.network if isinstance(model, NetworkWithNgrams) else model
+    network: Any = model.network if isinstance(model, NetworkWithNgrams) else model
     batch = join(DOCUMENTS)
     logits, bias = network(batch).numpy(), network.classifier.bias.numpy()
     for c in range(len(bias)):
@@ -281,8 +281,8 @@ def test_spread_scores_keep_the_sum_of_each_sentence_and_reach_no_further(attend
         DOCUMENTS, found, explain(attending, DOCUMENTS, targets, "contribution"), strict=True
     ):
         starts = np.cumsum(one.words_per_sentence) - one.words_per_sentence
-        sums = [np.add.reduceat(some.words, starts) for some in (scores, plain)]
-        np.testing.assert_allclose(*sums, atol=1e-9)
+        sums, wanted = (np.add.reduceat(some.words, starts) for some in (scores, plain))
+        np.testing.assert_allclose(sums, wanted, atol=1e-9)
         np.testing.assert_array_equal(scores.sentences, plain.sentences)
     single = np.zeros(60)
     single[30] = 1.0

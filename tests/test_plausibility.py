@@ -148,7 +148,7 @@ def test_the_command_compares_every_method_and_keeps_the_figures(
     assert value["documents"] == 12 and set(value["methods"]) == {"chance", *METHODS}
     assert all(row["milliseconds"] > 0 for name, row in value["methods"].items() if name != "chance")
     run_command(folder, "--documents", "3")
-    assert "neighbours" in capsys.readouterr().out
+    assert "contribution, spread" in capsys.readouterr().out
 
 
 def test_a_data_set_without_marks_is_refused_in_one_line(folder: Path) -> None:

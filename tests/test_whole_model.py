@@ -79,17 +79,17 @@ def test_a_word_whose_sign_depends_on_its_context_is_listed_with_phrases(model: 
 
 def test_mistakes_are_compared_with_the_rest() -> None:
     model = WholeModel(("negative", "positive"), WORDS)
-    for number in range(60):
-        wrong = number < 10
-        ids = [GOOD, RARE] if wrong or number >= 58 else [GOOD, FILM, FILM]
+    for number in range(120):
+        wrong = number < 20
+        ids = [GOOD, RARE] if wrong or number >= 118 else [GOOD, FILM, FILM]
         add(model, ids, [1.0, -3.0, 0.0][: len(ids)], 1, 0 if wrong else 1)
     value = model.mistakes()
-    assert value["wrong"]["documents"] == 10 and value["right"]["documents"] == 50
-    assert value["wrong"]["words"] == 2 and value["right"]["words"] == pytest.approx((48 * 3 + 2 * 2) / 50)
+    assert value["wrong"]["documents"] == 20 and value["right"]["documents"] == 100
+    assert value["wrong"]["words"] == 2 and value["right"]["words"] == pytest.approx((98 * 3 + 2 * 2) / 100)
     [word] = value["words"]
-    a, b, c, d = 10.5, 0.5, 2.5, 48.5
+    a, b, c, d = 20.5, 0.5, 2.5, 98.5
     z = np.log(a * d / (b * c)) / np.sqrt(1 / a + 1 / b + 1 / c + 1 / d)
-    assert word == {"word": "rare", "wrong": 10, "right": 2, "z": pytest.approx(z)}
+    assert word == {"word": "rare", "wrong": 20, "right": 2, "z": pytest.approx(z)}
     shown = format_summary(model.to_json(), "a run")
     assert "has 'rare'" in shown and "100.0%" in shown
 
@@ -158,7 +158,9 @@ def test_the_command_writes_json_and_a_picture_and_prints_the_same(
 def test_the_picture_has_the_words_and_phrases_with_their_shares(model: WholeModel) -> None:
     value: dict[str, Any] = model.to_json()
     figure = whole_model_figure(value, "a run")
-    for (words, phrases), (name, row) in zip(np.reshape(figure.axes, (2, 2)), value["classes"].items(), strict=True):
-        assert [bar.get_width() for bar in words.patches] == [one["mean_share"] for one in row["words"]]
-        assert [bar.get_width() for bar in phrases.patches] == [one["mean_share"] for one in row["phrases"]]
+    pairs = zip(figure.axes[0::2], figure.axes[1::2], strict=True)
+    for (words, phrases), (name, row) in zip(pairs, value["classes"].items(), strict=True):
+        for axes, kind in ((words, "words"), (phrases, "phrases")):
+            widths = [bar.get_width() for bars in axes.containers for bar in bars]
+            assert widths == [one["mean_share"] for one in row[kind]]
         assert words.get_title(loc="left") == f"words for {name}"
