@@ -43,7 +43,7 @@ from runtime.averaging import MeanPredictor, check_can_be_averaged
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import RunFolder, find_run
 from text.process_pool import in_order, worker_pool
-from text.text_reader import Reading, read_texts, unpack
+from text.text_reader import Reading, read_texts, remarks_on, unpack
 from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
 
 if TYPE_CHECKING:
@@ -377,30 +377,34 @@ def writer(arguments: argparse.Namespace, predictor: Reader) -> Iterator[Any]:
     make = {"csv": csv_writer, "jsonl": jsonl_writer}[form]
     if arguments.output:
         with atomic_write(arguments.output, newline="") as file:
-            yield make(file, predictor.class_names)
+            yield make(file, predictor)
         log.info("written: %s", arguments.output)
     else:
-        yield make(sys.stdout, predictor.class_names)
+        yield make(sys.stdout, predictor)
         sys.stdout.flush()  # here, where a closed pipe is still caught
 
 
-def csv_writer(file: IO[str], class_names: Sequence[str]) -> Any:
-    """Writes ``id,prediction,probability_...,words,unknown_words``."""
+def csv_writer(file: IO[str], predictor: Reader) -> Any:
+    """Writes ``id,prediction,probability_...,words,unknown_words,remarks``; the remarks are separated by semicolons."""
+    class_names = predictor.class_names
     table = csv.writer(file, lineterminator="\n")
-    table.writerow(["id", "prediction", *(f"probability_{name}" for name in class_names), "words", "unknown_words"])
+    probabilities = [f"probability_{name}" for name in class_names]
+    table.writerow(["id", "prediction", *probabilities, "words", "unknown_words", "remarks"])
 
     def write(scored: Scored) -> None:
         answer = [""] * (1 + len(class_names))
         if scored.reading.words:
             values = scored.probabilities
             answer = [class_names[int(values.argmax())], *(f"{value:.6f}" for value in values)]
-        table.writerow([scored.row.id, *answer, scored.reading.words, scored.reading.unknown_words])
+        remarks = "; ".join(remarks_on(scored.reading, predictor.short_text))
+        table.writerow([scored.row.id, *answer, scored.reading.words, scored.reading.unknown_words, remarks])
 
     return write
 
 
-def jsonl_writer(file: IO[str], class_names: Sequence[str]) -> Any:
+def jsonl_writer(file: IO[str], predictor: Reader) -> Any:
     """Writes one JSON object per line; ``null`` for the prediction of a text without a word."""
+    class_names = predictor.class_names
 
     def write(scored: Scored) -> None:
         row: dict[str, Any] = {"id": scored.row.id, "prediction": None, "probabilities": None}
@@ -409,6 +413,7 @@ def jsonl_writer(file: IO[str], class_names: Sequence[str]) -> Any:
             row["prediction"] = class_names[int(values.argmax())]
             row["probabilities"] = {name: round(float(p), 6) for name, p in zip(class_names, values, strict=True)}
         row |= {"words": scored.reading.words, "unknown_words": scored.reading.unknown_words}
+        row["remarks"] = remarks_on(scored.reading, predictor.short_text)
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     return write
