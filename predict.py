@@ -26,9 +26,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from corpus.corpus_formats import MAX_TEXT_BYTES
+from corpus.frames import READERS
 from corpus.own_data import guess_text, named_column, profile
+from corpus.sources import is_compressed, open_source, plain_suffix
 from corpus.tables import (
     ID_NAMES,
+    JSON_ENDINGS,
     SAMPLE_RECORDS,
     TEXT_NAMES,
     Table,
@@ -90,7 +93,10 @@ def build_parser() -> Parser:
         "runs", metavar="RUN", nargs="+", help="run folder, or its name in --runs_dir; of several the mean is taken"
     )
     parser.add_argument(
-        "file", metavar="FILE", help="table (CSV, TSV, JSON lines); FILE.txt or - (standard input): one text per line"
+        "file",
+        metavar="FILE",
+        help="table (CSV, TSV, JSON lines, also .gz, .bz2, .xz, .zip; Parquet, Feather, Excel, Stata, a JSON list); "
+        "FILE.txt or - (standard input): one text per line",
     )
     parser.add_argument("--text_column", default="", help="name or number of the text's column (default: by its name)")
     parser.add_argument(
@@ -262,32 +268,47 @@ def open_rows(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> Ite
         raise UserError(
             f"{path}: no such file; name a table, a .txt file with one text per line, or - for standard input"
         )
-    codec, errors, remarks = find_encoding(path, arguments.encoding)
-    if path.suffix.lower() == ".txt" or has_one_column(path, codec, errors):
-        file = stack.enter_context(path.open(encoding=codec, errors=errors, newline=""))
-        lines = bounded_lines(file, path)
-        rows = line_rows(lines) if path.suffix.lower() == ".txt" else column_rows(lines, path)
-    else:
-        table = open_table(path, arguments.encoding)
-        remarks = table.remarks
-        rows = table_rows(table, *find_columns(table, arguments.text_column, arguments.id_column))
+    rows, remarks = (
+        table_and_remarks(path, arguments) if path.suffix.lower() in READERS else text_rows(path, arguments, stack)
+    )
     for remark in remarks:
         log.info("%s: %s", path, remark)
     return rows
 
 
+def text_rows(
+    path: Path, arguments: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[Iterator[Row], Sequence[str]]:
+    """The texts of a file that is text, compressed or not, and what a person should know about it."""
+    codec, errors, remarks = find_encoding(path, arguments.encoding)
+    lined = plain_suffix(path) == ".txt"
+    if not lined and not has_one_column(path, codec, errors):
+        return table_and_remarks(path, arguments)
+    file = stack.enter_context(open_source(path, codec, errors=errors, newline=""))
+    lines = bounded_lines(file, path)
+    return line_rows(lines) if lined else column_rows(lines, path), remarks
+
+
+def table_and_remarks(path: Path, arguments: argparse.Namespace) -> tuple[Iterator[Row], Sequence[str]]:
+    """The texts of a table, and what a person should know about it."""
+    table = open_table(path, arguments.encoding)
+    return table_rows(table, *find_columns(table, arguments.text_column, arguments.id_column)), table.remarks
+
+
 def has_one_column(path: Path, codec: str, errors: str) -> bool:
     """Whether a table has a single column, by its first line; an empty one has none."""
-    if path.suffix.lower() in {".jsonl", ".ndjson", ".json"}:
+    if plain_suffix(path) in JSON_ENDINGS:
         return False
-    with path.open(encoding=codec, errors=errors) as file:
+    with open_source(path, codec, errors=errors) as file:
         first = file.readline(MAX_TEXT_BYTES)
     return bool(first.strip()) and not set(first) & set(",;\t|")
 
 
 def size_of(name: str) -> int | None:
-    """Bytes of the input, where that is known."""
-    return None if name == "-" else Path(name).stat().st_size
+    """Bytes of the text in the input, where that is known."""
+    path = Path(name)
+    packed = name == "-" or is_compressed(path) or path.suffix.lower() in READERS
+    return None if packed else path.stat().st_size
 
 
 def text_lines(file: IO[bytes], name: str) -> Iterator[str]:
