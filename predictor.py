@@ -101,33 +101,38 @@ class Model:
         """The names of the C classes, in the order of the probabilities."""
         return self.predictor.class_names
 
-    def predict(self, texts: Texts, text_column: str = "") -> pd.DataFrame:
+    def predict(self, texts: Texts, text_column: str = "", abstain: float = 0.0) -> pd.DataFrame:
         """Classifies texts.
 
         Args:
             texts: [B]; a missing one (None, NaN) counts as a text without a word, and their number is logged.
             text_column: Of a DataFrame; detected by its name if not given.
+            abstain: Confidence, from 0 to 1, below which ``label`` is missing and ``abstained`` true.
 
         Returns:
             One row per text, with the index of ``texts`` if it has one. ``label`` (missing for a text without a word),
-            ``probability_<class>`` of each class, ``confidence`` (the largest of them), ``words``, ``unknown_words``
-            and ``remarks``, separated by semicolons (:func:`text.text_reader.remarks_on`); empty for most texts.
+            ``probability_<class>`` of each class, ``confidence`` (the largest of them), ``abstained``, ``words``,
+            ``unknown_words`` and ``remarks``, separated by semicolons (:func:`text.text_reader.remarks_on`); empty for
+            most texts.
 
         Raises:
             UserError: A text is not a string, or it is not clear which column is the text.
         """
+        check_range("abstain", abstain, 0, 1)
         given = given_texts(texts, text_column)
         readings = [self.predictor.read(text) for text in given.texts]
         probabilities = self.predictor.probabilities(reading.document for reading in readings).astype(np.float64)
         has_words = np.array([reading.words > 0 for reading in readings], bool)
         probabilities[~has_words] = np.nan
         best = np.array(self.classes, object)[probabilities.argmax(axis=1)]
-        short = self.predictor.short_text
+        confidence, short = probabilities.max(axis=1), self.predictor.short_text
+        abstained = has_words & (confidence < abstain)
         return pd.DataFrame(
             {
-                "label": pd.Series(best, given.index, "str").where(has_words),
+                "label": pd.Series(best, given.index, "str").where(has_words & ~abstained),
                 **{f"probability_{name}": probabilities[:, place] for place, name in enumerate(self.classes)},
-                "confidence": probabilities.max(axis=1),
+                "confidence": confidence,
+                "abstained": abstained,
                 "words": np.array([reading.words for reading in readings], np.int64),
                 "unknown_words": np.array([reading.unknown_words for reading in readings], np.int64),
                 "remarks": pd.Series(["; ".join(remarks_on(one, short)) for one in readings], given.index, "str"),

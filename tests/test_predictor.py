@@ -100,6 +100,20 @@ def test_the_index_of_a_table_is_kept_and_missing_texts_are_counted(
     assert model.predict([]).dtypes.equals(found.dtypes)
 
 
+def test_below_a_confidence_there_is_no_label(model: Model) -> None:
+    texts = [*TEXTS, *(f"word0{number} good" for number in range(9))]
+    table = model.predict(texts)
+    threshold = float(table["confidence"].median())
+    some = model.predict(texts, abstain=threshold)
+    expected = table["confidence"] < threshold  # false for the text without a word, which has none
+    assert not table["abstained"].any() and 2 < expected.sum() < len(texts) - 2
+    assert list(some["abstained"]) == list(expected)
+    assert list(some["label"].isna()) == list(expected | (table["words"] == 0))
+    pd.testing.assert_frame_equal(some.drop(columns=["label", "abstained"]), table.drop(columns=["label", "abstained"]))
+    with pytest.raises(UserError, match="--abstain 2 is out of range"):
+        model.predict(texts, abstain=2)
+
+
 @pytest.mark.parametrize(
     ("texts", "problem"),
     [
