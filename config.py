@@ -167,7 +167,10 @@ class CsvSettings:
     binary: bool = setting(True, "two classes (True) or every rating a class (False)")
     valid_share: float = setting(0.1, "share of the training split set aside for validation", minimum=0, maximum=0.9)
     test_share: float = setting(
-        0.2, "share of the documents set aside for testing, where there is no test split", minimum=0.01, maximum=0.9
+        0.2,
+        "share of the documents set aside for testing, where there is no test split; 0: no such split",
+        minimum=0,
+        maximum=0.9,
     )
     split_seed: int = setting(1, "seed of the splits that are made", minimum=0)
     drop_seen: bool = setting(

@@ -336,7 +336,8 @@ def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, way_o
         raise UserError(f"{corpus.name} holds no documents; {way_out}")
     present = {split: set(survey.classes[survey.splits == split].tolist()) for split in (TRAIN, VALID, TEST)}
     for split, classes in present.items():
-        if len(classes) > 1 or (split == VALID and settings.valid_share == 0):
+        share = {VALID: settings.valid_share, TEST: settings.test_share}.get(split)
+        if len(classes) > 1 or (share == 0 and (split == VALID or not classes)):
             continue
         if split == VALID and len(present[TRAIN]) > 1:
             way_out = how_to_validate(survey, settings)
@@ -420,8 +421,8 @@ def report(statistics: dict[str, Any], survey: Survey, corpus: Corpus) -> None:
 
 def warn_of_few(splits: dict[str, Any]) -> None:
     """Warns of a small test split, with the interval that its accuracy would have."""
-    count = splits["test"]["documents"]
-    if count < FEW_TEST_DOCUMENTS:
+    count = splits.get("test", {"documents": 0})["documents"]
+    if 0 < count < FEW_TEST_DOCUMENTS:
         log.warning(
             "only %s test documents: an accuracy of 80%% on them means %.0f%% to %.0f%%; take it as a first impression",
             f"{count:,}",

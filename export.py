@@ -3,9 +3,11 @@
 
     python export.py imdb-han imdb-bundle          then, anywhere: python imdb-bundle/classify.py "A dull film."
     python export.py runs/imdb-han imdb-small --quantize int8
+    python export.py imdb-han imdb-serving --format savedmodel     for TensorFlow Serving
 
 The folder holds the network as ONNX graph, the text processing, a program of one file that needs numpy, onnxruntime and
-regex, and a model card. RUN is a run folder or its name in `runs/`; FOLDER must not exist yet, or be empty.
+regex, and a model card; with --format savedmodel a SavedModel in place of graph and program. RUN is a run folder or its
+name in `runs/`; FOLDER must not exist yet, or be empty.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime.devices import start_tensorflow
 from runtime.run_folder import find_run
-from utils import Parser, add_folder_flags, human_size, log, run_script
+from utils import Parser, UserError, add_folder_flags, human_size, log, run_script
 
 if TYPE_CHECKING:
     from shipping.bundle import ExportedRun
@@ -30,6 +33,13 @@ def build_parser() -> Parser:
     parser = Parser(prog="export.py", description=__doc__)
     parser.add_argument("run", metavar="RUN", help="run folder, or its name in --runs_dir")
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="folder to write")
+    parser.add_argument(
+        "--format",
+        default="onnx",
+        choices=("onnx", "savedmodel"),
+        help="onnx: a bundle that classifies by itself; savedmodel: word ids in, probabilities and attention out, for "
+        "TensorFlow Serving (default: onnx)",
+    )
     parser.add_argument(
         "--quantize",
         default="none",
@@ -48,17 +58,42 @@ def main(arguments: argparse.Namespace) -> None:
     from shipping.classify import Classifier
 
     refuse_used_folder(arguments.folder)
+    if arguments.format == "savedmodel" and arguments.quantize != "none":
+        raise UserError(f"--quantize {arguments.quantize} is for --format onnx; leave one of them out")
     source = read_run(run)
+    if arguments.format == "savedmodel":
+        export_saved_model(arguments.folder, source)
+        return
     with new_folder(arguments.folder) as folder:
         write_program(folder, source, arguments.quantize)
         Classifier(folder).predict([SAMPLE])
         cost = None if arguments.quantize == "none" else cost_of(folder, source, arguments.data_dir)
         write_card(folder, model_card(source, arguments.quantize, cost))
-    files = sorted(arguments.folder.iterdir())
-    print(f"Written: {arguments.folder} ({human_size(sum(file.stat().st_size for file in files))})")
-    for file in files:
-        print(f"  {file.name:<17}{human_size(file.stat().st_size):>9}")
+    list_files(arguments.folder)
     print(f'Look:    python {shlex.quote(str(arguments.folder / "classify.py"))} "A text to classify."')
+
+
+def export_saved_model(path: Path, source: ExportedRun) -> None:
+    """Writes a SavedModel and prints what its folder holds."""
+    start_tensorflow("cpu")
+    from shipping.bundle import new_folder, write_card
+    from shipping.card import model_card
+    from shipping.saved_model import write_saved_model
+
+    with new_folder(path) as folder:
+        write_saved_model(folder, source)
+        write_card(folder, model_card(source, form="savedmodel"))
+    list_files(path)
+    print(f"Next:    {path / 'README.md'} has the command that serves it")
+
+
+def list_files(folder: Path) -> None:
+    """Prints the files of a folder and their sizes."""
+    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
+    print(f"Written: {folder} ({human_size(sum(sizes.values()))})")
+    width = max(map(len, sizes))
+    for name, size in sizes.items():
+        print(f"  {name:<{width}}{human_size(size):>10}")
 
 
 def cost_of(folder: Path, source: ExportedRun, data_dir: Path) -> Cost | None:

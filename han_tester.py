@@ -50,6 +50,19 @@ def build_parser() -> Parser:
         metavar="N",
         help="print N clear examples with their words and sentences shaded by attention (default: 0)",
     )
+    criterion = parser.add_mutually_exclusive_group()
+    criterion.add_argument(
+        "--best_f1",
+        action="store_true",
+        help="two classes: also report the threshold with the highest F1 of the second class on validation documents",
+    )
+    criterion.add_argument(
+        "--cost",
+        type=float,
+        metavar="RATIO",
+        help="two classes: also report the threshold that costs least on validation documents, where a missed document "
+        "of the second class costs RATIO times a false one",
+    )
     parser.add_argument(
         "--wait",
         type=float,
@@ -67,6 +80,7 @@ def main(arguments: argparse.Namespace) -> int:
     settings_from_flags(TesterOperation, arguments)
     check_range("show_documents", arguments.show_documents, 0)
     check_range("wait", arguments.wait, 0)
+    check_range("cost", arguments.cost, 0.001, 1000)
     if len(arguments.named_runs) > 1:
         return test_several(arguments)
     arguments.named_run = next(iter(arguments.named_runs), None)
@@ -76,12 +90,16 @@ def main(arguments: argparse.Namespace) -> int:
     check_writable(run.plots)
     device = start_tensorflow(arguments.device)
     from training.tester import Tester
+    from training.thresholds import refuse_threshold, report_threshold
 
     with explain_memory("lower --evaluation_batch_words and run the same command again"):
         tester = Tester(run, SPLIT_OF_RUN_TYPE[arguments.run_type], device, arguments)
         with contextlib.closing(tester.split):
+            refuse_threshold(tester)
             if arguments.checkpoint or arguments.run_type == "test":
-                tester.report(tester.evaluate(chosen_checkpoint(run, arguments.checkpoint)))
+                result = tester.evaluate(chosen_checkpoint(run, arguments.checkpoint))
+                tester.report(result)
+                report_threshold(tester, result)
                 return 0
             for checkpoint in follow_checkpoints(run, arguments.wait):
                 if not tester.has_result(checkpoint):
@@ -92,10 +110,11 @@ def main(arguments: argparse.Namespace) -> int:
 
 def test_several(arguments: argparse.Namespace) -> int:
     """Tests finished runs and the mean of their probabilities; returns the exit code."""
-    if arguments.run_type != "test" or arguments.checkpoint or arguments.show_documents:
+    thresholds = arguments.best_f1 or arguments.cost is not None
+    if arguments.run_type != "test" or arguments.checkpoint or arguments.show_documents or thresholds:
         raise UserError(
-            "several runs are tested as they are on the test split; leave out --run_type, --checkpoint and "
-            "--show_documents, or name one RUN"
+            "several runs are tested as they are on the test split; leave out --run_type, --checkpoint, "
+            "--show_documents, --best_f1 and --cost, or name one RUN"
         )
     runs = [chosen_run(argparse.Namespace(**vars(arguments), named_run=name)) for name in arguments.named_runs]
     check_can_be_averaged(runs)

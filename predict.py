@@ -5,6 +5,7 @@
     python predict.py imdb-han reviews.tsv --text_column body --output predictions.jsonl
     grep -v '^#' lines.txt | python predict.py runs/imdb-han -            one text per line
     python predict.py imdb-1 imdb-2 imdb-3 reviews.csv                    the mean of several networks
+    python predict.py imdb-han reviews.csv --abstain 0.9                  no prediction where it is not confident
 
 Texts are read, cut into words and scored as a stream: memory does not grow with their number. RUN is a run folder or
 its name in `runs/`. A text without a word gets no prediction.
@@ -25,10 +26,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from config import check_range
 from corpus.corpus_formats import MAX_TEXT_BYTES
+from corpus.frames import READERS
 from corpus.own_data import guess_text, named_column, profile
+from corpus.sources import is_compressed, open_source, plain_suffix
 from corpus.tables import (
     ID_NAMES,
+    JSON_ENDINGS,
     SAMPLE_RECORDS,
     TEXT_NAMES,
     Table,
@@ -43,7 +48,7 @@ from runtime.averaging import MeanPredictor, check_can_be_averaged
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import RunFolder, find_run
 from text.process_pool import in_order, worker_pool
-from text.text_reader import Reading, read_texts, unpack
+from text.text_reader import Reading, read_texts, remarks_on, unpack
 from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
 
 if TYPE_CHECKING:
@@ -83,6 +88,32 @@ class Scored(NamedTuple):
     probabilities: Any
 
 
+@dataclass(frozen=True)
+class Rule:
+    """How probabilities become a prediction.
+
+    Attributes:
+        abstain: Confidence below which there is none.
+        threshold: Of two classes, the probability of the second from which on it is predicted; ``None``: the likeliest.
+    """
+
+    abstain: float = 0.0
+    threshold: float | None = None
+
+    def abstains(self, scored: Scored) -> bool:
+        """Whether a text with words gets no prediction because the network is not confident enough."""
+        return scored.reading.words > 0 and float(scored.probabilities.max()) < self.abstain
+
+    def label(self, scored: Scored, class_names: Sequence[str]) -> str:
+        """The class of a text with words; empty where the rule abstains."""
+        values = scored.probabilities
+        number = int(values.argmax() if self.threshold is None else values[1] >= self.threshold)
+        return "" if self.abstains(scored) else class_names[number]
+
+
+LIKELIEST = Rule()
+
+
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="predict.py", description=__doc__)
@@ -90,7 +121,10 @@ def build_parser() -> Parser:
         "runs", metavar="RUN", nargs="+", help="run folder, or its name in --runs_dir; of several the mean is taken"
     )
     parser.add_argument(
-        "file", metavar="FILE", help="table (CSV, TSV, JSON lines); FILE.txt or - (standard input): one text per line"
+        "file",
+        metavar="FILE",
+        help="table (CSV, TSV, JSON lines, also .gz, .bz2, .xz, .zip; Parquet, Feather, Excel, Stata, a JSON list); "
+        "FILE.txt or - (standard input): one text per line",
     )
     parser.add_argument("--text_column", default="", help="name or number of the text's column (default: by its name)")
     parser.add_argument(
@@ -99,6 +133,21 @@ def build_parser() -> Parser:
     parser.add_argument("--encoding", default="", help="of the file, for example cp1251 (default: detected)")
     parser.add_argument("--output", type=Path, help="file to write (default: standard output)")
     parser.add_argument("--format", choices=("csv", "jsonl"), help="default: as --output ends, else csv")
+    parser.add_argument(
+        "--abstain",
+        type=float,
+        default=0.0,
+        metavar="CONFIDENCE",
+        help="give no prediction where the probability of the likeliest class is lower; the column abstained says so "
+        "(default: 0: always predict)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="PROBABILITY",
+        help="two classes: predict the second from this probability on, for example one that han_tester.py --best_f1 "
+        "or --cost has chosen (default: the likeliest class)",
+    )
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     add_device_flag(parser)
     return parser
@@ -106,6 +155,8 @@ def build_parser() -> Parser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Scores everything; returns the exit code."""
+    check_range("abstain", arguments.abstain, 0, 1)
+    check_range("threshold", arguments.threshold, 0, 1)
     runs = [find_run(name, arguments.runs_dir) for name in arguments.runs]
     if len(runs) > 1:
         check_can_be_averaged(runs)
@@ -115,9 +166,13 @@ def main(arguments: argparse.Namespace) -> int:
         rows = open_rows(arguments, stack)
         device = start_tensorflow(arguments.device)
         predictor = load(runs, device)
+        if arguments.threshold is not None and len(predictor.class_names) != 2:
+            raise UserError(f"--threshold is for two classes, and {runs[0].path} has {len(predictor.class_names)}")
         interactive = arguments.file == "-" and sys.stdin.isatty()
-        with explain_memory("give shorter texts, or end other programs"), writer(arguments, predictor) as write:
-            score_all(predictor, runs[0].path, rows, write, size_of(arguments.file), interactive)
+        rule = Rule(arguments.abstain, arguments.threshold)
+        with explain_memory("give shorter texts, or end other programs"), writer(arguments, predictor, rule) as write:
+            counts = Counts(rule)
+            score_all(predictor, runs[0].path, rows, write, size_of(arguments.file), interactive, counts)
     return 0
 
 
@@ -133,32 +188,46 @@ def load(runs: Sequence[RunFolder], device: str) -> Reader:
 
 
 def score_all(
-    predictor: Reader, folder: Path, rows: Iterator[Row], write: Any, size: int | None, interactive: bool
+    predictor: Reader,
+    folder: Path,
+    rows: Iterator[Row],
+    write: Any,
+    size: int | None,
+    interactive: bool,
+    counts: Counts,
 ) -> None:
     """Scores ``rows`` and passes each to ``write``, with a progress bar over the bytes of the input (``size``)."""
     from tqdm import tqdm
 
-    started, counts = time.monotonic(), Counts()
+    started = time.monotonic()
     bar = tqdm(total=size, unit="B", unit_scale=True, disable=interactive or not sys.stderr.isatty(), leave=False)
     with bar, contextlib.closing(score_rows(predictor, folder, rows, interactive)) as scored_rows:
         for scored in scored_rows:
             write(scored)
-            counts.add(scored.reading)
+            counts.add(scored)
             bar.update(scored.row.size)
     counts.report(time.monotonic() - started)
 
 
 @dataclass
 class Counts:
-    """How many texts were scored, and how many of them not as a person might expect."""
+    """How many texts were scored, and how many of them not as a person might expect.
 
+    Attributes:
+        rule: How probabilities become a prediction.
+    """
+
+    rule: Rule = LIKELIEST
+    abstained: int = 0
     texts: int = 0
     wordless: int = 0
     unknown: int = 0
     cut: int = 0
 
-    def add(self, reading: Reading) -> None:
+    def add(self, scored: Scored) -> None:
         """Counts one text."""
+        reading = scored.reading
+        self.abstained += self.rule.abstains(scored)
         self.texts += 1
         self.wordless += not reading.words
         self.unknown += 0 < reading.words == reading.unknown_words
@@ -172,6 +241,7 @@ class Counts:
             (self.wordless, "without a word: no prediction"),
             (self.unknown, "without a word that the vocabulary knows: the prediction means nothing"),
             (self.cut, "with more sentences than the network reads: the end did not count"),
+            (self.abstained, f"of a confidence below {self.rule.abstain:g}: no prediction"),
         ):
             if count:
                 log.warning("%s %s", counted(count), remark)
@@ -262,32 +332,47 @@ def open_rows(arguments: argparse.Namespace, stack: contextlib.ExitStack) -> Ite
         raise UserError(
             f"{path}: no such file; name a table, a .txt file with one text per line, or - for standard input"
         )
-    codec, errors, remarks = find_encoding(path, arguments.encoding)
-    if path.suffix.lower() == ".txt" or has_one_column(path, codec, errors):
-        file = stack.enter_context(path.open(encoding=codec, errors=errors, newline=""))
-        lines = bounded_lines(file, path)
-        rows = line_rows(lines) if path.suffix.lower() == ".txt" else column_rows(lines, path)
-    else:
-        table = open_table(path, arguments.encoding)
-        remarks = table.remarks
-        rows = table_rows(table, *find_columns(table, arguments.text_column, arguments.id_column))
+    rows, remarks = (
+        table_and_remarks(path, arguments) if path.suffix.lower() in READERS else text_rows(path, arguments, stack)
+    )
     for remark in remarks:
         log.info("%s: %s", path, remark)
     return rows
 
 
+def text_rows(
+    path: Path, arguments: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[Iterator[Row], Sequence[str]]:
+    """The texts of a file that is text, compressed or not, and what a person should know about it."""
+    codec, errors, remarks = find_encoding(path, arguments.encoding)
+    lined = plain_suffix(path) == ".txt"
+    if not lined and not has_one_column(path, codec, errors):
+        return table_and_remarks(path, arguments)
+    file = stack.enter_context(open_source(path, codec, errors=errors, newline=""))
+    lines = bounded_lines(file, path)
+    return line_rows(lines) if lined else column_rows(lines, path), remarks
+
+
+def table_and_remarks(path: Path, arguments: argparse.Namespace) -> tuple[Iterator[Row], Sequence[str]]:
+    """The texts of a table, and what a person should know about it."""
+    table = open_table(path, arguments.encoding)
+    return table_rows(table, *find_columns(table, arguments.text_column, arguments.id_column)), table.remarks
+
+
 def has_one_column(path: Path, codec: str, errors: str) -> bool:
     """Whether a table has a single column, by its first line; an empty one has none."""
-    if path.suffix.lower() in {".jsonl", ".ndjson", ".json"}:
+    if plain_suffix(path) in JSON_ENDINGS:
         return False
-    with path.open(encoding=codec, errors=errors) as file:
+    with open_source(path, codec, errors=errors) as file:
         first = file.readline(MAX_TEXT_BYTES)
     return bool(first.strip()) and not set(first) & set(",;\t|")
 
 
 def size_of(name: str) -> int | None:
-    """Bytes of the input, where that is known."""
-    return None if name == "-" else Path(name).stat().st_size
+    """Bytes of the text in the input, where that is known."""
+    path = Path(name)
+    packed = name == "-" or is_compressed(path) or path.suffix.lower() in READERS
+    return None if packed else path.stat().st_size
 
 
 def text_lines(file: IO[bytes], name: str) -> Iterator[str]:
@@ -370,45 +455,58 @@ def guess_column(table: Table) -> int:
 
 
 @contextlib.contextmanager
-def writer(arguments: argparse.Namespace, predictor: Reader) -> Iterator[Any]:
+def writer(arguments: argparse.Namespace, predictor: Reader, rule: Rule) -> Iterator[Any]:
     """A function that writes one scored text, to standard output or to a file that appears when all is done."""
     ending = arguments.output.suffix if arguments.output else ""
     form = arguments.format or ("jsonl" if ending in {".jsonl", ".json"} else "csv")
     make = {"csv": csv_writer, "jsonl": jsonl_writer}[form]
     if arguments.output:
         with atomic_write(arguments.output, newline="") as file:
-            yield make(file, predictor.class_names)
+            yield make(file, predictor, rule)
         log.info("written: %s", arguments.output)
     else:
-        yield make(sys.stdout, predictor.class_names)
+        yield make(sys.stdout, predictor, rule)
         sys.stdout.flush()  # here, where a closed pipe is still caught
 
 
-def csv_writer(file: IO[str], class_names: Sequence[str]) -> Any:
-    """Writes ``id,prediction,probability_...,words,unknown_words``."""
+def csv_writer(file: IO[str], predictor: Reader, rule: Rule = LIKELIEST) -> Any:
+    """Writes ``id,prediction,probability_...,words,unknown_words,remarks``; the remarks are separated by semicolons.
+
+    Where the rule can abstain, the last column is ``abstained``, yes or no.
+    """
+    class_names = predictor.class_names
     table = csv.writer(file, lineterminator="\n")
-    table.writerow(["id", "prediction", *(f"probability_{name}" for name in class_names), "words", "unknown_words"])
+    probabilities = [f"probability_{name}" for name in class_names]
+    last = ["abstained"] if rule.abstain else []
+    table.writerow(["id", "prediction", *probabilities, "words", "unknown_words", "remarks", *last])
 
     def write(scored: Scored) -> None:
         answer = [""] * (1 + len(class_names))
         if scored.reading.words:
-            values = scored.probabilities
-            answer = [class_names[int(values.argmax())], *(f"{value:.6f}" for value in values)]
-        table.writerow([scored.row.id, *answer, scored.reading.words, scored.reading.unknown_words])
+            answer = [rule.label(scored, class_names), *(f"{value:.6f}" for value in scored.probabilities)]
+        remarks = "; ".join(remarks_on(scored.reading, predictor.short_text))
+        last = [("no", "yes")[rule.abstains(scored)]] if rule.abstain else []
+        table.writerow([scored.row.id, *answer, scored.reading.words, scored.reading.unknown_words, remarks, *last])
 
     return write
 
 
-def jsonl_writer(file: IO[str], class_names: Sequence[str]) -> Any:
-    """Writes one JSON object per line; ``null`` for the prediction of a text without a word."""
+def jsonl_writer(file: IO[str], predictor: Reader, rule: Rule = LIKELIEST) -> Any:
+    """Writes one JSON object per line; ``null`` for the prediction of a text without a word.
+
+    Where the rule abstains, it is ``null``, too, and ``abstained`` is true.
+    """
+    class_names = predictor.class_names
 
     def write(scored: Scored) -> None:
         row: dict[str, Any] = {"id": scored.row.id, "prediction": None, "probabilities": None}
         if scored.reading.words:
             values = scored.probabilities
-            row["prediction"] = class_names[int(values.argmax())]
+            row["prediction"] = rule.label(scored, class_names) or None
             row["probabilities"] = {name: round(float(p), 6) for name, p in zip(class_names, values, strict=True)}
         row |= {"words": scored.reading.words, "unknown_words": scored.reading.unknown_words}
+        row["remarks"] = remarks_on(scored.reading, predictor.short_text)
+        row |= {"abstained": rule.abstains(scored)} if rule.abstain else {}
         file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
     return write

@@ -347,9 +347,8 @@ class Sample:
 def check_splits(found: FirstReading, labels: Sequence[str], paths: DataPaths) -> None:
     """Refuses a CSV file that a classifier could not be trained or tested on."""
     again = create_csv_command(paths)
-    for split in ("train", "test"):
-        if not found.documents[split]:
-            raise UserError(f"{paths.csv} has no document in the {split} split; correct it, or write it again: {again}")
+    if not found.documents["train"]:
+        raise UserError(f"{paths.csv} has no document in the train split; correct it, or write it again: {again}")
     for split, classes in found.classes.items():
         if unknown := sorted(classes.keys() - set(labels)):
             raise UserError(
@@ -361,6 +360,8 @@ def check_splits(found: FirstReading, labels: Sequence[str], paths: DataPaths) -
                 f"{paths.csv}: every document of the {split} split is of the class {next(iter(classes))!r}; "
                 f"correct it, or write it again: {again}"
             )
+    if not found.documents["test"]:
+        log.warning("there is no test split: what is trained on these records cannot be tested")
     if not found.documents["valid"]:
         log.warning(
             "there is no valid split, and without one a training cannot choose its best epoch; create_csv.py makes one "

@@ -129,10 +129,17 @@ DATA_ENDINGS = (
     ".ndjson",
     ".json",
     ".xlsx",
+    ".xlsm",
     ".xls",
     ".ods",
     ".parquet",
+    ".feather",
+    ".arrow",
+    ".dta",
     ".gz",
+    ".bz2",
+    ".xz",
+    ".zip",
 )
 
 

@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> None:
                 open(os.devnull, "w") as nowhere,
                 contextlib.closing(score_rows(predictor, run.path, rows, False)) as all_,
             ):
-                write = csv_writer(nowhere, predictor.class_names)
+                write = csv_writer(nowhere, predictor)
                 for scored in all_:
                     write(scored)
 

@@ -1,4 +1,4 @@
-"""A person's own data: a table (CSV, TSV, JSON lines) or a folder with one sub-folder per class.
+"""A person's own data: a table (CSV, TSV, JSON, Parquet, Feather, Excel, Stata) or a folder with a folder per class.
 
 :func:`understand` detects how a file is encoded, what separates its columns, which column is the text and which the
 label. Where two columns could be meant, it raises an error that names the flag which decides; :func:`describe` lists
@@ -562,7 +562,7 @@ def describe_columns(table: Table, columns: Columns) -> Iterator[str]:
 
 def describe_rows(table: Table, found: RowCounts) -> Iterator[str]:
     """Which rows were skipped and why, and how many have no label."""
-    unit = "line" if table.encoding else "file number"
+    unit = "file number" if table.path.is_dir() else "line" if table.dialect or table.kind == "JSON lines" else "row"
     for problem, count in found.skipped.items():
         where = ", ".join(map(str, found.lines[problem])) + (", ..." if count > SHOWN else "")
         yield f"skipped: {count:,} x {problem}; {unit} {where}"

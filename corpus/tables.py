@@ -15,9 +15,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple
 
 from corpus.corpus_formats import MAX_TEXT_BYTES
+from corpus.frames import JSON_LIST, READERS, is_json_list, read_frame, read_json_list
+from corpus.sources import is_compressed, open_source, plain_suffix, refuse_damaged
 from utils import UserError, human_size
 
 SAMPLE_RECORDS = 1_000
@@ -28,6 +30,7 @@ MOST_TITLES = 10  # rows above the header
 OTHER_CELLS = "another number of cells than the first row (a quotation mark or a delimiter too few or too many)"
 BROKEN_QUOTES = "a quotation mark too few or too many, over several lines"
 END_OF_FILE = "\ue000end of file\ue000"
+JSON_ENDINGS = {".jsonl", ".ndjson", ".json"}
 
 
 def words(text: str) -> tuple[str, ...]:
@@ -103,7 +106,11 @@ class Table:
 
 
 def open_table(path: Path, encoding: str) -> Table:
-    """Finds out how to read a source; one that is no table is a :class:`UserError` that says what to do."""
+    """Finds out how to read a source; one that is no table is a :class:`UserError` that says what to do.
+
+    Delimited tables and JSON lines are streamed, compressed ones too; the formats of :mod:`corpus.frames` are read as a
+    whole.
+    """
     if path.is_dir():
         return open_folder(path)
     if not path.exists():
@@ -112,9 +119,15 @@ def open_table(path: Path, encoding: str) -> Table:
         raise UserError(f"{path} is not there{beside}; give the path of your file")
     if not path.stat().st_size:
         raise UserError(f"{path} is empty; save it again, with a header and a row per document")
+    if path.suffix.lower() in READERS:
+        if encoding:
+            raise UserError(f"--encoding {encoding} is for text, and {path} is none; leave it out")
+        frame = read_frame(path)
+        return Table(path, frame.kind, frame.names, remarks=frame.remarks)
     encoding, errors, remarks = find_encoding(path, encoding)
-    if path.suffix.lower() in {".jsonl", ".ndjson", ".json"}:
-        return open_json_lines(path, encoding, errors, remarks)
+    if plain_suffix(path) in JSON_ENDINGS:
+        open_json = open_json_list if is_json_list(path, encoding, errors) else open_json_lines
+        return open_json(path, encoding, errors, remarks)
     return open_delimited(path, encoding, errors, remarks)
 
 
@@ -122,10 +135,11 @@ def open_table(path: Path, encoding: str) -> Table:
 # Encoding
 
 MAGIC = {
-    b"PK\x03\x04": "an Excel workbook or another zip file; save it as CSV (in Excel: Save As, CSV UTF-8)",
+    b"PK\x03\x04": "an Excel workbook or another zip file; give it the ending .xlsx or .zip, or save it as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save it as CSV (in Excel: Save As, CSV UTF-8)",
-    b"PAR1": "a Parquet file; save it as CSV or JSON lines",
-    b"\x1f\x8b": "compressed with gzip; unpack it first: gunzip",
+    b"PAR1": "a Parquet file; give it the ending .parquet",
+    b"ARROW1": "a Feather file; give it the ending .feather",
+    b"\x1f\x8b": "compressed with gzip; give it the ending .gz, or unpack it: gunzip",
     b"%PDF": "a PDF; save its texts as CSV",
     b"SQLite format": "a database; export the table as CSV",
 }
@@ -143,7 +157,9 @@ ASCII_LETTERS = bytes(byte for byte in ASCII if chr(byte).isalpha())
 
 def find_encoding(path: Path, wanted: str) -> tuple[str, str, tuple[str, ...]]:
     """(codec, how to treat errors, remarks). The whole file is read: its only é may be in the last row."""
-    with path.open("rb") as file:
+    if is_compressed(path):
+        refuse_damaged(path)
+    with open_source(path) as file:
         head = file.read(1 << 16)
     for magic, what in MAGIC.items():
         if head.startswith(magic):
@@ -170,7 +186,7 @@ def check_codec(path: Path, wanted: str) -> None:
     try:
         "x".encode(wanted)  # refuses codecs that make no text, such as hex
         decoder = codecs.getincrementaldecoder(wanted)()
-        with path.open("rb") as file:
+        with open_source(path) as file:
             while piece := file.read(PIECE):
                 decoder.decode(piece)
     except (LookupError, AttributeError) as error:
@@ -185,7 +201,7 @@ def is_utf8(path: Path) -> bool:
     """Whether every byte of a file is part of valid UTF-8."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        with path.open("rb") as file:
+        with open_source(path) as file:
             while piece := file.read(PIECE):
                 decoder.decode(piece)
         decoder.decode(b"", final=True)
@@ -210,7 +226,7 @@ def not_utf8(path: Path) -> tuple[str, str, tuple[str, ...]]:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     good = bad = beyond_ascii = letters = 0
     undefined = False
-    with path.open("rb") as file:
+    with open_source(path) as file:
         while piece := file.read(PIECE):
             text = decoder.decode(piece)
             replaced = text.count("\ufffd")
@@ -237,7 +253,7 @@ def not_utf8(path: Path) -> tuple[str, str, tuple[str, ...]]:
 
 def open_delimited(path: Path, encoding: str, errors: str, remarks: tuple[str, ...]) -> Table:
     """Finds delimiter, quoting and header of a table."""
-    with path.open(encoding=encoding, errors=errors, newline="") as file:
+    with open_source(path, encoding, errors=errors, newline="") as file:
         head = file.read(SAMPLE_CHARACTERS)
         whole = not file.read(1)
     if not head.strip("\ufeff\r\n\t ;,"):
@@ -400,7 +416,7 @@ def delimited_records(table: Table) -> Iterator[Record]:
     csv.field_size_limit(MAX_TEXT_BYTES)
     header = None
     lines: list[str] = []  # of the record that is being read
-    with table.path.open(encoding=table.encoding, errors=table.errors, newline="") as file:
+    with open_source(table.path, table.encoding, errors=table.errors, newline="") as file:
         whole = itertools.chain(bounded_lines(file, table.path), [END_OF_FILE])
         reader = csv.reader(noted(whole, lines), **table.dialect or {})
         row, line = 0, 1
@@ -454,7 +470,7 @@ def unclosed(error: csv.Error | None) -> str:
     return f"{error}; correct that line"
 
 
-def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:
+def bounded_lines(file: IO[str], path: Path) -> Iterator[str]:
     """The lines of a file; one that never ends is not read into memory."""
     while line := file.readline(MAX_TEXT_BYTES):
         if len(line) == MAX_TEXT_BYTES:
@@ -483,15 +499,19 @@ def checked_record(table: Table, record: Record, header: list[str] | None) -> Re
 def open_json_lines(path: Path, encoding: str, errors: str, remarks: tuple[str, ...]) -> Table:
     """Finds the keys of the objects in a file that has one per line."""
     names: dict[str, None] = {}
-    with path.open(encoding=encoding, errors=errors) as file:
+    with open_source(path, encoding, errors=errors) as file:
         for line in itertools.islice(bounded_lines(file, path), SAMPLE_RECORDS):
-            if line.lstrip("\ufeff \t").startswith("["):
-                raise UserError(f"{path} is one JSON list; write one object per line: jq -c '.[]' IN.json > OUT.jsonl")
             value = parse_object(line)
             names.update(dict.fromkeys(value or {}))
     if len(names) < 2:
         raise UserError(f"{path} is not JSON lines: each line must be an object with a text and a label")
     return Table(path, "JSON lines", tuple(names), encoding, errors, header_row=0, remarks=remarks)
+
+
+def open_json_list(path: Path, encoding: str, errors: str, remarks: tuple[str, ...]) -> Table:
+    """Finds the keys of the objects in one JSON list."""
+    names = dict.fromkeys(name for row in read_json_list(path, encoding, errors) for name in row)
+    return Table(path, JSON_LIST, tuple(names), encoding, errors, remarks=remarks)
 
 
 def parse_object(line: str) -> dict[str, Any] | None:
@@ -505,7 +525,7 @@ def parse_object(line: str) -> dict[str, Any] | None:
 
 def json_records(table: Table) -> Iterator[Record]:
     """The records of a file with a JSON object per line."""
-    with table.path.open(encoding=table.encoding, errors=table.errors) as file:
+    with open_source(table.path, table.encoding, errors=table.errors) as file:
         for number, line in enumerate(bounded_lines(file, table.path), start=1):
             if not line.strip():
                 yield Record(number, number, [], "empty row")
@@ -513,6 +533,19 @@ def json_records(table: Table) -> Iterator[Record]:
                 yield Record(number, number, [], "not a JSON object")
             else:
                 yield Record(number, number, [json_cell(value.get(name)) for name in table.names])
+
+
+def json_list_records(table: Table) -> Iterator[Record]:
+    """The records of a JSON list; of an object, ``line`` is its number."""
+    for number, value in enumerate(read_json_list(table.path, table.encoding, table.errors), start=1):
+        yield Record(number, number, [json_cell(value.get(name)) for name in table.names])
+
+
+def frame_records(table: Table) -> Iterator[Record]:
+    """The records of a file that pandas reads, numbered as a spreadsheet counts them."""
+    for number, fields in enumerate(read_frame(table.path).rows(), start=2):
+        empty = not any(cell.strip() for cell in fields)
+        yield Record(number, number, [] if empty else fields, "empty row" if empty else "")
 
 
 def json_cell(value: Any) -> str:
@@ -588,7 +621,9 @@ def records(table: Table) -> Iterator[Record]:
     """All records of a source, those that cannot be used included."""
     if table.dialect:
         return delimited_records(table)
-    return json_records(table) if table.kind == "JSON lines" else folder_records(table)
+    if table.path.suffix.lower() in READERS and not table.path.is_dir():
+        return frame_records(table)
+    return {"JSON lines": json_records, JSON_LIST: json_list_records}.get(table.kind, folder_records)(table)
 
 
 def usable(table: Table) -> Iterator[Record]:

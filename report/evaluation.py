@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from report.abstention import Answered, answered, answered_table
 from runtime.losses import negative_log_likelihood
 from utils import atomic_write
 
@@ -74,6 +75,7 @@ class Evaluation:
         mae_expected: The same for the *expected star*, the mean of the stars weighted by their probabilities.
         per_class: [C] scores.
         confusion: [C true, C predicted] numbers of documents.
+        answered: What is left where only confident predictions count, by threshold.
     """
 
     class_names: tuple[str, ...]
@@ -88,6 +90,7 @@ class Evaluation:
     mae_expected: float | None
     per_class: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
+    answered: tuple[Answered, ...]
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of numbers, strings, lists and ``None`` that ``json.dump`` takes as it is."""
@@ -128,6 +131,7 @@ def evaluate(probabilities: ArrayLike, labels: ArrayLike, class_names: Sequence[
         mae_expected=None if stars is None else float(np.abs(p @ stars - stars[y]).mean()),
         per_class=per_class,
         confusion=tuple(tuple(row) for row in confusion_matrix(y, predicted, labels=range(p.shape[1])).tolist()),
+        answered=answered(p, y),
     )
 
 
@@ -260,7 +264,14 @@ def format_report(
         f"{name:<20} {value:>8}  {remark}".rstrip()
         for name, value, remark in summary_rows(evaluation, unknown_words, truncated_text)
     ]
-    lines += ["", *class_table(evaluation), "", *(confusion_table(evaluation) or confused_pairs(evaluation))]
+    lines += [
+        "",
+        *class_table(evaluation),
+        "",
+        *abstention_table(evaluation),
+        "",
+        *(confusion_table(evaluation) or confused_pairs(evaluation)),
+    ]
     return "\n".join(lines)
 
 
@@ -298,6 +309,13 @@ def summary_rows(
     if truncated_text is not None:
         rows.append(("truncated text", f"{truncated_text:.2%}", "of the words, cut off"))
     return rows
+
+
+def abstention_table(evaluation: Evaluation) -> list[str]:
+    """Lines of the table of what is left where only confident predictions count."""
+    counts = ((row.correct, row.documents) for row in evaluation.answered)
+    intervals = (wilson_interval(right, documents) if documents else None for right, documents in counts)
+    return answered_table(evaluation.answered, intervals)
 
 
 def shortened(name: str, width: int) -> str:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from report.abstention import accuracy_by_coverage, answered
 from report.evaluation import MATRIX_CLASSES, Evaluation, shortened, star_ratings
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6
 MOST_CURVES = len(COLOURS)  # of more classes the worst ones are named, the rest are grey
 NAMED_OF_MANY = 4
 NAME_WIDTH = 20
+FEWEST_ANSWERED = 20  # documents of which an accuracy is drawn
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -130,6 +132,7 @@ def evaluation_pictures(
         "confusion_matrix": png(confusion_figure(evaluation, title)),
         "roc": png(roc_figure(labels, probabilities, names, title)),
         "precision_recall": png(pr_figure(labels, probabilities, names, title)),
+        "abstention": png(abstention_figure(labels, probabilities, title)),
     }
 
 
@@ -211,6 +214,28 @@ def pr_figure(labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence
         mean = np.mean([np.interp(grid, *curve) for curve in curves.values()], axis=0)
         draw_mean(axes, grid, mean, f"mean of the classes, {np.mean(list(areas.values())):.4f}")
     plain(axes, xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+    entitle(axes, title)
+    legend(axes, loc="lower left")
+    return figure
+
+
+def abstention_figure(labels: ArrayLike, probabilities: ArrayLike, title: str = "") -> Figure:
+    """The accuracy on the documents that are answered, by their share; arguments as for :func:`roc_figure`.
+
+    A mark for each threshold of the report. The first documents are left out: an accuracy of few means nothing.
+    """
+    y, p = np.asarray(labels), np.asarray(probabilities, np.float64)
+    share, accuracy = accuracy_by_coverage(p, y)
+    enough = share * len(y) >= min(FEWEST_ANSWERED, len(y))
+    figure = new_figure(4.6)
+    axes = figure.add_subplot()
+    axes.plot(share[enough], accuracy[enough], color=COLOURS[0], linewidth=1.6, label="the most confident documents")
+    for row in answered(p, y):
+        if row.accuracy is not None and row.documents >= min(FEWEST_ANSWERED, len(y)):
+            axes.plot([row.share], [row.accuracy], "o", color=BLACK, markersize=4)
+            axes.annotate(f"{row.confidence:g}", (row.share, row.accuracy), (4, 4), textcoords="offset points")
+    axes.plot([], [], "o", color=BLACK, markersize=4, label="confidence of at least")
+    plain(axes, xlabel="share of the documents answered", ylabel="accuracy among them", xlim=(-0.01, 1.04))
     entitle(axes, title)
     legend(axes, loc="lower left")
     return figure

@@ -42,11 +42,13 @@ class MeanPredictor:
 
     Attributes:
         class_names: In order of the labels.
+        short_text: Words below which a text is shorter than almost all training texts, 0 if unknown.
     """
 
     def __init__(self, predictors: Sequence[Predictor]) -> None:
         self.predictors = list(predictors)
         self.class_names = self.predictors[0].class_names
+        self.short_text = self.predictors[0].short_text
 
     def read(self, text: str) -> Reading:
         """Splits a text into sentences and words and looks the words up."""

@@ -61,6 +61,7 @@ class Predictor:
     Attributes:
         step: Training step of the weights, -1 if unknown.
         weights_sha256: Their hash, "" if unknown.
+        short_text: Words below which a text is shorter than almost all training texts, 0 if unknown.
         has_attention: Whether the network has attention.
     """
 
@@ -71,10 +72,11 @@ class Predictor:
         class_names: Sequence[str],
         step: int = -1,
         weights_sha256: str = "",
+        short_text: int = 0,
     ) -> None:
         self.model, self.reader = model, reader
         self.class_names = tuple(class_names)
-        self.step, self.weights_sha256 = step, weights_sha256
+        self.step, self.weights_sha256, self.short_text = step, weights_sha256, short_text
         self.has_attention = model.attends
         self._infer = inference(model)
 
@@ -95,7 +97,8 @@ class Predictor:
         model = network_of(run, config, padded=device == "gpu")
         restore(checkpoint, model)
         reader = TextReader.load(run.path)
-        return cls(model, reader, config.class_names, checkpoint.progress.step, checkpoint.weights_sha256)
+        progress, weights_sha256 = checkpoint.progress, checkpoint.weights_sha256
+        return cls(model, reader, config.class_names, progress.step, weights_sha256, run.short_text())
 
     # -- text ---------------------------------------------------------------------------------------------------------
 

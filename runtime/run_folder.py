@@ -29,6 +29,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+import numpy as np
+
 import schema
 from config import (
     MODELS,
@@ -41,6 +43,7 @@ from config import (
     to_json,
 )
 from data_processing import Tokeniser, tokeniser, tokeniser_difference
+from text.records import read_index
 from utils import (
     FORMAT_VERSION,
     LABELS_FILE,
@@ -69,13 +72,24 @@ class Origin(TypedDict):
 
 
 class ConfigFile(TypedDict):
-    """``config.json``; runs of earlier versions have no ``files`` and no ``tokeniser``."""
+    """``config.json``; runs of earlier versions have no ``files``, ``tokeniser`` and ``training_texts``."""
 
     format_version: int
     settings: dict[str, Any]
     origin: Origin
     tokeniser: NotRequired[Tokeniser]
+    training_texts: NotRequired[TrainingTexts]
     files: NotRequired[dict[str, str]]
+
+
+class TrainingTexts(TypedDict):
+    """How long the training documents of a run are.
+
+    Attributes:
+        short: 99 of 100 of them have at least as many words.
+    """
+
+    short: int
 
 
 class FinishedFile(TypedDict):
@@ -279,6 +293,7 @@ class RunFolder:
                 "settings": config.to_json(),
                 "origin": origin(),
                 "tokeniser": tokeniser(),
+                "training_texts": training_texts(records),
                 "files": {name: sha256_of_file(self.path / name) for name in TEXT_FILES},
             },
         )
@@ -360,6 +375,10 @@ class RunFolder:
             )
         return schema.checked(value, ConfigFile, str(self.config_file), START_AGAIN)
 
+    def short_text(self) -> int:
+        """Words below which a text is shorter than 99 of 100 training documents; 0 where the run does not say."""
+        return self.read_config().get("training_texts", {"short": 0})["short"]
+
     def identity(self) -> str:
         """SHA-256 of all settings in ``config.json``; a checkpoint carries it, so one of another run is recognised.
 
@@ -402,6 +421,12 @@ class RunFolder:
     def is_training(self) -> bool:
         """Whether a trainer is working on the run right now."""
         return is_locked(self.lock)
+
+
+def training_texts(records: Path) -> TrainingTexts:
+    """How long the training documents of a records folder are."""
+    words = read_index(records, "train")["words"]
+    return {"short": int(np.percentile(words, 1, method="lower"))}
 
 
 def origin() -> dict[str, Any]:

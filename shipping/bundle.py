@@ -200,6 +200,7 @@ def write_card(folder: Path, card: str) -> None:
 
 def write_sums(folder: Path) -> None:
     """Writes ``sha256sums``, in the format of the program of that name."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != SUMS_FILE)
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != SUMS_FILE)
+    names = sorted(str(path.relative_to(folder)) for path in files)
     with atomic_write(folder / SUMS_FILE) as file:
         file.writelines(f"{sha256_of_file(folder / name)}  {name}\n" for name in names)

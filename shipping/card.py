@@ -32,23 +32,29 @@ class ResultRow(TypedDict):
     calibration_error: NotRequired[float | None]
 
 
-def model_card(source: ExportedRun, quantize: str, cost: Cost | None) -> str:
+def model_card(source: ExportedRun, quantize: str = "none", cost: Cost | None = None, form: str = "onnx") -> str:
     """The card as Markdown.
 
     Args:
         source: The run.
         quantize: How the word vectors are stored.
         cost: What that costs; None where it was not measured, or nothing was quantised.
+        form: ``onnx`` or ``savedmodel``.
 
     Raises:
         UserError: ``results.jsonl`` or ``faithfulness.json`` of the run is damaged.
     """
-    sections = (heading(source), use(source), results(source, quantize, cost), explanations(source), limits(source))
+    how = use_of_saved_model(source) if form == "savedmodel" else use()
+    sections = (heading(source, form), how, results(source, quantize, cost), explanations(source), limits(source))
     return "\n".join(line for section in (*sections, settings(source)) for line in (*section, ""))
 
 
-def heading(source: ExportedRun) -> Iterator[str]:
+def heading(source: ExportedRun, form: str) -> Iterator[str]:
     """What it is."""
+    runs = {
+        "onnx": "`model.onnx` runs in any ONNX runtime of opset 17 or newer.",
+        "savedmodel": "The folder `1` is a SavedModel for TensorFlow Serving and TensorFlow.",
+    }
     config = source.config
     yield f"# {source.run.path.name}: {config.title()} for the data set {config.dataset}"
     yield ""
@@ -57,13 +63,12 @@ def heading(source: ExportedRun) -> Iterator[str]:
         f"data set {config.dataset} from texts with a vocabulary of {config.vocabulary_size:,} words."
     )
     yield (
-        "`model.onnx` runs in any ONNX runtime of opset 17 or newer. Licence of the code: Apache License 2.0 "
-        "(`LICENSE`). The bundle holds no text of the data set, but its frequent words and what was learnt from it: "
-        "its terms may apply to the weights."
+        f"{runs[form]} Licence of the code: Apache License 2.0 (`LICENSE`). The folder holds no text of the data set, "
+        "but its frequent words and what was learnt from it: its terms may apply to the weights."
     )
 
 
-def use(source: ExportedRun) -> Iterator[str]:
+def use() -> Iterator[str]:
     """How to run it."""
     yield "## Use"
     yield ""
@@ -86,6 +91,34 @@ def use(source: ExportedRun) -> Iterator[str]:
         "",
         "`classify.py` compares `model.onnx`, `text.json` and `ngrams.npy` with `sha256sums` whenever it loads them; "
         "`sha256sum -c sha256sums` checks all files.",
+    )
+
+
+def use_of_saved_model(source: ExportedRun) -> Iterator[str]:
+    """How to serve a SavedModel, and how to ask it."""
+    name = source.run.path.name
+    yield "## Use"
+    yield ""
+    yield from (
+        "```sh",
+        f'docker run -p 127.0.0.1:8501:8501 -v "$PWD:/models/{name}" -e MODEL_NAME={name} tensorflow/serving',
+        "```",
+        "",
+        "```python",
+        "import json, urllib.request",
+        "from ids import TextReader, padded_sentences     # this folder; python -m pip install -r requirements.txt",
+        "",
+        'reader = TextReader(json.load(open("text.json", encoding="utf-8")))',
+        'ids = padded_sentences(reader.read("A text to classify."))',
+        'body = json.dumps({"inputs": {"token_ids": [ids.tolist()]}}).encode()',
+        f'answer = urllib.request.urlopen("http://127.0.0.1:8501/v1/models/{name}:predict", body)',
+        f'json.load(answer)["outputs"]["probabilities"]    # of {", ".join(source.config.class_names)}',
+        "```",
+        "",
+        "The input `token_ids` is int32 [documents, sentences, words], 0 behind the last word of a sentence and for "
+        "sentences that a document does not have. Outputs: `logits`, `probabilities` [documents, classes], "
+        "`document_vector`, and for a network with attention `word_weights` [documents, sentences, words] and "
+        "`sentence_weights` [documents, sentences]. `sha256sum -c sha256sums` checks all files.",
     )
 
 

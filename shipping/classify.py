@@ -32,12 +32,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
-import onnxruntime
 import regex
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from http.server import ThreadingHTTPServer
+
+    import onnxruntime
 
 Span = tuple[int, int]
 Floats = NDArray[np.floating]
@@ -592,6 +593,8 @@ def remarks(document: Document) -> list[str]:
 
 def session_of(path: Path, threads: int) -> onnxruntime.InferenceSession:
     """The network, on the processor."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3

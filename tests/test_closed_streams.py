@@ -28,7 +28,7 @@ def run(script: str, closed: str, folder: Path, *arguments: str) -> subprocess.C
 
 
 def test_every_script_is_tried() -> None:
-    assert len(SCRIPTS) == 13
+    assert len(SCRIPTS) == 14
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -199,6 +199,12 @@ def test_a_test_split_is_not_cut_from_texts_of_a_validation_split(tmp_path: Path
     assert not valid & {row.text for row in written if row.split == "test"}
 
 
+def test_without_a_test_share_there_is_no_test_split(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", [("text", "label"), *ROWS])
+    splits = Counter(row.split for row in run(path, tmp_path, "--test_share", "0"))
+    assert set(splits) == {"train", "valid"} and splits.total() == len(run(path, tmp_path))
+
+
 def test_ids_are_taken_if_they_are_unique_else_rows_are_numbered_as_a_spreadsheet_does(tmp_path: Path) -> None:
     rows = [(f"r{n}", text, label) for n, (text, label) in enumerate(ROWS)]
     path = write(tmp_path / "mine.csv", [("id", "text", "label"), *rows])
@@ -273,11 +279,10 @@ def test_a_table_that_is_not_clear(
         ("a.csv", b"\n\n , \n", "is empty"),
         ("a.xlsx", b"PK\3\4" + bytes(99), "save it as CSV"),
         ("a.xls", b"\xd0\xcf\x11\xe0" + bytes(99), "save it as CSV"),
-        ("a.csv.gz", b"\x1f\x8b" + bytes(99), "gunzip"),
+        ("a.csv", b"\x1f\x8b" + bytes(99), "gunzip"),
         ("a.csv", bytes(range(256)) * 9, "is not text"),
         ("a.csv", b"\n<!DOCTYPE html><title>Sign in, please</title>\n<p>a, b\n", "is a web page"),
         ("a.csv", b'"text,label"\r\n"fine,1"\r\n"""a, b"",2"\r\n', "each row is in quotation marks as a whole"),
-        ("a.json", b'[{"text": "a", "label": "b"}]', "jq -c"),
         ("a.csv", b'text,label\nfine,1\n"never closed,2\nmore,1\n', "line 3: a quotation mark opens here"),
     ],
 )

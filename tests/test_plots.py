@@ -12,7 +12,9 @@ import pytest
 from report.evaluation import evaluate
 from report.plots import (
     COLOURS,
+    FEWEST_ANSWERED,
     GREY,
+    abstention_figure,
     class_accuracy_figure,
     class_colours,
     confusion_figure,
@@ -92,6 +94,21 @@ def test_precision_recall_is_scikit_learns() -> None:
         means.append(average_precision_score(y == c, p[:, c]))
         assert area == pytest.approx(means[-1]) and f"{means[-1]:.4f}" in drawn[name].get_label()
     assert drawn["mean of the classes"].get_label().endswith(f"{np.mean(means):.4f}")
+
+
+def test_the_curve_of_abstention_meets_the_accuracy_at_the_full_share() -> None:
+    y, p = example(400, 3)
+    axes = abstention_figure(y, p, "title").axes[0]
+    curve = lines(axes)["the most confident documents"]
+    share, accuracy = map(np.asarray, curve.get_data())
+    assert (share[-1], accuracy[-1]) == (1, pytest.approx(evaluate(p, y, list("abc")).accuracy))
+    assert share[0] * len(y) >= FEWEST_ANSWERED and (np.diff(share) > 0).all()
+    drawn = [np.asarray(line.get_xydata()) for line in axes.get_lines()]
+    marks = [points[0] for points in drawn if len(points) == 1]
+    assert len(marks) == len(axes.texts) >= 3
+    for (x, value), note in zip(marks, axes.texts, strict=True):
+        kept = p.max(axis=1) >= float(note.get_text())
+        assert x == pytest.approx(kept.mean()) and value == pytest.approx((p.argmax(axis=1) == y)[kept].mean())
 
 
 def test_of_many_classes_the_worst_are_named() -> None:

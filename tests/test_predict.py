@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import lzma
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import predict
@@ -141,6 +143,7 @@ def test_rows_come_out_in_order_with_the_networks_own_probabilities(
         assert float(row["probability_positive"]) == pytest.approx(expected[1], abs=2e-6)
         assert row["prediction"] == ("negative", "positive")[int(expected.argmax())]
     assert (rows[3]["words"], rows[3]["unknown_words"]) == ("2", "2")
+    assert [row["remarks"] for row in rows[:4]] == ["", "no word", "", "no known word"]
 
 
 def test_json_lines_and_lines_of_text_keep_step(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -151,9 +154,70 @@ def test_json_lines_and_lines_of_text_keep_step(runs: Path, tmp_path: Path, capl
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["1", "2", "3"]
     assert rows[0]["unknown_words"] == 0 and sum(rows[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
-    assert rows[1] == {"id": "2", "prediction": None, "probabilities": None, "words": 0, "unknown_words": 0}
+    nothing = {"id": "2", "prediction": None, "probabilities": None, "words": 0, "unknown_words": 0}
+    assert rows[1] == nothing | {"remarks": ["no word"]}
     assert "1 text without a word: no prediction" in caplog.text
     assert "1 text without a word that the vocabulary knows" in caplog.text
+
+
+def test_below_a_confidence_there_is_no_prediction(
+    runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts = [*TEXTS, *(f"word0{number} good" for number in range(9))]
+    table = write_csv(tmp_path / "in.csv", texts)
+    run_predict(runs, table, "--output", tmp_path / "all.csv")
+    every = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))
+    confidences = [max(float(row[f"probability_{name}"] or 0) for name in ("negative", "positive")) for row in every]
+    threshold = sorted(confidences)[len(texts) // 2] - 1e-4
+    with caplog.at_level("INFO", logger="han"):
+        run_predict(runs, table, "--output", tmp_path / "some.csv", "--abstain", threshold)
+        run_predict(runs, table, "--output", tmp_path / "some.jsonl", "--abstain", threshold)
+    some = list(csv.DictReader((tmp_path / "some.csv").read_text().splitlines()))
+    lines = [json.loads(line) for line in (tmp_path / "some.jsonl").read_text().splitlines()]
+    left_out = 0
+    for row, other, line, confidence in zip(every, some, lines, confidences, strict=True):
+        abstains = row["prediction"] != "" and confidence < threshold
+        left_out += abstains
+        assert other == row | {"abstained": "yes" if abstains else "no"} | ({"prediction": ""} if abstains else {})
+        assert line["abstained"] == abstains and line["prediction"] == (other["prediction"] or None)
+    assert 2 < left_out < len(texts) - 2
+    assert f"{left_out} texts of a confidence below {threshold:g}: no prediction" in caplog.text
+    with pytest.raises(UserError, match=r"--abstain 1.5 is out of range; give a value from 0 to 1"):
+        run_predict(runs, table, "--abstain", 1.5)
+
+
+def test_two_classes_are_divided_at_a_threshold(runs: Path, predictor: Predictor, tmp_path: Path) -> None:
+    texts = [f"word0{number} good bad" for number in range(9)]
+    table = write_csv(tmp_path / "in.csv", texts)
+    run_predict(runs, table, "--output", tmp_path / "all.csv")
+    every = list(csv.DictReader((tmp_path / "all.csv").read_text().splitlines()))
+    threshold = sorted(float(row["probability_positive"]) for row in every)[3]
+    run_predict(runs, table, "--output", tmp_path / "other.csv", "--threshold", threshold - 1e-6)
+    other = list(csv.DictReader((tmp_path / "other.csv").read_text().splitlines()))
+    assert sum(row["prediction"] == "positive" for row in other) == 6
+    assert all((row["prediction"] == "positive") == (float(row["probability_positive"]) >= threshold) for row in other)
+    assert [row | {"prediction": ""} for row in other] == [row | {"prediction": ""} for row in every]
+    with pytest.raises(UserError, match=r"--threshold -1.0 is out of range"):
+        run_predict(runs, table, "--threshold", "-1")
+
+
+@pytest.mark.parametrize("name", ["in.parquet", "in.xlsx", "in.csv.gz", "in.json", "lines.txt.xz"])
+def test_other_formats_are_scored_like_a_csv_file(runs: Path, tmp_path: Path, name: str) -> None:
+    texts = ["A good word01!", None, "bad word02. Quite bad"]
+    table = pd.DataFrame({"id": ["a", "b", "c"], "text": texts})
+    write: dict[str, Callable[[Path], Any]] = {
+        "in.parquet": table.to_parquet,
+        "in.xlsx": lambda path: table.to_excel(path, index=False),
+        "in.csv.gz": lambda path: table.to_csv(path, index=False),
+        "in.json": lambda path: table.to_json(path, orient="records"),
+        "lines.txt.xz": lambda path: path.write_bytes(lzma.compress("\n".join(t or "" for t in texts).encode())),
+    }
+    write[name](tmp_path / name)
+    run_predict(runs, write_csv(tmp_path / "plain.csv", [text or "" for text in texts]), "--output", tmp_path / "1.csv")
+    run_predict(runs, tmp_path / name, "--output", tmp_path / "2.csv")
+    plain, other = (list(csv.reader((tmp_path / file).read_text().splitlines())) for file in ("1.csv", "2.csv"))
+    assert [row[1:] for row in other] == [row[1:] for row in plain] and len(plain) == 4
+    assert [row[0] for row in other[1:]] == (["1", "2", "3"] if name.startswith("lines") else ["a", "b", "c"])
 
 
 def test_the_column_of_the_text_is_found_or_named(tmp_path: Path) -> None:

@@ -408,7 +408,6 @@ def without(split: str, label: str | None = None) -> list[CsvRow]:
     ("rows", "labels", "problem"),
     [
         (without("train"), LABELS, "no document in the train split"),
-        (without("test"), LABELS, "no document in the test split"),
         ([], LABELS, "no document in the train split"),
         (make_rows(), ["negative", "neutral"], "the label 'positive' in the train split"),
         (without("train", "positive"), LABELS, "every document of the train split is of the class 'negative'"),
@@ -458,6 +457,16 @@ def test_no_valid_split_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert "--valid_share" in caplog.text
     with pytest.raises(UserError, match="no valid split"):
         read_index(paths.records, "valid")
+
+
+@pytest.mark.usefixtures("quick")
+def test_no_test_split_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    paths = write_data(tmp_path, without("test"))
+    manifest = serialize(paths, replace(SETTINGS, embeddings="random"), 1)
+    assert list(manifest["splits"]) == ["train", "valid"]
+    assert "there is no test split" in caplog.text
+    with pytest.raises(UserError, match="no test split"):
+        read_index(paths.records, "test")
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

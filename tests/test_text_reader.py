@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_processing import TextProcessor, Vocabulary
-from text.text_reader import EMPTY, TextReader, pack, unpack
+from text.text_reader import EMPTY, TextReader, pack, remarks_on, unpack
 
 READER = TextReader(TextProcessor(max_sentences_per_document=2), Vocabulary(["<pad>", "<unk>", "good", "film", "."]))
 TEXTS = ["A good film. Bad film.", "", "<br />", "film", "good. " * 4, "?"]
@@ -18,6 +18,19 @@ def test_words_are_looked_up_and_counted() -> None:
     assert (reading.words, reading.unknown_words, reading.cut_words) == (7, 2, 0)
     assert READER.read("<br />").document is EMPTY and READER.read("<br />").words == 0
     assert READER.read("Good.\n\ngood.\n\nfilm good.").cut_words == 3
+
+
+def test_remarks_say_what_to_know_before_believing_a_prediction() -> None:
+    def remarks(text: str) -> list[str]:
+        return remarks_on(READER.read(text), short_text=4)
+
+    assert remarks("A good film. Good.") == []
+    assert remarks("<br />") == ["no word"]
+    assert remarks("a b c d") == ["no known word"]
+    assert remarks("a b good film") == [] and remarks("a b c film") == ["mostly unknown words"]
+    assert remarks("a b good") == ["mostly unknown words", "much shorter than the training texts"]
+    assert remarks("Good film good.\n\ngood.\n\nfilm good.") == ["end was cut off"]
+    assert remarks_on(READER.read("good")) == []  # a run that does not know how long its training texts were
 
 
 def test_what_is_packed_comes_out_as_it_was() -> None:

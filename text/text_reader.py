@@ -53,6 +53,25 @@ class Reading(NamedTuple):
     cut_words: int
 
 
+def remarks_on(reading: Reading, short_text: int = 0) -> list[str]:
+    """What a person should know before believing a prediction, a few words each; none for most texts.
+
+    Args:
+        reading: Of the text.
+        short_text: A text with fewer words is shorter than almost all training texts; 0 where that is not known.
+    """
+    words, unknown = reading.words, reading.unknown_words
+    if not words:
+        return ["no word"]
+    remarks = {
+        "no known word": unknown == words,
+        "mostly unknown words": words > unknown > words / 2,
+        "much shorter than the training texts": words < short_text,
+        "end was cut off": reading.cut_words > 0,
+    }
+    return [remark for remark, applies in remarks.items() if applies]
+
+
 @dataclass(frozen=True)
 class TextReader:
     """Cuts texts into words, with the limits of a run, and looks the words up in its vocabulary.

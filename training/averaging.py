@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from report.evaluation import Evaluation, evaluate, format_report
+from report.run_table import AVERAGES_FILE
 from runtime.run_folder import RunFolder, origin
 from utils import append_jsonl
 
 if TYPE_CHECKING:
     from training.tester import Result
 
-AVERAGES_FILE = "averages.jsonl"
 WIDTH = 30  # of a run's name
 
 
