@@ -23,23 +23,29 @@ OUT := bundles/$(notdir $(RUN))
 # Number of test processes; each loads TensorFlow.
 JOBS ?= 2
 
+# Processes that `make test-faults` kills, and damaged inputs that it tries.
+KILLS ?= 500
+FUZZED ?= 10000
+
 # pip shows its progress in a terminal only.
 PIP_INSTALL = $(PY) -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-version-check --require-hashes
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo imdb bundle test test-slow lint format bench accuracy lock clean
+.PHONY: help demo imdb bundle test test-slow test-faults mutants lint format bench accuracy lock clean
 
 help: ## List the targets.
 	@echo "Usage: make TARGET [NAME=value ...]"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  SOURCE=FILE    imdb: use the archive in this file or at this address"
 	@echo "  RUN=imdb-han   bundle: the run, by its folder or its name"
 	@echo "  OUT=FOLDER     bundle: the folder to write"
-	@echo "  ARGS='...'     imdb, bundle, test, test-slow, bench, accuracy: further arguments, for example ARGS='-k resume'"
-	@echo "  JOBS=2         test, test-slow: number of test processes"
+	@echo "  ARGS='...'     imdb, bundle, test, test-slow, test-faults, mutants, bench, accuracy: further arguments, for example ARGS='-k resume'"
+	@echo "  JOBS=2         test, test-slow, test-faults: number of test processes"
+	@echo "  KILLS=500      test-faults: number of processes to kill"
+	@echo "  FUZZED=10000   test-faults: number of damaged inputs to try"
 	@echo "  UPGRADE=1      lock: use the newest versions that fit together"
 	@echo "  GPU=1          install TensorFlow with CUDA (Linux on x86-64; about 3.4 GB)"
 	@echo "  PYTHON=NAME    interpreter for .venv: Python 3.11, 3.12 or 3.13"
@@ -53,12 +59,18 @@ imdb: $(INSTALLED) ## Run the whole pipeline on the 100,000 IMDB reviews, two cl
 bundle: $(INSTALLED) ## Write a finished run as a folder that classifies without TensorFlow (bundles/imdb-han).
 	$(PY) export.py "$(RUN)" "$(OUT)" $(ARGS)
 
-test: $(INSTALLED_DEV) ## Run the tests, except those marked slow, and list the lines that they do not run.
-	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow" -rs --cov --cov-report=term $(ARGS)
+test: $(INSTALLED_DEV) ## Run the tests, except those marked slow or faults, and list the lines that they do not run.
+	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow and not faults" -rs --cov --cov-report=term $(ARGS)
 
 # pytest exits with 5 when no test has the mark.
 test-slow: $(INSTALLED_DEV) ## Run the tests marked slow.
 	$(PY) -m pytest -n $(JOBS) --dist worksteal -m slow $(ARGS) || [ $$? -eq 5 ]
+
+test-faults: $(INSTALLED_DEV) ## Kill stages at random, fill disks, feed damaged input (an hour).
+	KILLS=$(KILLS) FUZZED=$(FUZZED) $(PY) -m pytest -n $(JOBS) --dist worksteal -m faults -rs $(ARGS)
+
+mutants: $(INSTALLED_DEV) ## Put faults into the code and count those that tests notice (hours; ARGS names modules).
+	$(PY) tests/mutants.py $(ARGS)
 
 lint: $(INSTALLED_DEV) ## Check style, formatting and types; change nothing.
 	$(PY) -m ruff check .

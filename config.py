@@ -173,6 +173,9 @@ class CsvSettings:
         maximum=0.9,
     )
     split_seed: int = setting(1, "seed of the splits that are made", minimum=0)
+    drop_seen: bool = setting(
+        False, "leave out training, validation and unlabelled documents whose text is also in the test split"
+    )
     text_column: str = setting("", "own data: column of the text, by name or number; detected if not given")
     label_column: str = setting("", "own data: column of the label; detected if not given")
     split_column: str = setting(

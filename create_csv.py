@@ -11,14 +11,17 @@ Writes, under ``data/<dataset>/``:
   it (stars, number of the class), in your own data the label where labels are whole numbers, else the class's number.
 * ``labels.txt``: one class name per line; the line number, from 0, is the class's id.
 * ``evidence.jsonl``: for data sets that know them, the character spans of the sentences that decide.
-* ``csv_manifest.json``: settings, counts and hashes. Written last: where it exists, the rest is complete.
+* ``csv_manifest.json``: settings, counts, hashes, and the ids of the test documents whose text is also in train or
+  valid. Written last: where it exists, the rest is complete.
 
 The documents are streamed twice: once to count and to choose the splits, once to write. Between the two, 19 bytes per
 document are kept, and no texts.
 
 Validation is a seeded share of the training split, class by class; so is a test split where the publisher has none.
 Texts are compared by a keyed hash (the key is the seed), without regard to white space; documents are drawn in order
-of their hashes. So the choice does not depend on the order of the rows, and equal texts are always in one split.
+of their hashes. So the choice does not depend on the order of the rows, and equal texts are always in one split. A test
+split that the publisher made may repeat texts of the training split: they are counted, and ``--drop_seen`` leaves out
+the documents of the other splits that have them.
 """
 
 from __future__ import annotations
@@ -162,6 +165,7 @@ class Survey:
         classes: int16 [documents], class id, -1 where there is none.
         without_text: Number of documents left out because their text is empty.
         to_balance: Number of documents left out so that classes are of one size.
+        seen: Number of documents left out because their text is also in the test split.
     """
 
     labels: list[str]
@@ -170,6 +174,7 @@ class Survey:
     classes: NDArray[np.int16]
     without_text: int = 0
     to_balance: int = 0
+    seen: int = 0
 
 
 def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
@@ -220,7 +225,8 @@ def refuse_repeated_ids(names: NDArray[np.uint64], corpus: Corpus, raw: Path) ->
 
 def choose_splits(survey: Survey, corpus: Corpus, settings: CsvSettings) -> Survey:
     """Balances the classes where that is wanted, then moves a share of the training documents to ``test``, if there
-    is no such split yet, and one of what remains to ``valid``.
+    is no such split yet, leaves out what repeats a test text where that is wanted, and moves a share of what remains to
+    ``valid``.
     """
     splits = survey.splits.copy()
     if corpus.balanced and settings.binary:
@@ -228,9 +234,22 @@ def choose_splits(survey: Survey, corpus: Corpus, settings: CsvSettings) -> Surv
     to_balance = int((splits != survey.splits).sum())
     if not corpus.has_test:
         move_share(survey, splits, TEST, settings.test_share)
+    seen = repeats_test_text(survey.text_hashes, splits) if settings.drop_seen else np.zeros(len(splits), bool)
+    splits[seen] = LEFT_OUT
     if not (splits == VALID).any():
         move_share(survey, splits, VALID, settings.valid_share)
-    return replace(survey, splits=splits, to_balance=to_balance)
+    return replace(survey, splits=splits, to_balance=to_balance, seen=int(seen.sum()))
+
+
+def repeats_test_text(text_hashes: NDArray[np.uint64], splits: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """bool [documents]: those of the other splits whose text is also in the test split."""
+    return (splits != TEST) & (splits != LEFT_OUT) & np.isin(text_hashes, text_hashes[splits == TEST])
+
+
+def seen_in_training(survey: Survey) -> NDArray[np.bool_]:
+    """bool [documents]: test documents whose text is also in the training or the validation split."""
+    training = survey.text_hashes[(survey.splits == TRAIN) | (survey.splits == VALID)]
+    return (survey.splits == TEST) & np.isin(survey.text_hashes, training)
 
 
 def move_share(survey: Survey, splits: NDArray[np.uint8], to: int, share: float) -> None:
@@ -360,12 +379,13 @@ def summarise(survey: Survey) -> dict[str, Any]:
         "distinct_texts_in_train_and_valid": len(np.unique(training)),
         "texts_in_train_and_in_valid": len(np.intersect1d(texts[TRAIN], texts[VALID])),
         "texts_with_several_labels_in_train_and_valid": count_contradictions(survey),
-        "test_documents_in_train_or_valid": int(np.isin(texts[TEST], training).sum()),
+        "test_documents_in_train_or_valid": int(seen_in_training(survey).sum()),
         "test_documents_in_unlabelled": int(np.isin(texts[TEST], texts[UNLABELLED]).sum()),
         "unlabelled_documents_in_train_or_valid": int(np.isin(texts[UNLABELLED], training).sum()),
         "left_out": int((survey.splits == LEFT_OUT).sum()),
         "left_out_without_text": survey.without_text,
         "left_out_to_balance": survey.to_balance,
+        "left_out_seen": survey.seen,
     }
 
 
@@ -452,7 +472,9 @@ def remarks(statistics: dict[str, Any], survey: Survey) -> Iterator[tuple[int, s
         yield survey.without_text, "documents are left out: their text is empty"
     if survey.to_balance:
         yield survey.to_balance, "documents are left out so that the classes are of one size"
-    without_class = statistics["left_out"] - survey.without_text - survey.to_balance
+    if survey.seen:
+        yield survey.seen, "documents are left out: their text is also in test"
+    without_class = statistics["left_out"] - survey.without_text - survey.to_balance - survey.seen
     if without_class:
         yield without_class, "documents are left out: their rating belongs to no class"
 
@@ -463,10 +485,11 @@ def remarks(statistics: dict[str, Any], survey: Survey) -> Iterator[tuple[int, s
 
 def write_stage(paths: DataPaths, corpus: Corpus, settings: CsvSettings, survey: Survey, facts: dict[str, Any]) -> None:
     """Writes all files of the stage. The old manifest goes when the new CSV file is on the disk, not before."""
+    seen_ids: list[str] = []
     with atomic_write(paths.csv, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(CSV_COLUMNS)
-        writer.writerows(csv_rows(paths.raw, corpus, settings, survey))
+        writer.writerows(csv_rows(paths.raw, corpus, settings, survey, seen_ids))
         file.flush()
         os.fsync(file.fileno())
         paths.csv_manifest.unlink(missing_ok=True)
@@ -480,16 +503,22 @@ def write_stage(paths: DataPaths, corpus: Corpus, settings: CsvSettings, survey:
         "settings": to_json(settings),
         "labels": survey.labels,
         **facts,
+        "seen_test_documents": seen_ids,
         "csv_sha256": sha256_of_file(paths.csv),
     }
     write_json(paths.csv_manifest, manifest)
 
 
-def csv_rows(raw: Path, corpus: Corpus, settings: CsvSettings, survey: Survey) -> Iterator[tuple[str | int, ...]]:
-    """The rows of the CSV file, streamed."""
+def csv_rows(
+    raw: Path, corpus: Corpus, settings: CsvSettings, survey: Survey, seen_ids: list[str]
+) -> Iterator[tuple[str | int, ...]]:
+    """The rows of the CSV file, streamed; appends the ids of :func:`seen_in_training` to ``seen_ids``."""
     documents = progress(corpus.rows(raw), len(survey.splits), "writing", "documents")
+    seen = seen_in_training(survey).tolist()
     try:
-        for row, split in zip(documents, survey.splits.tolist(), strict=True):
+        for row, split, is_seen in zip(documents, survey.splits.tolist(), seen, strict=True):
+            if is_seen:
+                seen_ids.append(row.id)
             if split != LEFT_OUT:
                 yield row.id, SPLITS[split], corpus.label(row, settings.binary) or "", row.rating, row.text
     except UserError:

@@ -32,11 +32,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from urllib.parse import unquote, urlsplit
 
 from tqdm import tqdm
 
+import schema
 from corpus.corpora import Corpus, command_line, find_corpus, own_source
 from corpus.corpus_formats import GZIP_MAGIC, ZIP_MAGIC, DamagedArchive
 from utils import (
@@ -49,7 +50,7 @@ from utils import (
     folder_flags,
     human_size,
     log,
-    read_json,
+    remove_leftovers,
     run_script,
     sha256_of_file,
     sync_folder,
@@ -122,6 +123,7 @@ def main(arguments: argparse.Namespace, patience: Patience | None = None) -> Non
     file = order.local_file
     if not corpus.sha256 and not arguments.source:
         log.info("no hash of this archive is published: it is checked by reading it to its end")
+    clear_leftovers(order)
     if not is_present(order):  # nothing is locked or written to find out: the folder may be read-only
         with exclusive_lock(
             raw / ".download.lock", f"another download.py is at work in {raw}; wait until it has ended"
@@ -230,12 +232,26 @@ def checked_sha256(text: str | None) -> str | None:
     raise UserError(f"--sha256 {text} is not a sha256, which has 64 digits from 0 to f; see: sha256sum FILE")
 
 
+def clear_leftovers(order: Order) -> None:
+    """Deletes what a killed download left of ``source.json``, unless another download is at work."""
+    if any(order.raw.glob(f".{order.record.name}.*.tmp")):
+        with contextlib.suppress(UserError, PermissionError), exclusive_lock(order.raw / ".download.lock", "at work"):
+            remove_leftovers(order.record)
+
+
+class SourceRecord(TypedDict):
+    """What is read of ``source.json``."""
+
+    sha256: NotRequired[str]
+    source: NotRequired[str]
+
+
 def is_present(order: Order) -> bool:
     """Whether the archive that was asked for is in place already; completes its record if that is missing or older."""
     if not order.target.is_file():
         return False
     found = sha256_of_file(order.target)
-    record = read_json(order.record) if order.record.exists() else {}
+    record = schema.read_json(order.record, SourceRecord) if order.record.exists() else {}
     if order.sha256:
         right = found == order.sha256
     elif order.local_file:

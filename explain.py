@@ -5,10 +5,16 @@
     python explain.py runs/imdb-han --file review.txt --method integrated_gradients --html review.html
     python explain.py imdb-han --split test --id test/neg/0_2 --json
     python explain.py imdb-han --faithfulness
+    python explain.py imdb-han --global
+    python explain.py sample-han --plausibility
 
 RUN is a run folder or its name in `runs/`. --faithfulness deletes the words that each method names in validation
 documents, asks the network again and writes `faithfulness.json` to the run folder; from then on the method that did
 best there is the default for that run. With --split test it writes `faithfulness-test.json`, which chooses nothing.
+--global explains every document of --split and lists the words and phrases that push each class, words whose sign
+depends on their context, and what distinguishes the mistakes; it writes `global-SPLIT.json` and a figure in `plots/`.
+--plausibility compares every method with what people marked, where the data set has it (`evidence.jsonl`), and writes
+`plausibility-SPLIT.json`.
 """
 
 from __future__ import annotations
@@ -23,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 
 from config import check_range
 from corpus.corpora import SPLITS, read_csv
-from explaining.explanations import METHODS, Explanation, WrittenText, explain_written, methods_of, read_text
+from explaining.explained_text import Explanation, WrittenText, explain_written, read_text
+from explaining.explanations import METHODS, methods_of
 from explaining.faithfulness import (
     CHOOSING_SPLIT,
     Findings,
@@ -35,6 +42,7 @@ from explaining.faithfulness import (
     to_json,
 )
 from explaining.pages import explanation_page, likeliest
+from report.plots import png, whole_model_figure
 from report.shading import printable, render, supports_colour
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import find_run, origin
@@ -52,9 +60,13 @@ from utils import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from explaining.plausibility import Marked
+    from explaining.whole_model import Labelled
     from runtime.input_pipeline import Split
     from runtime.predictor import Predictor
     from runtime.run_folder import RunFolder
@@ -69,8 +81,14 @@ def build_parser() -> Parser:
     what.add_argument("--file", help="file with the text to explain; - is standard input")
     what.add_argument("--id", help="name of a document of --split in the run's data set")
     what.add_argument("--faithfulness", action="store_true", help="examine every method on a sample of --split")
+    what.add_argument("--global", dest="whole", action="store_true", help="what counts over all documents of --split")
+    what.add_argument(
+        "--plausibility",
+        action="store_true",
+        help="compare every method, or --method, with marked evidence on a sample of --split",
+    )
     parser.add_argument(
-        "--split", choices=SPLITS, help=f"split of the data set (default: test; with --faithfulness: {CHOOSING_SPLIT})"
+        "--split", choices=SPLITS, help=f"split of the data set (default: test; of many documents: {CHOOSING_SPLIT})"
     )
     parser.add_argument(
         "--method",
@@ -92,14 +110,15 @@ def main(arguments: argparse.Namespace) -> int:
     """Explains one text, or examines the methods; returns the exit code."""
     for name, least in (("sentences", 0), ("documents", 2), ("seed", 0)):
         check_range(name, getattr(arguments, name), least)
-    arguments.split = arguments.split or (CHOOSING_SPLIT if arguments.faithfulness else "test")
+    many = arguments.faithfulness or arguments.whole or arguments.plausibility
+    arguments.split = arguments.split or (CHOOSING_SPLIT if many else "test")
     run = find_run(arguments.run, arguments.runs_dir)
     config = run.config()
     if arguments.target is not None and arguments.target not in config.class_names:
         raise UserError(f"--target {arguments.target!r} is not a class; choose from: {', '.join(config.class_names)}")
     data = DataPaths(config.dataset, arguments.data_dir)
-    text, label = (None, None) if arguments.faithfulness else find_text(arguments, data)
-    if arguments.faithfulness:
+    text, label = (None, None) if many else find_text(arguments, data)
+    if many:
         check_writable(run.path)
     device = start_tensorflow(arguments.device)
     from runtime.predictor import Predictor, unfinished
@@ -108,7 +127,11 @@ def main(arguments: argparse.Namespace) -> int:
     if remark := unfinished(run):
         log.warning("%s (step %d)", remark, predictor.step)
     with explain_memory("give a shorter text or fewer --documents, or end other programs"):
-        if text is None:
+        if arguments.whole:
+            show_whole_model(predictor, run, data, arguments)
+        elif arguments.plausibility:
+            show_plausibility(predictor, run, data, arguments)
+        elif text is None:
             examine_run(predictor, run, data, arguments)
         else:
             show_text(predictor, run, text, label, arguments)
@@ -227,9 +250,7 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
     print(printable(heading))
     for name, probability in likeliest(explanation):
         print(f"  {probability:6.1%}  {'▇' * round(30 * probability):30}  {printable(name)}".rstrip())
-    for sentence in (
-        explanation.parts.in_words(explanation.class_names[explanation.target]) if explanation.parts else []
-    ):
+    for sentence in explanation.parts_in_words():
         print(printable(sentence))
     width = min(shutil.get_terminal_size().columns, 100) if colour else 80
     print(f"\n{render(explanation.shaded(most), colour, width)}\n")
@@ -240,6 +261,8 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
     if explanation.scores.completeness:
         reached, wanted, steps = explanation.scores.completeness
         print(f"The scores add up to {reached:+.3f}, of a difference in log-odds of {wanted:+.3f} ({steps} steps).")
+    for sentence in (*explanation.phrases_in_words(), *explanation.counterfactuals_in_words()):
+        print(printable(sentence))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -248,12 +271,7 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
 
 def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments: argparse.Namespace) -> None:
     """Examines every method on a sample, writes the figures to the run folder and prints what they mean."""
-    from runtime.input_pipeline import Split
-
-    if arguments.split == "unlabelled":
-        raise UserError("--split unlabelled has no records; choose valid or test")
-    refuse_other_vocabulary(run, data)
-    with contextlib.closing(Split(data.records, arguments.split)) as split:
+    with opened_split(run, data, arguments.split) as split:
         value = examination(predictor, run, data, split, arguments)
     file = faithfulness_file(run.path, arguments.split)
     larger = documents_examined(file, predictor.weights_sha256)
@@ -265,6 +283,22 @@ def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments
         log.info("written: %s", file)
     else:
         log.info("%s keeps the examination of %d documents; delete it to put this one in its place", file, larger)
+
+
+@contextlib.contextmanager
+def opened_split(run: RunFolder, data: DataPaths, name: str) -> Iterator[Split]:
+    """The records of a split, if they are those of the run.
+
+    Raises:
+        UserError: They are others, or there are none.
+    """
+    from runtime.input_pipeline import Split
+
+    if name == "unlabelled":
+        raise UserError("--split unlabelled has no records; choose valid or test")
+    refuse_other_vocabulary(run, data)
+    with contextlib.closing(Split(data.records, name)) as split:
+        yield split
 
 
 def examination(
@@ -342,6 +376,111 @@ def evidence_scores(deciding: list[list[bool]] | None, findings: Findings) -> di
         if deciding and (score := evidence_score(np.array(places), deciding)):
             scores |= {method: score["precision"], "chance": score["chance"], "documents": score["documents"]}
     return scores or None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The whole model
+
+
+def show_whole_model(predictor: Predictor, run: RunFolder, data: DataPaths, arguments: argparse.Namespace) -> None:
+    """Explains every document of a split; writes what counts to the run folder and prints it."""
+    from explaining.whole_model import format_summary, quick_method, summarise
+
+    method = arguments.method or quick_method(predictor)
+    if method not in methods_of(predictor) or not METHODS[method].signed:
+        raise UserError(f"--method {method} does not say what speaks for a class; leave it out, or choose contribution")
+    with opened_split(run, data, arguments.split) as split:
+        if not len(split):
+            raise UserError(f"{data.records} has no document in its {split.name} split")
+        log.info("explaining %d documents of %s by %s", len(split), split.name, METHODS[method].title)
+        model = summarise(predictor, labelled_batches(split), method)
+        value = {
+            **{"run": run.path.name, "step": predictor.step, "weights_sha256": predictor.weights_sha256},
+            **{"split": split.name, "documents": len(split), "method": method, **model.to_json()},
+            "examined": origin(),
+        }
+    file, picture = run.path / f"global-{arguments.split}.json", run.plots / f"global-{arguments.split}.png"
+    heading = f"{run.path}, {value['documents']:,} documents of its {arguments.split} split, by {METHODS[method].title}"
+    write_json(file, value)
+    with atomic_write(picture, "wb") as image:
+        title = f"{run.path.name}: {value['documents']:,} documents of {arguments.split}"
+        image.write(png(whole_model_figure(value, title)))
+    shown = printable_lines(format_summary(value, heading))
+    print(json.dumps(value, indent=2, ensure_ascii=False) if arguments.json else shown, flush=True)
+    log.info("written: %s, %s", file, picture)
+
+
+def show_plausibility(predictor: Predictor, run: RunFolder, data: DataPaths, arguments: argparse.Namespace) -> None:
+    """Compares every method with marked evidence; writes the figures to the run folder and prints them."""
+    from explaining import plausibility
+
+    if not data.evidence.exists():
+        raise UserError(f"{data.evidence} is not there: this data set has no marked evidence to compare with")
+    with opened_split(run, data, arguments.split) as split:
+        marked = marked_sample(predictor, run, data, split, arguments)
+    methods = (
+        methods_of(predictor) if arguments.method is None else (chosen_method(predictor, run, arguments.method)[0],)
+    )
+    log.info("comparing %d documents of %s by %s", len(marked), arguments.split, ", ".join(methods))
+    found = plausibility.examine(
+        predictor, marked, arguments.seed, methods, lambda some: progress(some, len(some), "comparing")
+    )
+    value = {
+        **{"run": run.path.name, "step": predictor.step, "weights_sha256": predictor.weights_sha256},
+        **{"split": arguments.split, "seed": arguments.seed, **found, "examined": origin()},
+    }
+    file = run.path / f"plausibility-{arguments.split}.json"
+    write_json(file, value)
+    heading = f"{run.path}, {value['documents']} documents of its {arguments.split} split (seed {arguments.seed})"
+    shown = plausibility.format_agreement(value, heading)
+    print(json.dumps(value, indent=2) if arguments.json else printable_lines(shown), flush=True)
+    log.info("written: %s", file)
+
+
+def marked_sample(
+    predictor: Predictor, run: RunFolder, data: DataPaths, split: Split, arguments: argparse.Namespace
+) -> list[Marked]:
+    """Documents of a split with marked words, at most --documents of them, drawn at random.
+
+    Raises:
+        UserError: No document of the split has any.
+    """
+    import numpy as np
+
+    from explaining.phrases import is_punctuation
+    from explaining.plausibility import Marked
+    from report.attention_check import marked_words
+    from runtime.documents import parted
+
+    words = marked_words(split, data, run.path, np.arange(len(split)))
+    known = np.flatnonzero([len(flags) > 0 for flags in words])
+    if not len(known):
+        raise UserError(f"{data.evidence} marks nothing in the {split.name} split; choose another --split")
+    count = min(arguments.documents, len(known))
+    numbers = np.sort(np.random.default_rng(arguments.seed).choice(known, count, replace=False))
+    limits = np.array(list(map(is_punctuation, predictor.reader.vocabulary.words)))
+    pairs = zip(parted(split.read(numbers).documents), (words[number] for number in numbers), strict=True)
+    # The last sentences of a document that is too long are not in the records.
+    marked = [Marked(one, flags[: len(one.token_ids)], limits[one.token_ids]) for one, flags in pairs]
+    return [one for one in marked if one.words.any()]
+
+
+def labelled_batches(split: Split) -> Iterator[list[Labelled]]:
+    """Yields the documents of a split with their labels, in batches of similar length."""
+    from explaining.whole_model import Labelled
+    from runtime.documents import parted
+    from runtime.input_pipeline import evaluation_batches, read_ahead
+    from runtime.predictor import BATCH_WORDS
+
+    batches = evaluation_batches(split.index, BATCH_WORDS)
+    for batch in read_ahead(split.read, progress(batches, len(batches), "explaining")):
+        documents = parted(batch.documents)
+        yield [Labelled(*pair) for pair in zip(documents, batch.labels.numpy().tolist(), strict=True)]
+
+
+def printable_lines(text: str) -> str:
+    """Lines with nothing in them that a terminal would act on."""
+    return "\n".join(map(printable, text.splitlines()))
 
 
 if __name__ == "__main__":

@@ -79,9 +79,9 @@ class AttentionPooling(keras.layers.Layer):
         pooled = tf.math.segment_sum(tf.cast(elements, tf.float32) * weights[:, tf.newaxis], segment)
         return tf.cast(pooled, elements.dtype), weights
 
-    def parts(self, elements: Tensor, lengths: Tensor, keep: bool = False) -> Tensor:
-        """float32 [N, D], what a segment's vector receives from each element; arguments as for :meth:`call`."""
-        return weighted(self, elements, lengths, keep)
+    def parts(self, elements: Tensor, lengths: Tensor, pooled: Tensor, weights: Tensor) -> Tensor:
+        """float32 [N, D], what a segment's vector receives from each element; arguments and results of :meth:`call`."""
+        return weighted(elements, weights)
 
 
 def compiled_attention(elements: Tensor, lengths: Tensor, own: list[Tensor], keep: bool) -> tuple[Tensor, Tensor]:
@@ -117,14 +117,13 @@ class MeanPooling(keras.layers.Layer):
         pooled = tf.math.segment_sum(tf.cast(elements, tf.float32) * weights[:, tf.newaxis], segment)
         return tf.cast(pooled, elements.dtype), weights
 
-    def parts(self, elements: Tensor, lengths: Tensor, keep: bool = False) -> Tensor:
-        """float32 [N, D], what a segment's vector receives from each element; arguments as for :meth:`call`."""
-        return weighted(self, elements, lengths, keep)
+    def parts(self, elements: Tensor, lengths: Tensor, pooled: Tensor, weights: Tensor) -> Tensor:
+        """float32 [N, D], what a segment's vector receives from each element; arguments and results of :meth:`call`."""
+        return weighted(elements, weights)
 
 
-def weighted(pooling: Any, elements: Tensor, lengths: Tensor, keep: bool) -> Tensor:
-    """float32 [N, D], the elements times their weights: the parts of a pooling that is a weighted sum."""
-    _, weights = pooling(elements, lengths, keep=keep)
+def weighted(elements: Tensor, weights: Tensor) -> Tensor:
+    """float32 [N, D], the elements times their weights, float32 [N]: the parts of a pooling that is a weighted sum."""
     return tf.cast(elements, tf.float32) * weights[:, tf.newaxis]
 
 
@@ -140,13 +139,13 @@ class MaxPooling(keras.layers.Layer):
         pooled = tf.math.segment_max(elements, segment)
         return pooled, tf.stop_gradient(tf.reduce_mean(self.shares(elements, pooled, segment), axis=1))
 
-    def parts(self, elements: Tensor, lengths: Tensor, keep: bool = False) -> Tensor:
-        """float32 [N, D], what a segment's vector receives from each element; arguments as for :meth:`call`.
+    def parts(self, elements: Tensor, lengths: Tensor, pooled: Tensor, weights: Tensor) -> Tensor:
+        """float32 [N, D], what a segment's vector receives from each element; arguments and results of :meth:`call`.
 
         The value of a unit is given to the element that holds the maximum.
         """
         segment = tf.repeat(tf.range(tf.size(lengths)), lengths)
-        shares = self.shares(elements, tf.math.segment_max(elements, segment), segment)
+        shares = self.shares(elements, pooled, segment)
         return tf.cast(elements, tf.float32) * tf.stop_gradient(shares)
 
     def shares(self, elements: Tensor, pooled: Tensor, segment: Tensor) -> Tensor:
@@ -262,31 +261,38 @@ class HAN(keras.Model):
         """float32 [B, D], what :attr:`classifier` turns into logits."""
         return self.attend(documents).document_vectors
 
-    def contributions(self, documents: Documents, slopes: Tensor) -> tuple[Tensor, Tensor]:
-        """What words and sentences add to a weighted sum of a document's logits, without dropout.
+    def contributions(
+        self, documents: Documents, slopes_of: Callable[[Tensor], Tensor]
+    ) -> tuple[Attended, Tensor, Tensor]:
+        """What :meth:`attend` gives, and what words and sentences add to a weighted sum of a document's logits.
 
         The logits are the classifier's bias and a sum over sentences, so that what a sentence adds is exact. What a
         sentence's vector receives from a word is carried there by the gradient at the sentence vectors.
 
         Args:
-            documents: The batch.
-            slopes: float32 [B, C], the weights of the logits.
+            documents: The batch; no dropout acts on it.
+            slopes_of: From the logits, float32 [B, C], to their weights, likewise.
 
         Returns:
-            float32 [N] of the words; float32 [S] of the sentences: with the weighted bias they add up to the weighted
-            sum of the logits.
+            The outputs of :meth:`attend`; float32 [N] of the words; float32 [S] of the sentences: with the weighted
+            bias they add up to the weighted sum of the logits.
         """
         words_per_sentence, sentences_per_document = documents.words_per_sentence, documents.sentences_per_document
         sentence = tf.repeat(tf.range(tf.size(words_per_sentence)), words_per_sentence)  # [N]
-        directions = tf.matmul(slopes, self.classifier.kernel, transpose_b=True)  # [B, D]
         distinct, row = tf.unique(documents.token_ids)
         words = self.word_encoder(tf.gather(self.embeddings.value, distinct), words_per_sentence, row)
-        word_parts = self.word_attention.parts(words, words_per_sentence)  # [N, D]
-        vectors = tf.cast(tf.math.segment_sum(word_parts, sentence), words.dtype)  # [S, D]
+        vectors, word_weights = self.word_attention(words, words_per_sentence)  # [S, D]
+        word_parts = self.word_attention.parts(words, words_per_sentence, vectors, word_weights)  # [N, D]
         with tf.GradientTape() as tape:
             tape.watch(vectors)
             encoded = self.sentence_encoder(vectors, sentences_per_document, keep=True)
-            parts = self.sentence_attention.parts(encoded, sentences_per_document, keep=True)
+            pooled, sentence_weights = self.sentence_attention(encoded, sentences_per_document, keep=True)  # [B, D]
+            parts = self.sentence_attention.parts(encoded, sentences_per_document, pooled, sentence_weights)
+            document_vectors = tf.cast(pooled, tf.float32)
+            logits = self.classifier(document_vectors)
+            slopes = tf.stop_gradient(slopes_of(logits))
+            directions = tf.matmul(slopes, self.classifier.kernel, transpose_b=True)  # [B, D]
             of_sentences = tf.reduce_sum(parts * tf.repeat(directions, sentences_per_document, axis=0), axis=1)
         gradient = tf.cast(tape.gradient(of_sentences, vectors), tf.float32)
-        return tf.reduce_sum(word_parts * tf.gather(gradient, sentence), axis=1), of_sentences
+        of_words = tf.reduce_sum(word_parts * tf.gather(gradient, sentence), axis=1)
+        return Attended(logits, word_weights, sentence_weights, document_vectors), of_words, of_sentences

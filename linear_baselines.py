@@ -17,11 +17,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
+import schema
 from config import check_range
 from corpus.corpora import CsvRow, create_csv_command, read_csv, read_labels, require_csv
 from report.evaluation import Evaluation, evaluate, format_report, write_predictions
@@ -48,7 +49,6 @@ from utils import (
     log,
     parse_bool,
     progress,
-    read_jsonl,
     run_path,
     run_script,
     sha256_of_file,
@@ -286,13 +286,28 @@ def report(
         print(f"Next:    python han_tester.py --dataset {' '.join([arguments.dataset, *flags])}", flush=True)
 
 
+class TestedNetwork(TypedDict):
+    """What is read of a line of another run's ``results.jsonl``."""
+
+    dataset: str
+    split: str
+    architecture: str
+    class_names: list[str]
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    valid_accuracy: float | None
+    mae: NotRequired[float | None]
+    title: NotRequired[str | None]
+
+
 def tested_networks(runs_dir: Path, dataset: str, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The last test result of each other run on this data set with these classes."""
     for file in sorted(runs_dir.glob("*/results.jsonl")):
-        rows = [row for row in read_jsonl(file) if (row.get("dataset"), row.get("split")) == (dataset, "test")]
-        if rows and "system" not in rows[-1] and list(rows[-1]["class_names"]) == list(names):
-            title = rows[-1].get("title") or rows[-1]["architecture"].upper()
-            yield {**rows[-1], "system": f"{title} in {file.parent}"}
+        rows = schema.read_jsonl(file, TestedNetwork)
+        tested = [row for row in rows if (row["dataset"], row["split"]) == (dataset, "test")]
+        if tested and "system" not in tested[-1] and tested[-1]["class_names"] == list(names):
+            title = tested[-1].get("title") or tested[-1]["architecture"].upper()
+            yield {**tested[-1], "system": f"{title} in {file.parent}"}
 
 
 def comparison(rows: list[dict[str, Any]]) -> Iterator[str]:

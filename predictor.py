@@ -32,7 +32,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from config import check_range
 from corpus.tables import MISSING, TEXT_NAMES, comparable_name, is_number
-from explaining.explanations import METHODS, Explanation, explain_text
+from explaining.explained_text import Explanation, explain_text
+from explaining.explanations import METHODS
 from explaining.exploration import Page, page_height
 from explaining.faithfulness import default_method
 from explaining.pages import explanation_page

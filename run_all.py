@@ -59,9 +59,11 @@ from utils import (
     UserError,
     add_folder_flags,
     dataset_name,
+    exclusive_lock,
     folder_flags,
     log,
     parse_bool,
+    remove_leftovers,
     run_flags,
     run_path,
     run_script,
@@ -461,8 +463,10 @@ def remembered(memory: Path) -> dict[str, StageRecord]:
 
 
 def remember(memory: Path, key: str, value: StageRecord) -> None:
-    """Records what a stage was run with."""
-    write_json(memory, {**remembered(memory), key: value})
+    """Records what a stage was run with; several ``run_all.py`` may do so, for several runs on the same data."""
+    with exclusive_lock(memory.with_name(".run_all.lock")):
+        remove_leftovers(memory)
+        write_json(memory, {**remembered(memory), key: value})
 
 
 def run_command(command: list[str]) -> int:

@@ -31,7 +31,7 @@ def checked(value: Any, shape: type[Shape], source: str, remedy: str = "delete i
     """
     try:
         msgspec.convert(value, shape)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter: half of a surrogate pair
         raise UserError(f"{source} is damaged or of another version ({error}); {remedy}") from error
     unchanged: Shape = value
     return unchanged

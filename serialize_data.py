@@ -104,7 +104,7 @@ from utils import (
     write_json,
 )
 
-CORPUS_SPLITS = ("train", "unlabelled")  # word vectors never see a text of the others
+CORPUS_SPLITS = ("train", "unlabelled")  # no document of the others; a text of theirs may be repeated here
 
 # The sentence splitter learns from the beginning of a text; more of a novel would teach it nothing new.
 SAMPLE_CHARACTERS = 20_000

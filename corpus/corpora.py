@@ -16,8 +16,9 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, NotRequired, TypedDict
 
+import schema
 from corpus.corpus_formats import MAX_TEXT_BYTES, Row, check_imdb, read_food, read_imdb, read_zhang
 from utils import (
     DATA_ENDINGS,
@@ -25,7 +26,6 @@ from utils import (
     UserError,
     dataset_name,
     human_size,
-    read_json,
     sha256_of_file,
     sha256_of_json,
 )
@@ -378,6 +378,12 @@ def find_corpus(name: str) -> Corpus:
     raise UserError(f"unknown data set {name!r}; the known ones are: {known}; {OWN_FORM}{meant}")
 
 
+class SourceOfCsv(TypedDict):
+    """What is read here of ``csv_manifest.json``."""
+
+    source: NotRequired[str]
+
+
 def own_source(text: str, paths: DataPaths) -> Path | None:
     """The file or folder of their own that a person means; None where it is a data set of the table.
 
@@ -389,7 +395,7 @@ def own_source(text: str, paths: DataPaths) -> Path | None:
         return None
     if "/" in text or dataset_name(text) != text or Path(text).exists():
         return Path(text).expanduser()
-    source = read_json(paths.csv_manifest).get("source") if paths.csv_manifest.is_file() else None
+    source = schema.read_json(paths.csv_manifest, SourceOfCsv).get("source") if paths.csv_manifest.is_file() else None
     if not source:
         return None
     near = Path(source).is_relative_to(Path.cwd())  # then shown as a person would type it

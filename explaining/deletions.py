@@ -6,7 +6,7 @@ Both are of the class that the network predicts for the whole text (DeYoung et a
     sufficiency         p(text) - p(top words alone)                low: the words named are enough
 
 each averaged over the top 1, 5, 10, 20 and 50% of words (AOPC; rounded up, so at least one word). The same is done with
-sentences. Deleting is what :func:`explaining.explanations.keep_words` says: as if the words had never been written.
+sentences. Deleting is what :func:`explaining.leaving_out.keep_words` says: as if the words had never been written.
 
     N words   S sentences   B documents   C classes   K shares
 """
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from explaining.explanations import keep_words, words_of_sentences
+from explaining.leaving_out import keep_words, words_of_sentences
 from text.text_reader import EncodedDocument
 
 SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)

@@ -5,6 +5,8 @@
 ``contribution``          what each sentence adds to the log-odds: exact, because the logits are a sum over sentences of
                           attention weight x encoded sentence x classifier, and the bias. A word counts what its
                           sentence's vector receives from it, times the gradient at the sentence vectors.
+``neighbours``            ``contribution``, each word's spread over its neighbours in the sentence: people mark
+                          passages, and a word's state also speaks of the words around it. The sums stay the same.
 ``gradient``              gradient x input on the word vectors (Denil et al. 2014; Shrikumar et al. 2016).
 ``integrated_gradients``  the gradient averaged along the straight line from word vectors of zero to the real ones,
                           times input (Sundararajan et al. 2017). The scores of all words add up to the difference
@@ -22,26 +24,27 @@ part of its input, and is exact. Attention is the network's alone.
 A new method is one entry of :data:`METHODS` and one function. This module imports no TensorFlow, so that scripts list
 the methods in ``--help`` at once.
 
-    N words   S sentences   B documents   C classes
+    N words   S sentences   B documents
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from data_processing import Span
-from explaining.log_odds import LogOddsParts, log_odds, log_odds_parts, mean_slopes
-from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, importance, shade_scores
-from text.text_reader import EMPTY, EncodedDocument, Reading
+from explaining.leaving_out import first_words, without_each_sentence, without_each_word
+from explaining.log_odds import log_odds
+from report.shading import importance
+from text.text_reader import EncodedDocument
 
 if TYPE_CHECKING:
     from runtime.predictor import Predictor, Verdict
 
+REACH = 9  # words; chosen on 200 training documents of ERASER's movie reviews, where 13 gave little more
 FEWEST_STEPS, MOST_STEPS = 16, 256
 TOLERANCE = 0.01  # of integrated gradients: relative to the difference to be explained; absolute where that is below 1
 
@@ -67,6 +70,11 @@ class Scores:
 # (predictor, documents [B], their verdicts [B], the class to explain of each [B]) -> scores [B]
 Function: TypeAlias = "Callable[[Predictor, Sequence[EncodedDocument], Sequence[Verdict], Sequence[int]], list[Scores]]"
 
+# The same with the verdicts; without targets the predicted classes are explained.
+ScoredFunction: TypeAlias = (
+    "Callable[[Predictor, Sequence[EncodedDocument], Sequence[int] | None], list[tuple[Verdict, Scores]]]"
+)
+
 
 @dataclass(frozen=True)
 class Method:
@@ -81,6 +89,7 @@ class Method:
         passes: About how many times the network reads the document; a backward pass counts as two. 0 where the
             verdict already contains the explanation.
         function: Explains documents.
+        scored: The same with the verdicts, for a method whose own pass gives them; targets may be ``None``.
     """
 
     title: str
@@ -90,6 +99,7 @@ class Method:
     most_words: int | None
     passes: Callable[[EncodedDocument], int]
     function: Function
+    scored: ScoredFunction | None = None
 
 
 def methods_of(predictor: Predictor) -> tuple[str, ...]:
@@ -122,57 +132,28 @@ def explain(
     return METHODS[method].function(predictor, documents, known, targets)
 
 
+def score_and_explain(
+    predictor: Predictor, documents: Sequence[EncodedDocument], targets: Sequence[int] | None, method: str
+) -> list[tuple[Verdict, Scores]]:
+    """Scores documents and explains them; as :func:`explain`, but ``targets`` may be ``None``, the predicted classes.
+
+    Cheaper than one after the other where a method's own pass through the network gives the verdicts.
+
+    Raises:
+        ValueError: As :func:`explain`.
+    """
+    if method in methods_of(predictor) and (scored := METHODS[method].scored):
+        return scored(predictor, documents, targets)
+    verdicts = predictor.score(documents)
+    chosen = [int(verdict.probabilities.argmax()) for verdict in verdicts] if targets is None else targets
+    return list(zip(verdicts, explain(predictor, documents, chosen, method, verdicts), strict=True))
+
+
 def signed_scores(
     document: EncodedDocument, words: np.ndarray, completeness: tuple[float, float, int] | None = None
 ) -> Scores:
     """Scores whose sentences are the sums of their words. ``words``: float64 [N]."""
     return Scores(words, np.add.reduceat(words, first_words(document)), True, completeness)
-
-
-def first_words(document: EncodedDocument) -> np.ndarray:
-    """int64 [S], the place of each sentence's first word."""
-    return np.cumsum(document.words_per_sentence, dtype=np.int64) - document.words_per_sentence
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Texts with words left out
-
-
-def keep_words(document: EncodedDocument, kept: np.ndarray) -> EncodedDocument:
-    """The document with some of its words only, as if the others had never been written.
-
-    A sentence that loses all its words is removed; a document that loses all of them is what the text stages make of an
-    empty text, a single ``<unk>``. The borders of sentences stay where they were.
-
-    Args:
-        document: The document.
-        kept: bool [N].
-    """
-    lengths = np.add.reduceat(kept, first_words(document), dtype=np.int32)
-    if not lengths.any():
-        return EMPTY
-    return EncodedDocument(document.token_ids[kept], lengths[lengths > 0])
-
-
-def words_of_sentences(document: EncodedDocument, chosen: np.ndarray) -> np.ndarray:
-    """bool [N]: the words of the chosen sentences. ``chosen``: bool [S]."""
-    return np.repeat(chosen, document.words_per_sentence)
-
-
-def without_each_word(document: EncodedDocument) -> Iterator[EncodedDocument]:
-    """Yields N documents, the first without the first word, and so on."""
-    for place in range(len(document.token_ids)):
-        kept = np.ones(len(document.token_ids), bool)
-        kept[place] = False
-        yield keep_words(document, kept)
-
-
-def without_each_sentence(document: EncodedDocument) -> Iterator[EncodedDocument]:
-    """Yields S documents, the first without the first sentence, and so on."""
-    for place in range(len(document.words_per_sentence)):
-        kept = np.ones(len(document.words_per_sentence), bool)
-        kept[place] = False
-        yield keep_words(document, words_of_sentences(document, kept))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -198,14 +179,52 @@ def contribution(
     predictor: Predictor, documents: Sequence[EncodedDocument], verdicts: Sequence[Verdict], targets: Sequence[int]
 ) -> list[Scores]:
     """What each sentence adds to the log-odds, and what each word adds by way of the sentence vectors."""
-    from explaining import gradients
-    from network.ngrams import separated
+    return [scores for _, scores in scored_contribution(predictor, documents, targets)]
 
-    logits = np.array([verdict.logits for verdict in verdicts])
-    slopes = mean_slopes(separated(predictor.model).bias(), logits, targets)
+
+def scored_contribution(
+    predictor: Predictor, documents: Sequence[EncodedDocument], targets: Sequence[int] | None
+) -> list[tuple[Verdict, Scores]]:
+    """:func:`contribution` with the verdicts, which the same pass gives."""
+    from explaining import gradients
+
+    found = gradients.contributions(predictor, documents, targets)
+    return [(verdict, Scores(words, sentences, signed=True)) for verdict, words, sentences in found]
+
+
+def neighbours(
+    predictor: Predictor, documents: Sequence[EncodedDocument], verdicts: Sequence[Verdict], targets: Sequence[int]
+) -> list[Scores]:
+    """:func:`contribution` with each word's score spread over its neighbours."""
+    return [scores for _, scores in scored_neighbours(predictor, documents, targets)]
+
+
+def scored_neighbours(
+    predictor: Predictor, documents: Sequence[EncodedDocument], targets: Sequence[int] | None
+) -> list[tuple[Verdict, Scores]]:
+    """:func:`neighbours` with the verdicts."""
+    found = scored_contribution(predictor, documents, targets)
     return [
-        Scores(words, sentences, True) for words, sentences in gradients.contributions(predictor, documents, slopes)
+        (verdict, replace(scores, words=spread(scores.words, document.words_per_sentence)))
+        for document, (verdict, scores) in zip(documents, found, strict=True)
     ]
+
+
+def spread(words: np.ndarray, words_per_sentence: np.ndarray) -> np.ndarray:
+    """Scores of words spread over their neighbours, float64 [N]; the sum of a sentence's stays the same.
+
+    A word gives to one that is d places away in its sentence a share in proportion to REACH - d.
+
+    Args:
+        words: float64 [N].
+        words_per_sentence: int32 [S].
+    """
+    result = np.zeros_like(words)
+    for first, length in zip(np.cumsum(words_per_sentence) - words_per_sentence, words_per_sentence, strict=True):
+        places = np.arange(length)
+        kernel = np.maximum(REACH - np.abs(places[:, np.newaxis] - places), 0)
+        result[first : first + length] = (kernel / kernel.sum(axis=0)) @ words[first : first + length]
+    return result
 
 
 def leave_one_out(
@@ -296,6 +315,17 @@ METHODS = {
         most_words=None,
         passes=lambda document: 1,
         function=contribution,
+        scored=scored_contribution,
+    ),
+    "neighbours": Method(
+        "contribution, spread",
+        "Shaded by contribution, each word's spread over its neighbours in the sentence, for",
+        signed=True,
+        needs_attention=True,
+        most_words=None,
+        passes=lambda document: 1,
+        function=neighbours,
+        scored=scored_neighbours,
     ),
     "gradient": Method(
         "gradient x input",
@@ -326,141 +356,3 @@ METHODS = {
     ),
 }
 UNEXAMINED = ("contribution", "integrated_gradients")  # the first of these that a network has, until it is examined
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# A text with its explanation
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """A text as a person wrote it, what the network predicts for it, and why by one method.
-
-    Attributes:
-        text: The original.
-        spans: [S] sentences, each the (start, end) of its words in ``text``.
-        class_names: C names.
-        target: The class that is explained; the predicted one unless another was asked for.
-        method: One of :func:`methods_of`.
-        verdict: Probabilities and attention weights.
-        scores: By the method.
-        words_per_sentence: int32 [S].
-        parts: What the network and the n-gram lane add to the log-odds; ``None`` without a lane.
-    """
-
-    text: str
-    spans: list[list[Span]]
-    class_names: tuple[str, ...]
-    target: int
-    method: str
-    verdict: Verdict
-    scores: Scores
-    words_per_sentence: np.ndarray
-    parts: LogOddsParts | None = None
-
-    def shaded(self, most: int | None = MOST_SENTENCES) -> list[ShadedSentence | LeftOut]:
-        """The text as it is shown; a sentence's weight is its share in all sentences' scores, with its sign."""
-        total = np.abs(self.scores.sentences).sum() or 1.0
-        return shade_scores(self.text, self.spans, self.scores.words, self.scores.sentences / total, most)
-
-    def parts_in_words(self) -> list[str]:
-        """How the log-odds are made of the network's and the n-grams' part, in sentences; none without a lane."""
-        return self.parts.in_words(self.class_names[self.target]) if self.parts else []
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything as plain JSON; starts and ends count code points of the text."""
-        probabilities = self.verdict.probabilities.tolist()
-        value: dict[str, Any] = {
-            "prediction": self.class_names[int(self.verdict.probabilities.argmax())],
-            "probabilities": dict(zip(self.class_names, probabilities, strict=True)),
-            "method": self.method,
-            "explained_class": self.class_names[self.target],
-            "text": self.text,
-            "sentences": [self.sentence_json(number) for number in range(len(self.spans))],
-        }
-        if self.scores.completeness:
-            reached, wanted, steps = self.scores.completeness
-            value["completeness"] = {"sum_of_scores": reached, "difference_of_log_odds": wanted, "steps": steps}
-        if self.parts:
-            value |= self.parts.to_json()
-        return value
-
-    def sentence_json(self, number: int) -> dict[str, Any]:
-        """One sentence: place, score, attention weight, and the same of its words."""
-        words = self.spans[number]
-        first = int(self.words_per_sentence[:number].sum())
-        value: dict[str, Any] = {
-            "start": words[0][0],
-            "end": words[-1][1],
-            "score": float(self.scores.sentences[number]),
-            "words": [],
-        }
-        if self.verdict.sentence_weights is not None:
-            value["attention"] = float(self.verdict.sentence_weights[number])
-        for place, (start, end) in enumerate(words, start=first):
-            word: dict[str, Any] = {"word": self.text[start:end], "start": start, "end": end}
-            word["score"] = float(self.scores.words[place])
-            if self.verdict.word_weights is not None:
-                word["attention"] = float(self.verdict.word_weights[place])
-            value["words"].append(word)
-        return value
-
-
-def words_of(spans: Sequence[Sequence[Span]]) -> list[Span]:
-    """[N], the places of the words of all sentences."""
-    return [span for sentence in spans for span in sentence]
-
-
-class WrittenText(NamedTuple):
-    """A text as a person wrote it and as the network reads it; it is cut into words once.
-
-    Attributes:
-        text: The original.
-        reading: Its words by number.
-        spans: [S] sentences, each the (start, end) of its words in ``text``.
-    """
-
-    text: str
-    reading: Reading
-    spans: list[list[Span]]
-
-
-def read_text(predictor: Predictor, text: str) -> WrittenText:
-    """Cuts a text into sentences and words."""
-    return WrittenText(text, *predictor.reader.read_with_spans(text))
-
-
-def explain_text(predictor: Predictor, text: str, method: str, target: int | None = None) -> Explanation:
-    """Reads, scores and explains one text; arguments and errors as for :func:`explain_written`."""
-    return explain_written(predictor, read_text(predictor, text), method, target)
-
-
-def explain_written(predictor: Predictor, written: WrittenText, method: str, target: int | None = None) -> Explanation:
-    """Scores and explains one text.
-
-    Args:
-        predictor: The network.
-        written: From :func:`read_text`.
-        method: One of :func:`methods_of`.
-        target: The class to explain; the predicted one where ``None``.
-
-    Raises:
-        ValueError: The text has no word, or the network has no such method.
-    """
-    document = written.reading.document
-    if not written.reading.words:
-        raise ValueError("the text has no word")
-    [verdict] = predictor.score([document])
-    chosen = int(verdict.probabilities.argmax()) if target is None else target
-    [scores] = explain(predictor, [document], [chosen], method, [verdict])
-    return Explanation(
-        written.text,
-        written.spans,
-        predictor.class_names,
-        chosen,
-        method,
-        verdict,
-        scores,
-        document.words_per_sentence,
-        log_odds_parts(predictor, written.text, words_of(written.spans), document, verdict, chosen),
-    )

@@ -22,7 +22,8 @@ import numpy as np
 
 from corpus.corpora import CsvRow, read_csv
 from data_processing import UNKNOWN_ID
-from explaining.explanations import METHODS, Explanation, attention_scores, explain_text
+from explaining.explained_text import Explanation, explain_text
+from explaining.explanations import METHODS, attention_scores
 from explaining.faithfulness import TITLES, default_method, examine, to_json
 from explaining.pages import explanation_page
 from report.plots import evenness_figure, faithfulness_figure, map_figure, png, top_words_figure

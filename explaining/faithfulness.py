@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 
 import schema
+from explaining.counterfactuals import SetSizes, counterfactuals
 from explaining.deletions import FLIP_SHARE, LEVELS, SHARES, Deletions, delete, interval
 from explaining.explanations import METHODS, UNEXAMINED, Scores, explain, methods_of
 from text.text_reader import EncodedDocument
@@ -117,6 +118,7 @@ class Findings:
         agreement: [B] rank correlations with leave-one-out; not of leave-one-out itself.
         top_sentences: [B], the place of the top sentence; not of the random choice.
         completeness: [B], that of integrated gradients (:class:`explaining.explanations.Scores`).
+        set_sizes: How little must be left out for another verdict; of methods only.
     """
 
     words: dict[str, Deletions] = field(default_factory=dict)
@@ -124,6 +126,7 @@ class Findings:
     agreement: dict[str, list[Agreement]] = field(default_factory=dict)
     top_sentences: dict[str, list[int]] = field(default_factory=dict)
     completeness: list[tuple[float, float, int]] = field(default_factory=list)
+    set_sizes: dict[str, SetSizes] = field(default_factory=dict)
 
     def add(self, other: Findings) -> None:
         """Appends what was measured on further documents."""
@@ -138,6 +141,8 @@ class Findings:
         for method, places in other.top_sentences.items():
             self.top_sentences.setdefault(method, []).extend(places)
         self.completeness += other.completeness
+        for method, sizes in other.set_sizes.items():
+            self.set_sizes.setdefault(method, SetSizes()).extend(sizes)
 
 
 def examine(
@@ -179,7 +184,18 @@ def examine_chunk(
         if name != RANDOM:
             findings.top_sentences[name] = [int(one.sentences.argmax()) for one in first_draws]
     findings.completeness = [one.completeness for one in scores["integrated_gradients"] if one.completeness]
+    findings.set_sizes = {method: set_sizes(predictor, documents, some, predicted) for method, some in scores.items()}
     return findings
+
+
+def set_sizes(
+    predictor: Predictor, documents: Sequence[EncodedDocument], scores: Sequence[Scores], predicted: Sequence[int]
+) -> SetSizes:
+    """How little must be left out of each document for another verdict, by the ranking of one method."""
+    sizes = SetSizes()
+    for document, of_document, verdict in zip(documents, scores, predicted, strict=True):
+        sizes.add(counterfactuals(predictor, document, of_document, verdict, verdict))
+    return sizes
 
 
 def rankings(
@@ -257,6 +273,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
             if not np.isnan(values).all(axis=0).any()
         },
         "completeness": {"largest_relative_error": max(errors), "mean_steps": float(np.mean(steps))},
+        "counterfactuals": {method: sizes.to_json() for method, sizes in findings.set_sizes.items()},
         "best_method": best_method(findings),
         "rule": RULE,
     }
@@ -365,7 +382,7 @@ def format_findings(value: dict[str, Any], heading: str) -> str:
     lines = [heading, "=" * len(heading)]
     for level in LEVELS:
         lines += ["", *deletion_table(value, level)]
-    lines += ["", *agreement_table(value)]
+    lines += ["", *agreement_table(value), "", *counterfactual_table(value)]
     return "\n".join([*lines, *(f"\n{textwrap.fill(remark, WIDTH)}" for remark in remarks(value))])
 
 
@@ -385,6 +402,15 @@ def agreement_table(value: dict[str, Any]) -> Iterator[str]:
         yield f"{TITLES[name]:26}  {next(cells):>16}  {next(cells):>17}"
 
 
+def counterfactual_table(value: dict[str, Any]) -> Iterator[str]:
+    """Yields the lines of the table of the sets without which the verdict is another."""
+    yield f"{'another verdict without':26}  {'words (median)':>16}  found  sentences (median)  found"
+    for name, row in value["counterfactuals"].items():
+        cells = [("-" if row[level]["median"] is None else f"{row[level]['median']:g}") for level in LEVELS]
+        found = [f"{row[level]['found']:.0%}" for level in LEVELS]
+        yield f"{TITLES[name]:26}  {cells[0]:>16}  {found[0]:>5}  {cells[1]:>18}  {found[1]:>5}"
+
+
 def with_interval(value: dict[str, float]) -> str:
     """``0.123 ± 0.045``."""
     return f"{value['mean']:.3f} ± {value['half_width']:.3f}"
@@ -396,6 +422,10 @@ def remarks(value: dict[str, Any]) -> Iterator[str]:
         f"Verdicts changed: when the top {value['flip_share']:.0%} are deleted. Comprehensiveness (better high) and "
         "sufficiency (better low): the probability that is lost when the top is deleted, or is all that is kept; mean "
         f"over the top {', '.join(f'{share:.0%}' for share in value['shares'])}, with 95% intervals."
+    )
+    yield (
+        "Another verdict: how few words, or sentences, were enough to leave out (at most 50, and half of the text); a "
+        "document where none were found counts as larger than every other, and - is a median that no set reached."
     )
     yield from verdict_in_words(value)
     if evidence := value.get("evidence"):

@@ -15,11 +15,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from explaining.log_odds import mean_slopes
 from network.contract import Documents
 from network.ngrams import separated
 from runtime.documents import DocumentBorders, join
-from runtime.predictor import Predictor, batches
-from runtime.scoring import VECTOR
+from runtime.predictor import Predictor, Verdict, batches
+from runtime.scoring import VECTOR, Inferred
 from text.text_reader import EncodedDocument
 
 GRADIENT_WORDS = 15_000  # most words in a batch whose gradient is taken: several times the memory of a forward pass
@@ -126,38 +127,73 @@ def gradient_products(
 
 
 def contribution_function(model: Any) -> Any:
-    """``contributions`` of a network with attention as one graph, made once per network."""
+    """Scores and explains a batch by one pass through a network with attention, as one graph made once per network.
+
+    Arguments: documents; int32 [B], the class of each whose log-odds are explained, -1 for the predicted one; float64
+    [C], the bias of the logits. Returns the outputs of the network (:class:`runtime.scoring.Inferred`), and without the
+    lane float32 [N] of the words and float32 [S] of the sentences.
+    """
     if not hasattr(model, "_contribution_function"):
-        signature = [Documents(VECTOR, VECTOR, VECTOR), tf.TensorSpec([None, None], tf.float32)]
-        model._contribution_function = tf.function(model.contributions, input_signature=signature, autograph=False)
+        network, lane = (part := separated(model)).network, part.lane
+        signature = [Documents(VECTOR, VECTOR, VECTOR), VECTOR, tf.TensorSpec([None], tf.float64)]
+
+        @tf.function(input_signature=signature, autograph=False)
+        def explained(documents: Documents, targets: Any, bias: Any) -> Any:
+            of_lane = None if lane is None else lane.logits(documents)
+
+            def combined(logits: Any) -> Any:
+                return logits if lane is None else model.combined(logits, of_lane)
+
+            def slopes_of(logits: Any) -> Any:
+                scale = 1.0 if lane is None else model.scales.value[0]
+                whole = combined(logits)
+                if logits.shape[1] == 2:  # the log-odds are the difference of the logits
+                    chosen = tf.where(targets < 0, tf.argmax(whole, axis=1, output_type=tf.int32), targets)
+                    return scale * (2 * tf.one_hot(chosen, 2) - 1)
+                found = tf.numpy_function(float32_slopes, [bias, whole, targets], tf.float32, stateful=False)
+                return scale * tf.ensure_shape(found, logits.shape)
+
+            attended, words, sentences = network.contributions(documents, slopes_of)
+            logits = combined(attended.logits)
+            return Inferred(logits, tf.nn.softmax(logits), *attended[1:]), words, sentences
+
+        model._contribution_function = explained
     return model._contribution_function
 
 
+def float32_slopes(bias: np.ndarray, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """:func:`explaining.log_odds.mean_slopes` in float32; a target of -1 is the predicted class."""
+    return mean_slopes(bias, logits, np.where(targets < 0, logits.argmax(axis=1), targets)).astype(np.float32)
+
+
 def contributions(
-    predictor: Predictor, documents: Sequence[EncodedDocument], slopes: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What words and sentences add to a weighted sum of each document's logits.
+    predictor: Predictor, documents: Sequence[EncodedDocument], targets: Sequence[int] | None = None
+) -> list[tuple[Verdict, np.ndarray, np.ndarray]]:
+    """The verdict on each document, and what its words and sentences add to the log-odds of a class, by one pass.
 
     Args:
         predictor: A network with attention, with or without the n-gram lane.
         documents: [B].
-        slopes: float64 [B, C], the weights of the logits.
+        targets: [B]; the predicted classes where not given.
 
     Returns:
-        For each document float64 [N] of its words and float64 [S] of its sentences; the sentences' add up to the
-        weighted sum of logits less bias.
+        For each document its verdict, float64 [N] of its words and float64 [S] of its sentences; with the log-odds of
+        the bias the sentences' add up to the log-odds.
     """
-    parts = separated(predictor.model)
-    function = contribution_function(parts.network)
+    parts, function = separated(predictor.model), contribution_function(predictor.model)
+    classes = np.full(len(documents), -1) if targets is None else np.asarray(targets)
+    bias = parts.bias()
     results: list[Any] = [None] * len(documents)
     for numbers in batches(documents):
         joined = join([documents[number] for number in numbers])
+        given = tf.constant(classes[numbers], tf.int32)
+        inferred, words, sentences = function(joined, given, tf.constant(bias, tf.float64))
         borders, lengths = DocumentBorders(joined), joined.words_per_sentence.numpy()
-        words, sentences = function(joined, tf.constant(parts.scale * slopes[numbers], tf.float32))
-        of_words = np.repeat(np.repeat(slopes[numbers], joined.sentences_per_document, axis=0), lengths, axis=0)
+        slopes = float32_slopes(bias, inferred.logits.numpy(), classes[numbers])
+        of_words = np.repeat(np.repeat(slopes, joined.sentences_per_document, axis=0), lengths, axis=0)
         lane = (parts.lane_shares(joined) * of_words).sum(axis=1)
         of_sentences = sentences.numpy() + np.add.reduceat(lane, np.cumsum(lengths) - lengths)
         cut = borders.cut_words(words.numpy() + lane), borders.cut_sentences(of_sentences)
-        for number, pair in zip(numbers, zip(*cut, strict=True), strict=True):
-            results[number] = pair
+        for number, *one in zip(numbers, predictor.verdicts(joined, inferred), *cut, strict=True):
+            results[number] = tuple(one)
     return results

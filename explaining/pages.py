@@ -15,7 +15,7 @@ from report.shading import MOST_SENTENCES, printable
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from explaining.explanations import Explanation
+    from explaining.explained_text import Explanation
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_CLASSES = 10  # of more classes the likeliest are shown
@@ -56,6 +56,7 @@ def explanation_page(explanation: Explanation, heading: str, note: str, most: in
         heading=heading,
         note=note,
         parts=explanation.parts_in_words(),
+        below=[*explanation.phrases_in_words(), *explanation.counterfactuals_in_words()],
         classes=likeliest(explanation),
         shown=explanation.shaded(most),
         signed=explanation.scores.signed,

@@ -299,8 +299,8 @@ class NgramLane:
         found, starts = (np.empty(LONGEST_NGRAM * len(token_ids), np.int64) for _ in range(2))
         total = fill_keys(token_ids, 0, len(token_ids), found, starts)
         keys, first, counts = np.unique(found[:total], return_index=True, return_counts=True)
-        rows = np.searchsorted(self.table.keys, keys)
-        known = np.flatnonzero(np.append(self.table.keys, -1)[rows] == keys)
+        rows = np.searchsorted(self.table.keys, keys).clip(max=max(len(self.table.keys) - 1, 0))
+        known = np.flatnonzero(self.table.keys[rows] == keys) if len(self.table.keys) else np.zeros(0, np.int64)
         keys, first, counts, rows = keys[known], first[known], counts[known], rows[known]
         values = (1 + np.log(counts)) * self.table.idf[rows]
         shares = values[:, np.newaxis] / (np.linalg.norm(values) or 1) * self.table.weights[rows].astype(np.float64)

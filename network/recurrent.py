@@ -117,6 +117,11 @@ class Cell(NamedTuple):
 CELLS = {"gru": Cell(keras.layers.GRU, encode_gru), "lstm": Cell(keras.layers.LSTM, encode_lstm)}
 
 
+def needs_cudnn() -> bool | str:
+    """``use_cudnn`` of ``keras.layers``: with a GPU it is cuDNN or an error, never Keras's slow loop in silence."""
+    return True if tf.config.list_logical_devices("GPU") else "auto"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The layer
 
@@ -148,6 +153,7 @@ class BidirectionalEncoder(keras.layers.Layer):
                 return_sequences=True,
                 name=name,
                 dtype=self.dtype_policy,
+                use_cudnn=needs_cudnn() if padded else "auto",
                 kernel_initializer=keras.initializers.GlorotUniform(seed + 2 * number),
                 recurrent_initializer=keras.initializers.Orthogonal(seed=seed + 2 * number + 1),
             )
@@ -195,9 +201,10 @@ class BidirectionalEncoder(keras.layers.Layer):
         mask = tf.sequence_mask(lengths)
         step = tf.range(tf.shape(mask)[1])[tf.newaxis, :]
         first = tf.cumsum(lengths, exclusive=True)[:, tf.newaxis]
-        last = tf.shape(elements)[0] - 1
-        ahead = tf.minimum(first + step, last)
-        reverse = tf.maximum(first + lengths[:, tf.newaxis] - 1 - step, 0)
+        padding = tf.shape(elements)[0]  # the place of a row of zeros
+        elements = tf.pad(elements, [[0, 1], [0, 0]])
+        ahead = tf.where(mask, first + step, padding)
+        reverse = tf.where(mask, first + lengths[:, tf.newaxis] - 1 - step, padding)
         ahead_states = self.left_to_right(tf.gather(elements, ahead), mask=mask)
         reverse_states = self.right_to_left(tf.gather(elements, reverse), mask=mask)
         reverse_states = tf.reverse_sequence(reverse_states, lengths, seq_axis=1)

@@ -7,29 +7,22 @@ Everything that the page shows of a text is computed here; nothing here knows of
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from data_processing import UNKNOWN_ID, Span
-from explaining.explanations import (
-    METHODS,
-    UNEXAMINED,
-    Explanation,
-    Scores,
-    explain,
-    first_words,
-    keep_words,
-    methods_of,
-    read_text,
-    words_of,
-)
+from explaining.counterfactuals import Counterfactual, counterfactuals
+from explaining.explained_text import Explanation, read_text, words_of
+from explaining.explanations import METHODS, UNEXAMINED, Scores, explain, methods_of
 from explaining.faithfulness import default_method, verdict_in_words
+from explaining.leaving_out import first_words, keep_words
 from explaining.log_odds import log_odds_parts
 from explaining.pages import likeliest
 from page.batcher import Batcher, Busy
@@ -45,6 +38,7 @@ from utils import DataPaths, UserError, folder_flags
 
 EXPLANATION_WAIT_SECONDS = 30.0  # that an explanation waits for those before it
 FAST_METHOD = "gradient"  # for a text that is too long for the method asked for
+COUNTERFACTUAL_WORDS = 3_000  # of a longer text no counterfactuals are searched for: some seconds on two cores
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -236,6 +230,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
     method, about_method = usable_method(served, question.method, int(kept.sum()))
     target, about_class = class_to_explain(served, question.target, method, verdict)
     words = [span for span, stays in zip(words_of(written.spans), kept, strict=True) if stays]
+    scores = scores_of_kept(served, document, kept, target, method, verdict)
     explanation = Explanation(
         written.text,
         written.spans,
@@ -243,9 +238,10 @@ def answer(served: ServedRun, question: Question) -> Answer:
         target,
         method,
         verdict,
-        scores_of_kept(served, document, kept, target, method, verdict),
+        scores,
         document.words_per_sentence,
         log_odds_parts(served.predictor, written.text, words, keep_words(document, kept), verdict, target),
+        counterfactuals_of_kept(served, document, kept, scores, verdict, target),
     )
     return Answer(
         served,
@@ -302,6 +298,21 @@ def scores_of_kept(
     return Scores(words, sentences, scores.signed, scores.completeness)
 
 
+def counterfactuals_of_kept(
+    served: ServedRun, document: EncodedDocument, kept: np.ndarray, scores: Scores, verdict: Verdict, target: int
+) -> list[Counterfactual]:
+    """What else would have to be left out for another verdict; none of a long text. Arguments as for the scores."""
+    if not 0 < kept.sum() <= COUNTERFACTUAL_WORDS:
+        return []
+    kept_sentences = np.logical_or.reduceat(kept, first_words(document))
+    of_kept = replace(scores, words=scores.words[kept], sentences=scores.sentences[kept_sentences])
+    predicted = int(verdict.probabilities.argmax())
+    with one_at_a_time(served):
+        found = counterfactuals(served.predictor, keep_words(document, kept), of_kept, predicted, target)
+    where = {"words": np.flatnonzero(kept), "sentences": np.flatnonzero(kept_sentences)}
+    return [one._replace(removed=where[one.level][one.removed]) for one in found]
+
+
 def attention_of_kept(verdict: Verdict, kept: np.ndarray) -> np.ndarray | None:
     """float32 [N], attention of each word, 0 for one that is left out; ``None`` without attention or words."""
     return None if verdict.word_weights is None or not kept.any() else scattered(verdict.word_weights, kept)
@@ -314,6 +325,11 @@ def remarks_on(reading: Reading, kept: np.ndarray) -> list[str]:
         remarks.append("Everything is left out: this is the network's prediction for an empty text.")
     if reading.unknown_words == reading.words:
         remarks.append("None of these words is in the vocabulary: the prediction means nothing.")
+    if kept.sum() > COUNTERFACTUAL_WORDS:
+        remarks.append(
+            f"No words that would turn the verdict are searched for in more than {COUNTERFACTUAL_WORDS:,} words here; "
+            "explain.py has no limit."
+        )
     if reading.cut_words:
         remarks.append(f"The text has too many sentences: its last {reading.cut_words:,} words were not read.")
     return remarks
@@ -374,12 +390,19 @@ def explained(served: ServedRun, document: EncodedDocument, target: int, method:
     if not METHODS[method].passes(document):
         [scores] = explain(served.predictor, [document], [target], method, [verdict])
         return scores
+    with one_at_a_time(served):
+        [scores] = explain(served.predictor, [document], [target], method, [verdict])
+    return scores
+
+
+@contextlib.contextmanager
+def one_at_a_time(served: ServedRun) -> Iterator[None]:
+    """Waits until no other text of the run is read again; what fails for lack of memory is a refusal."""
     if not served.explaining.acquire(timeout=EXPLANATION_WAIT_SECONDS):
-        raise Refusal(503, "Too many explanations are waiting. Try again in a while, or choose attention.")
+        raise Refusal(503, "Too many explanations are waiting. Try again in a while.")
     try:
         with explain_memory("give a shorter text, or choose attention"):
-            [scores] = explain(served.predictor, [document], [target], method, [verdict])
-        return scores
+            yield
     except UserError as error:
         raise Refusal(503, f"{error}.") from error
     finally:

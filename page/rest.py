@@ -1,6 +1,7 @@
 """Predictions for programs, in the form of TensorFlow Serving's REST interface.
 
 POST /v1/models/han:predict   {"instances": ["a text", {"text": "another"}]}
+     ... "explain": true      also why: the scores of words and sentences, and what would turn the verdict
 GET  /v1/models/han           whether it can be called, and the training step of its weights
 """
 
@@ -12,15 +13,16 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from explaining.explanations import words_of
+from explaining.explained_text import words_of
 from explaining.log_odds import log_odds_parts
 from network.ngrams import separated
-from page.answers import ServedRun, run_named, scored
-from page.questions import MOST_TEXT_BYTES, Refusal
+from page.answers import ServedRun, answer, run_named, scored
+from page.questions import MOST_TEXT_BYTES, Question, Refusal
 from runtime.predictor import Verdict
 from text.text_reader import Reading
 
 MOST_INSTANCES = 1_000
+MOST_EXPLAINED = 20  # instances of a request that are explained: each is read several times
 FORM, JSON, PLAIN = "application/x-www-form-urlencoded", "application/json", "text/plain"
 
 
@@ -31,10 +33,14 @@ class Instance(BaseModel):
 
 
 class PredictRequest(BaseModel):
-    """Texts to classify, in TensorFlow Serving's row form; a plain string is read as the text."""
+    """Texts to classify, in TensorFlow Serving's row form; a plain string is read as the text.
+
+    With ``explain`` at most 20, each with its explanation.
+    """
 
     model_config = ConfigDict(json_schema_extra={"example": {"instances": ["A dull film.", {"text": "What acting!"}]}})
     instances: list[str | Instance] = Field(min_length=1, max_length=MOST_INSTANCES)
+    explain: bool = False
 
 
 class Ngram(BaseModel):
@@ -50,7 +56,8 @@ class Ngram(BaseModel):
 class Prediction(BaseModel):
     """The network's prediction for a text; ``null`` twice where the text has no word.
 
-    Of a run with the n-gram lane also what the log-odds of the label are the sum of, and the strongest n-grams.
+    Of a run with the n-gram lane also what the log-odds of the label are the sum of, and the strongest n-grams. Where
+    the request asks for it, ``explanation`` is what ``explain.py --json`` prints of the text.
     """
 
     label: str | None
@@ -59,6 +66,7 @@ class Prediction(BaseModel):
     unknown_words: int
     parts: dict[str, float] = {}
     ngrams: list[Ngram] = []
+    explanation: dict[str, Any] = {}
 
 
 class PredictResponse(BaseModel):
@@ -76,6 +84,8 @@ class ErrorResponse(BaseModel):
 def predict(served: ServedRun, request: PredictRequest) -> PredictResponse:
     """Classifies the texts of a request."""
     texts = [instance if isinstance(instance, str) else instance.text for instance in request.instances]
+    if request.explain and len(texts) > MOST_EXPLAINED:
+        raise Refusal(413, f"{len(texts)} instances are too many to explain at once; send at most {MOST_EXPLAINED}")
     for number, text in enumerate(texts):
         if len(text.encode(errors="replace")) >= MOST_TEXT_BYTES:
             raise Refusal(413, f"instances[{number}] is too long: {MOST_TEXT_BYTES:,} bytes or more")
@@ -91,6 +101,9 @@ def predict(served: ServedRun, request: PredictRequest) -> PredictResponse:
             by_class = dict(zip(names, verdict.probabilities.tolist(), strict=True))
             values = {"label": names[target], "probabilities": by_class}
             values |= parts_of_log_odds(served, text, reading, verdict, target)
+            if request.explain:
+                question = Question(text, served.default_method)
+                values["explanation"] = answer(served, question).explanation.to_json()
         predictions.append(Prediction(words=reading.words, unknown_words=reading.unknown_words, **values))
     return PredictResponse(predictions=predictions)
 

@@ -91,8 +91,7 @@ def deciding_sentences(split: Split, data: DataPaths, run: Path) -> list[list[bo
     Raises:
         UserError: ``evidence.jsonl`` is damaged, or the CSV is of other documents.
     """
-    rows = read_jsonl(data.evidence, EvidenceRow, f"make it again: python create_csv.py {data.dataset}")
-    evidence = {row["id"]: row["evidence"] for row in rows}
+    evidence = read_evidence(data)
     names = split.ids(np.arange(len(split)))
     texts = texts_by_id(data, {name for name in names if evidence.get(name)})
     processor, _ = load_text_processing(run)
@@ -102,6 +101,41 @@ def deciding_sentences(split: Split, data: DataPaths, run: Path) -> list[list[bo
         return [overlaps((words[0][0], words[-1][1]), evidence[name]) for words in sentences]
 
     return [flags(name) for name in names]
+
+
+def marked_words(split: Split, data: DataPaths, run: Path, numbers: np.ndarray) -> list[np.ndarray]:
+    """Which words of some documents are marked as evidence: bool [N] each; empty where nothing is marked.
+
+    Args:
+        split: The split that they are in.
+        data: Where the CSV and ``evidence.jsonl`` are; a line of the latter is an :class:`EvidenceRow`.
+        run: Run folder, for the text processing it was trained with.
+        numbers: int64, positions in the split.
+
+    Raises:
+        UserError: ``evidence.jsonl`` is damaged, or the CSV is of other documents.
+    """
+    evidence = read_evidence(data)
+    names = split.ids(numbers)
+    texts = texts_by_id(data, {name for name in names if evidence.get(name)})
+    processor, _ = load_text_processing(run)
+
+    def flags(name: str) -> np.ndarray:
+        words = [word for sentence in processor.process(texts[name]).spans for word in sentence]
+        found = np.array([overlaps(word, evidence[name]) for word in words], bool)
+        return found if found.any() else found[:0]
+
+    return [flags(name) if name in texts else np.zeros(0, bool) for name in names]
+
+
+def read_evidence(data: DataPaths) -> dict[str, list[tuple[int, int]]]:
+    """The marked spans of each document, by its id.
+
+    Raises:
+        UserError: ``evidence.jsonl`` is damaged.
+    """
+    rows = read_jsonl(data.evidence, EvidenceRow, f"make it again: python create_csv.py {data.dataset}")
+    return {row["id"]: row["evidence"] for row in rows}
 
 
 def evidence_score(top: np.ndarray, deciding: list[list[bool]]) -> dict[str, float] | None:

@@ -519,6 +519,31 @@ def top_words_figure(
     return figure
 
 
+def whole_model_figure(value: Mapping[str, Any], title: str = "") -> Figure:
+    """The words and the phrases that push each class, as bars, with the number of their documents.
+
+    Args:
+        value: What ``whole_model.WholeModel.to_json`` gives.
+        title: Line above the picture.
+    """
+    classes = list(value["classes"].items())[:MOST_CURVES]
+    longest = max(1, max(len(row[kind]) for _, row in classes for kind in ("words", "phrases")))
+    figure = new_figure(0.7 + len(classes) * (0.5 + 0.2 * longest), width=1.4 * WIDTH)
+    grid = figure.subplots(len(classes), 2, squeeze=False, sharex="col")
+    for pair, (name, row), colour in zip(grid, classes, class_colours([name for name, _ in classes]), strict=True):
+        for axes, (kind, key) in zip(pair, (("words", "word"), ("phrases", "text")), strict=True):
+            places = np.arange(len(row[kind]))
+            axes.barh(places, [one["mean_share"] for one in row[kind]], color=colour, height=0.7)
+            names = [f"{shortened(one[key], 2 * NAME_WIDTH)} ({one['documents']:,})" for one in row[kind]]
+            axes.set_yticks(places, names, parse_math=False, fontsize=8)
+            axes.set_ylim(longest - 0.4, -0.6)
+            plain(axes)
+            entitle(axes, f"{kind} for {shortened(name, NAME_WIDTH)}")
+    figure.supxlabel("mean share of the log-odds where it occurs (documents)", fontsize=9)
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
+    return figure
+
+
 def evenness_figure(words: ArrayLike, sentences: ArrayLike, title: str = "") -> Figure:
     """How evenly attention is spread, as two histograms: 0 all on one, 1 the same for each.
 

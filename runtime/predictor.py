@@ -19,13 +19,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_processing import Span
-from network.contract import Network
+from network.contract import Documents, Network
 from runtime.checkpoints import best_checkpoint, restore
 from runtime.documents import DocumentBorders, join
 from runtime.input_pipeline import evaluation_batches
 from runtime.networks import network_of
 from runtime.run_folder import RunFolder
-from runtime.scoring import inference
+from runtime.scoring import Inferred, inference
 from text.text_reader import EncodedDocument, Reading, TextReader
 
 BATCH_WORDS = 40_000  # maximum number of words in a batch, which limits its memory; the tester's default
@@ -131,8 +131,12 @@ class Predictor:
     def score_batch(self, documents: Sequence[EncodedDocument]) -> Iterator[Verdict]:
         """Yields the verdicts of documents that make one batch."""
         batch = join(documents)
-        logits, probabilities, words, sentences, vectors = (tensor.numpy() for tensor in self._infer(batch))
-        word_weights: Sequence[np.ndarray | None] = [None] * len(documents)
+        yield from self.verdicts(batch, self._infer(batch))
+
+    def verdicts(self, batch: Documents, inferred: Inferred) -> Iterator[Verdict]:
+        """Yields the outputs of the network for a batch, document by document."""
+        logits, probabilities, words, sentences, vectors = (tensor.numpy() for tensor in inferred)
+        word_weights: Sequence[np.ndarray | None] = [None] * len(logits)
         sentence_weights = word_weights
         if self.has_attention:
             borders = DocumentBorders(batch)

@@ -3,7 +3,8 @@
 Workers are started as TensorFlow's users start them: the same command on every machine, with ``TF_CONFIG`` in the
 environment. ``tf.distribute.MultiWorkerMirroredStrategy`` sets up the cluster and carries the sums; the training loop
 is the one of a single process. Every worker computes the same batches (a pure function of seed and epoch) and reads its
-own part of each, so that n workers take the steps that one process takes with the same ``--batch_size``.
+own part of each, so that n workers take the steps that one process takes with the same ``--batch_size``: the same to
+rounding without dropout; with dropout, whose masks each worker draws for itself, as a process with another seed.
 
 What TensorFlow 2.21 with Keras 3.15 does, and why this file is not shorter:
 

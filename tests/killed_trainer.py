@@ -1,6 +1,9 @@
 """Runs ``han_trainer.py`` and kills the process, as ``kill -9`` would, at a chosen point.
 
-    python killed_trainer.py POINT COUNT  FLAGS...
+    python killed_trainer.py POINT:COUNT[,POINT:COUNT...] FLAGS...
+
+Several trainings run one after the other, each in a process of its own that is forked before TensorFlow has started:
+only its import is shared, which takes most of the time of a short training. Their exit codes are printed as a list.
 
 POINT is ``step`` (after COUNT optimiser steps of this process), ``never``, or the beginning of a file name (``step-``,
 ``best``, ``config``, ``finished``): when the COUNT-th such file is written but not yet renamed into place.
@@ -26,8 +29,24 @@ def die() -> None:
 
 
 def main() -> None:
-    point, left = sys.argv[1], int(sys.argv[2])
-    sys.argv = ["han_trainer.py", *sys.argv[3:]]
+    points = [(point, int(count)) for point, _, count in (pair.partition(":") for pair in sys.argv[1].split(","))]
+    sys.argv = ["han_trainer.py", *sys.argv[2:]]
+    if len(points) == 1:
+        train(*points[0])
+    else:
+        print([exit_code_of(*point) for point in points])
+
+
+def exit_code_of(point: str, count: int) -> int:
+    """Trains in a process of its own; returns its exit code, negative for a signal."""
+    child = os.fork()
+    if child == 0:
+        train(point, count)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def train(point: str, left: int) -> None:
+    """Trains until the point is reached so many times, or to the end; then this process has ended."""
     take_step, replace = trainer.Trainer.take_step, os.replace
 
     def counted_step(self: Any, batch: Any) -> None:

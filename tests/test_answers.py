@@ -16,8 +16,10 @@ from fastapi.testclient import TestClient
 
 import explain as explain_command
 from explaining.explanations import METHODS, explain
-from page.answers import ServedRun
+from explaining.leaving_out import keep_words
+from page.answers import ServedRun, answer
 from page.batcher import Busy
+from page.questions import Question, parse_ranges
 from page.viewer import make_app
 from runtime.predictor import Predictor
 from tests.helpers import write_tiny_run
@@ -159,6 +161,26 @@ def test_a_text_of_unknown_words_and_one_that_is_cut_are_remarked(client: TestCl
     assert any("were not read" in text for text in ask(client, text="good. " * 500, method="attention").shown)
     one = ask(client, text="good", method="leave_one_out")
     assert len(one.of_class("word")) == 1 and percentages(one) == expected(served.predictor, "good")
+
+
+def test_what_turns_the_verdict_is_shown_and_is_true(client: TestClient, served: ServedRun) -> None:
+    """What the page says must be left out is left out by hand, and the network asked again."""
+    turned = 0
+    for document in list(served.documents.all().values())[:12]:
+        without = f"0-{document.text.index(' ')}"
+        answered = answer(served, Question(document.text, "contribution", tuple(parse_ranges(without))))
+        for found in answered.explanation.counterfactuals:
+            kept = answered.kept.copy()
+            for start, end in found.places(answered.explanation.spans):
+                kept &= ~np.array([start <= word[0] < end for word in answered.spans])
+            assert bool((kept != answered.kept).any()) is (len(found.removed) > 0)
+            [row] = served.predictor.probabilities([keep_words(served.predictor.read(document.text).document, kept)])
+            before = int(answered.explanation.verdict.probabilities.argmax())
+            assert (int(row.argmax()) != before) is (len(found.removed) > 0)
+            turned += len(found.removed) > 0
+        shown = ask(client, text=document.text, method="contribution", without=without).shown
+        assert set(answered.explanation.counterfactuals_in_words()) <= set(shown)
+    assert turned
 
 
 def test_full_memory_is_reported(served: ServedRun, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -390,3 +390,12 @@ def test_a_file_that_was_never_read_is_named_as_it_was_typed(tmp_path: Path, scr
     (data / "mine" / "mine.csv").touch()
     with pytest.raises(UserError, match=rf"{data}/mine/labels\.txt is not there"):  # once read, its name is enough
         script.main(script.build_parser().parse_args([str(path), "--data_dir", str(data)]))
+
+
+@pytest.mark.parametrize("manifest", ["[]", "7", '{"source": 7}'])
+def test_a_manifest_of_another_shape_is_one_line(tmp_path: Path, manifest: str) -> None:
+    paths = DataPaths("mine", tmp_path)
+    paths.folder.mkdir()
+    paths.csv_manifest.write_text(manifest)
+    with pytest.raises(UserError, match=r"csv_manifest\.json is damaged"):
+        corpora.own_source("mine", paths)

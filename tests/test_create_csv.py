@@ -308,6 +308,40 @@ def test_the_report(paths: DataPaths, caplog: pytest.LogCaptureFixture) -> None:
     assert read_json(paths.csv_manifest)["splits"]["unlabelled"]["distinct_texts"] == 29
 
 
+def with_seen_texts() -> Reviews:
+    """Two test texts are in train, one of them in other white space; one is unlabelled, one occurs twice in test."""
+    reviews = small_imdb()
+    reviews["test/pos/0_8"] = reviews["train/pos/0_7"].replace(" ", "\n ")
+    reviews["test/neg/4_2"] = reviews["train/pos/1_8"]  # of another class
+    reviews["test/pos/1_9"] = reviews["train/unsup/0_0"]
+    reviews["test/neg/0_2"] = reviews["test/neg/1_3"]
+    return reviews
+
+
+def test_test_documents_whose_text_is_in_train_or_validation_are_named(paths: DataPaths) -> None:
+    for share in ("0.1", "0.9"):  # with 0.9 the two are in validation
+        convert(paths, with_seen_texts(), "--valid_share", share)
+        manifest = read_json(paths.csv_manifest)
+        assert sorted(manifest["seen_test_documents"]) == ["test/neg/4_2", "test/pos/0_8"]
+        assert manifest["test_documents_in_train_or_valid"] == 2 and manifest["left_out_seen"] == 0
+    convert(paths, small_imdb())
+    assert read_json(paths.csv_manifest)["seen_test_documents"] == []
+
+
+def test_seen_texts_are_dropped_from_all_splits_but_test(paths: DataPaths, caplog: pytest.LogCaptureFixture) -> None:
+    reviews = with_seen_texts()
+    caplog.set_level("INFO")
+    rows = convert(paths, reviews, "--drop_seen")
+    assert reviews.keys() - {row.id for row in rows} == {"train/pos/0_7", "train/pos/1_8", "train/unsup/0_0"}
+    assert Counter(row.split for row in rows)["test"] == 80
+    texts = {split: {" ".join(row.text.split()) for row in rows if row.split == split} for split in corpora.SPLITS}
+    assert not texts["test"] & (texts["train"] | texts["valid"] | texts["unlabelled"])
+    manifest = read_json(paths.csv_manifest)
+    assert manifest["seen_test_documents"] == [] and manifest["left_out_seen"] == 3
+    assert "3 documents are left out: their text is also in test" in caplog.text
+    assert "their rating belongs to no class" not in caplog.text
+
+
 def test_the_columns_of_the_table_are_aligned(paths: DataPaths, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     convert(paths, small_imdb(), "False")

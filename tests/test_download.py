@@ -692,3 +692,22 @@ def test_the_json_beside_the_part_is_small_and_readable(person: Person, server: 
     note = json.loads((person.raw / "aclImdb_v1.tar.gz.part.json").read_text())
     assert note == {"url": server.url, "version": {"ETag": '"first"', "Last-Modified": None}}
     assert sha256_of_file(person.part) == sha256(ARCHIVE[:60_000])
+
+
+def test_what_a_killed_download_left_of_its_record_goes_unless_another_is_at_work(tmp_path: Path) -> None:
+    leftover = tmp_path / ".source.json.abcdefgh.tmp"
+    leftover.write_text("{")
+    order = download.Order(find_corpus("imdb"), tmp_path, None, None, PATIENCE)
+    with exclusive_lock(tmp_path / ".download.lock"):
+        download.clear_leftovers(order)
+        assert leftover.exists()
+    download.clear_leftovers(order)
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize("record", ["[]", "7", '{"sha256": 7}', '{"source": []}'])
+def test_a_record_of_another_shape_is_one_line(tmp_path: Path, record: str) -> None:
+    (tmp_path / "aclImdb_v1.tar.gz").write_bytes(ARCHIVE)
+    (tmp_path / "source.json").write_text(record)
+    with pytest.raises(UserError, match=r"source\.json is damaged"):
+        download.is_present(download.Order(find_corpus("imdb"), tmp_path, None, None, PATIENCE))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import explain
+from explaining.explained_text import explain_text
 from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
 from tests.helpers import loaded_once, write_tiny_records, write_tiny_run
@@ -187,3 +188,24 @@ def test_ngrams_are_shown_of_a_run_that_has_them(
         value = json.loads(capsys.readouterr().out)
         assert ({"parts", "ngrams"} <= value.keys()) is has
     assert "n-grams" not in shown
+
+
+def test_phrases_and_what_would_turn_the_verdict_are_printed_drawn_and_in_json(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "Word12 word19 word19. word39 word27 word31. word00 word12 word39."
+    run = write_tiny_run(tmp_path / "unsure", runs.parent / "data" / "tiny" / "records", seed=6)
+    asked = [str(run.path), "--text", text, "--method", "contribution"]
+    explanation = explain_text(Predictor.load(run), text, "contribution")
+    sentences, phrases = explanation.counterfactuals_in_words(), explanation.phrases_in_words()
+    assert len(phrases) >= 2
+    assert any(sentence.startswith("Without th") for sentence in sentences)
+    explain.main(explain.build_parser().parse_args([*asked, "--html", str(tmp_path / "page.html")]))
+    printed = " ".join(capsys.readouterr().out.split())
+    page = " ".join(Page((tmp_path / "page.html").read_text(encoding="utf-8")).text.split())
+    assert all(sentence in printed and sentence in page for sentence in [*sentences, *phrases])
+    explain.main(explain.build_parser().parse_args([*asked, "--json"]))
+    value = json.loads(capsys.readouterr().out)
+    assert [text[one["start"] : one["end"]] for one in value["phrases"]] == [one["text"] for one in value["phrases"]]
+    found = [one for one in value["counterfactuals"] if one["count"]]
+    assert found and all(one["prediction"] != value["prediction"] for one in found)

@@ -14,15 +14,17 @@ import tensorflow as tf
 
 from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
-from explaining.explanations import explain, explain_text, integrated_gradients, keep_words, methods_of
+from explaining.explained_text import explain_text
+from explaining.explanations import explain, integrated_gradients, methods_of, spread
 from explaining.faithfulness import examine, to_json
 from explaining.gradients import contributions, gradient_products, logits_from_vectors
+from explaining.leaving_out import keep_words
 from explaining.log_odds import mean_slopes
 from han import HAN
 from network.cnn import CNN
 from network.contract import NetworkArguments
 from network.ngrams import NetworkWithNgrams, NgramLane, NgramTable, ngram_key, words_of_key
-from runtime.documents import join
+from runtime.documents import DocumentBorders, join
 from runtime.predictor import Predictor
 from text.text_reader import EncodedDocument, TextReader
 
@@ -190,12 +192,27 @@ def bias_of(predictor: Predictor) -> np.ndarray:
 
 def test_shares_of_sentences_and_bias_add_up_to_the_logits(attending: Predictor) -> None:
     """Each logit by itself, which also says that every weighted sum of them adds up."""
-    logits, bias = attending.logits(DOCUMENTS), bias_of(attending)
+    model: Any = attending.model
+    network: Any = model.network if isinstance(model, NetworkWithNgrams) else model
+    batch = join(DOCUMENTS)
+    logits, bias = network(batch).numpy(), network.classifier.bias.numpy()
     for c in range(len(bias)):
-        slopes = np.zeros((3, len(bias)))
+        slopes = np.zeros((3, len(bias)), np.float32)
         slopes[:, c] = 1
-        sums = [sentences.sum() for _, sentences in contributions(attending, DOCUMENTS, slopes)]
+        attended, _, sentences = network.contributions(batch, lambda _, slopes=slopes: tf.constant(slopes))
+        sums = [part.sum() for part in DocumentBorders(batch).cut_sentences(sentences.numpy())]
         np.testing.assert_allclose(np.array(sums) + bias[c], logits[:, c], atol=5e-6)
+        np.testing.assert_array_equal(attended.logits.numpy(), logits)
+
+
+def test_one_pass_gives_the_verdicts_of_the_network(attending: Predictor) -> None:
+    found = contributions(attending, DOCUMENTS)
+    predicted = attending.logits(DOCUMENTS).argmax(axis=1).tolist()
+    again = contributions(attending, DOCUMENTS, predicted)
+    for (verdict, words, _), (_, same, _), alone in zip(found, again, attending.score(DOCUMENTS), strict=True):
+        for one, other in zip(verdict, alone, strict=True):
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(words, same)
 
 
 def test_contributions_add_up_to_the_difference_of_log_odds(attending: Predictor) -> None:
@@ -240,9 +257,10 @@ def test_a_word_adds_what_its_sentences_vector_receives_from_it(attending: Predi
     network: Any = model.network if with_lane else model
     scale = SCALES[0] if with_lane else 1.0
     pooling = next(p for p in ("attention", "mean", "max") if p in type(network.word_attention).__name__.lower())
-    slopes = np.random.default_rng(2).normal(size=(3, len(attending.class_names)))
-    found = contributions(attending, DOCUMENTS, slopes)
-    for one, slope, (words, _) in zip(DOCUMENTS, slopes, found, strict=True):
+    targets = targets_of(attending)
+    slopes = mean_slopes(bias_of(attending), attending.logits(DOCUMENTS), targets)
+    found = contributions(attending, DOCUMENTS, targets)
+    for one, slope, (_, words, _) in zip(DOCUMENTS, slopes, found, strict=True):
         parts = parts_of_words(network, one, pooling)
         starts = np.cumsum(one.words_per_sentence) - one.words_per_sentence
         wanted = []
@@ -256,14 +274,31 @@ def test_a_word_adds_what_its_sentences_vector_receives_from_it(attending: Predi
         np.testing.assert_allclose(words, scale * np.array(wanted) + lane_shares(attending, one) @ slope, atol=2e-3)
 
 
+def test_spread_scores_keep_the_sum_of_each_sentence_and_reach_no_further(attending: Predictor) -> None:
+    targets = targets_of(attending)
+    found = explain(attending, DOCUMENTS, targets, "neighbours")
+    for one, scores, plain in zip(
+        DOCUMENTS, found, explain(attending, DOCUMENTS, targets, "contribution"), strict=True
+    ):
+        starts = np.cumsum(one.words_per_sentence) - one.words_per_sentence
+        sums, wanted = (np.add.reduceat(some.words, starts) for some in (scores, plain))
+        np.testing.assert_allclose(sums, wanted, atol=1e-9)
+        np.testing.assert_array_equal(scores.sentences, plain.sentences)
+    single = np.zeros(60)
+    single[30] = 1.0
+    reached = spread(single, np.array([60]))
+    assert np.flatnonzero(reached).tolist() == list(range(22, 39)) and reached.argmax() == 30
+    np.testing.assert_allclose(reached[22:39] * 81, [*range(1, 10), *range(8, 0, -1)])
+    np.testing.assert_array_equal(spread(single, np.array([30, 1, 29])), single)  # not beyond the sentence
+
+
 @pytest.mark.parametrize("pooling", ["attention", "max"])
 def test_the_padded_path_gives_the_same_contributions(pooling: str) -> None:
-    slopes = np.random.default_rng(2).normal(size=(3, 2))
     both = (build(HAN, 2, ngrams=True, padded=padded, pooling=pooling) for padded in (False, True))
-    compiled, padded = (contributions(one, DOCUMENTS, slopes) for one in both)
+    compiled, padded = (contributions(one, DOCUMENTS, [0, 1, 1]) for one in both)
     for one, other in zip(compiled, padded, strict=True):
-        np.testing.assert_allclose(one[0], other[0], atol=1e-5)
         np.testing.assert_allclose(one[1], other[1], atol=1e-5)
+        np.testing.assert_allclose(one[2], other[2], atol=1e-5)
 
 
 def test_slopes_are_those_of_the_log_odds() -> None:

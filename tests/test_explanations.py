@@ -14,15 +14,11 @@ import tensorflow as tf
 from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
 from explaining import gradients
-from explaining.explanations import (
-    explain,
-    explain_text,
-    integrate,
-    integrated_gradients,
-    keep_words,
-    log_odds,
-)
+from explaining.explained_text import explain_text
+from explaining.explanations import explain, integrate, integrated_gradients
 from explaining.gradients import gradient_products, logits_from_vectors
+from explaining.leaving_out import keep_words
+from explaining.log_odds import log_odds
 from han import HAN
 from network.contract import Attended, Documents, NetworkArguments
 from network.layers import unattended

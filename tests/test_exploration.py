@@ -13,7 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 
-from explaining.explanations import explain_text
+from explaining.explained_text import explain_text
 from explaining.exploration import (
     OpenRun,
     Picture,

@@ -14,7 +14,7 @@ from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
 from explaining import faithfulness
 from explaining.deletions import Deletions
-from explaining.explanations import METHODS, Scores, keep_words
+from explaining.explanations import METHODS, Scores
 from explaining.faithfulness import (
     CONTROLS,
     RANDOM,
@@ -33,6 +33,7 @@ from explaining.faithfulness import (
     with_sign_of,
     without_sign,
 )
+from explaining.leaving_out import keep_words
 from han import HAN
 from network.contract import NetworkArguments
 from runtime.predictor import Predictor

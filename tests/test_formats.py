@@ -18,7 +18,7 @@ from runtime.checkpoints import hash_of_weights, read_checkpoint
 from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
 from text.records import read_index, verify_records
-from utils import read_json, read_jsonl
+from utils import DataPaths, read_json, read_jsonl, write_json
 
 FIXTURE = Path(__file__).parent / "fixtures" / "format1"
 
@@ -56,6 +56,23 @@ def test_the_tester_gives_the_figures_of_then(folder: Path) -> None:
     assert after["weights_sha256"] == before["weights_sha256"]
     assert after["accuracy"] == before["accuracy"]
     assert after["loss"] == pytest.approx(before["loss"], abs=1e-6)
+    assert after["unseen"] is None  # csv_manifest.json did not list the documents whose text was seen
+
+
+def test_a_newer_csv_manifest_gives_the_accuracy_without_seen_texts(folder: Path) -> None:
+    run = RunFolder(folder / "runs" / "letters-han")
+    paths = DataPaths("letters", folder / "data")
+    with (run.path / "predictions-test.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = [row["id"] for row in rows if row["label"] == row["prediction"]]
+    for name in ("results.jsonl", "predictions-test.csv", "report-test.txt"):
+        (run.path / f".{name}.abcdefgh.tmp").write_text("what a killed tester left")
+    write_json(paths.csv_manifest, {**read_json(paths.csv_manifest), "seen_test_documents": right[:3]})
+    assert han_tester.main(han_tester.build_parser().parse_args(where(folder))) == 0
+    (row,) = read_jsonl(run.results)
+    assert row["unseen"] == {"left_out": 3, "documents": 15, "accuracy": (len(right) - 3) / 15}
+    assert "Without the 3 documents" in (run.path / "report-test.txt").read_text()
+    assert not list(run.path.rglob(".*.tmp"))
 
 
 def test_a_finished_run_is_recognised_as_the_same_run(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
+import linear_baselines
 from data_processing import TextProcessor
 from linear_baselines import comparison
 from report.linear_models import (
@@ -29,7 +30,7 @@ from report.linear_models import (
     warning_of_convergence,
     words_of,
 )
-from utils import read_jsonl
+from utils import UserError, read_jsonl
 
 ROOT = Path(__file__).parent.parent
 
@@ -231,3 +232,11 @@ def test_a_fit_that_ends_too_soon_is_told_in_a_line(caplog: pytest.LogCaptureFix
     assert [record.message for record in caplog.records] == [
         "logistic regression, C 1: ended before it converged; its figures may be a little off"
     ]
+
+
+@pytest.mark.parametrize("row", ["7", "[]", "{}", '{"dataset": "films", "split": "test"}'])
+def test_a_damaged_result_of_another_run_is_one_line(tmp_path: Path, row: str) -> None:
+    (tmp_path / "films-han").mkdir()
+    (tmp_path / "films-han" / "results.jsonl").write_text(row + "\n")
+    with pytest.raises(UserError, match=r"results\.jsonl, line 1 is damaged"):
+        list(linear_baselines.tested_networks(tmp_path, "films", ["bad", "good"]))

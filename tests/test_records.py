@@ -11,6 +11,7 @@ import pytest
 
 from data_processing import tokeniser
 from tests.decoded_records import DecodedDocument, decode_example
+from tests.helpers import write_tiny_records
 from text.records import (
     FRAME_FOOTER,
     FRAME_HEADER,
@@ -304,4 +305,25 @@ def test_an_error_while_writing_leaves_no_open_file(tmp_path: Path) -> None:
 def test_a_manifest_that_names_nothing_is_damaged(tmp_path: Path) -> None:
     write_json(tmp_path / "manifest.json", {"format_version": FORMAT_VERSION})
     with pytest.raises(UserError, match=r"names no files; run: python serialize_data.py"):
+        verify_records(tmp_path)
+
+
+def test_an_index_whose_header_is_no_python_is_one_line(tmp_path: Path) -> None:
+    """NumPy parses it as Python code; the tokeniser's error is of another kind than the parser's."""
+    write_tiny_records(tmp_path, 9)
+    file = tmp_path / "train.index.npy"
+    good = file.read_bytes()
+    for damage in (b'"', b"(", b"\\", b"\xff"):
+        for place in (8, 11, 40):
+            file.write_bytes(good[:place] + damage + good[place + 1 :])
+            with pytest.raises(UserError, match=r"train\.index\.npy is"):
+                read_index(tmp_path, "train")
+
+
+@pytest.mark.parametrize("facts", [{}, {"bytes": 3}, {"sha256": "0"}, {"bytes": "3", "sha256": "0"}])
+def test_a_manifest_without_size_or_hash_is_one_line(tmp_path: Path, facts: dict[str, object]) -> None:
+    write_tiny_records(tmp_path, 9)
+    manifest = read_json(tmp_path / "manifest.json")
+    write_json(tmp_path / "manifest.json", {**manifest, "files": {**manifest["files"], "vocab.txt": facts}})
+    with pytest.raises(UserError, match=r"manifest\.json is damaged"):
         verify_records(tmp_path)

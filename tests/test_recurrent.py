@@ -117,6 +117,64 @@ def test_padded_path_masks_on_the_right_and_never_a_whole_row(
         assert mask.any(axis=1).all()
 
 
+def test_padding_is_zeros_and_not_the_words_of_a_neighbour(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, inputs = randomised("gru", padded=True), elements(rng)
+    seen: dict[str, np.ndarray] = {}
+    for layer in (encoder.left_to_right, encoder.right_to_left):
+        original = layer.call
+        monkeypatch.setattr(
+            layer,
+            "call",
+            lambda sequences, *, mask, layer=layer, original=original, **more: (
+                seen.setdefault(layer.name, sequences.numpy()),
+                original(sequences, mask=mask, **more),
+            )[1],
+        )
+    encoder(inputs, lengths())
+    for name, step in (("left_to_right", 1), ("right_to_left", -1)):
+        for padded, sequence in zip(seen[name], np.split(inputs.numpy(), np.cumsum(LENGTHS)[:-1]), strict=True):
+            np.testing.assert_array_equal(padded[: len(sequence)], sequence[::step])
+            assert not padded[len(sequence) :].any()
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_with_a_gpu_keras_is_told_to_use_cudnn_or_to_fail(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {layer.use_cudnn for layer in layers_of(randomised(cell, padded=True))} == {"auto"}
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
+    assert {layer.use_cudnn for layer in layers_of(BidirectionalEncoder(cell, UNITS, INPUTS, 3, padded=True))} == {True}
+    assert {layer.use_cudnn for layer in layers_of(BidirectionalEncoder(cell, UNITS, INPUTS, 3))} == {"auto"}
+
+
+def layers_of(encoder: BidirectionalEncoder) -> list[keras.layers.Layer]:
+    return [encoder.left_to_right, encoder.right_to_left]
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_padded_graph_leaves_no_work_to_python(cell: str, rng: np.random.Generator) -> None:
+    """A ``PyFunc`` would run on the host: a GPU would wait for it at every step."""
+    spec = [tf.TensorSpec([None, INPUTS], tf.float32), tf.TensorSpec([None], tf.int32)]
+
+    def operations(padded: bool) -> set[str]:
+        encoder = randomised(cell, padded=padded)
+
+        def gradient(inputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                loss = tf.reduce_sum(encoder(inputs, lengths, keep=True))
+            return tape.gradient(loss, inputs)
+
+        graph = (
+            tf.function(gradient, input_signature=spec, autograph=False).get_concrete_function().graph.as_graph_def()
+        )
+        inner = [node.op for function in graph.library.function for node in function.node_def]
+        return {node.op for node in graph.node} | set(inner)
+
+    assert not {name for name in operations(padded=True) if "PyFunc" in name}
+    assert {name for name in operations(padded=False) if "PyFunc" in name}  # and these are the compiled loops
+
+
 def test_initial_weights_depend_on_the_seed_alone() -> None:
     keras.utils.set_random_seed(1)
     first = BidirectionalEncoder("gru", UNITS, INPUTS, seed=5)

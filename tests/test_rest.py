@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from explaining.explained_text import explain_text
 from page.answers import ServedRun
 from page.viewer import make_app
 from tests.helpers import write_tiny_run
@@ -55,6 +56,17 @@ def test_a_run_with_ngrams_says_what_its_log_odds_are_made_of(page_folder: Path,
     line = f"Log-odds of {prediction['label']} {sum(parts.values()):+.2f}: network {parts['network']:+.2f}"
     assert any(shown.startswith(line) and "N-grams for it: " in shown for shown in whole.shown)
     assert any("n-grams +0.00" in shown and "N-grams" not in shown for shown in without.shown)
+
+
+def test_an_explanation_is_given_where_it_is_asked_for(client: TestClient, served: ServedRun) -> None:
+    given = {"instances": [TEXT, "<br />"], "explain": True}
+    explained, nothing = client.post("/v1/models/han:predict", json=given).json()["predictions"]
+    assert "explanation" not in nothing
+    expected = explain_text(served.predictor, TEXT, served.default_method).to_json()
+    assert explained["explanation"] == json.loads(json.dumps(expected))
+    assert [one["level"] for one in explained["explanation"]["counterfactuals"]] == ["words", "sentences"]
+    too_many = client.post("/v1/models/han:predict", json={"instances": ["good"] * 21, "explain": True})
+    assert too_many.status_code == 413 and "at most 20" in too_many.json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,9 @@ def test_a_damaged_manifest_of_the_csv_file_is_one_line(content: str, tmp_path: 
     assert run_all.documents_of(paths, "train") == 7
     with pytest.raises(UserError, match="has no split test"):
         run_all.documents_of(paths, "test")
+
+
+def test_what_a_killed_run_left_of_the_memory_goes(tmp_path: Path) -> None:
+    (tmp_path / ".run_all.json.abcdefgh.tmp").write_text("{")
+    run_all.remember(tmp_path / "run_all.json", "train", {"settings": "", "inputs": {}, "finished": True})
+    assert {path.name for path in tmp_path.iterdir()} == {"run_all.json", ".run_all.lock"}

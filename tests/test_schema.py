@@ -59,3 +59,9 @@ def test_files_are_read_and_a_wrong_line_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"notes\.jsonl, line 2 .*delete that line"):
         schema.read_jsonl(tmp_path / "notes.jsonl", Note)
     assert schema.read_jsonl(tmp_path / "none.jsonl", Note) == []
+
+
+def test_half_of_a_surrogate_pair_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "note.json").write_text(r'{"\udc00": 1}')
+    with pytest.raises(UserError, match=r"note\.json is damaged"):
+        schema.read_json(tmp_path / "note.json", Note)

@@ -26,7 +26,7 @@ from serialize_data import new_folder, read_first, serialize
 from tests.decoded_records import decode_example
 from tests.helpers import InThisProcess
 from text import spool
-from text.records import RecordReader, made_from, read_index, verify_records
+from text.records import NO_LABEL, RecordReader, made_from, read_index, verify_records
 from text.spool import Chunk, SpooledChunk, chunks_of, shards_of
 from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file, write_json
 
@@ -100,14 +100,14 @@ def test_records_hold_every_document_as_the_text_processing_sees_it(paths: DataP
     processor, vocabulary = load_text_processing(paths.records)
     assert (processor.max_words_per_sentence, processor.max_sentences_per_document) == (12, 9)
     cut = empty = 0
-    for split in ("train", "valid", "test"):
+    for split in ("train", "valid", "test", "unlabelled"):
         rows = [row for row in read_csv(paths.csv) if row.split == split]
         facts, unknown = manifest["splits"][split], 0
         with RecordReader(paths.records, split) as reader:
             assert len(reader) == len(rows) == facts["documents"]
             for number, row in enumerate(rows):
                 document, found = decode_example(reader.read_payload(number)), processor.process(row.text)
-                assert (document.id, document.label) == (row.id, LABELS.index(row.label))
+                assert (document.id, document.label) == (row.id, LABELS.index(row.label) if row.label else NO_LABEL)
                 assert (document.token_ids, document.words_per_sentence) == vocabulary.encode(found.words)
                 assert reader.index["label"][number] == document.label
                 unknown += document.token_ids.count(1)
@@ -119,7 +119,7 @@ def test_records_hold_every_document_as_the_text_processing_sees_it(paths: DataP
             assert facts["longest_document_sentences"] == reader.index["sentences"].max()
             assert len(facts["shards"]) == max(1, round(len(rows) / 20)) == reader.index["shard"].max() + 1
         assert facts["unknown_words"] == unknown > 0
-        assert facts["labels"] == Counter(row.label for row in rows)
+        assert facts["labels"] == Counter(row.label for row in rows if row.label)
     assert sum(facts["cut_words"] for facts in manifest["splits"].values()) == cut > 0
     assert sum(facts["empty_documents"] for facts in manifest["splits"].values()) == empty == 1
 
@@ -453,7 +453,7 @@ def test_files_that_were_changed_after_create_csv_wrote_them_are_refused(paths: 
 def test_no_valid_split_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = write_data(tmp_path, without("valid"))
     manifest = serialize(paths, replace(SETTINGS, embeddings="random"), 1)
-    assert list(manifest["splits"]) == ["train", "test"]
+    assert list(manifest["splits"]) == ["train", "test", "unlabelled"]
     assert "--valid_share" in caplog.text
     with pytest.raises(UserError, match="no valid split"):
         read_index(paths.records, "valid")
@@ -463,7 +463,7 @@ def test_no_valid_split_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_no_test_split_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = write_data(tmp_path, without("test"))
     manifest = serialize(paths, replace(SETTINGS, embeddings="random"), 1)
-    assert list(manifest["splits"]) == ["train", "valid"]
+    assert list(manifest["splits"]) == ["train", "valid", "unlabelled"]
     assert "there is no test split" in caplog.text
     with pytest.raises(UserError, match="no test split"):
         read_index(paths.records, "test")

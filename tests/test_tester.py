@@ -14,8 +14,8 @@ import pytest
 import han_tester
 from report.attention_check import evidence_score, overlaps
 from training import tester as module
-from training.tester import clear_examples, strongest_sentence
-from utils import UserError, write_jsonl
+from training.tester import clear_examples, strongest_sentence, unseen_line
+from utils import DataPaths, UserError, write_json, write_jsonl
 
 ROOT = Path(__file__).parent.parent
 
@@ -76,6 +76,44 @@ def test_linear_classifiers_are_listed_if_they_were_tested_on_the_same_documents
     assert said == "\nLinear classifiers on the same documents:\n 91.76%  NB-SVM\n"
     tester.split.name = "valid"
     assert module.Tester.linear_baselines(tester) == ""  # type: ignore[arg-type]
+
+
+def four_document_tester(folder: Path, split: str, seen: list[str] | None, csv: str = "this") -> module.Tester:
+    """A tester of four documents, ``a`` to ``d``, as far as seen texts are concerned."""
+    data = DataPaths("films", folder)
+    data.folder.mkdir(exist_ok=True)
+    write_json(data.csv_manifest, {"csv_sha256": csv} | ({} if seen is None else {"seen_test_documents": seen}))
+    tester = module.Tester.__new__(module.Tester)
+    documents = SimpleNamespace(name=split, ids=lambda numbers: ["abcd"[n] for n in numbers])
+    tester.data, tester.manifest = data, {"csv": {"sha256": "this"}}
+    tester.split = type("FourDocuments", (SimpleNamespace,), {"__len__": lambda self: 4})(**vars(documents))
+    tester.seen_documents = tester.find_seen_documents()
+    return tester
+
+
+def test_the_accuracy_without_texts_that_were_seen(tmp_path: Path) -> None:
+    correct = np.array([True, False, True, True])
+    unseen = four_document_tester(tmp_path, "test", ["d", "a"]).without_seen(correct)
+    assert unseen == {"left_out": 2, "documents": 2, "accuracy": 0.5}
+    assert "Without the 2 documents" in unseen_line(unseen) and "accuracy 50.00% (2 documents)" in unseen_line(unseen)
+    unseen = four_document_tester(tmp_path, "test", []).without_seen(correct)
+    assert unseen == {"left_out": 0, "documents": 4, "accuracy": 0.75} and unseen_line(unseen) == ""
+
+
+@pytest.mark.parametrize(
+    ("split", "seen", "csv"),
+    [
+        ("valid", ["a"], "this"),
+        ("test", None, "this"),
+        ("test", ["a"], "another"),
+        ("test", ["a", "b", "c", "d"], "this"),
+    ],
+)
+def test_no_accuracy_without_seen_texts_where_they_are_not_known(
+    tmp_path: Path, split: str, seen: list[str] | None, csv: str
+) -> None:
+    unseen = four_document_tester(tmp_path, split, seen, csv).without_seen(np.ones(4, bool))
+    assert unseen is None and unseen_line(unseen) == ""
 
 
 @pytest.mark.parametrize("run_type", ["val", "test"])

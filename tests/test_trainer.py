@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,14 @@ def command(data: Path, runs: Path, *flags: str) -> list[str]:
 
 
 def train(
-    data: Path, runs: Path, *flags: str, kill: tuple[str, int] = ("never", 0)
+    data: Path, runs: Path, *flags: str, kills: Sequence[tuple[str, int]] = (("never", 0),)
 ) -> subprocess.CompletedProcess[str]:
+    points = ",".join(f"{point}:{count}" for point, count in kills)
     return subprocess.run(
-        [sys.executable, str(DRIVER), kill[0], str(kill[1]), *command(data, runs, *flags)],
+        [sys.executable, str(DRIVER), points, *command(data, runs, *flags)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=120 + 30 * len(kills),
         cwd=ROOT,
     )
 
@@ -145,11 +147,9 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(
 ) -> None:
     """Before the run has begun, mid-epoch, during a checkpoint's write, on an epoch's last batch (resuming from a
     checkpoint on its border), during the best weights' write, before the end is noted."""
-    for kill in KILLS:
-        killed = train(data, tmp_path, kill=kill)
-        assert killed.returncode == -signal.SIGKILL, (kill, killed.stderr)
-    finished = train(data, tmp_path)
-    assert finished.returncode == 0, finished.stderr
+    killed = train(data, tmp_path, kills=(*KILLS, ("never", 0)))
+    assert killed.returncode == 0, killed.stderr
+    assert json.loads(killed.stdout.splitlines()[-1]) == [-signal.SIGKILL] * len(KILLS) + [0], killed.stderr
     resumed = RunFolder(tmp_path / "tiny-han")
     for name in (f"checkpoints/{LAST}", "best.safetensors"):
         assert (resumed.path / name).read_bytes() == (uninterrupted.path / name).read_bytes(), name
@@ -253,7 +253,7 @@ def test_numbers_that_diverge_are_reported_and_never_saved(data: Path, tmp_path:
 
 def test_early_stopping_killed_before_the_end_is_noted_stays_stopped(data: Path, tmp_path: Path) -> None:
     flags = ("--patience", "1", "--evaluate_every", "3", "--learning_rate", "0")
-    killed = train(data, tmp_path, *flags, kill=("finished", 1))
+    killed = train(data, tmp_path, *flags, kills=[("finished", 1)])
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     run = RunFolder(tmp_path / "tiny-han")
     history, last = run.history.read_bytes(), run.checkpoint_files()[-1].read_bytes()
@@ -264,7 +264,7 @@ def test_early_stopping_killed_before_the_end_is_noted_stays_stopped(data: Path,
 
 
 def test_a_start_that_learnt_nothing_does_not_pin_its_settings(data: Path, tmp_path: Path) -> None:
-    begun = train(data, tmp_path, kill=("step", 1))
+    begun = train(data, tmp_path, kills=[("step", 1)])
     assert begun.returncode == -signal.SIGKILL
     other = train(data, tmp_path, "--num_epochs", "1")
     assert other.returncode == 0, other.stderr

@@ -28,7 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypedDict
 
 import google_crc32c
 import numpy as np
@@ -263,7 +263,9 @@ def read_index(folder: Path, split: str) -> NDArray[np.void]:
         index = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise UserError(f"{folder} has no {split} split ({path.name} is not there)") from error
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # NumPy parses the header as Python code: the kind of error depends on the damage
         raise UserError(f"{path} is damaged ({error}); {remake(folder)}") from error
     if index.dtype != INDEX_TYPE or index.ndim != 1:
         raise UserError(f"{path} is of another version of this project; {remake(folder)}")
@@ -328,10 +330,17 @@ class RecordReader:
 # The manifest
 
 
+class FileFacts(TypedDict):
+    """Size in bytes and hash of a file."""
+
+    bytes: int
+    sha256: str
+
+
 class ManifestFile(MadeOfTexts):
     """What is checked of ``manifest.json``; records of earlier versions have no ``tokeniser``."""
 
-    files: dict[str, dict[str, Any]]
+    files: dict[str, FileFacts]
 
 
 def remake(folder: Path) -> str:

@@ -17,7 +17,7 @@ from runtime.scoring import Validation
 from schema import read_jsonl
 from training.text_panel import TextPanel
 from training.tracking import WandbRun
-from utils import DataPaths, append_jsonl, atomic_write, write_jsonl
+from utils import DataPaths, append_jsonl, atomic_write, remove_leftovers, write_jsonl
 
 
 class Step(TypedDict):
@@ -163,6 +163,7 @@ class TrainingLog:
         with SummaryWriter(self.run.tensorboard / "valid") as writer:
             for name, picture in pictures.items():
                 writer.image(step, name, picture)
+                remove_leftovers(self.run.plots / f"{name}.png")
                 with atomic_write(self.run.plots / f"{name}.png", "wb") as file:
                     file.write(picture)
 

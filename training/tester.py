@@ -8,7 +8,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from runtime.input_pipeline import Split
 from runtime.networks import network_of
 from runtime.run_folder import RunFolder, origin
 from runtime.scoring import score_batches
-from schema import read_jsonl
+from schema import read_json, read_jsonl
 from text.records import made_from, verify_records
 from utils import (
     DataPaths,
@@ -31,6 +31,7 @@ from utils import (
     atomic_write,
     exclusive_lock,
     log,
+    remove_leftovers,
     write_jsonl,
 )
 
@@ -40,6 +41,27 @@ class ResultRow(TypedDict):
 
     split: str
     weights_sha256: str
+
+
+class SeenTexts(TypedDict):
+    """What the tester reads of ``csv_manifest.json``; earlier versions did not list the seen documents."""
+
+    csv_sha256: NotRequired[str]
+    seen_test_documents: NotRequired[list[str]]
+
+
+class Unseen(TypedDict):
+    """The test split without the documents whose text is also in train or validation.
+
+    Attributes:
+        left_out: Number of those documents.
+        documents: Number of the others.
+        accuracy: Share of the others that are classified correctly.
+    """
+
+    left_out: int
+    documents: int
+    accuracy: float
 
 
 class LinearRow(TypedDict):
@@ -64,6 +86,7 @@ class Result:
         unknown_words: Share of words that are ``<unk>``.
         cut_words: Share of words cut off when the records were made.
         evidence: The result of :func:`report.attention_check.evidence_score`, for data sets with known evidence.
+        unseen: The accuracy on new texts alone; ``None`` on validation, and where it is not known which are new.
     """
 
     checkpoint: Checkpoint
@@ -74,6 +97,7 @@ class Result:
     unknown_words: float
     cut_words: float
     evidence: dict[str, float] | None
+    unseen: Unseen | None
 
 
 class Tester:
@@ -103,6 +127,7 @@ class Tester:
             raise UserError(f"{self.data.records} has no documents in its {split_name} split")
         self.model = network_of(run, self.config, padded=device == "gpu")
         self.deciding = self.find_evidence()
+        self.seen_documents = self.find_seen_documents()
 
     def csv_is_that_of_the_records(self) -> bool:
         """Whether the records were made from the CSV file; logs so if not."""
@@ -146,6 +171,7 @@ class Tester:
             unknown / words,
             counts["cut_words"] / (counts["words"] + counts["cut_words"]),
             evidence_score(top, self.deciding) if attends and self.deciding else None,
+            self.without_seen(probabilities.argmax(axis=1) == labels),
         )
         self.write(result)
         return result
@@ -157,13 +183,40 @@ class Tester:
             return None
         return deciding_sentences(self.split, self.data, self.run.path)
 
+    def find_seen_documents(self) -> list[str] | None:
+        """The ids of the test documents whose text is also in train or validation.
+
+        ``None`` on validation, which has no such texts, and where ``csv_manifest.json`` does not list them or belongs
+        to another CSV file than the records.
+        """
+        if self.split.name != "test" or not self.data.csv_manifest.is_file():
+            return None
+        found = read_json(self.data.csv_manifest, SeenTexts)
+        same = found.get("csv_sha256") == self.manifest["csv"]["sha256"]
+        return found.get("seen_test_documents") if same else None
+
+    def without_seen(self, correct: np.ndarray) -> Unseen | None:
+        """The accuracy on the documents whose text was not seen in training.
+
+        Args:
+            correct: bool [documents], whether each was classified correctly.
+        """
+        if self.seen_documents is None:
+            return None
+        seen = set(self.seen_documents)
+        new = np.array([name not in seen for name in self.split.ids(np.arange(len(self.split)))])
+        if not new.any():
+            return None
+        return Unseen(left_out=int((~new).sum()), documents=int(new.sum()), accuracy=float(correct[new].mean()))
+
     # -- what is written ----------------------------------------------------------------------------------------------
 
     def write(self, result: Result) -> None:
         """Writes predictions, a line of ``results.jsonl`` and the TensorBoard summaries."""
-        self.write_predictions(result)
-        self.write_summaries(result)
         with exclusive_lock(self.run.results_lock):  # two testers may finish at the same time
+            self.write_predictions(result)
+            self.write_summaries(result)
+            remove_leftovers(self.run.results)
             rows = [
                 row for row in read_jsonl(self.run.results, ResultRow) if not self.same_result(row, result.checkpoint)
             ]
@@ -201,6 +254,7 @@ class Tester:
             "unknown_words": result.unknown_words,
             "cut_words": result.cut_words,
             "evidence": result.evidence,
+            "unseen": result.unseen,
             "trained": made,
             "tested": origin(),
         }
@@ -220,6 +274,7 @@ class Tester:
 
         path = self.result_file("predictions", "csv", result.checkpoint)
         ids = self.split.ids(np.arange(len(self.split)))
+        remove_leftovers(path)
         write_predictions(path, ids, result.labels, result.probabilities, self.config.class_names)
 
     def write_summaries(self, result: Result) -> None:
@@ -239,6 +294,7 @@ class Tester:
             title = f"{self.run.path.name} on {self.split.name}, step {step}"
             for name, picture in evaluation_pictures(measured, result.labels, result.probabilities, title).items():
                 writer.image(step, name, picture)
+                remove_leftovers(self.picture_file(name, result.checkpoint))
                 with atomic_write(self.picture_file(name, result.checkpoint), "wb") as file:
                     file.write(picture)
             for number, name in enumerate(self.config.class_names):
@@ -272,10 +328,13 @@ class Tester:
                 f"\nAttention's top sentence is one that decided in {result.evidence['precision']:.1%} of "
                 f"documents; by chance: {result.evidence['chance']:.1%}.\n"
             )
+        text += unseen_line(result.unseen)
         text += self.linear_baselines()
         print(text, end="")
-        with atomic_write(self.result_file("report", "txt", result.checkpoint)) as file:
-            file.write(text)
+        with exclusive_lock(self.run.results_lock):
+            remove_leftovers(self.result_file("report", "txt", result.checkpoint))
+            with atomic_write(self.result_file("report", "txt", result.checkpoint)) as file:
+                file.write(text)
         if self.arguments.show_documents and self.csv_is_that_of_the_records():
             self.show(result)
         print(f"\nWritten: {self.result_file('predictions', 'csv', result.checkpoint)}, {self.run.results}")
@@ -318,6 +377,16 @@ class Tester:
                     supports_colour(sys.stdout),
                 )
             )
+
+
+def unseen_line(unseen: Unseen | None) -> str:
+    """The paragraph of the report about test texts that were seen in training; empty where there are none."""
+    if unseen is None or not unseen["left_out"]:
+        return ""
+    return (
+        f"\nWithout the {unseen['left_out']:,} documents whose text is also in train or validation: "
+        f"accuracy {unseen['accuracy']:.2%} ({unseen['documents']:,} documents).\n"
+    )
 
 
 def strongest_sentence(weights: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
