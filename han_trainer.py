@@ -15,6 +15,7 @@ same weights, bit for bit: the order of documents is a pure function of (seed, e
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import RunConfig, RunFolder, find_run
 from runtime.workers import SingleWorker, meet_workers
 from text.records import verify_records
+from training.continuing import begin_with, continued_config, take_ngrams
 from training.distillation import distillation_config
 from training.preparation import (
     check_splits,
@@ -78,6 +80,11 @@ def build_parser() -> Parser:
         help="distil: finished runs, folders or names in --runs_dir",
     )
     parser.add_argument(
+        "--from_run",
+        metavar="RUN",
+        help="begin with the weights of this finished run, on records that serialize_data.py --from_run made",
+    )
+    parser.add_argument(
         "--restart", action="store_true", help="start a new run; an existing one is kept under another name"
     )
     add_folder_flags(parser)
@@ -98,6 +105,8 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> int:
     """Trains until the last epoch or early stopping; returns the exit code."""
     settings_from_flags(TrainerOperation, arguments)
+    if arguments.from_run and arguments.run_type != "train":
+        raise UserError(f"--from_run goes with --run_type train, not with {arguments.run_type}; leave one out")
     check_installed(arguments)
     model_settings = model_settings_from_flags(arguments)
     training_settings = settings_from_flags(TrainingSettings, arguments)
@@ -117,6 +126,9 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError("--run_type distil and --teachers RUN [RUN ...] belong together; give both, or neither")
     if teachers:
         config = distillation_config(teachers, config, records)
+    if arguments.from_run:
+        given = [field.name for field in dataclasses.fields(ModelSettings) if hasattr(arguments, field.name)]
+        config = continued_config(find_run(arguments.from_run, arguments.runs_dir), config, given, records)
     check_splits(records, config)
     check_vocabulary(config)
     agreed = {**config.flat(), "evaluation_batch_words": arguments.evaluation_batch_words}
@@ -158,8 +170,14 @@ def train(
 
     if workers.is_chief:
         prepare_folder(run, config, records, arguments.restart, resume)
+    first = find_run(arguments.from_run, arguments.runs_dir) if arguments.from_run else None
+    if first and workers.is_chief:
+        take_ngrams(first, run)
     with explain_memory(LESS_MEMORY), workers.explain():
-        return Trainer(run, config, records, device, arguments, workers, teachers).train()
+        trainer = Trainer(run, config, records, device, arguments, workers, teachers)
+        if first:
+            begin_with(trainer, first)
+        return trainer.train()
 
 
 def find_learning_rates(

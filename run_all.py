@@ -5,6 +5,7 @@
     python run_all.py imdb True --source aclImdb_v1.tar.gz      with an archive you already have
     python run_all.py imdb True --until serialize_data          prepares the data only
     python run_all.py my_reviews.csv                            your own texts: a table, or a folder per class
+    python run_all.py new_reviews.csv --from_run imdb-han       go on with new texts: words and weights of a run
 
 A finished stage whose inputs and settings are unchanged is skipped. A stage whose inputs changed runs again and says
 which input changed. An interrupted training resumes. A training with other settings starts a new run, and the old run
@@ -32,6 +33,7 @@ from typing import TypedDict
 
 import schema
 from config import (
+    MODELS,
     NETWORKS,
     CsvSettings,
     ModelSettings,
@@ -48,7 +50,7 @@ from config import (
 )
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, own_source, sha256_of_source
 from data_processing import MadeOfTexts, tokeniser_difference
-from runtime.run_folder import RunFolder
+from runtime.run_folder import RunFolder, find_run
 from training.presets import PRESETS, STUDENT, TEACHERS, suited
 from training.tracking import add_wandb_flags, check_installed, wandb_flags
 from utils import (
@@ -69,6 +71,7 @@ from utils import (
 )
 
 STAGES = ("download", "create_csv", "serialize_data", "train", "test")
+OF_A_RUN = {"teacher", "train", "compare", "test"}  # stages that each run has for itself
 SHOWN_DOCUMENTS = 3
 KILLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)}
 INTERRUPTED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
@@ -79,7 +82,7 @@ class Stage:
     """One stage: what to type, what it reads and what it leaves.
 
     Attributes:
-        name: One of :data:`STAGES`, or ``teacher``.
+        name: One of :data:`STAGES`, or ``teacher`` or ``compare``.
         command: Script and arguments.
         inputs: Files whose change makes the stage run again.
         outputs: Files that exist when the stage is complete.
@@ -149,6 +152,12 @@ def build_parser() -> Parser:
         help="; ".join(f"{name}: {text}" for name, text in PRESETS.items()) + " (default: default)",
     )
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
+    parser.add_argument(
+        "--from_run",
+        metavar="RUN",
+        help="go on with new data: begin with text processing, vocabulary and weights of this finished run; compare "
+        "both runs on the test documents of both data sets",
+    )
     add_folder_flags(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to train (default: auto)")
     add_wandb_flags(parser)
@@ -167,6 +176,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Runs the stages; returns the exit code of the one that failed, or 0."""
     refuse_settings(arguments)
     paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
+    if arguments.from_run:
+        go_on_from(arguments, paths)
     memory = paths.folder / "run_all.json"
     drop_damaged(memory)
     for stage in stages(arguments, paths):
@@ -205,6 +216,23 @@ def warn_of_few_documents(count: int) -> None:
         )
 
 
+def go_on_from(arguments: argparse.Namespace, paths: DataPaths) -> None:
+    """Completes the flags for a training that begins with a run: its path, and its kind of network.
+
+    Raises:
+        UserError: There is no such run, it is of the same data, or a flag does not go with it.
+    """
+    first = find_run(arguments.from_run, arguments.runs_dir)
+    config = first.config()
+    if arguments.preset != "default":
+        raise UserError(f"--preset {arguments.preset} does not go with --from_run; leave one of them out")
+    if config.dataset == paths.dataset:
+        raise UserError(f"{first.path} was trained on {paths.dataset}; name a file with new data, under another name")
+    arguments.from_run = str(first.path)
+    if arguments.model == MODELS[0]:
+        arguments.model = config.architecture
+
+
 def refuse_settings(arguments: argparse.Namespace) -> None:
     """Refuses at once what a later stage would refuse after the stages before it have done their work."""
     check_installed(arguments)
@@ -234,6 +262,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         yield download_stage(arguments, paths)
         inputs = [find_corpus(arguments.dataset).source_file(paths.raw)]
     binary = [] if arguments.binary is None else [str(arguments.binary)]
+    first = [RunFolder(Path(arguments.from_run)).best] if arguments.from_run else []
     vectors = [Path(file) for file in [embeddings_source(getattr(arguments, "embeddings", "random"))[1]] if file]
     shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if NETWORKS[arguments.model].attends else []
     yield Stage(
@@ -246,8 +275,8 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     arguments.dataset = paths.dataset
     yield Stage(
         "serialize_data",
-        ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *data],
-        [paths.csv, paths.labels, *vectors],
+        ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *flag(arguments, "from_run"), *data],
+        [paths.csv, paths.labels, *vectors, *first],
         [paths.manifest],
         flag(arguments, "workers"),
         outdated=outdated_records(paths),
@@ -255,7 +284,12 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     if arguments.preset == "best":
         yield from distillation_stages(arguments, paths, run)
     else:
-        yield training_stage("train", ["--run_type", "train"], arguments, run, [paths.manifest])
+        task = ["--run_type", "train", *flag(arguments, "from_run")]
+        yield training_stage("train", task, arguments, run, [paths.manifest, *first])
+    if first and arguments.until == "test":
+        old, folders = str(arguments.from_run), folder_flags(arguments.data_dir, arguments.runs_dir)
+        command = ["compare_runs.py", old, str(run.path), *folders]
+        yield Stage("compare", command, [*first, run.best], [run.path / "comparison.json"], flag(arguments, "device"))
     yield Stage(
         "test",
         ["han_tester.py", "--run_type", "test", *run_flags(arguments), *shown],
@@ -339,8 +373,10 @@ def outdated_records(paths: DataPaths) -> list[str]:
 
 def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
     """Chooses settings that suit the data set and the preset, where none were given."""
+    of_training = {field.name for field in dataclasses.fields(TrainingSettings)}
     for name, value in suited(paths.dataset, documents_of(paths, "train"), arguments.preset).items():
-        if not hasattr(arguments, name) and has_setting(arguments.model, name):
+        decided = bool(arguments.from_run) and name not in of_training  # by the run that is gone on from
+        if not decided and not hasattr(arguments, name) and has_setting(arguments.model, name):
             setattr(arguments, name, value)
 
 
@@ -368,7 +404,7 @@ def run_stage(stage: Stage, memory: Path) -> int:
         memory: JSON file that records what each stage was last run with.
     """
     command = [*stage.command, *stage.options]
-    key = f"{stage.name} {stage.outputs[0].parent}" if stage.name in {"teacher", "train", "test"} else stage.name
+    key = f"{stage.name} {stage.outputs[0].parent}" if stage.name in OF_A_RUN else stage.name
     before, now = remembered(memory).get(key), fingerprint(stage)
     complete = bool(stage.outputs) and all(path.exists() for path in stage.outputs)
     changes = what_changed(before, now) + (stage.outdated if complete else [])

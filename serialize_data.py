@@ -57,6 +57,7 @@ from data_processing import (
     blank_markup,
     tokeniser,
 )
+from runtime.run_folder import RunFolder
 from text.process_pool import in_order, worker_pool
 from text.punkt import train_splitter
 from text.records import (
@@ -77,6 +78,7 @@ from text.spool import (
     write_shard,
 )
 from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size, write_part
+from training.continuing import GivenText, refuse_unknown_labels, text_of_run
 from utils import (
     EMBEDDINGS_FILE,
     FORMAT_VERSION,
@@ -124,6 +126,13 @@ def build_parser() -> Parser:
         default=0,
         help="processes (default: 0, one per core); what is written is the same for any number",
     )
+    parser.add_argument(
+        "--from_run",
+        type=Path,
+        metavar="RUN",
+        help="take sentence splitter, vocabulary, classes and word vectors of this run, for a training that goes "
+        "on with new data",
+    )
     add_flags(parser, TextSettings)
     return parser
 
@@ -135,7 +144,8 @@ def main(arguments: argparse.Namespace) -> None:
     paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
     require_csv(arguments.dataset, paths)
     try:
-        serialize(paths, settings, arguments.workers or usable_cores())
+        given = text_of_run(RunFolder(arguments.from_run)) if arguments.from_run else None
+        serialize(paths, settings, arguments.workers or usable_cores(), given)
     except MemoryError as error:
         raise UserError(
             "out of memory; lower --workers or --embedding_dim, or raise --min_count, and run the same command again"
@@ -145,13 +155,14 @@ def main(arguments: argparse.Namespace) -> None:
         raise
 
 
-def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[str, Any]:
+def serialize(paths: DataPaths, settings: TextSettings, workers: int, given: GivenText | None = None) -> dict[str, Any]:
     """Runs all the steps on one data set.
 
     Args:
         paths: Where the data set lives; ``paths.records`` appears or is replaced at the very end.
         settings: How text becomes ids.
         workers: Number of processes beside this one.
+        given: Text processing of a run; None learns it from the training texts.
 
     Returns:
         The manifest.
@@ -164,13 +175,16 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int) -> dict[st
     began_with = input_versions(paths)
     labels = read_labels(paths)
     check_labels(paths, labels)
+    if given:
+        refuse_unknown_labels(given, labels, paths.csv)
+        labels, settings = given.labels, settings_of(given, settings)
     settings = with_embedding_dim(settings)
     refusal = f"another serialize_data.py is at work on {paths.folder}; wait until it has ended"
     with exclusive_lock(paths.folder / ".serialize_data.lock", refusal), new_folder(paths.records) as folder:
         spool = folder / "spool"
         spool.mkdir()
         with worker_pool(workers, get_ready, FEWER_WORKERS) as pool:
-            manifest = Serializer(paths, settings, labels, began_with, folder, spool, pool, workers).run()
+            manifest = Serializer(paths, settings, labels, began_with, folder, spool, pool, workers, given).run()
         shutil.rmtree(spool)
         write_json(folder / MANIFEST_FILE, manifest)
     log.info("records are in %s", paths.records)
@@ -216,6 +230,25 @@ def with_embedding_dim(settings: TextSettings) -> TextSettings:
             "leave the flag out, or take another file"
         )
     return dataclasses.replace(settings, embedding_dim=size)
+
+
+def settings_of(given: GivenText, settings: TextSettings) -> TextSettings:
+    """The settings with those of a run's text processing in the place of what they would decide.
+
+    Raises:
+        UserError: One of those was given.
+    """
+    for name, usual in to_json(TextSettings()).items():
+        if name != "seed" and getattr(settings, name) != usual:
+            raise UserError(f"--{name} does not go with --from_run: {given.run.path} decides it; leave it out")
+    return dataclasses.replace(
+        settings,
+        max_words_per_sentence=given.processor.max_words_per_sentence,
+        max_sentences_per_document=given.processor.max_sentences_per_document,
+        splitter_documents=0,
+        embeddings="random",
+        embedding_dim=given.vectors.shape[1],
+    )
 
 
 class CsvManifest(TypedDict):
@@ -386,6 +419,7 @@ class Serializer:
         spool: Folder of the temporary files, within ``folder``.
         pool: The workers.
         workers: How many they are.
+        given: Text processing of a run; None learns it from the training texts.
     """
 
     paths: DataPaths
@@ -396,6 +430,7 @@ class Serializer:
     spool: Path
     pool: ProcessPoolExecutor
     workers: int
+    given: GivenText | None = None
 
     def run(self) -> dict[str, Any]:
         """Runs steps 1 to 5; returns the manifest, which is written when everything else is on disk."""
@@ -418,12 +453,19 @@ class Serializer:
             "settings": to_json(self.settings),
             "tokeniser": tokeniser(),
             "csv": {"name": self.paths.csv.name, "sha256": csv_sha256},
+            **self.origin_of_text(),
             "labels": self.labels,
             "vocabulary_size": len(vocabulary),
             "embeddings": embeddings,
             "splits": splits,
             "files": describe_files(self.folder, (path.name for path in self.folder.iterdir() if path.is_file())),
         }
+
+    def origin_of_text(self) -> dict[str, Any]:
+        """What the manifest says of a run that gave its text processing; nothing without one."""
+        if self.given is None:
+            return {}
+        return {"from_run": {"run": self.given.run.path.name, "weights_sha256": self.given.weights_sha256}}
 
     def read_first(self) -> FirstReading:
         """Step 1: counts and a sample."""
@@ -434,7 +476,10 @@ class Serializer:
         return found
 
     def learn_to_split(self, found: FirstReading) -> TextProcessor:
-        """Step 1: trains the sentence splitter; returns the text processing with it."""
+        """Step 1: trains the sentence splitter, if none is given; returns the text processing with it."""
+        if self.given:
+            self.given.save_splitter(self.folder)
+            return self.given.processor
         count = len(found.sample)
         with timed("sentence splitter") as said:
             texts = [blank_markup(text) for text in found.sample]
@@ -473,11 +518,17 @@ class Serializer:
                     training.append(chunk)
             count = functools.partial(count_generation, folder=self.spool)
             counted = self.pool.map(count, filter(None, by_generation.values()))
-            frequent, different = frequent_words(list(counted), self.settings.min_count)
-            vocabulary = Vocabulary.from_counts(frequent, self.settings.min_count)
+            least = 1 if self.given else self.settings.min_count
+            frequent, different = frequent_words(list(counted), least)
+            if self.given:
+                vocabulary = self.given.vocabulary
+            else:
+                vocabulary = Vocabulary.from_counts(frequent, self.settings.min_count)
             vocabulary.save(self.folder / VOCABULARY_FILE)
             list(self.pool.map(functools.partial(translate_generation, folder=self.spool), by_generation))
-            said.append(f"{len(frequent):,} of {different:,} words are seen at least {self.settings.min_count} times")
+            known = f"{len(vocabulary):,} words, those of the run; the texts have {different:,}"
+            seen = f"{len(frequent):,} of {different:,} words are seen at least {self.settings.min_count} times"
+            said.append(known if self.given else seen)
         count_of = dict(frequent)
         counts = np.array([count_of.get(word, 0) for word in vocabulary.words], np.int64)
         counts[UNKNOWN_ID] = sum(chunk.words for chunk in spooled if chunk.split == "train") - counts.sum()
@@ -509,6 +560,10 @@ class Serializer:
         self, spooled: list[SpooledChunk], vocabulary: Vocabulary, counts: NDArray[np.int64]
     ) -> dict[str, Any]:
         """Step 5: a first vector for each word of the vocabulary; returns what the manifest says of them."""
+        if self.given:
+            with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as output:
+                np.save(output, self.given.vectors)
+            return {"method": "run"}
         method, file = embeddings_source(self.settings.embeddings)
         with timed("word vectors") as said:
             vectors, found, epochs = self.first_vectors(method, file, spooled, vocabulary)

@@ -111,6 +111,7 @@ class SettingsOfConfig(TypedDict):
     records_sha256: str
     retraining: NotRequired[Retraining | None]
     distillation: NotRequired[Distillation | None]
+    continuation: NotRequired[Continuation | None]
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,19 @@ class Distillation:
 
 
 @dataclass(frozen=True)
+class Continuation:
+    """A training on other documents that begins with the weights of a finished run.
+
+    Attributes:
+        run: Name of that run.
+        weights_sha256: Of its best weights.
+    """
+
+    run: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """The settings of a run: another value of any of these is another run.
 
@@ -162,6 +176,7 @@ class RunConfig:
         records_sha256: Of the manifest of the records it is trained on.
         retraining: For how long, if it is trained on validation as well; ``None`` for a run that validates.
         distillation: Whose judgements it learns from; ``None`` for a run that learns from labels alone.
+        continuation: Whose weights it begins with; ``None`` for a run that begins at random.
     """
 
     dataset: str
@@ -174,6 +189,7 @@ class RunConfig:
     records_sha256: str
     retraining: Retraining | None = None
     distillation: Distillation | None = None
+    continuation: Continuation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary; of the model's settings those that this model has."""
@@ -197,6 +213,7 @@ class RunConfig:
                 "class_names": tuple(value["class_names"]),
                 "retraining": Retraining(**value["retraining"]) if value.get("retraining") else None,
                 "distillation": Distillation(**value["distillation"]) if value.get("distillation") else None,
+                "continuation": Continuation(**value["continuation"]) if value.get("continuation") else None,
             }
         )
 
@@ -206,7 +223,8 @@ class RunConfig:
         retrained = ", trained on train and validation" if self.retraining else ""
         teachers = len(self.distillation.teachers) if self.distillation else 0
         distilled = f", distilled from {teachers} network{'s' * (teachers > 1)}" if teachers else ""
-        return model_title(self.architecture, self.model) + frozen + retrained + distilled
+        continued = f", continued from {self.continuation.run}" if self.continuation else ""
+        return model_title(self.architecture, self.model) + frozen + retrained + distilled + continued
 
     def flat(self) -> dict[str, Any]:
         """All settings side by side, for :func:`config.differences`."""

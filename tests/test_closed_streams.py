@@ -17,6 +17,7 @@ SCRIPTS = sorted(
 MISSING = {
     "predict.py": ["nowhere", "nowhere.csv"],
     "export.py": ["nowhere", "bundle"],
+    "compare_runs.py": ["nowhere", "elsewhere"],
     "han_trainer.py": ["--dataset", "nowhere"],
     "han_tester.py": ["--dataset", "nowhere", "--run_type", "test"],
 }
@@ -28,7 +29,7 @@ def run(script: str, closed: str, folder: Path, *arguments: str) -> subprocess.C
 
 
 def test_every_script_is_tried() -> None:
-    assert len(SCRIPTS) == 14
+    assert len(SCRIPTS) == 15
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

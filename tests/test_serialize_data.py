@@ -463,7 +463,7 @@ def test_no_valid_split_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFi
 def test_no_test_split_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     paths = write_data(tmp_path, without("test"))
     manifest = serialize(paths, replace(SETTINGS, embeddings="random"), 1)
-    assert list(manifest["splits"]) == ["train", "valid"]
+    assert list(manifest["splits"]) == ["train", "valid", "unlabelled"]
     assert "there is no test split" in caplog.text
     with pytest.raises(UserError, match="no test split"):
         read_index(paths.records, "test")

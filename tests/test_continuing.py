@@ -1,0 +1,212 @@
+"""Going on with new data: the words and weights of a run, what is refused, and two runs side by side."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import compare_runs
+import han_trainer
+import run_all
+import serialize_data
+from config import TextSettings
+from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
+from data_processing import load_text_processing
+from runtime.checkpoints import best_checkpoint
+from runtime.ngram_tables import read_table
+from runtime.predictor import Predictor
+from runtime.run_folder import TEXT_FILES, RunFolder
+from tests.helpers import write_tiny_records, write_tiny_run
+from tests.test_serialize_data import no_worker_pool
+from text.records import RecordReader
+from training.continuing import text_of_run
+from utils import DataPaths, UserError, read_json
+
+ROOT = Path(__file__).parent.parent
+SIZES = {"train": 40, "valid": 16, "test": 20}
+TINY = ["--batch_size", "16", "--warmup_steps", "3", "--device", "cpu"]
+
+
+def new_rows(seed: int, positive: str = "positive") -> list[CsvRow]:
+    """Documents of words of the tiny vocabulary and others, with a clue word each."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for split, size in SIZES.items():
+        for number in range(size):
+            words = [f"word{n:02d}" if n < 40 else "unheard" for n in generator.integers(0, 50, 6)]
+            label, clue = ("negative", "bad") if number % 2 else (positive, "good")
+            rows.append(CsvRow(f"{split}/{number}", split, label, 0, " ".join([*words, clue]) + "."))
+    return rows
+
+
+def write_data(paths: DataPaths, rows: list[CsvRow], labels: list[str]) -> DataPaths:
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    with paths.csv.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([CSV_COLUMNS, *rows])
+    paths.labels.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    return paths
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with its data, and records of new data that were made with it."""
+    path = tmp_path_factory.mktemp("continuing")
+    old = DataPaths("tiny", path / "data")
+    write_tiny_records(old.records)
+    write_data(old, new_rows(1), ["negative", "positive"])
+    run = write_tiny_run(path / "runs" / "old", old.records, ngrams=True)
+    fresh = write_data(DataPaths("fresh", path / "data"), new_rows(2), ["positive", "negative"])  # in another order
+    serialize(fresh, run)
+    return path
+
+
+def serialize(paths: DataPaths, run: RunFolder, settings: TextSettings | None = None) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serialize_data, "worker_pool", no_worker_pool)
+        serialize_data.serialize(paths, settings or TextSettings(), 1, text_of_run(run))
+
+
+def train(folder: Path, name: str, *flags: str) -> RunFolder:
+    where = ["--dataset", "fresh", "--data_dir", str(folder / "data"), "--runs_dir", str(folder / "runs")]
+    arguments = [*where, *TINY, "--run", name, "--from_run", "old", "--num_epochs", "1", *flags]
+    assert han_trainer.main(han_trainer.build_parser().parse_args(arguments)) == 0
+    return RunFolder(folder / "runs" / name)
+
+
+@pytest.fixture(scope="module")
+def still(folder: Path) -> RunFolder:
+    """A training that goes on with a learning rate of 0, which changes nothing."""
+    return train(folder, "still", "--learning_rate", "0")
+
+
+def test_records_have_the_words_the_classes_and_the_vectors_of_the_run(folder: Path) -> None:
+    run, records = RunFolder(folder / "runs" / "old"), folder / "data" / "fresh" / "records"
+    for name in TEXT_FILES:
+        assert (records / name).read_bytes() == (run.path / name).read_bytes()
+    best = best_checkpoint(run)
+    np.testing.assert_array_equal(np.load(records / "embeddings.npy"), best.weights["embeddings"])
+    manifest = read_json(records / "manifest.json")
+    assert manifest["from_run"] == {"run": "old", "weights_sha256": best.weights_sha256}
+    processor, vocabulary = load_text_processing(run.path)
+    rows = [row for row in read_csv(folder / "data" / "fresh" / "fresh.csv") if row.split == "test"]
+    with RecordReader(records, "test") as reader:
+        assert reader.index["label"].tolist() == [["negative", "positive"].index(row.label) for row in rows]
+        words = [len(vocabulary.encode(processor.process(row.text).words)[0]) for row in rows]
+        assert reader.index["words"].tolist() == words
+    assert 0 < manifest["splits"]["test"]["unknown_words"] < sum(words)
+
+
+def test_a_training_begins_with_the_weights_and_the_ngrams_of_the_run(folder: Path, still: RunFolder) -> None:
+    old, new = best_checkpoint(RunFolder(folder / "runs" / "old")).weights, best_checkpoint(still).weights
+    for name in old:
+        if name != "ngrams/scales":  # fitted on the new validation documents
+            np.testing.assert_array_equal(new[name], old[name], err_msg=name)
+    tables = [read_table(run) for run in (RunFolder(folder / "runs" / "old"), still)]
+    np.testing.assert_array_equal(tables[0].weights, tables[1].weights)
+    assert "continued from old" in still.config().title()
+    assert still.config().continuation == RunFolder(still.path).config().continuation
+
+
+def test_it_goes_on_from_there(folder: Path, still: RunFolder) -> None:
+    moved = train(folder, "moved", "--learning_rate", "0.01")
+    assert moved.identity() != still.identity()
+    assert not np.array_equal(
+        best_checkpoint(moved).weights["classifier/kernel"], best_checkpoint(still).weights["classifier/kernel"]
+    )
+
+
+def test_both_runs_are_compared_on_both_sets_of_test_documents(
+    folder: Path, still: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--data_dir", str(folder / "data"), "--runs_dir", str(folder / "runs")]
+    compare_runs.main(compare_runs.build_parser().parse_args(["old", "still", *flags]))
+    found = read_json(still.path / "comparison.json")
+    assert [row["dataset"] for row in found["rows"]] == ["tiny", "fresh"]
+    for row in found["rows"]:
+        data = DataPaths(row["dataset"], folder / "data")
+        texts = [(one.text, one.label) for one in read_csv(data.csv) if one.split == "test"]
+        right = []
+        for run in (RunFolder(folder / "runs" / "old"), still):
+            predictor = Predictor.load(run)
+            verdicts = predictor.score([predictor.read(text).document for text, _ in texts])
+            said = [predictor.class_names[int(verdict.logits.argmax())] for verdict in verdicts]
+            right.append([answer == label for answer, (_, label) in zip(said, texts, strict=True)])
+        assert row["correct"] == [sum(one) for one in right] and row["documents"] == len(texts) == 20
+        assert row["only_first"] == sum(a and not b for a, b in zip(*right, strict=True))
+        assert row["only_second"] == sum(b and not a for a, b in zip(*right, strict=True))
+    printed = capsys.readouterr().out
+    assert "test documents of fresh: 20" in printed and "comparison.json" in printed
+
+
+@pytest.mark.parametrize(("only_first", "only_second", "expected"), [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 2 / 64)])
+def test_the_p_value_is_that_of_a_coin(only_first: int, only_second: int, expected: float) -> None:
+    assert compare_runs.p_value(only_first, only_second) == pytest.approx(expected)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is refused
+
+
+def test_what_does_not_fit_the_run_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
+    run = RunFolder(folder / "runs" / "old")
+    other = write_data(DataPaths("fresh", tmp_path), new_rows(3, "splendid"), ["negative", "splendid"])
+    with pytest.raises(UserError, match=r"has the class 'splendid', which .*old does not know \(it knows negative"):
+        serialize(other, run)
+    with pytest.raises(UserError, match="--min_count does not go with --from_run"):
+        serialize(DataPaths("fresh", folder / "data"), run, TextSettings(min_count=2))
+    with pytest.raises(UserError, match="--word_units 5: a training that goes on has the network"):
+        train(folder, "wide", "--word_units", "5")
+    with pytest.raises(UserError, match="is a han; add --model han"):
+        train(folder, "flat", "--model", "bilstm")
+    with pytest.raises(UserError, match="--from_run goes with --run_type train"):
+        train(folder, "again", "--run_type", "retrain")
+    for name in ("wide", "flat", "again"):
+        assert not (folder / "runs" / name).exists()
+
+
+def test_records_of_other_words_and_an_unfinished_run_are_refused(folder: Path, tmp_path: Path) -> None:
+    records = tmp_path / "data" / "fresh" / "records"
+    write_tiny_records(records)
+    (records / "vocab.txt").write_text("<pad>\n<unk>\nother\n", encoding="utf-8")
+    young = write_tiny_run(tmp_path / "runs" / "young", folder / "data" / "tiny" / "records")
+    young.finished.unlink()
+    with pytest.raises(UserError, match="is not a finished run"):
+        text_of_run(young)
+    config = RunFolder(folder / "runs" / "old").config()
+    from training.continuing import continued_config
+
+    with pytest.raises(UserError, match=r"vocab.txt is not that of .*old; make the records with it: python serialize"):
+        continued_config(RunFolder(folder / "runs" / "old"), config, [], records)
+    with pytest.raises(UserError, match="is named twice"):
+        compare_runs.refuse_other_classes(young, young)
+
+
+def test_run_all_refuses_what_does_not_go_together(folder: Path) -> None:
+    def refuse(*words: str) -> None:
+        flags = ["--data_dir", str(folder / "data"), "--runs_dir", str(folder / "runs"), "--from_run", "old"]
+        run_all.main(run_all.build_parser().parse_args([*words, *flags]))
+
+    with pytest.raises(UserError, match="was trained on tiny; name a file with new data"):
+        refuse("tiny.csv")
+    with pytest.raises(UserError, match="--preset best does not go with --from_run"):
+        refuse("new.csv", "--preset", "best")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_run_all_goes_on_and_compares(folder: Path, tmp_path: Path) -> None:
+    with (tmp_path / "next.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("text", "label"), *((row.text, row.label) for row in new_rows(4))])
+    flags = ["--data_dir", str(folder / "data"), "--runs_dir", str(folder / "runs"), "--from_run", "old"]
+    command = [sys.executable, str(ROOT / "run_all.py"), str(tmp_path / "next.csv"), *flags, "--num_epochs", "1"]
+    first = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "test documents of next" in first.stdout and "test documents of tiny" in first.stdout
+    assert (folder / "runs" / "next-han" / "comparison.json").exists()
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    for stage in ("create_csv", "serialize_data", "train", "compare", "test"):
+        assert f"# {stage}: skipped" in again.stdout
