@@ -565,12 +565,13 @@ def test_what_smaller_vectors_cost_is_measured(
 
 
 def test_without_the_records_it_is_not_measured(
-    caplog: pytest.LogCaptureFixture, run: RunFolder, records: Path, tmp_path: Path
+    caplog: pytest.LogCaptureFixture, run: RunFolder, tmp_path: Path
 ) -> None:
     caplog.set_level("INFO", logger="han")
     export_to(tmp_path / "one", run, "--quantize", "fp16", "--data_dir", str(tmp_path))
     assert "accuracy not measured" in caplog.text and "no complete records" in caplog.text
-    export_to(tmp_path / "two", run, "--quantize", "fp16", "--data_dir", str(records.parent.parent))
+    write_tiny_records(tmp_path / "tiny" / "records", 60)
+    export_to(tmp_path / "two", run, "--quantize", "fp16", "--data_dir", str(tmp_path))
     assert "was trained on other records" in caplog.text
     assert "was not measured" in (tmp_path / "two" / "README.md").read_text()
 
