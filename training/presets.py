@@ -24,7 +24,7 @@ SUITED = {"sample": SAMPLE}
 PRESETS = {
     "fast": "a first look: a small network, a third of the steps",
     "default": "suits the number of documents",
-    "best": "also learns from the unlabelled documents, by what three networks think of them",
+    "best": "for few labels and many unlabelled documents: also learns from these, by what three networks think of them",
 }
 FAST_WORD2VEC_EPOCHS = 2
 TEACHERS = 3
