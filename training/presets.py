@@ -24,7 +24,7 @@ SUITED = {"sample": SAMPLE}
 PRESETS = {
     "fast": "a first look: a small network, a third of the steps",
     "default": "suits the number of documents",
-    "best": "for few labels and many unlabelled documents: also learns from these, by what three networks think of them",
+    "best": "for few labels and many unlabelled documents: learns from these as well, as three networks judge them",
 }
 FAST_WORD2VEC_EPOCHS = 2
 TEACHERS = 3
