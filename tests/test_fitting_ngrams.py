@@ -16,7 +16,18 @@ from network.ngrams import NgramLane, words_of_key
 from report.linear_models import log_count_ratio, softmax
 from runtime.input_pipeline import Split
 from tests.helpers import tiny_documents, write_tiny_records
-from training.ngrams import document_frequencies, drawn, fit_scales, fit_table, logits_of_split, tfidf
+from training.ngrams import (
+    FEW_VALIDATED,
+    PRIOR_STRENGTH,
+    USUAL_RATIO,
+    document_frequencies,
+    drawn,
+    fit_scales,
+    fit_table,
+    logits_of_split,
+    tfidf,
+    usual_scales,
+)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +160,7 @@ def loss(scales: np.ndarray, network: np.ndarray, lane: np.ndarray, labels: np.n
 @pytest.mark.parametrize("classes", [2, 4])
 def test_scales_minimise_the_loss(classes: int) -> None:
     generator = np.random.default_rng(classes)
-    truth = generator.normal(size=(400, classes))
+    truth = generator.normal(size=(FEW_VALIDATED, classes))
     labels = (truth + generator.gumbel(size=truth.shape)).argmax(axis=1).astype(np.int32)
     network = 4 * (truth + generator.normal(size=truth.shape))  # too sure of itself
     lane = 0.5 * (truth + generator.normal(size=truth.shape))
@@ -166,6 +177,47 @@ def test_what_knows_nothing_counts_nothing() -> None:
     lane = np.stack([np.zeros(2_000), 2 * labels - 1 + generator.normal(size=2_000)], axis=1)
     network = np.stack([np.zeros(2_000), -(2 * labels - 1.0)], axis=1)  # always wrong, but never turned round
     assert fit_scales(network.astype(np.float32), lane.astype(np.float32), labels)[0] == 0
+
+
+def test_the_fewer_documents_the_nearer_the_scales_are_to_the_usual_ones() -> None:
+    generator = np.random.default_rng(7)
+    labels = generator.integers(0, 2, FEW_VALIDATED).astype(np.int32)
+    signs = 2 * labels - 1.0
+    network = np.stack([np.zeros(len(labels)), 8 * (signs + generator.normal(size=len(labels)))], axis=1)
+    lane = np.stack([np.zeros(len(labels)), generator.normal(size=len(labels))], axis=1)  # knows nothing
+    usual = usual_scales(np.stack([network, lane]))
+    np.testing.assert_allclose(usual, [USUAL_RATIO * lane[:, 1].std() / network[:, 1].std(), 1], rtol=1e-3)
+    distances = []
+    for size in (4, 40, 400, FEW_VALIDATED):
+        part = slice(0, size)
+        scales = fit_scales(network[part].astype(np.float32), lane[part].astype(np.float32), labels[part])
+        distances.append(float(np.abs(scales / usual_scales(np.stack([network[part], lane[part]])) - 1).max()))
+    assert distances == sorted(distances) and distances[0] < 0.5 < distances[-1]
+
+
+def test_the_scales_of_few_documents_minimise_loss_and_prior() -> None:
+    generator = np.random.default_rng(8)
+    labels = generator.integers(0, 3, 50).astype(np.int32)
+    network, lane = 5 * generator.normal(size=(50, 3)), generator.normal(size=(50, 3))
+    lane[np.arange(50), labels] += 1
+    network[np.arange(50), labels] += 4
+    scales = fit_scales(network.astype(np.float32), lane.astype(np.float32), labels).astype(np.float64)
+    usual, few = usual_scales(np.stack([network, lane])), 1 - 50 / FEW_VALIDATED
+
+    def objective(point: np.ndarray) -> float:
+        plain = loss(point, network, lane, labels) - ((point - 1) ** 2).sum() / 2
+        prior = PRIOR_STRENGTH * ((point / usual - 1) ** 2).sum() / 2
+        return plain + (1 - few) * ((point - 1) ** 2).sum() / 2 + few * prior
+
+    for step in ((0.01, 0), (-0.01, 0), (0, 0.01), (0, -0.01)):
+        assert objective(scales + step) > objective(scales)
+
+
+def test_a_network_that_has_learnt_nothing_is_not_amplified() -> None:
+    generator = np.random.default_rng(9)
+    lane = generator.normal(size=(20, 2))
+    np.testing.assert_array_equal(usual_scales(np.stack([1e-3 * lane[::-1], lane])), [1, 1])
+    np.testing.assert_array_equal(usual_scales(np.stack([lane, 0 * lane])), [1, 1])
 
 
 def test_few_documents_that_are_all_right_leave_the_scales_finite() -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,8 +28,10 @@ from runtime.checkpoints import newest_checkpoint, read_checkpoint, restore, sav
 from runtime.input_pipeline import Epochs
 from runtime.networks import build_model
 from runtime.run_folder import Progress, RunConfig, RunFolder
+from runtime.scoring import Validation
 from tests.helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
 from training import trainer, waiting
+from training.ngrams import FEW_VALIDATED
 from training.preparation import run_config
 from training.trainer import Trainer
 from training.waiting import follow_checkpoints
@@ -122,12 +125,25 @@ def test_a_finished_run_holds_everything(uninterrupted: RunFolder) -> None:
     for row in history:
         assert np.mean([row["valid_class_accuracy"][label] for label in labels]) == pytest.approx(row["valid_accuracy"])
     best = read_checkpoint(uninterrupted.best).progress
-    assert best.best_accuracy == max(row["valid_accuracy"] for row in history)
+    assert best.best_loss == min(row["valid_loss"] for row in history)  # of 30 validation documents
     assert [path.name for path in uninterrupted.checkpoint_files()] == [
         "step-00000028.safetensors",
         "step-00000032.safetensors",
         LAST,
     ]
+
+
+def test_the_loss_on_few_validation_documents_decides_and_the_accuracy_on_many() -> None:
+    def better(ngrams: object, documents: int, loss: float, accuracy: float) -> bool:
+        progress = Progress(best_loss=0.5, best_accuracy=0.8)
+        fake = SimpleNamespace(ngrams=ngrams, valid_split=range(documents), progress=progress)
+        return Trainer.is_better(fake, Validation(loss, accuracy, [], {}))  # type: ignore[arg-type]
+
+    lane = object()
+    assert better(lane, FEW_VALIDATED - 1, 0.4, 0.7) and not better(lane, FEW_VALIDATED - 1, 0.6, 0.9)
+    for ngrams, documents in ((lane, FEW_VALIDATED), (None, 30)):
+        assert better(ngrams, documents, 0.6, 0.9) and not better(ngrams, documents, 0.4, 0.7)
+        assert better(ngrams, documents, 0.4, 0.8) and not better(ngrams, documents, 0.5, 0.8)
 
 
 def test_tensorboard_shows_validation_documents_and_how_attention_narrows(uninterrupted: RunFolder) -> None:

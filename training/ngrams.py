@@ -39,6 +39,8 @@ FEWEST_DOCUMENTS = 2  # that an n-gram stands in
 MOST_WORDS = 16_000_000  # that the table is fitted on, drawn by document: bounds memory to about 2 GB
 ABSENT_CLASS = -20.0  # log-odds of a class without training documents
 READ_DOCUMENTS = 2_000
+FEW_VALIDATED = 1_000  # validation documents below which their loss alone does not decide
+PRIOR_STRENGTH, USUAL_RATIO = 5.0, 0.5  # chosen on small sets: docs/training.md
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -218,8 +220,10 @@ def fit_scales(
 ) -> NDArray[np.float32]:
     """float32 [2], the factors of both logits whose sum has the smallest loss; convex, so that there is one answer.
 
-    Half the sum of squares of their distances to 1 is added to the sum of the losses: a few documents, or documents
-    that are all classified correctly, do not let the factors grow without end.
+    Half the sum of squares of their distances to 1 is added to the sum of the losses: documents that are all classified
+    correctly do not let the factors grow without end. Of fewer than :data:`FEW_VALIDATED` documents the loss says
+    little, and the fewer they are, the more another term replaces this one: half of :data:`PRIOR_STRENGTH` times the
+    squares of the relative distances to what was best on average (:func:`usual_scales`).
 
     Args:
         network: float [B, C], logits.
@@ -230,6 +234,7 @@ def fit_scales(
 
     both = np.stack([network, lane]).astype(np.float64)  # [2, B, C]
     rows = np.arange(len(labels))
+    usual, few = usual_scales(both), max(0.0, 1 - len(labels) / FEW_VALIDATED)
 
     def loss(scales: Floats) -> tuple[float, Floats]:
         logits = np.tensordot(scales, both, 1)
@@ -237,7 +242,20 @@ def fit_scales(
         highest = logits.max(axis=1)
         losses = np.log(np.exp(logits - highest[:, np.newaxis]).sum(axis=1)) + highest - logits[rows, labels]
         expected = (probabilities * both).sum(axis=(1, 2)) - both[:, rows, labels].sum(axis=1)
-        return float(losses.sum() + ((scales - 1) ** 2).sum() / 2), expected + scales - 1
+        from_one, from_usual = scales - 1, scales / usual - 1
+        penalty = (1 - few) * (from_one**2).sum() / 2 + few * PRIOR_STRENGTH * (from_usual**2).sum() / 2
+        slope = (1 - few) * from_one + few * PRIOR_STRENGTH * from_usual / usual
+        return float(losses.sum() + penalty), expected + slope
 
     found = minimize(loss, np.ones(2), jac=True, method="L-BFGS-B", bounds=[(0, None)] * 2)
     return found.x.astype(np.float32)
+
+
+def usual_scales(both: Floats) -> Floats:
+    """float64 [2], scales at which the network's logits vary :data:`USUAL_RATIO` times as much as the lane's.
+
+    A network is too sure of few training documents, so that its logits are large; one that has learnt nothing yet is
+    not amplified. ``both``: float64 [2, B, C], the logits of the network and of the lane.
+    """
+    network, lane = (both - both.mean(axis=2, keepdims=True)).std(axis=(1, 2)).tolist()
+    return np.array([USUAL_RATIO * lane / network if network > USUAL_RATIO * lane > 0 else 1.0, 1.0])

@@ -49,6 +49,7 @@ def settings_for(documents: int) -> dict[str, Any]:
         "batch_size": batch_size,
         "num_epochs": epochs,
         "warmup_steps": max(epochs * steps // 10, 1),
+        "patience": 0,  # the last steps, at low rates, are worth more than a pause of a noisy validation says
     }
 
 

@@ -29,7 +29,7 @@ from runtime.workers import SINGLE_WORKER, SingleWorker
 from text.records import NO_LABEL
 from training.distillation import UNLABELLED
 from training.log import TrainingLog
-from training.ngrams import fit_scales, fit_table, logits_of_split
+from training.ngrams import FEW_VALIDATED, fit_scales, fit_table, logits_of_split
 from training.optimizers import build_optimizer
 from training.preparation import refuse_changed_records
 from training.schedules import momentum_schedule, rate_schedule
@@ -370,7 +370,7 @@ class Trainer:
         figures = self.validate()
         self.refuse_not_finite({"validation loss": figures.loss})
         progress, patience = self.progress, self.config.training.patience
-        better = (figures.accuracy, -figures.loss) > (progress.best_accuracy, -progress.best_loss)
+        better = self.is_better(figures)
         if better:
             progress.best_step, progress.best_loss, progress.best_accuracy = (
                 progress.step,
@@ -392,6 +392,17 @@ class Trainer:
         self.training_log.model(progress.step, self.model)
         self.totals.started += time.perf_counter() - started  # the reported speed is that of training alone
         return bool(patience) and progress.validations_without_improvement >= patience
+
+    def is_better(self, figures: Validation) -> bool:
+        """Whether the weights in memory are better than the best so far: by accuracy, and by loss where that is equal.
+
+        The accuracy on few documents is too coarse, and while the network has learnt little it is the n-gram lane's: of
+        a network with n-grams, whose scales make the loss comparable, the loss decides there.
+        """
+        best = self.progress
+        if self.ngrams is not None and self.valid_split is not None and len(self.valid_split) < FEW_VALIDATED:
+            return figures.loss < best.best_loss
+        return (figures.accuracy, -figures.loss) > (best.best_accuracy, -best.best_loss)
 
     def validate(self) -> Validation:
         """The figures of the weights in memory on validation."""
