@@ -6,6 +6,7 @@ A question holds everything that an answer depends on, so that a link repeats it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -66,12 +67,18 @@ class Question(NamedTuple):
         """The ranges as one string."""
         return format_ranges(self.without)
 
+    def mark(self) -> str:
+        """Of the text that the places in an answer refer to, so that an answer to another text changes nothing."""
+        return mark_of(self.text)
+
 
 def parse_question(values: dict[str, str], document: LabelledDocument | None) -> Question:
     """Reads a form or the query of a link.
 
     Args:
-        values: By name; ``toggle`` is a range to leave out or to take back, ``undo`` takes all edits back.
+        values: By name; ``toggle`` is a range to leave out or to take back, ``undo`` takes all edits back. All of
+            these, and ``without`` and ``original``, are ignored where ``mark`` is that of another text: somebody typed
+            into the text since it was answered.
         document: That ``id`` names.
 
     Raises:
@@ -83,6 +90,8 @@ def parse_question(values: dict[str, str], document: LabelledDocument | None) ->
     for each in (text, original):
         if len(each.encode(errors="replace")) >= MOST_TEXT_BYTES:
             raise Refusal(413, f"The text is too long: {MOST_TEXT_BYTES:,} bytes or more. Give a part of it.")
+    if values.get("mark", mark_of(text)) != mark_of(text):
+        values, original = {**values, "without": "", "toggle": "", "undo": ""}, ""
     without = set(parse_ranges(values.get("without", "")))
     if values.get("undo") and original:
         text, original, without = original, "", set()
@@ -96,6 +105,11 @@ def parse_question(values: dict[str, str], document: LabelledDocument | None) ->
         document.id if document and same else "",
         values.get("target", ""),
     )
+
+
+def mark_of(text: str) -> str:
+    """A short hash of a text."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def plain_newlines(text: str) -> str:

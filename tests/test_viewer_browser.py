@@ -168,6 +168,36 @@ def test_escape_leaves_a_word_and_typing_in_the_text_begins_anew(page: Page) -> 
     assert page.locator("li.out").count() == 0 and "was" not in page.locator(".probabilities").inner_text()
 
 
+def test_a_stale_answer_says_so_and_changes_nothing(page: Page, runs: list[ServedRun]) -> None:
+    explain(page, TEXT)
+    new = "Good word07 word08. Bad word09."
+    page.locator("#text").fill(new)
+    expect(page.locator("#stale")).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for selector in ("button.weight", ".word"):
+        page.locator(selector).first.dispatch_event("click")
+    page.locator("button.weight").first.evaluate("(button) => button.click()")
+    page.wait_for_timeout(300)
+    assert asked == [] and page.locator("#text").input_value() == new and page.locator("input.edit").count() == 0
+    page.locator("#text").fill(TEXT)
+    expect(page.locator("#stale")).to_be_hidden()
+    answer(page, lambda: page.locator("button.weight").first.click())
+    expect(page.locator("li.out")).to_have_count(1)
+    page.locator("#text").fill(new)
+    answer(page, lambda: page.get_by_role("button", name="Explain").click())
+    expect(page.locator("#stale")).to_be_hidden()
+    assert shown(page) == expected(runs[0], new) and page.locator("li.out").count() == 0
+
+
+def test_an_answer_to_a_text_that_was_changed_meanwhile_is_stale(page: Page) -> None:
+    page.locator("#text").fill(TEXT)
+    page.route("**/answer", lambda route: (page.locator("#text").fill("Good."), route.continue_()))
+    answer(page, lambda: page.get_by_role("button", name="Explain").click())
+    expect(page.locator("#stale")).to_be_visible()
+    page.unroute("**/answer")
+
+
 def test_the_back_button_returns_to_the_answer_before(page: Page) -> None:
     explain(page, "good word01.")
     first = shown(page)
@@ -313,6 +343,10 @@ def test_it_answers_without_script(browser: Browser, address: str, runs: list[Se
     assert shown(page) == expected(runs[0], TEXT)
     page.locator("button.weight").first.click()
     assert page.locator("li.out").count() == 1 and shown(page) == expected(runs[0], TEXT[14:])
+    page.locator("#text").fill("Good word07 word08. Bad word09.")
+    page.locator("button.weight").nth(1).click()
+    assert page.locator("li.out").count() == 0
+    assert shown(page) == expected(runs[0], "Good word07 word08. Bad word09.")
     context.close()
 
 

@@ -8,13 +8,17 @@ function begin() {
   const text = document.getElementById("text");
   const answer = document.getElementById("answer");
   const detail = document.getElementById("detail");
+  const stale = document.getElementById("stale");
+  const ABOUT = ["id", "without", "original", "mark"];
   let analysed = text.value; // what the places of words in the answer refer to
+  let about = {}; // the fields that belong to this text
   let running = null;
   document.documentElement.classList.add("script");
 
   form.addEventListener("submit", (event) => {
     if (event.submitter && event.submitter.form !== form) return;
     event.preventDefault();
+    if (event.submitter && ["toggle", "undo"].includes(event.submitter.name) && text.value !== analysed) return;
     ask(event.submitter);
   });
   form.addEventListener("change", (event) => {
@@ -25,7 +29,7 @@ function begin() {
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   });
-  text.addEventListener("input", forget);
+  text.addEventListener("input", compare);
   answer.addEventListener("click", (event) => {
     const word = event.target.closest(".word");
     if (word) edit(word);
@@ -36,9 +40,13 @@ function begin() {
   window.addEventListener("popstate", () => location.reload());
   prepare();
 
-  // An edited text is another text: nothing is left out, and it has no label.
-  function forget() {
-    for (const name of ["id", "without", "original"]) set(name, "");
+  // Another text than the one that was answered: nothing of it is left out, it has no label, and the answer is stale.
+  function compare() {
+    const same = text.value === analysed;
+    for (const name of ABOUT) set(name, same ? about[name] : "");
+    stale.hidden = same || !answer.querySelector(".run");
+    answer.classList.toggle("stale", !stale.hidden);
+    answer.inert = !stale.hidden;
   }
 
   function set(name, value) {
@@ -55,14 +63,15 @@ function begin() {
     if (running) running.abort();
     const request = running = new AbortController();
     const values = new URLSearchParams(new FormData(form, submitter && submitter.form === form ? submitter : null));
+    if (!values.get("mark")) values.delete("mark");
     const chosen = submitter && submitter.name === "toggle" ? submitter.value : null;
     answer.classList.add("busy");
     try {
       const response = await fetch("answer", { method: "POST", body: values, signal: request.signal });
       answer.innerHTML = await response.text();
       if (response.ok) {
-        if (values.has("undo")) text.value = get("original") || values.get("original");
-        analysed = text.value;
+        if (values.has("undo") && text.value === values.get("text")) text.value = values.get("original");
+        analysed = values.has("undo") ? values.get("original") : values.get("text");
         prepare();
         const link = document.getElementById("permalink");
         if (link) history.pushState(null, "", link.getAttribute("href"));
@@ -78,12 +87,15 @@ function begin() {
       if (running === request) {
         answer.classList.remove("busy");
         running = null;
+        compare();
       }
     }
   }
 
   // Words can be reached with one press of Tab and the arrow keys.
   function prepare() {
+    about = Object.fromEntries(ABOUT.map((name) => [name, get(name)]));
+    compare();
     for (const list of answer.querySelectorAll(".shaded")) {
       const first = list.querySelector(".word");
       if (first) first.tabIndex = 0;
@@ -173,6 +185,7 @@ function begin() {
     text.value = characters.slice(0, start).join("") + value + characters.slice(end).join("");
     set("without", shifted.join(","));
     set("original", original);
+    set("mark", "");
     ask(null, start);
   }
 }
