@@ -56,6 +56,9 @@ class Ngram(BaseModel):
 class Prediction(BaseModel):
     """The network's prediction for a text; ``null`` twice where the text has no word.
 
+    ``words`` were read, ``unknown_words`` of them are not in the vocabulary; ``cut_words`` were not read, because the
+    text has more sentences than the network reads.
+
     Of a run with the n-gram lane also what the log-odds of the label are the sum of, and the strongest n-grams. Where
     the request asks for it, ``explanation`` is what ``explain.py --json`` prints of the text.
     """
@@ -64,6 +67,7 @@ class Prediction(BaseModel):
     probabilities: dict[str, float] | None
     words: int
     unknown_words: int
+    cut_words: int
     parts: dict[str, float] = {}
     ngrams: list[Ngram] = []
     explanation: dict[str, Any] = {}
@@ -104,7 +108,8 @@ def predict(served: ServedRun, request: PredictRequest) -> PredictResponse:
             if request.explain:
                 question = Question(text, served.default_method)
                 values["explanation"] = answer(served, question).explanation.to_json()
-        predictions.append(Prediction(words=reading.words, unknown_words=reading.unknown_words, **values))
+        values |= {"words": reading.words, "unknown_words": reading.unknown_words, "cut_words": reading.cut_words}
+        predictions.append(Prediction(**values))
     return PredictResponse(predictions=predictions)
 
 

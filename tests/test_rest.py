@@ -21,6 +21,8 @@ from tests.served_runs import (
 )
 from utils import DataPaths
 
+NOTHING = {"label": None, "probabilities": None, "words": 0, "unknown_words": 0, "cut_words": 0}
+
 
 def test_rest_answers_in_the_form_of_tensorflow_serving(client: TestClient, served: ServedRun) -> None:
     body = {"signature_name": "serving_default", "instances": [TEXT, {"text": "bad qqq"}, "<br />"]}
@@ -31,9 +33,9 @@ def test_rest_answers_in_the_form_of_tensorflow_serving(client: TestClient, serv
         values = probabilities(served.predictor, TEXT)
         assert list(first["probabilities"].values()) == pytest.approx(values, abs=1e-5)
         assert first["label"] == ("negative", "positive")[int(values.argmax())]
-        assert set(first) == {"label", "probabilities", "words", "unknown_words"}
+        assert set(first) == {"label", "probabilities", "words", "unknown_words", "cut_words"}
         assert (second["words"], second["unknown_words"]) == (2, 1)
-        assert nothing == {"label": None, "probabilities": None, "words": 0, "unknown_words": 0}
+        assert nothing == NOTHING
     status = client.get("/v1/models/tiny-han").json()["model_version_status"]
     assert [(each["version"], each["state"]) for each in status] == [("7", "AVAILABLE")]
 
@@ -46,7 +48,7 @@ def test_a_run_with_ngrams_says_what_its_log_odds_are_made_of(page_folder: Path,
         prediction, nothing = client.post("/v1/models/han:predict", json=given).json()["predictions"]
         whole = ask(client, text=TEXT, method="gradient")
         without = ask(client, text=TEXT, method="gradient", without=f"0-{len(TEXT)}")
-    assert nothing == {"label": None, "probabilities": None, "words": 0, "unknown_words": 0}
+    assert nothing == NOTHING
     [probability] = [value for name, value in prediction["probabilities"].items() if name == prediction["label"]]
     parts, ngrams = prediction["parts"], prediction["ngrams"]
     assert set(parts) == {"network", "ngrams", "bias"}
@@ -56,6 +58,13 @@ def test_a_run_with_ngrams_says_what_its_log_odds_are_made_of(page_folder: Path,
     line = f"Log-odds of {prediction['label']} {sum(parts.values()):+.2f}: network {parts['network']:+.2f}"
     assert any(shown.startswith(line) and "N-grams for it: " in shown for shown in whole.shown)
     assert any("n-grams +0.00" in shown and "N-grams" not in shown for shown in without.shown)
+
+
+def test_what_the_network_did_not_read_is_counted(client: TestClient, served: ServedRun) -> None:
+    given = {"instances": ["good word01 qqq. " * 5_400, "good"]}
+    cut, whole = client.post("/v1/models/han:predict", json=given).json()["predictions"]
+    assert (cut["words"], cut["cut_words"], cut["unknown_words"]) == (400 * 4, 5_000 * 4, 800)
+    assert (whole["words"], whole["cut_words"], whole["unknown_words"]) == (1, 0, 0)
 
 
 def test_an_explanation_is_given_where_it_is_asked_for(client: TestClient, served: ServedRun) -> None:
