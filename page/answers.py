@@ -85,6 +85,11 @@ class ServedRun:
         batcher = Batcher(predictor.score, BATCH_WORDS)
         return cls(printable(run.path.name), predictor, batcher, documents, unfinished(run) or "", method, findings)
 
+    @property
+    def dataset(self) -> str:
+        """Name of its data set."""
+        return self.documents.data.dataset
+
     def count_words(self, text: str) -> tuple[int, int]:
         """Words of a text, and those that the vocabulary does not know."""
         reading = self.predictor.read(text)

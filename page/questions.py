@@ -38,10 +38,11 @@ class Question(NamedTuple):
     Attributes:
         text: The text, its line ends as newlines.
         method: How to explain; empty for the default of the first run.
-        target: Name of the class to explain; empty for the predicted one.
         without: Ranges (start, end) of the text whose words are left out.
         original: The text before words were edited; empty where none was.
         id: The document of the test split that the text was taken from; empty for a person's own.
+        target: Name of the class to explain; empty for the predicted one.
+        dataset: The data set of ``id``; empty without one.
     """
 
     text: str = ""
@@ -50,18 +51,19 @@ class Question(NamedTuple):
     original: str = ""
     id: str = ""
     target: str = ""
+    dataset: str = ""
 
     def link(self) -> str:
         """A relative address that asks this again; empty where it would be too long."""
-        values = {"id": self.id} if self.id else {"text": self.text}
+        values = {"id": self.id, "data": self.dataset} if self.id else {"text": self.text}
         values |= {"method": self.method, "target": self.target}
         values |= {"without": format_ranges(self.without), "original": self.original}
         link = "?" + urlencode({name: value for name, value in values.items() if value})
         return link if len(link) <= MOST_LINK_BYTES else ""
 
-    def of_document(self, name: str) -> str:
-        """A relative address that asks the same of a document of the test split."""
-        return Question(id=name, method=self.method, target=self.target).link()
+    def of_document(self, document: LabelledDocument) -> str:
+        """A relative address that asks the same of a document of a test split."""
+        return Question(id=document.id, method=self.method, target=self.target, dataset=document.dataset).link()
 
     def left_out(self) -> str:
         """The ranges as one string."""
@@ -104,6 +106,7 @@ def parse_question(values: dict[str, str], document: LabelledDocument | None) ->
         "" if original == text else original,
         document.id if document and same else "",
         values.get("target", ""),
+        document.dataset if document and same else "",
     )
 
 

@@ -31,7 +31,7 @@ from explaining.pages import TEMPLATES, environment
 from page.answers import Answer, ServedRun, answer, run_named
 from page.batcher import Busy
 from page.mistakes import FILTERS, ORDERS, LabelledDocument, worst
-from page.questions import Refusal, parse_question
+from page.questions import Question, Refusal, parse_question
 from page.rest import FORM, add_rest, check_content_type
 from report.shading import printable
 from utils import UserError, human_size
@@ -185,13 +185,13 @@ def add_reading(app: FastAPI, runs: Sequence[ServedRun]) -> None:
 
     @app.api_route("/random", methods=READING, include_in_schema=False)
     def random(filter: str = "any", method: str = "", target: str = "") -> RedirectResponse:
-        values = {"id": draw(runs, filter).id, "method": method, "target": target, "filter": filter}
-        return RedirectResponse("./?" + urlencode({name: value for name, value in values.items() if value}), 303)
+        link = Question(method=method, target=target).of_document(draw(runs, filter))
+        return RedirectResponse(f"./{link}&{urlencode({'filter': filter})}", 303)
 
 
 def asked(runs: Sequence[ServedRun], values: dict[str, str], to_answer: bool = True) -> dict[str, Any]:
     """What the templates need for a question: the question, the document it is about, and the answers."""
-    document = document_named(runs[0], values["id"]) if values.get("id") else None
+    document = document_named(runs, values["id"], values.get("data", "")) if values.get("id") else None
     question = parse_question(values, document)
     if question.method and question.method not in METHODS:
         raise Refusal(400, f"{question.method[:100]!r} is not a method; choose from {', '.join(methods_of_any(runs))}.")
@@ -215,7 +215,7 @@ def whole_page(runs: Sequence[ServedRun], values: dict[str, str]) -> HTMLRespons
         shown = {"runs": runs, "question": question, "answers": [], "document": None}
     shown |= {"methods": methods_of_any(runs), "error": error, "classes": classes_of_any(runs)}
     shown |= {"unsigned": [name for name in methods_of_all(runs) if not METHODS[name].signed]}
-    shown |= {"filters": filters(runs), "filter": values.get("filter", "any")}
+    shown |= {"filters": filters(runs), "filter": values.get("filter", "any"), "different_data": different_data(runs)}
     return HTMLResponse(render_page("page.html", **shown), status)
 
 
@@ -235,8 +235,18 @@ def classes_of_any(runs: Sequence[ServedRun]) -> list[str]:
     return list(dict.fromkeys(name for served in runs for name in served.predictor.class_names))
 
 
-def document_named(served: ServedRun, name: str) -> LabelledDocument:
-    """A document of the test split."""
+def datasets_of(runs: Sequence[ServedRun]) -> list[str]:
+    """The data sets of the runs, each once."""
+    return list(dict.fromkeys(served.dataset for served in runs))
+
+
+def document_named(runs: Sequence[ServedRun], name: str, dataset: str) -> LabelledDocument:
+    """A document of a test split, of the first run's where no data set is named."""
+    known = datasets_of(runs)
+    if dataset and dataset not in known:
+        there = " and ".join(known)
+        raise Refusal(404, f"{name[:100]!r} is a document of {dataset[:100]!r}; the runs shown here are of {there}.")
+    served = next(each for each in runs if each.dataset == (dataset or known[0]))
     try:
         return served.documents.all()[name]
     except KeyError as error:
@@ -248,7 +258,19 @@ def document_named(served: ServedRun, name: str) -> LabelledDocument:
 def filters(runs: Sequence[ServedRun]) -> list[str]:
     """The filters for drawing a document; all but the first need predictions."""
     known = [*FILTERS] if runs[0].documents.tested else ["any"]
-    return [*known, DISAGREE] if len(runs) > 1 and all(served.documents.tested for served in runs) else known
+    comparable = len(runs) > 1 and all(served.documents.tested for served in runs) and not different_data(runs)
+    return [*known, DISAGREE] if comparable else known
+
+
+def different_data(runs: Sequence[ServedRun]) -> str:
+    """A sentence where the runs are of different data sets; else empty."""
+    if len(datasets_of(runs)) == 1:
+        return ""
+    named = " and ".join(f"{served.name} of {served.dataset}" for served in runs)
+    return (
+        f"The runs are of different data sets, {named}: both predict the same text, but test documents are drawn from "
+        f"{runs[0].dataset}, and their predictions cannot be compared."
+    )
 
 
 def draw(runs: Sequence[ServedRun], filter: str) -> LabelledDocument:
@@ -257,8 +279,10 @@ def draw(runs: Sequence[ServedRun], filter: str) -> LabelledDocument:
     Raises:
         Refusal: There is none, or the run has not been tested.
     """
+    disagree = filter == DISAGREE and len(runs) > 1
+    if disagree and different_data(runs):
+        raise Refusal(400, different_data(runs))
     try:
-        disagree = filter == DISAGREE and len(runs) > 1
         documents = list(disagreements(runs)) if disagree else runs[0].documents.chosen(filter)
     except UserError as error:
         raise Refusal(404, f"{error}.") from error
@@ -289,6 +313,7 @@ def add_mistakes(app: FastAPI, runs: Sequence[ServedRun]) -> None:
         served = run_named(runs, run) if run else runs[0]
         listed = {"mistakes": [], "wrong": 0, "count": 0, "stale": "", "message": ""} | mistakes_of(served, by)
         page = {"runs": runs, "served": served, "by": by, "orders": list(ORDERS), "excerpt": excerpt}
+        page["question"] = Question()
         return HTMLResponse(render_page("errors.html", **page, **listed))
 
     @app.api_route("/static/shaded.css", methods=READING, include_in_schema=False)

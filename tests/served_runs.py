@@ -52,6 +52,21 @@ def load_run(folder: Path, name: str) -> ServedRun:
     return served
 
 
+def load_run_of_other_data(folder: Path) -> ServedRun:
+    """A run of a second data set, whose documents have the same ids as those of the first, and other labels."""
+    first, second = folder / "data" / "tiny" / "tiny.csv", folder / "data" / "second" / "second.csv"
+    second.parent.mkdir()
+    swapped = {"negative": "positive", "positive": "negative"}
+    with first.open(encoding="utf-8", newline="") as file, second.open("w", encoding="utf-8", newline="") as copy:
+        header, *rows = csv.reader(file)
+        others = [[name, split, swapped[label], rating, f"Other {text}"] for name, split, label, rating, text in rows]
+        csv.writer(copy, lineterminator="\n").writerows([header, *others])
+    run = write_tiny_run(folder / "runs" / "second-han", folder / "data" / "tiny" / "records", 8)
+    served = ServedRun.load(run, DataPaths("second", folder / "data"))
+    write_predictions(served)
+    return served
+
+
 def write_predictions(served: ServedRun) -> None:
     """What the tester writes, from the network itself."""
     documents = SplitDocuments(RunFolder(Path("nowhere")), served.documents.data, "").all().values()

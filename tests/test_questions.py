@@ -9,7 +9,7 @@ import pytest
 from page.mistakes import LabelledDocument
 from page.questions import MOST_TEXT_BYTES, Question, Refusal, parse_question
 
-DOCUMENT = LabelledDocument("test/7", "good", "A text.\r\nAnother line.")
+DOCUMENT = LabelledDocument("test/7", "good", "A text.\r\nAnother line.", dataset="films")
 
 
 def test_a_text_with_odd_line_ends_keeps_its_places() -> None:
@@ -43,7 +43,7 @@ def test_places_in_another_text_change_nothing() -> None:
 def test_a_document_is_named_until_its_text_is_another() -> None:
     asked = parse_question({"id": "test/7"}, DOCUMENT)
     assert (asked.text, asked.id) == ("A text.\nAnother line.", "test/7")
-    assert asked.link() == "?id=test%2F7"
+    assert asked.link() == Question().of_document(DOCUMENT) == "?id=test%2F7&data=films"
     assert parse_question({"id": "test/7", "text": "A text."}, DOCUMENT).id == ""
 
 

@@ -67,6 +67,38 @@ def test_what_the_network_did_not_read_is_counted(client: TestClient, served: Se
     assert (whole["words"], whole["cut_words"], whole["unknown_words"]) == (1, 0, 0)
 
 
+def test_a_column_of_texts_is_answered_column_by_column(client: TestClient) -> None:
+    rows = client.post("/v1/models/han:predict", json={"instances": [TEXT, "<br />"]}).json()["predictions"]
+    for given in ({"text": [TEXT, "<br />"]}, [TEXT, "<br />"]):
+        response = client.post("/v1/models/han:predict", json={"inputs": given, "signature_name": "serving_default"})
+        assert response.status_code == 200 and set(response.json()) == {"outputs"}
+        outputs = response.json()["outputs"]
+        assert [dict(zip(outputs, values, strict=True)) for values in zip(*outputs.values(), strict=True)] == rows
+    refused = client.post("/v1/models/han:predict", json={"instances": ["good"], "signature_name": "classify"})
+    assert refused.status_code == 400
+    assert refused.json() == {"error": "There is no signature 'classify', only 'serving_default'."}
+
+
+def test_an_address_may_name_the_version_and_another_one_is_refused(client: TestClient, served: ServedRun) -> None:
+    given = {"instances": ["good"]}
+    plain = client.post("/v1/models/han:predict", json=given)
+    assert client.post("/v1/models/han/versions/7:predict", json=given).json() == plain.json()
+    assert client.get("/v1/models/han/versions/7").json() == client.get("/v1/models/han").json()
+    for refused in (
+        client.post("/v1/models/han/versions/8:predict", json=given),
+        client.get("/v1/models/han/versions/8"),
+        client.get("/v1/models/han/versions/8/metadata"),
+    ):
+        assert (refused.status_code, refused.json()) == (404, {"error": "han has no version '8' here, only 7."})
+    metadata = client.get("/v1/models/han/metadata").json()
+    assert metadata == client.get("/v1/models/han/versions/7/metadata").json()
+    assert metadata["model_spec"] == {"name": "han", "signature_name": "", "version": "7"}
+    assert metadata["classes"] == list(served.predictor.class_names)
+    signature = metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    [answered] = plain.json()["predictions"]
+    assert list(signature["inputs"]) == ["text"] and set(signature["outputs"]) == set(answered)
+
+
 def test_an_explanation_is_given_where_it_is_asked_for(client: TestClient, served: ServedRun) -> None:
     given = {"instances": [TEXT, "<br />"], "explain": True}
     explained, nothing = client.post("/v1/models/han:predict", json=given).json()["predictions"]
@@ -86,6 +118,10 @@ def test_an_explanation_is_given_where_it_is_asked_for(client: TestClient, serve
         b"{",
         b"\xff",
         b'{"inputs": []}',
+        b'{"inputs": {"text": "good"}}',
+        b'{"inputs": {"text": ["good"], "other": ["bad"]}}',
+        b'{"inputs": ["good"], "instances": ["good"]}',
+        b"{}",
         b'{"instances": []}',
         b'{"instances": [3]}',
         b'{"instances": "good"}',
@@ -108,7 +144,10 @@ def test_rest_refuses_what_it_cannot_serve(client: TestClient) -> None:
 
 def test_openapi_describes_rest_completely_and_no_page_loads_foreign_script(client: TestClient) -> None:
     described = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/v1/models/{model}:predict", "/v1/models/{model}"}
+    model = "/v1/models/{model}"
+    version = f"{model}/versions/{{version}}"
+    addresses = {f"{each}{end}" for each in (model, version) for end in (":predict", "", "/metadata")}
+    assert set(described["paths"]) == addresses
     body = described["paths"]["/v1/models/{model}:predict"]["post"]["requestBody"]["content"]["application/json"]
     assert "instances" in body["schema"]["properties"]
     for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)):

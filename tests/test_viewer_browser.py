@@ -6,13 +6,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from page.answers import ServedRun
-from tests.served_runs import load_run, probabilities, serving, write_folder
+from tests.served_runs import load_run, load_run_of_other_data, probabilities, serving, write_folder
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROME_OF_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
@@ -331,6 +332,32 @@ def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Br
         page.set_viewport_size({"width": 390, "height": 844})
         one, two = places()
         assert one["y"] + one["height"] <= two["y"] and one["x"] == two["x"]
+        page.close()
+
+
+def test_an_id_belongs_to_the_data_set_that_it_names(browser: Browser, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    runs = [load_run(folder, "tiny-han"), load_run_of_other_data(folder)]
+    document = runs[1].documents.mistakes(runs[1].count_words)[0].document
+    assert document.text != runs[0].documents.all()[document.id].text
+    with serving(runs) as address:
+        page = browser.new_page()
+        page.goto(f"{address}/errors?run=second-han")
+        page.get_by_role("link", name=document.id, exact=True).click()
+        assert page.locator("#text").input_value() == document.text
+        expect(page.locator(".about")).to_contain_text(f"{document.id} of second, labelled {document.label}")
+        assert page.locator(".run").nth(0).locator(".label").count() == 0
+        assert page.locator(".run").nth(1).locator(".label").count() == 1
+        expect(page.locator("#main")).to_contain_text(
+            "The runs are of different data sets, tiny-han of tiny and second-han of"
+        )
+        assert page.locator("select[name=filter] option[value=disagree]").count() == 0
+        page.goto(f"{address}/random?filter=disagree")
+        expect(page.get_by_role("alert")).to_contain_text("their predictions cannot be compared")
+        page.goto(f"{address}/?id=test/1&data=gone")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "'test/1' is a document of 'gone'; the runs shown here are of tiny"
+        )
         page.close()
 
 

@@ -9,7 +9,7 @@ function begin() {
   const answer = document.getElementById("answer");
   const detail = document.getElementById("detail");
   const stale = document.getElementById("stale");
-  const ABOUT = ["id", "without", "original", "mark"];
+  const ABOUT = ["id", "data", "without", "original", "mark"];
   let analysed = text.value; // what the places of words in the answer refer to
   let about = {}; // the fields that belong to this text
   let running = null;
