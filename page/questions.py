@@ -25,11 +25,12 @@ class Refusal(Exception):
     Args:
         status: HTTP's code for the reason.
         detail: A sentence for the person who asked.
+        retry_seconds: After which it may be asked again; of a question that is refused for what it is, 0.
     """
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, retry_seconds: int = 0) -> None:
         super().__init__(detail)
-        self.status, self.detail = status, printable(detail)
+        self.status, self.detail, self.retry_seconds = status, printable(detail), retry_seconds
 
 
 class Question(NamedTuple):

@@ -22,6 +22,7 @@ from explaining.explained_text import words_of
 from explaining.log_odds import log_odds_parts
 from network.ngrams import separated
 from page.answers import ServedRun, answer, run_named, scored
+from page.at_work import Workplace
 from page.questions import MOST_TEXT_BYTES, Question, Refusal
 from runtime.predictor import Verdict
 from text.text_reader import Reading
@@ -223,7 +224,7 @@ def metadata_of(model: str, served: ServedRun) -> dict[str, Any]:
     }
 
 
-def add_rest(app: FastAPI, runs: Sequence[ServedRun]) -> None:
+def add_rest(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -> None:
     """The routes that programs call."""
     refusals: dict[int | str, dict[str, Any]] = {
         code: {"model": ErrorResponse, "description": description}
@@ -248,12 +249,14 @@ def add_rest(app: FastAPI, runs: Sequence[ServedRun]) -> None:
     missing: dict[str, Any] = {"responses": {404: refusals[404]}}
 
     @app.post("/v1/models/{model}:predict", **described_post)
-    def predict_texts(model: str, body: Body) -> PredictResponse:
-        return predict(run_named(runs, model), parse_predict_request(body))
+    async def predict_texts(request: Request, model: str, body: Body) -> PredictResponse:
+        served = run_named(runs, model)
+        return await workplace.run(request, len(body), lambda: predict(served, parse_predict_request(body)))
 
     @app.post("/v1/models/{model}/versions/{version}:predict", **described_post)
-    def predict_with_version(model: str, version: str, body: Body) -> PredictResponse:
-        return predict(version_named(runs, model, version), parse_predict_request(body))
+    async def predict_with_version(request: Request, model: str, version: str, body: Body) -> PredictResponse:
+        served = version_named(runs, model, version)
+        return await workplace.run(request, len(body), lambda: predict(served, parse_predict_request(body)))
 
     @app.get("/v1/models/{model}", summary="Whether the model can be called", **missing)
     def status(model: str) -> dict[str, Any]:

@@ -9,10 +9,11 @@ text is escaped by the templates and no inline script or style is ever allowed t
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,19 +28,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data_processing import blank_markup
 from explaining.explanations import METHODS, Method, methods_of
-from explaining.pages import TEMPLATES, environment
+from explaining.pages import TEMPLATES, environment, shade_marks
 from page.answers import Answer, ServedRun, answer, run_named
+from page.at_work import Workplace
 from page.batcher import Busy
 from page.mistakes import FILTERS, ORDERS, LabelledDocument, worst
 from page.questions import Question, Refusal, parse_question
 from page.rest import FORM, add_rest, check_content_type
+from report.colours import class_styles
 from report.shading import printable
+from runtime.abandoning import Abandoned
 from utils import UserError, human_size
 
 MOST_BODY_BYTES = 8_000_000  # a form carries a byte as up to three, and an edited text beside its original
+BODY_SECONDS = 30.0  # in which a request arrives
 MOST_LISTED = 50
 EXCERPT = 400  # characters of a text from which its first lines are shown
 
+CLIENT_CLOSED = 499  # nginx's code; nobody receives it
 DISAGREE = "disagree"
 HEADERS = {
     "content-security-policy": (
@@ -61,7 +67,9 @@ READING = ["GET", "HEAD"]  # FastAPI adds no HEAD of its own, which asks whether
 
 
 class Guard:
-    """Adds the headers to every response and refuses bodies that are too long, also where no length is given."""
+    """Adds the headers to every response and refuses bodies that are too long, also where no length is given, or that
+    do not arrive in time.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -70,11 +78,17 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        received = 0
+        received, complete = 0, False
+        deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
         async def count(wait: Receive = receive) -> Message:
-            nonlocal received
-            message = await wait()
+            nonlocal received, complete
+            try:
+                async with asyncio.timeout_at(None if complete else deadline):
+                    message = await wait()
+            except TimeoutError as error:
+                raise Refusal(408, f"The request did not arrive within {BODY_SECONDS:.0f} seconds.") from error
+            complete = complete or not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > MOST_BODY_BYTES:
                 raise Refusal(413, f"The request is too long: more than {human_size(MOST_BODY_BYTES)}.")
@@ -130,11 +144,12 @@ def make_app(runs: Sequence[ServedRun], hosts: Sequence[str] = ("localhost", "12
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(Guard)
-    for kind in (Refusal, HTTPException):
+    for kind in (Refusal, HTTPException, Abandoned):
         app.add_exception_handler(kind, functools.partial(error_response, runs))
-    add_reading(app, runs)
+    workplace = Workplace()
+    add_reading(app, runs, workplace)
     add_mistakes(app, runs)
-    add_rest(app, runs)
+    add_rest(app, runs, workplace)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     return app
 
@@ -150,38 +165,53 @@ def read_documents(runs: Sequence[ServedRun]) -> None:
 
 def render_page(template: str, **values: Any) -> str:
     """A template of the page, or of the explanations that it shows, filled in."""
-    return environment(ROOT / "templates").get_template(template).render(**values)
+    return environment(ROOT / "templates").get_template(template).render(shade_marks=shade_marks, **values)
 
 
 async def error_response(runs: Sequence[ServedRun], request: Request, error: Exception) -> Response:
     """An error as a page, as the part of one that the script asked for, or as JSON."""
+    if isinstance(error, Abandoned):
+        return Response(status_code=CLIENT_CLOSED)
     status, detail = (error.status, error.detail) if isinstance(error, Refusal) else (500, str(error))
+    later = retry_header(error)
     if isinstance(error, HTTPException):
         status, detail = error.status_code, printable(f"{error.detail}: {request.method} {request.url.path[:100]}")
     if request.url.path.startswith("/v1/"):
-        return JSONResponse({"error": detail}, status)
+        return JSONResponse({"error": detail}, status, later)
     template = "error.html" if request.url.path == "/answer" else "error_page.html"
-    return HTMLResponse(render_page(template, runs=runs, message=detail), status)
+    return HTMLResponse(render_page(template, runs=runs, message=detail), status, later)
+
+
+def retry_header(error: Exception) -> dict[str, str]:
+    """``Retry-After`` of a refusal that does not last."""
+    seconds = error.retry_seconds if isinstance(error, Refusal) else 0
+    return {"retry-after": str(seconds)} if seconds else {}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The page that reads a text
 
 
-def add_reading(app: FastAPI, runs: Sequence[ServedRun]) -> None:
+def add_reading(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -> None:
     """Adds its routes: an answer as a whole page, and as the part that the script exchanges; a random document."""
 
+    async def answered(request: Request, values: dict[str, str], work: Callable[[], Response]) -> Response:
+        return await workplace.run(request, sum(map(len, values.values())), work)
+
     @app.api_route("/", methods=READING, include_in_schema=False)
-    def page(request: Request) -> HTMLResponse:
-        return whole_page(runs, dict(request.query_params))
+    async def page(request: Request) -> Response:
+        values = dict(request.query_params)
+        if not values.keys() & {"text", "id"}:  # nothing to read: no thread is needed, however many are busy
+            return whole_page(runs, values)
+        return await answered(request, values, lambda: whole_page(runs, values))
 
     @app.post("/", include_in_schema=False)
-    def page_of_form(values: Form) -> HTMLResponse:
-        return whole_page(runs, values)
+    async def page_of_form(request: Request, values: Form) -> Response:
+        return await answered(request, values, lambda: whole_page(runs, values))
 
     @app.post("/answer", include_in_schema=False)
-    def part_of_page(values: Form) -> HTMLResponse:
-        return HTMLResponse(render_page("answer.html", **asked(runs, values)))
+    async def part_of_page(request: Request, values: Form) -> Response:
+        return await answered(request, values, lambda: HTMLResponse(render_page("answer.html", **asked(runs, values))))
 
     @app.api_route("/random", methods=READING, include_in_schema=False)
     def random(filter: str = "any", method: str = "", target: str = "") -> RedirectResponse:
@@ -199,24 +229,35 @@ def asked(runs: Sequence[ServedRun], values: dict[str, str], to_answer: bool = T
     if question.target and question.target not in classes_of_any(runs):
         there = ", ".join(classes_of_any(runs))
         raise Refusal(400, f"{question.target[:100]!r} is not a class; the classes are: {there}.")
-    answers: list[Answer] = [answer(served, question) for served in runs] if to_answer or question.text else []
-    return {"runs": runs, "question": question, "answers": answers, "document": document if question.id else None}
+    answers = answers_of(runs, question) if to_answer or question.text else []
+    used = [each.explanation.method for each in answers]
+    if used and question.method not in used:  # none could be explained so: what is selected is what is shown
+        question = question._replace(method=used[0])
+    shown = {"runs": runs, "question": question, "answers": answers, "classes": classes_of_any(runs)}
+    return {**shown, "document": document if question.id else None}
+
+
+def answers_of(runs: Sequence[ServedRun], question: Question) -> list[Answer]:
+    """The answer of each run; all explain one class, that which the first predicts where none was asked for."""
+    first = answer(runs[0], question)
+    named = question.target or first.explanation.class_names[first.explanation.target]
+    return [first, *(answer(served, question._replace(target=named)) for served in runs[1:])]
 
 
 def whole_page(runs: Sequence[ServedRun], values: dict[str, str]) -> HTMLResponse:
     """The page with the answer to a question, with the reason why there is none, or without a question yet."""
-    error, status = "", 200
+    error, status, later = "", 200, {}
     try:
         shown = asked(runs, values, to_answer="text" in values)
     except Refusal as refusal:
-        error, status = refusal.detail, refusal.status
+        error, status, later = refusal.detail, refusal.status, retry_header(refusal)
         text = "" if status == 413 else values.get("text", "")
         question = parse_question({"text": text, "method": runs[0].default_method}, None)
-        shown = {"runs": runs, "question": question, "answers": [], "document": None}
-    shown |= {"methods": methods_of_any(runs), "error": error, "classes": classes_of_any(runs)}
+        shown = {"runs": runs, "question": question, "answers": [], "document": None, "classes": classes_of_any(runs)}
+    shown |= {"methods": methods_of_any(runs), "error": error}
     shown |= {"unsigned": [name for name in methods_of_all(runs) if not METHODS[name].signed]}
     shown |= {"filters": filters(runs), "filter": values.get("filter", "any"), "different_data": different_data(runs)}
-    return HTMLResponse(render_page("page.html", **shown), status)
+    return HTMLResponse(render_page("page.html", **shown), status, later)
 
 
 def methods_of_any(runs: Sequence[ServedRun]) -> dict[str, Method]:
@@ -304,7 +345,7 @@ def disagreements(runs: Sequence[ServedRun]) -> Iterator[LabelledDocument]:
 
 
 def add_mistakes(app: FastAPI, runs: Sequence[ServedRun]) -> None:
-    """Adds its route, and the style that this page shares with self-contained ones."""
+    """Adds its route, and the styles that this page shares with self-contained ones."""
 
     @app.api_route("/errors", methods=READING, include_in_schema=False)
     def errors(by: str = "confident", run: str = "") -> HTMLResponse:
@@ -319,6 +360,10 @@ def add_mistakes(app: FastAPI, runs: Sequence[ServedRun]) -> None:
     @app.api_route("/static/shaded.css", methods=READING, include_in_schema=False)
     def shaded_style() -> FileResponse:
         return FileResponse(TEMPLATES / "shaded.css")
+
+    @app.api_route("/static/classes.css", methods=READING, include_in_schema=False)
+    def colours_of_classes() -> Response:
+        return Response(class_styles(classes_of_any(runs)), media_type="text/css")
 
 
 def mistakes_of(served: ServedRun, by: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from attention_viewer import MOST_HEADER_BYTES, listening_socket
 from page.answers import ServedRun
+from page.connections import ImpatientProtocol
 from page.mistakes import SplitDocuments
 from page.viewer import make_app
 from runtime.documents import join
@@ -89,7 +90,12 @@ def probabilities(predictor: Predictor, text: str) -> np.ndarray:
 def serving(runs: Sequence[ServedRun]) -> Iterator[str]:
     """A real server on a free port; yields its address."""
     with listening_socket("127.0.0.1", 0) as listening:
-        config = uvicorn.Config(make_app(runs), log_level="error", h11_max_incomplete_event_size=MOST_HEADER_BYTES)
+        config = uvicorn.Config(
+            make_app(runs),
+            http=ImpatientProtocol,
+            log_level="error",
+            h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

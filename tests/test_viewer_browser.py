@@ -8,10 +8,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from explaining.explanations import explain as explain_documents
 from page.answers import ServedRun
 from tests.served_runs import load_run, load_run_of_other_data, probabilities, serving, write_folder
 
@@ -191,6 +193,67 @@ def test_a_stale_answer_says_so_and_changes_nothing(page: Page, runs: list[Serve
     assert shown(page) == expected(runs[0], new) and page.locator("li.out").count() == 0
 
 
+def test_the_method_that_was_possible_is_the_one_selected(page: Page) -> None:
+    page.evaluate("(text) => { document.getElementById('text').value = text; }", "good word01 bad word02 qqq. " * 330)
+    page.locator("#ask input[value=leave_one_out]").check()
+    expect(page.locator("#answer")).to_contain_text("leave-one-out is limited to 1,500 words")
+    expect(page.get_by_label("gradient x input")).to_be_checked()
+    assert page.locator("#draw input[name=method]").get_attribute("value") is not None
+    assert page.locator("#draw input[name=method]").input_value() == "gradient" and "method=gradient" in page.url
+
+
+def test_a_text_that_was_not_sent_comes_back(page: Page) -> None:
+    explain(page, "good word01.")
+    page.locator("#text").fill("A long letter to the network.")
+    page.get_by_role("button", name="Draw a test document").click()
+    expect(page.locator(".about")).to_contain_text("labelled")
+    page.go_back()
+    expect(page.locator("#text")).to_have_value("A long letter to the network.")
+    expect(page.locator("#stale")).to_be_visible()
+    answer(page, lambda: page.get_by_role("button", name="Explain").click())
+    page.get_by_role("link", name="Mistakes").click()
+    page.go_back()
+    expect(page.locator("#text")).to_have_value("A long letter to the network.")
+    expect(page.locator("#stale")).to_be_hidden()
+
+
+def test_edited_words_are_framed_and_say_what_they_were(page: Page) -> None:
+    explain(page, TEXT)
+    word(page, "Bad").click()
+    page.locator("input.edit").fill("Quite good")
+    answer(page, lambda: page.locator("input.edit").press("Enter"))
+    assert page.locator(".word.edited").all_inner_texts() == ["Quite", "good"]
+    assert (page.locator(".word.edited").first.get_attribute("title") or "").endswith('edited, was "Bad"')
+    assert page.locator(".word.edited").first.evaluate("(word) => getComputedStyle(word).boxShadow") != "none"
+
+
+def test_all_numbers_have_one_unit_which_is_named(page: Page, runs: list[ServedRun]) -> None:
+    explain(page, TEXT, "contribution")
+    predicted = page.locator(".probabilities caption").inner_text()
+    expect(page.locator(".unit")).to_have_text(f"Numbers: log-odds of {predicted}.")
+    target = runs[0].predictor.class_names.index(predicted)
+    [scores] = explain_documents(runs[0].predictor, [runs[0].predictor.read(TEXT).document], [target], "contribution")
+    assert page.locator("button.weight .number").all_inner_texts() == [f"{score:+.2f}" for score in scores.sentences]
+    page.locator("button.weight").first.hover()
+    expect(page.locator("#detail")).to_contain_text(f"{scores.sentences[0]:+.4f} log-odds of {predicted}")
+    answer(page, lambda: page.get_by_label("attention").check())
+    expect(page.locator(".unit")).to_have_text("Numbers: share of attention.")
+
+
+def test_printing_keeps_the_shades_and_leaves_the_controls_out(browser: Browser, address: str) -> None:
+    context = browser.new_context(base_url=address, color_scheme="dark")
+    page = context.new_page()
+    page.goto(f"/?text={TEXT}&method=gradient".replace("\n", " "))
+    page.emulate_media(media="print", color_scheme="dark")
+    for selector in ("#text", ".actions", ".methods", "nav", "#permalink"):
+        expect(page.locator(selector).first).to_be_hidden()
+    style = "(element) => [getComputedStyle(element).printColorAdjust, getComputedStyle(element).backgroundColor]"
+    assert page.locator(".word.level5").first.evaluate(style)[0] == "exact"
+    assert page.locator(".bar").first.evaluate(style)[0] == "exact"
+    assert page.locator("body").evaluate(style)[1] == "rgb(255, 255, 255)"
+    context.close()
+
+
 def test_an_answer_to_a_text_that_was_changed_meanwhile_is_stale(page: Page) -> None:
     page.locator("#text").fill(TEXT)
     page.route("**/answer", lambda route: (page.locator("#text").fill("Good."), route.continue_()))
@@ -293,13 +356,14 @@ def test_it_fits_a_phone_and_every_shade_is_legible(browser: Browser, address: s
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
     page.goto(f"/?text={TEXT}&method=gradient".replace("\n", " "))
-    for sign in ("for", "against"):
+    for kind in ("class0", "class1", "attended", "otherwise"):
         for level in range(1, 6):
-            page.locator(".word").first.evaluate(f"(word) => {{ word.className = 'word {sign} level{level}'; }}")
+            page.locator(".word").first.evaluate(f"(word) => {{ word.className = 'word for {kind} level{level}'; }}")
             colours = page.locator(".word").first.evaluate(
                 "(word) => [getComputedStyle(word).color, getComputedStyle(word).backgroundColor]"
             )
-            assert contrast(*colours) >= 4.5, (sign, level, colours)
+            assert contrast(*colours) >= 4.5, (kind, level, colours)
+            assert "0, 0, 0, 0" not in colours[1], (kind, level)
     context.close()
 
 
@@ -313,6 +377,53 @@ def contrast(one: str, other: str) -> float:
 
     darker, lighter = sorted([luminance(one), luminance(other)])
     return (lighter + 0.05) / (darker + 0.05)
+
+
+def colours_of_words(page: Page, run: int = 0) -> dict[str, str]:
+    """Which class each word of an answer is shaded for."""
+    words = page.locator(".run").nth(run).locator(".word")
+    classes = words.evaluate_all("(words) => words.map((word) => [word.textContent, word.className])")
+    return {text: named[0] for text, name in classes if (named := re.findall(r"class\d", name))}
+
+
+def test_a_class_has_one_colour_whatever_the_verdict_is(browser: Browser, runs: list[ServedRun]) -> None:
+    with serving(runs) as address:
+        page = browser.new_page()
+        page.goto(address)
+        explain(page, TEXT, "gradient")
+        names = runs[0].predictor.class_names
+        predicted = page.locator(".probabilities caption").first.inner_text()
+        for number in range(2):  # the second explains what the first predicts
+            expect(page.locator(".legend").nth(number)).to_contain_text(f"speaks for {predicted}")
+            expect(page.locator(".legend .for").nth(number)).to_have_class(re.compile(f"class{names.index(predicted)}"))
+            expect(page.locator(".legend .against").nth(number)).to_have_class(
+                re.compile(f"class{1 - names.index(predicted)}")
+            )
+        before, dots = (
+            colours_of_words(page),
+            page.locator(".map")
+            .first.locator(".dot")
+            .evaluate_all("(dots) => dots.map((dot) => dot.className.baseVal)"),
+        )
+        assert {dot.split()[1] for dot in dots} == {"class0", "class1"}
+        other = names[1 - names.index(predicted)]
+        answer(page, lambda: page.get_by_label("class to explain").select_option(other))
+        assert colours_of_words(page) == before and len(before) > 3
+        fills = page.evaluate(
+            "() => ['class0', 'class1'].map((n) => getComputedStyle(document.querySelector(`.dot.${n}`)).fill)"
+        )
+        assert fills == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]  # those of the figures (report.colours.COLOURS)
+        page.close()
+
+
+def test_an_edit_that_turns_the_verdict_leaves_the_class_that_is_explained(page: Page, runs: list[ServedRun]) -> None:
+    texts = [document.text for document in runs[0].documents.all().values()]
+    by_class = {int(probabilities(runs[0].predictor, text).argmax()): text for text in texts}
+    page.goto("/?" + urlencode({"text": by_class[1], "original": by_class[0], "method": "gradient"}))
+    names = runs[0].predictor.class_names
+    expect(page.locator(".turned")).to_have_text(f"{names[0]} → {names[1]}")
+    expect(page.locator(".legend .for")).to_have_text(f"speaks for {names[0]}")
+    expect(page.locator(".legend .for")).to_have_class(re.compile("class0"))
 
 
 def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Browser, runs: list[ServedRun]) -> None:

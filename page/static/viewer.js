@@ -13,6 +13,7 @@ function begin() {
   let analysed = text.value; // what the places of words in the answer refer to
   let about = {}; // the fields that belong to this text
   let running = null;
+  let timer = 0;
   document.documentElement.classList.add("script");
 
   form.addEventListener("submit", (event) => {
@@ -23,13 +24,19 @@ function begin() {
   });
   form.addEventListener("change", (event) => {
     if (!["method", "target"].includes(event.target.name)) return;
-    document.querySelector(`#draw input[name=${event.target.name}]`).value = event.target.value;
+    keepForDrawing(event.target.name, event.target.value);
     if (text.value.trim()) ask(null);
   });
+  document.addEventListener("submit", remember, true);
+  document.addEventListener("click", (event) => { if (event.target.closest("a")) remember(); }, true);
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   });
-  text.addEventListener("input", compare);
+  text.addEventListener("input", () => {
+    compare();
+    clearTimeout(timer);
+    timer = setTimeout(remember, 500);
+  });
   answer.addEventListener("click", (event) => {
     const word = event.target.closest(".word");
     if (word) edit(word);
@@ -39,6 +46,20 @@ function begin() {
   for (const kind of ["mouseout", "focusout"]) answer.addEventListener(kind, () => { detail.hidden = true; });
   window.addEventListener("popstate", () => location.reload());
   prepare();
+  if (history.state && typeof history.state.unsent === "string") {
+    text.value = history.state.unsent;
+    compare();
+  }
+
+  // What was typed and not sent stays with this entry of the history: whoever leaves the page finds it on the way back.
+  function remember() {
+    clearTimeout(timer);
+    history.replaceState(text.value === analysed ? null : { unsent: text.value }, "");
+  }
+
+  function keepForDrawing(name, value) {
+    document.querySelector(`#draw input[name=${name}]`).value = value;
+  }
 
   // Another text than the one that was answered: nothing of it is left out, it has no label, and the answer is stale.
   function compare() {
@@ -47,6 +68,14 @@ function begin() {
     stale.hidden = same || !answer.querySelector(".run");
     answer.classList.toggle("stale", !stale.hidden);
     answer.inert = !stale.hidden;
+  }
+
+  // The method that was shown, where the one asked for was not possible.
+  function showMethod(method) {
+    const choice = form.querySelector(`input[name=method][value="${method}"]`);
+    if (!choice || choice.checked) return;
+    choice.checked = true;
+    keepForDrawing("method", method);
   }
 
   function set(name, value) {
@@ -73,8 +102,13 @@ function begin() {
         if (values.has("undo") && text.value === values.get("text")) text.value = values.get("original");
         analysed = values.has("undo") ? values.get("original") : values.get("text");
         prepare();
+        showMethod(answer.querySelector(".about").dataset.method);
         const link = document.getElementById("permalink");
-        if (link) history.pushState(null, "", link.getAttribute("href"));
+        if (link) {
+          history.replaceState(null, "");
+          history.pushState(null, "", link.getAttribute("href"));
+        }
+        remember();
         if (focus !== undefined) focusWord(focus);
         if (chosen) focusOn([...answer.querySelectorAll("button.weight")].find((each) => each.value === chosen));
       }
