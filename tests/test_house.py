@@ -30,7 +30,8 @@ FAMILIES = (
     "page",
     "scripts",
 )
-AT_THE_ROOT = {"utils": "base", "schema": "base", "config": "base", "data_processing": "text", "han": "network"}
+BASE = dict.fromkeys(("installed", "utils", "schema", "config"), "base")
+AT_THE_ROOT = {**BASE, "data_processing": "text", "han": "network"}
 STRANGERS = {("training", "explaining"), ("explaining", "training")}
 FOLDERS = FAMILIES[1:-1]
 SCRIPTS = sorted({path.stem for path in ROOT.glob("*.py")} - AT_THE_ROOT.keys())
