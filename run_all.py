@@ -269,7 +269,8 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         [*flag(arguments, "device"), *given(TesterOperation, arguments)],
         report=run.result_file("report", "test", "txt"),
     )
-    count = min(EXAMINED_DOCUMENTS, documents_of(paths, "valid"))
+    validated = schema.read_json(paths.csv_manifest, SplitsOfCsv)["splits"].get("valid", {"documents": 0})["documents"]
+    count = min(EXAMINED_DOCUMENTS, validated)
     if count > 1:
         named = [run.path.name, *folder_flags(arguments.data_dir, arguments.runs_dir)]
         yield Stage(

@@ -106,9 +106,9 @@ async def run_load(port: int, server: int, arguments: argparse.Namespace) -> Loa
 
 
 async def warmed_up(port: int) -> None:
-    """Asks one question of each kind, for the graphs of the methods are built at the first."""
-    for kind in (short_question, rest_question, long_question, long_question):
-        await ask(port, kind(random.Random(1))[1])
+    """Asks for a short text by each method, for the graphs of the methods are built at the first."""
+    for method in ("contribution", "gradient", "leave_one_out"):
+        await ask(port, form({"text": text_of(random.Random(1), 30), "method": method}))
 
 
 async def client(port: int, end: float, load: Load, question: object, seed: int) -> None:

@@ -213,6 +213,11 @@ def add_reading(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -
     async def part_of_page(request: Request, values: Form) -> Response:
         return await answered(request, values, lambda: HTMLResponse(render_page("answer.html", **asked(runs, values))))
 
+    @app.api_route("/methods", methods=READING, include_in_schema=False)
+    async def methods(request: Request) -> Response:
+        values = dict(request.query_params)
+        return await answered(request, values, lambda: page_of_methods(runs, values))
+
     @app.api_route("/random", methods=READING, include_in_schema=False)
     def random(filter: str = "any", method: str = "", target: str = "") -> RedirectResponse:
         link = Question(method=method, target=target).of_document(draw(runs, filter))
@@ -234,7 +239,25 @@ def asked(runs: Sequence[ServedRun], values: dict[str, str], to_answer: bool = T
     if used and question.method not in used:  # none could be explained so: what is selected is what is shown
         question = question._replace(method=used[0])
     shown = {"runs": runs, "question": question, "answers": answers, "classes": classes_of_any(runs)}
+    shown["excerpt"] = excerpt
     return {**shown, "document": document if question.id else None}
+
+
+def page_of_methods(runs: Sequence[ServedRun], values: dict[str, str]) -> HTMLResponse:
+    """A text explained by every method that each run has, for one class."""
+    shown = asked(runs, values)
+    question, [first, *_] = shown["question"], shown["answers"]
+    question = question._replace(target=first.explanation.class_names[first.explanation.target])
+    answers, remarks = [], []
+    for name, method in methods_of_any(runs).items():
+        for served in [each for each in runs if name in methods_of(each.predictor)]:
+            found = answer(served, question._replace(method=name))
+            if found.explanation.method == name:
+                answers.append((method.title, found))
+            else:
+                remarks += found.remarks
+    shown |= {"answers": answers, "remarks": list(dict.fromkeys(remarks))}
+    return HTMLResponse(render_page("methods.html", **shown))
 
 
 def answers_of(runs: Sequence[ServedRun], question: Question) -> list[Answer]:
@@ -254,6 +277,7 @@ def whole_page(runs: Sequence[ServedRun], values: dict[str, str]) -> HTMLRespons
         text = "" if status == 413 else values.get("text", "")
         question = parse_question({"text": text, "method": runs[0].default_method}, None)
         shown = {"runs": runs, "question": question, "answers": [], "document": None, "classes": classes_of_any(runs)}
+        shown["excerpt"] = excerpt
     shown |= {"methods": methods_of_any(runs), "error": error}
     shown |= {"unsigned": [name for name in methods_of_all(runs) if not METHODS[name].signed]}
     shown |= {"filters": filters(runs), "filter": values.get("filter", "any"), "different_data": different_data(runs)}

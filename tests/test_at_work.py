@@ -127,7 +127,7 @@ def test_a_full_workplace_refuses_at_once() -> None:
             await workplace.run(request, 100, lambda: gate.wait(20))
         assert (caught.value.status, caught.value.retry_seconds > 0) == (503, True)
         gate.set()
-        assert await asyncio.gather(first, second) == [True, True]
+        assert list(await asyncio.gather(first, second)) == [True, True]
         assert await workplace.run(request, 100, lambda: 3) == 3
 
     asyncio.run(ask())

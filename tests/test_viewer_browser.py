@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from explaining.explanations import METHODS, methods_of
 from explaining.explanations import explain as explain_documents
 from page.answers import ServedRun
 from tests.served_runs import load_run, load_run_of_other_data, probabilities, serving, write_folder
@@ -256,7 +257,12 @@ def test_printing_keeps_the_shades_and_leaves_the_controls_out(browser: Browser,
 
 def test_an_answer_to_a_text_that_was_changed_meanwhile_is_stale(page: Page) -> None:
     page.locator("#text").fill(TEXT)
-    page.route("**/answer", lambda route: (page.locator("#text").fill("Good."), route.continue_()))
+
+    def type_first(route: Any) -> None:
+        page.locator("#text").fill("Good.")
+        route.continue_()
+
+    page.route("**/answer", type_first)
     answer(page, lambda: page.get_by_role("button", name="Explain").click())
     expect(page.locator("#stale")).to_be_visible()
     page.unroute("**/answer")
@@ -424,6 +430,39 @@ def test_an_edit_that_turns_the_verdict_leaves_the_class_that_is_explained(page:
     expect(page.locator(".turned")).to_have_text(f"{names[0]} → {names[1]}")
     expect(page.locator(".legend .for")).to_have_text(f"speaks for {names[0]}")
     expect(page.locator(".legend .for")).to_have_class(re.compile("class0"))
+
+
+def test_a_dot_of_the_map_opens_its_document_and_says_how_it_begins(page: Page, runs: list[ServedRun]) -> None:
+    explain(page, TEXT, "gradient")
+    link = page.locator(".map a:has(.dot)").nth(5)
+    name, _, beginning = (link.locator("title").text_content() or "").partition(": ")
+    document = runs[0].documents.all()[name.split(",")[0]]
+    assert beginning.rstrip("…").split()[0] in document.text[:20] and name.endswith(document.label)
+    link.dispatch_event("click")
+    expect(page.locator(".about")).to_contain_text(f"{document.id} of tiny, labelled {document.label}")
+    assert page.locator("#text").input_value() == document.text and "method=gradient" in page.url
+
+
+@pytest.mark.parametrize("size", [(1200, 700), (390, 700)])
+def test_the_verdict_stays_in_sight(page: Page, size: tuple[int, int]) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.evaluate("(text) => { document.getElementById('text').value = text; }", "Good word01 bad word02.\n" * 60)
+    answer(page, lambda: page.get_by_role("button", name="Explain").click())
+    page.locator(".shaded li").nth(50).scroll_into_view_if_needed()
+    expect(page.locator(".probabilities caption")).to_be_in_viewport()
+
+
+def test_all_methods_are_shown_side_by_side_for_one_class(page: Page, runs: list[ServedRun]) -> None:
+    explain(page, TEXT, "gradient")
+    predicted = page.locator(".probabilities caption").inner_text()
+    page.get_by_role("link", name="All methods side by side").click()
+    sections = page.locator(".methods-grid section")
+    assert sections.locator("h2").all_inner_texts() == [METHODS[name].title for name in methods_of(runs[0].predictor)]
+    for number, name in enumerate(methods_of(runs[0].predictor)):
+        if METHODS[name].signed:
+            expect(sections.nth(number).locator(".legend")).to_contain_text(f"speaks for {predicted}")
+    page.get_by_role("link", name="Back to the text").click()
+    assert page.locator("#text").input_value() == TEXT
 
 
 def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Browser, runs: list[ServedRun]) -> None:
