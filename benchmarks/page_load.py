@@ -144,7 +144,8 @@ async def half_open(port: int, load: Load) -> None:
     writer.write(b"GET / HTTP/1.1\r\nhost: local")
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            load.closed += await reader.read() == b""
+            closed = await reader.read() == b""
+        load.closed += closed
     except (OSError, TimeoutError):
         return
     finally:

@@ -240,12 +240,16 @@ def answer(served: ServedRun, question: Question) -> Answer:
         raise Refusal(422, "There is no word in this text. Write or paste some, or draw a document.")
     document = written.reading.document
     kept = kept_words(written.spans, question.without)
+    method, about_method = usable_method(served, question.method, int(kept.sum()))
+    cost = words_to_read(keep_words(document, kept), method) if kept.any() else 0
+    refuse_if_busy(served, cost)
     verdict, before = predictions(served, question, document, kept)
     compared = verdict if before is None else before  # an edit does not change the class that is explained
-    method, about_method = usable_method(served, question.method, int(kept.sum()))
     target, about_class = class_to_explain(served, question.target, method, compared)
     words = [span for span, stays in zip(words_of(written.spans), kept, strict=True) if stays]
-    scores = scores_of_kept(served, document, kept, target, method, verdict)
+    with in_turn(served, cost):
+        scores = scores_of_kept(served, document, kept, target, method, verdict)
+        turning = counterfactuals_of_kept(served, document, kept, scores, verdict, target)
     explanation = Explanation(
         written.text,
         written.spans,
@@ -256,7 +260,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
         scores,
         document.words_per_sentence,
         log_odds_parts(served.predictor, written.text, words, keep_words(document, kept), verdict, target),
-        counterfactuals_of_kept(served, document, kept, scores, verdict, target),
+        turning,
     )
     return Answer(
         served,
@@ -314,7 +318,7 @@ def scores_of_kept(
     """
     if not kept.any():
         return Scores(np.zeros(len(kept)), np.zeros(len(document.words_per_sentence)), METHODS[method].signed)
-    scores = explained(served, keep_words(document, kept), target, method, verdict)
+    [scores] = explain(served.predictor, [keep_words(document, kept)], [target], method, [verdict])
     kept_sentences = np.logical_or.reduceat(kept, first_words(document))
     words, sentences = scattered(scores.words, kept), scattered(scores.sentences, kept_sentences)
     return Scores(words, sentences, scores.signed, scores.completeness)
@@ -329,8 +333,7 @@ def counterfactuals_of_kept(
     kept_sentences = np.logical_or.reduceat(kept, first_words(document))
     of_kept = replace(scores, words=scores.words[kept], sentences=scores.sentences[kept_sentences])
     predicted = int(verdict.probabilities.argmax())
-    with in_turn(served, COUNTERFACTUAL_PASSES * int(kept.sum())):
-        found = counterfactuals(served.predictor, keep_words(document, kept), of_kept, predicted, target)
+    found = counterfactuals(served.predictor, keep_words(document, kept), of_kept, predicted, target)
     where = {"words": np.flatnonzero(kept), "sentences": np.flatnonzero(kept_sentences)}
     return [one._replace(removed=where[one.level][one.removed]) for one in found]
 
@@ -407,25 +410,34 @@ def scored(served: ServedRun, documents: Sequence[EncodedDocument]) -> list[Verd
         raise Refusal(503, f"{error}.", RETRY_SECONDS) from error
 
 
-def explained(served: ServedRun, document: EncodedDocument, target: int, method: str, verdict: Verdict) -> Scores:
-    """Scores by a method; of those that read the text again, one at a time."""
-    passes = METHODS[method].passes(document)
-    if not passes:
-        [scores] = explain(served.predictor, [document], [target], method, [verdict])
-        return scores
-    with in_turn(served, passes * len(document.token_ids)):
-        [scores] = explain(served.predictor, [document], [target], method, [verdict])
-    return scores
+def words_to_read(document: EncodedDocument, method: str) -> int:
+    """About how many words the network reads to explain a text and to find what turns its verdict."""
+    words = len(document.token_ids)
+    return words * (METHODS[method].passes(document) + (COUNTERFACTUAL_PASSES if words <= COUNTERFACTUAL_WORDS else 0))
+
+
+def refuse_if_busy(served: ServedRun, words: int) -> None:
+    """Refuses at once what would wait too long for its turn, before anything is computed for it."""
+    try:
+        served.lines.check(words)
+    except Busy as error:
+        raise too_many_explanations(error) from error
+
+
+def too_many_explanations(error: Busy) -> Refusal:
+    """The refusal of an explanation that would wait too long."""
+    return Refusal(503, "Too many explanations are waiting. Try again in a while.", error.seconds)
 
 
 @contextlib.contextmanager
 def in_turn(served: ServedRun, words: int) -> Iterator[None]:
     """Waits for the turn of work that reads so many words; what fails for lack of memory is a refusal."""
+    turn = served.lines.turn(words) if words else contextlib.nullcontext()
     try:
-        with served.lines.turn(words), explain_memory("give a shorter text, or choose attention"):
+        with turn, explain_memory("give a shorter text, or choose attention"):
             yield
     except Busy as error:
-        raise Refusal(503, "Too many explanations are waiting. Try again in a while.", error.seconds) from error
+        raise too_many_explanations(error) from error
     except UserError as error:
         raise Refusal(503, f"{error}.", RETRY_SECONDS) from error
 

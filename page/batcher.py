@@ -8,7 +8,9 @@ of a batch, and get at least one document into each.
 from __future__ import annotations
 
 import collections
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from text.text_reader import EncodedDocument
 
 MOST_WAITING_WORDS = 2_000_000  # a few seconds of work; what exceeds that is refused
+MOST_WAIT_SECONDS = 10.0  # by the speed measured so far
 SMALL_WORDS = 20_000  # of a request whose texts are scored before those of larger ones
 RETRY_SECONDS, MOST_RETRY_SECONDS = 5, 60
 LOOK_SECONDS = 0.2  # between two looks whether the client still waits
@@ -62,6 +65,7 @@ class Batcher:
         self._small: collections.deque[Waiting] = collections.deque()
         self._large: collections.deque[Waiting] = collections.deque()
         self._waiting_words = 0
+        self._words_per_second = math.inf  # until it was measured
         self._changed = threading.Condition()
         self._closed = False
         self.calls = 0
@@ -79,8 +83,10 @@ class Batcher:
         words = sum(len(document.token_ids) for document in documents)
         with self._changed:
             # A request that finds the queue empty is accepted, however long it is.
-            if self._closed or (self._waiting_words and self._waiting_words + words > self._most_waiting_words):
-                raise Busy
+            seconds = self._waiting_words / self._words_per_second
+            too_much = self._waiting_words + words > self._most_waiting_words or seconds > MOST_WAIT_SECONDS
+            if self._closed or (self._waiting_words and too_much):
+                raise Busy(math.ceil(seconds) or RETRY_SECONDS)
             queue = self._small if words <= SMALL_WORDS else self._large
             queue.extend(zip(documents, futures, strict=True))
             self._waiting_words += words
@@ -107,12 +113,21 @@ class Batcher:
             documents, futures = zip(*batch, strict=True)
             try:
                 self.calls += 1
-                for future, verdict in zip(futures, self._score(documents), strict=True):
+                begun = time.monotonic()
+                verdicts = self._score(documents)
+                self._measured(sum(len(document.token_ids) for document in documents), time.monotonic() - begun)
+                for future, verdict in zip(futures, verdicts, strict=True):
                     future.set_result(verdict)
             except Exception as error:  # passed on to the threads that asked; this thread continues
                 for future in futures:
                     if not future.done():
                         future.set_exception(error)
+
+    def _measured(self, words: int, seconds: float) -> None:
+        """Mixes the speed of a batch into that of those before."""
+        speed = words / max(seconds, 1e-3)
+        known = self._words_per_second
+        self._words_per_second = speed if math.isinf(known) else known + 0.2 * (speed - known)
 
     def _next_batch(self) -> list[tuple[EncodedDocument, Future[Verdict]]]:
         """Waits for documents and returns them, up to the limit. Empty when the batcher was closed."""

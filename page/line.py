@@ -17,7 +17,7 @@ from page.batcher import Busy
 from runtime.abandoning import stop_if_abandoned
 
 SMALL = 150_000  # words that are read, over all passes: about a second on two cores
-MOST_WAITING = {"small": 3_000_000, "large": 5_000_000}  # words; half a minute
+MOST_WAIT_SECONDS = {"small": 10.0, "large": 30.0}  # that a caller may have to wait, by the speed measured so far
 MOST_IN_LINE = {"small": 1_000, "large": 4}  # each holds a thread, of which small ones need most (page.at_work.THREADS)
 FIRST_GUESS = 100_000.0  # words per second, until some were measured
 LOOK_SECONDS = 0.2  # between two looks whether the client still waits
@@ -27,16 +27,23 @@ class Line:
     """Callers that take turns, the first one first. Every method may be called from any thread.
 
     Args:
-        most_waiting: Words that may wait.
+        most_seconds: That a caller may have to wait.
         most_in_line: Callers that may wait.
     """
 
-    def __init__(self, most_waiting: int, most_in_line: int) -> None:
-        self._most_waiting, self._most_in_line = most_waiting, most_in_line
+    def __init__(self, most_seconds: float, most_in_line: int) -> None:
+        self._most_seconds, self._most_in_line = most_seconds, most_in_line
         self._changed = threading.Condition()
         self._line: collections.deque[object] = collections.deque()  # the first one is at work
         self._words = 0
-        self._words_per_second = FIRST_GUESS
+        self._read, self._seconds = FIRST_GUESS, 1.0  # words of the last turns, and what they took; older ones fade
+
+    def check(self) -> None:
+        """Raises :class:`Busy` where a caller would wait too long or behind too many."""
+        with self._changed:
+            seconds = self._words * self._seconds / self._read
+            if self._line and (len(self._line) > self._most_in_line or seconds > self._most_seconds):
+                raise Busy(math.ceil(seconds))
 
     @contextlib.contextmanager
     def turn(self, words: int) -> Iterator[None]:
@@ -48,9 +55,7 @@ class Line:
         """
         place = object()
         with self._changed:
-            waiting = len(self._line) - 1
-            if self._line and (waiting >= self._most_in_line or self._words + words > self._most_waiting):
-                raise Busy(math.ceil(self._words / self._words_per_second))
+            self.check()
             self._line.append(place)
             self._words += words
         try:
@@ -68,17 +73,24 @@ class Line:
                 self._changed.notify_all()
 
     def _measured(self, words: int, seconds: float) -> None:
-        """Mixes the speed of a turn into that of those before."""
         with self._changed:
-            self._words_per_second += 0.2 * (words / max(seconds, 1e-3) - self._words_per_second)
+            self._read = 0.9 * self._read + words
+            self._seconds = 0.9 * self._seconds + seconds
 
 
 class Lines:
     """The lines of a run: of small explanations, and of large ones."""
 
     def __init__(self) -> None:
-        self._lines = {kind: Line(most, MOST_IN_LINE[kind]) for kind, most in MOST_WAITING.items()}
+        self._lines = {kind: Line(most, MOST_IN_LINE[kind]) for kind, most in MOST_WAIT_SECONDS.items()}
+
+    def _line(self, words: int) -> Line:
+        return self._lines["small" if words <= SMALL else "large"]
+
+    def check(self, words: int) -> None:
+        """As :meth:`Line.check`, of the line for explanations of this size."""
+        self._line(words).check()
 
     def turn(self, words: int) -> contextlib.AbstractContextManager[None]:
         """As :meth:`Line.turn`, in the line for explanations of this size."""
-        return self._lines["small" if words <= SMALL else "large"].turn(words)
+        return self._line(words).turn(words)

@@ -33,6 +33,7 @@ from page.answers import Answer, ServedRun, answer, run_named
 from page.at_work import Workplace
 from page.batcher import Busy
 from page.mistakes import FILTERS, ORDERS, LabelledDocument, worst
+from page.overview import Overview, overview_of
 from page.questions import Question, Refusal, parse_question
 from page.rest import FORM, add_rest, check_content_type
 from report.colours import class_styles
@@ -149,6 +150,7 @@ def make_app(runs: Sequence[ServedRun], hosts: Sequence[str] = ("localhost", "12
     workplace = Workplace()
     add_reading(app, runs, workplace)
     add_mistakes(app, runs)
+    add_overview(app, runs)
     add_rest(app, runs, workplace)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     return app
@@ -388,6 +390,45 @@ def add_mistakes(app: FastAPI, runs: Sequence[ServedRun]) -> None:
     @app.api_route("/static/classes.css", methods=READING, include_in_schema=False)
     def colours_of_classes() -> Response:
         return Response(class_styles(classes_of_any(runs)), media_type="text/css")
+
+
+def add_overview(app: FastAPI, runs: Sequence[ServedRun]) -> None:
+    """Adds its routes: the figures of each run, and the documents behind a number of the confusion matrix."""
+
+    @app.api_route("/overview", methods=READING, include_in_schema=False)
+    def overview() -> HTMLResponse:
+        found = [(served, *figures_of(served)) for served in runs]
+        return HTMLResponse(render_page("overview.html", runs=runs, found=found, different_data=different_data(runs)))
+
+    @app.api_route("/documents", methods=READING, include_in_schema=False)
+    def documents(run: str = "", label: str = "", prediction: str = "", first: int = 0) -> HTMLResponse:
+        served = run_named(runs, run) if run else runs[0]
+        try:
+            every = served.documents.chosen("right" if label == prediction else "wrong")
+        except UserError as error:
+            raise Refusal(404, f"{error}.") from error
+        found = [document for document in every if (document.label, document.prediction) == (label, prediction)]
+        found.sort(key=lambda document: -document.confidence)
+        first = min(max(first, 0), len(found))
+        listed = {
+            "listed": found[first : first + MOST_LISTED],
+            "count": len(found),
+            "first": first,
+            "step": MOST_LISTED,
+        }
+        asked_for = {"served": served, "label": label, "prediction": prediction, "question": Question()}
+        return HTMLResponse(render_page("documents.html", runs=runs, excerpt=excerpt, **asked_for, **listed))
+
+
+def figures_of(served: ServedRun) -> tuple[Overview | None, str]:
+    """The figures of a run, or ``None`` with the reason why they are unknown; else a remark, which may be empty."""
+    try:
+        documents = list(served.documents.all().values())
+        if not served.documents.tested:
+            return None, served.documents.why_untested()
+        return overview_of(documents, served.predictor.class_names), served.documents.stale()
+    except UserError as error:
+        return None, str(error)
 
 
 def mistakes_of(served: ServedRun, by: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 import page.answers
+import page.at_work
 import page.viewer
 from explaining.explanations import explain
 from page.answers import ServedRun
@@ -110,6 +111,25 @@ def test_many_waiting_for_leave_one_out_do_not_hold_the_page(
         begun = time.monotonic()
         cheap = httpx2.post(f"{address}/answer", data={"text": "good", "method": "attention"}, timeout=20)
         assert cheap.status_code == 200 and time.monotonic() - begun < 5
+
+
+def test_while_requests_wait_too_long_no_more_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page.at_work, "MOST_WAIT_SECONDS", 0.1)
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    async def ask() -> None:
+        workplace = Workplace(threads=1)
+        request: Any = type("Request", (), {"receive": staticmethod(never)})
+        slow = [asyncio.create_task(workplace.run(request, 10, lambda: time.sleep(0.4))) for _ in range(4)]
+        await asyncio.sleep(0.6)  # the second is at work, and waited for 0.4 seconds
+        with pytest.raises(Refusal):
+            await workplace.run(request, 10, lambda: None)
+        await asyncio.gather(*slow)
+        assert await workplace.run(request, 10, lambda: 3) == 3  # nobody waits any more
+
+    asyncio.run(ask())
 
 
 def test_a_full_workplace_refuses_at_once() -> None:

@@ -63,7 +63,7 @@ def test_callers_take_turns_in_the_order_they_came(pool: ThreadPoolExecutor) -> 
 def test_too_much_is_refused_at_once_with_a_time(pool: ThreadPoolExecutor) -> None:
     line = Line(100, 2)
     work = Work(line, pool)
-    first = work.begin("costs more than may wait", 10_000_000)
+    first = work.begin("costs more than may wait", 30_000_000)
     until(lambda: work.order)
     with pytest.raises(Busy) as caught, line.turn(1):
         pass

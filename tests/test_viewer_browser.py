@@ -354,11 +354,28 @@ def test_from_the_page_of_mistakes_to_a_text_and_a_random_one(page: Page, runs: 
     assert page.locator("select[name=filter]").input_value() == "right"
 
 
+def test_a_number_of_the_confusion_matrix_opens_its_documents(page: Page, runs: list[ServedRun]) -> None:
+    page.get_by_role("link", name="Overview").click()
+    page.locator(".confusion .right a").first.click()
+    label = runs[0].predictor.class_names[0]
+    expect(page.get_by_role("heading")).to_have_text(f"Documents labelled {label} and predicted as {label}")
+    page.locator(".mistakes a").first.click()
+    expect(page.locator(".about")).to_contain_text(f"labelled {label}: predicted right")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_and_every_shade_is_legible(browser: Browser, address: str, scheme: Any) -> None:
     context = browser.new_context(base_url=address, viewport={"width": 320, "height": 640}, color_scheme=scheme)
     page = context.new_page()
-    for path in ("/", "/errors", f"/?text={'unbroken' * 40}+good&method=gradient&original=bad", "/?id=test/39"):
+    for path in (
+        "/",
+        "/errors",
+        "/overview",
+        "/documents?label=negative&prediction=negative",
+        "/methods?text=good",
+        f"/?text={'unbroken' * 40}+good&method=gradient&original=bad",
+        "/?id=test/39",
+    ):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
     page.goto(f"/?text={TEXT}&method=gradient".replace("\n", " "))
