@@ -1,7 +1,7 @@
 """Texts that are read many times to be explained: one after the other, and only as many wait as are soon done.
 
-A small explanation does not wait for large ones: each kind has a line of its own, so that leave-one-out of a long text
-takes ten seconds while short texts are explained beside it.
+A small explanation does not wait for large ones: each kind has a line of its own, and a large one pauses before each of
+its batches while small ones are at work.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import time
 from collections.abc import Iterator
 
 from page.batcher import Busy
-from runtime.abandoning import stop_if_abandoned
+from runtime.abandoning import pausing_with, stop_if_abandoned
 
 SMALL = 150_000  # words that are read, over all passes: about a second on two cores
 MOST_WAIT_SECONDS = {"small": 10.0, "large": 30.0}  # that a caller may have to wait, by the speed measured so far
 MOST_IN_LINE = {"small": 1_000, "large": 4}  # each holds a thread, of which small ones need most (page.at_work.THREADS)
 FIRST_GUESS = 100_000.0  # words per second, until some were measured
+PAUSE_SECONDS = 1.0  # that a large explanation pauses before a batch at most, so that it ends in any case
 LOOK_SECONDS = 0.2  # between two looks whether the client still waits
 
 
@@ -72,6 +73,11 @@ class Line:
                 self._words -= words
                 self._changed.notify_all()
 
+    def wait_until_empty(self, seconds: float) -> None:
+        """Returns when nobody is in the line, or after so many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._line, seconds)
+
     def _measured(self, words: int, seconds: float) -> None:
         with self._changed:
             self._read = 0.9 * self._read + words
@@ -91,6 +97,11 @@ class Lines:
         """As :meth:`Line.check`, of the line for explanations of this size."""
         self._line(words).check()
 
-    def turn(self, words: int) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def turn(self, words: int) -> Iterator[None]:
         """As :meth:`Line.turn`, in the line for explanations of this size."""
-        return self._line(words).turn(words)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._line(words).turn(words))
+            if words > SMALL:
+                stack.enter_context(pausing_with(lambda: self._lines["small"].wait_until_empty(PAUSE_SECONDS)))
+            yield

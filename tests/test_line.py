@@ -9,9 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+import page.line
 from page.batcher import MOST_RETRY_SECONDS, Busy
 from page.line import SMALL, Line, Lines
-from runtime.abandoning import Abandoned, stopping_when
+from runtime.abandoning import Abandoned, between_batches, stopping_when
 
 
 @pytest.fixture
@@ -103,6 +104,28 @@ def test_an_error_in_a_turn_ends_it(pool: ThreadPoolExecutor) -> None:
     with line.turn(10):
         pass
     assert line._words == 0
+
+
+def test_a_large_explanation_pauses_while_small_ones_work(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = Lines()
+    small = Work(lines, pool)
+    done = small.begin("small", 1)
+    until(lambda: small.order)
+    monkeypatch.setattr(page.line, "PAUSE_SECONDS", 0.3)
+    with lines.turn(SMALL + 1):
+        begun = time.monotonic()
+        between_batches()
+        assert 0.25 < time.monotonic() - begun < 5  # it goes on in any case
+        monkeypatch.setattr(page.line, "PAUSE_SECONDS", 20.0)
+        threading.Timer(0.2, small.gates["small"].set).start()
+        begun = time.monotonic()
+        between_batches()
+        assert 0.15 < time.monotonic() - begun < 10  # and at once when the small one is done
+    done.result(20)
+    with lines.turn(SMALL):
+        between_batches()
 
 
 def test_a_small_explanation_does_not_wait_for_a_large_one(pool: ThreadPoolExecutor) -> None:
