@@ -240,7 +240,7 @@ def asked(runs: Sequence[ServedRun], values: dict[str, str], to_answer: bool = T
     used = [each.explanation.method for each in answers]
     if used and question.method not in used:  # none could be explained so: what is selected is what is shown
         question = question._replace(method=used[0])
-    shown = {"runs": runs, "question": question, "answers": answers, "classes": classes_of_any(runs)}
+    shown: dict[str, Any] = {"runs": runs, "question": question, "answers": answers, "classes": classes_of_any(runs)}
     shown["excerpt"] = excerpt
     return {**shown, "document": document if question.id else None}
 
