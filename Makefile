@@ -32,7 +32,7 @@ PIP_INSTALL = $(PY) -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-ve
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo imdb bundle test test-slow test-faults mutants lint format bench accuracy lock clean
+.PHONY: help demo imdb view bundle test test-slow test-faults mutants lint format bench accuracy lock clean
 
 help: ## List the targets.
 	@echo "Usage: make TARGET [NAME=value ...]"
@@ -42,7 +42,7 @@ help: ## List the targets.
 	@echo "  SOURCE=FILE    imdb: use the archive in this file or at this address"
 	@echo "  RUN=imdb-han   bundle: the run, by its folder or its name"
 	@echo "  OUT=FOLDER     bundle: the folder to write"
-	@echo "  ARGS='...'     imdb, bundle, test, test-slow, test-faults, mutants, bench, accuracy: further arguments, for example ARGS='-k resume'"
+	@echo "  ARGS='...'     imdb, view, bundle, test, test-slow, test-faults, mutants, bench, accuracy: further arguments, for example ARGS='-k resume'"
 	@echo "  JOBS=2         test, test-slow, test-faults: number of test processes"
 	@echo "  KILLS=500      test-faults: number of processes to kill"
 	@echo "  FUZZED=10000   test-faults: number of damaged inputs to try"
@@ -55,6 +55,9 @@ demo: $(INSTALLED) ## Run the whole pipeline on the built-in data set (two minut
 
 imdb: $(INSTALLED) ## Run the whole pipeline on the 100,000 IMDB reviews, two classes.
 	$(PY) run_all.py imdb True $(if $(SOURCE),--source "$(SOURCE)") $(ARGS)
+
+view: $(INSTALLED) ## Show the newest run in the browser, or those in ARGS.
+	$(PY) attention_viewer.py $(ARGS)
 
 bundle: $(INSTALLED) ## Write a finished run as a folder that classifies without TensorFlow (bundles/imdb-han).
 	$(PY) export.py "$(RUN)" "$(OUT)" $(ARGS)

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Shows in a browser what one trained network, or two side by side, predict for a text and why; serves programs, too.
 
-    python attention_viewer.py imdb-han                     http://127.0.0.1:8000
+    python attention_viewer.py                              the newest run, at http://127.0.0.1:8000
+    python attention_viewer.py imdb-han                     this one
     python attention_viewer.py imdb-han imdb-lstm           the same text in both
     curl -d '{"instances": ["A dull film."]}' http://127.0.0.1:8000/v1/models/han:predict
 
-RUN is a run folder or its name in `runs/`. The REST interface has the form of TensorFlow Serving's; /openapi.json
-describes it. Everybody who can reach the port can read the test texts: by default only this machine.
+RUN is a run folder or its name in `runs/`, the newest where none is named. The REST interface has the form of
+TensorFlow Serving's; /openapi.json describes it. Everybody who can reach the port can read the test texts: by default
+only this machine.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import socket
 
 from config import check_range
 from runtime.devices import add_device_flag, start_tensorflow
-from runtime.run_folder import RunFolder, find_run
+from runtime.run_folder import RunFolder, find_run, newest_run
 from utils import DataPaths, Parser, UserError, add_folder_flags, log, run_script
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -28,7 +30,9 @@ MOST_HEADER_BYTES = 128_000  # a permalink holds a whole text
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="attention_viewer.py", description=__doc__)
-    parser.add_argument("run", metavar="RUN", help="run folder, or its name in --runs_dir")
+    parser.add_argument(
+        "run", metavar="RUN", nargs="?", help="run folder, or its name in --runs_dir (default: the newest)"
+    )
     parser.add_argument("other", metavar="OTHER_RUN", nargs="?", help="a second run to compare it with")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (default: 8000)")
@@ -40,7 +44,8 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> int:
     """Serves until it is stopped; returns the exit code."""
     check_range("port", arguments.port, 0, 65535)
-    folders = [find_run(name, arguments.runs_dir) for name in (arguments.run, arguments.other) if name is not None]
+    named = [name for name in (arguments.run, arguments.other) if name is not None]
+    folders = [find_run(name, arguments.runs_dir) for name in named] or [newest_run(arguments.runs_dir)]
     if len(folders) == 2 and folders[0].path.resolve() == folders[1].path.resolve():
         raise UserError(f"{arguments.run} and {arguments.other} are the same run; name another one to compare it with")
     with listening_socket(arguments.host, arguments.port) as listening:
@@ -71,6 +76,7 @@ def serve(folders: list[RunFolder], listening: socket.socket, arguments: argpars
     import uvicorn
 
     from page.answers import ServedRun
+    from page.connections import ImpatientProtocol
     from page.viewer import make_app
 
     data_dir = arguments.data_dir
@@ -82,7 +88,12 @@ def serve(folders: list[RunFolder], listening: socket.socket, arguments: argpars
     hosts = ("*",) if arguments.host in EVERYWHERE else (*LOOPBACK, arguments.host)
     app = make_app(runs, hosts)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, h11_max_incomplete_event_size=MOST_HEADER_BYTES
+        app,
+        http=ImpatientProtocol,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
     )
     shown = "127.0.0.1" if arguments.host in EVERYWHERE else f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{port}   (Ctrl-C ends it)", flush=True)

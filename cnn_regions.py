@@ -18,6 +18,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import installed  # noqa: F401
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -20,6 +20,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import installed  # noqa: F401
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -35,6 +35,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from urllib.parse import unquote, urlsplit
 
+import installed  # noqa: F401
+
 from tqdm import tqdm
 
 import schema

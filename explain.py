@@ -255,6 +255,7 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
     width = min(shutil.get_terminal_size().columns, 100) if colour else 80
     print(f"\n{render(explanation.shaded(most), colour, width)}\n")
     print(note)
+    print(printable(f"Numbers: {explanation.unit_in_words()}."))
     if explanation.scores.signed:
         in_colour = "Blue and underlined words speak for it, orange ones against it."
         print(in_colour if colour else "*For* it, ~against~ it.")

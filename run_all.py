@@ -70,8 +70,9 @@ from utils import (
     write_json,
 )
 
-STAGES = ("download", "create_csv", "serialize_data", "train", "test")
-OF_A_RUN = {"teacher", "train", "compare", "test"}  # stages that each run has for itself
+STAGES = ("download", "create_csv", "serialize_data", "train", "test", "explain")
+OF_A_RUN = {"teacher", "train", "compare", "test", "explain"}  # stages that each run has for itself
+EXAMINED_DOCUMENTS = 50  # of the validation split: enough to choose a method, a minute at most on IMDB
 SHOWN_DOCUMENTS = 3
 KILLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)}
 INTERRUPTED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
@@ -143,7 +144,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--source", help="use this archive: a file, or another address than the publisher's")
     parser.add_argument("--sha256", help="hash that the archive must have")
-    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run (default: test)")
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run (default: explain)")
     add_model_flag(parser, "network to train: han, or bilstm or cnn to compare it with")
     parser.add_argument(
         "--preset",
@@ -187,9 +188,12 @@ def main(arguments: argparse.Namespace) -> int:
             return code
         if stage.name == arguments.until:
             break
-    if arguments.until == "test":
+    if arguments.until in {"test", "explain"}:
         warn_of_few_documents(documents_of(paths, "test"))
-        print(f"\nNext:    tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1")
+        named = [run_path(arguments.runs_dir, arguments.run, paths.dataset, arguments.model).name]
+        named += folder_flags(arguments.data_dir, arguments.runs_dir)
+        print(f"\nNext:    python attention_viewer.py {shlex.join(named)}")
+        print(f"         tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1")
         if NETWORKS[arguments.model].attends:
             print(f"         python han_tester.py {shlex.join(run_flags(arguments))} --show_documents 10")
     return 0
@@ -298,6 +302,17 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         [*flag(arguments, "device"), *given(TesterOperation, arguments)],
         report=run.result_file("report", "test", "txt"),
     )
+    validated = schema.read_json(paths.csv_manifest, SplitsOfCsv)["splits"].get("valid", {"documents": 0})["documents"]
+    count = min(EXAMINED_DOCUMENTS, validated)
+    if count > 1:
+        named = [run.path.name, *folder_flags(arguments.data_dir, arguments.runs_dir)]
+        yield Stage(
+            "explain",
+            ["explain.py", *named, "--faithfulness", "--documents", str(count)],
+            [paths.manifest, run.best],
+            [run.path / "faithfulness.json"],
+            flag(arguments, "device"),
+        )
 
 
 def training_stage(

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
+import installed  # noqa: F401
+
 import msgspec
 
 import utils

@@ -36,6 +36,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
+import installed  # noqa: F401
+
 import numpy as np
 from numpy.typing import NDArray
 

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
 
+import installed  # noqa: F401
+
 from tqdm import tqdm
 
 # Raised whenever a reader of yesterday could misread a file of today: records, run folders and checkpoints carry it.

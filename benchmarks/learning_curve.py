@@ -22,7 +22,8 @@ import systems
 from measuring import ROOT
 
 from corpus.corpora import CsvRow, read_csv
-from report.plots import COLOURS, GREY, entitle, legend, named_style, new_figure, plain, png
+from report.colours import COLOURS
+from report.plots import GREY, entitle, legend, named_style, new_figure, plain, png
 from utils import Parser, UserError, atomic_write, log, read_jsonl, run_script
 
 SIZES = (100, 300, 1_000, 3_000, 10_000, 25_000)

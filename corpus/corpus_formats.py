@@ -19,6 +19,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
+import installed  # noqa: F401
+
 from utils import UserError, human_size
 
 # About a million words. No document is as long; a quote that is never closed, or a file of another kind, is.

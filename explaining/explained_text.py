@@ -54,9 +54,21 @@ class Explanation:
     counterfactuals: Sequence[Counterfactual] = ()
 
     def shaded(self, most: int | None = MOST_SENTENCES) -> list[ShadedSentence | LeftOut]:
-        """The text as it is shown; a sentence's weight is its share in all sentences' scores, with its sign."""
-        total = np.abs(self.scores.sentences).sum() or 1.0
-        return shade_scores(self.text, self.spans, self.scores.words, self.scores.sentences / total, most)
+        """The text as it is shown; a sentence's weight is its score, in :meth:`unit`."""
+        return shade_scores(self.text, self.spans, self.scores.words, self.scores.sentences, most)
+
+    @property
+    def unit(self) -> str:
+        """Of all scores: ``"log-odds"``, or ``"attention"``, whose weights of all sentences add up to 1."""
+        return "log-odds" if self.scores.signed else "attention"
+
+    def unit_in_words(self) -> str:
+        """``log-odds of positive``, or ``share of attention``."""
+        return f"log-odds of {self.class_names[self.target]}" if self.scores.signed else "share of attention"
+
+    def other_classes(self) -> list[str]:
+        """All but the one that is explained."""
+        return [name for number, name in enumerate(self.class_names) if number != self.target]
 
     def parts_in_words(self) -> list[str]:
         """How the log-odds are made of the network's and the n-grams' part, in sentences; none without a lane."""
@@ -85,6 +97,7 @@ class Explanation:
             "probabilities": dict(zip(self.class_names, probabilities, strict=True)),
             "method": self.method,
             "explained_class": self.class_names[self.target],
+            "unit": self.unit,
             "text": self.text,
             "sentences": [self.sentence_json(number) for number in range(len(self.spans))],
         }

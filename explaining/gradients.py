@@ -18,6 +18,7 @@ import tensorflow as tf
 from explaining.log_odds import mean_slopes
 from network.contract import Documents
 from network.ngrams import separated
+from runtime.abandoning import between_batches
 from runtime.documents import DocumentBorders, join
 from runtime.predictor import Predictor, Verdict, batches
 from runtime.scoring import VECTOR, Inferred
@@ -111,6 +112,7 @@ def gradient_products(
     scales, classes = np.asarray(scales, np.float32), np.asarray(targets, np.int32)
     odds, values = np.zeros(len(documents)), [np.zeros(0)] * len(documents)
     for numbers in batches(documents, GRADIENT_WORDS):
+        between_batches()
         chosen = [documents[number] for number in numbers]
         joined = join(chosen)
         lane = tf.constant(parts.lane_shares(joined), tf.float32)
@@ -185,6 +187,7 @@ def contributions(
     bias = parts.bias()
     results: list[Any] = [None] * len(documents)
     for numbers in batches(documents):
+        between_batches()
         joined = join([documents[number] for number in numbers])
         given = tf.constant(classes[numbers], tf.int32)
         inferred, words, sentences = function(joined, given, tf.constant(bias, tf.float64))

@@ -7,9 +7,11 @@ character reverses the direction of a line.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from report.colours import class_styles
 from report.shading import MOST_SENTENCES, printable
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def environment(*folders: Path) -> Environment:
         lstrip_blocks=True,
     )
     made.filters["printable"] = printable
+    made.filters["class_mark"] = class_mark
     return made
 
 
@@ -59,8 +62,28 @@ def explanation_page(explanation: Explanation, heading: str, note: str, most: in
         below=[*explanation.phrases_in_words(), *explanation.counterfactuals_in_words()],
         classes=likeliest(explanation),
         shown=explanation.shaded(most),
-        signed=explanation.scores.signed,
+        explanation=explanation,
+        marks=shade_marks(explanation, explanation.class_names),
+        styles=class_styles(explanation.class_names),
+        class_names=explanation.class_names,
     )
+
+
+def class_mark(name: str, names: Sequence[str]) -> str:
+    """The CSS class with the colour of a class. ``names``: those that :func:`report.colours.class_styles` was given."""
+    return f"class{list(names).index(name)}" if name in names else "otherwise"
+
+
+def shade_marks(explanation: Explanation, names: Sequence[str]) -> tuple[str, str]:
+    """The CSS classes of words that speak for the explained class, and of those that speak against it.
+
+    With two classes, what speaks against one speaks for the other. Attention is of no class.
+    """
+    if not explanation.scores.signed:
+        return "for attended", "against otherwise"
+    own, others = explanation.class_names, explanation.other_classes()
+    against = class_mark(others[0], names) if len(others) == 1 else "otherwise"
+    return f"for {class_mark(own[explanation.target], names)}", f"against {against}"
 
 
 def likeliest(explanation: Explanation) -> list[tuple[str, float]]:

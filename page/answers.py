@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import shlex
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,13 +18,15 @@ import numpy as np
 
 from data_processing import UNKNOWN_ID, Span
 from explaining.counterfactuals import Counterfactual, counterfactuals
-from explaining.explained_text import Explanation, read_text, words_of
+from explaining.explained_text import Explanation, WrittenText, read_text, words_of
 from explaining.explanations import METHODS, UNEXAMINED, Scores, explain, methods_of
 from explaining.faithfulness import default_method, verdict_in_words
 from explaining.leaving_out import first_words, keep_words
 from explaining.log_odds import log_odds_parts
 from explaining.pages import likeliest
-from page.batcher import Batcher, Busy
+from page.batcher import RETRY_SECONDS, Batcher, Busy
+from page.edits import edited_words
+from page.line import Lines
 from page.mistakes import LabelledDocument, SplitDocuments, sample
 from page.neighbours import FEWEST_POINTS, MOST_POINTS, VectorMap
 from page.questions import Question, Refusal
@@ -36,9 +37,9 @@ from runtime.run_folder import RunFolder
 from text.text_reader import EncodedDocument, Reading
 from utils import DataPaths, UserError, folder_flags
 
-EXPLANATION_WAIT_SECONDS = 30.0  # that an explanation waits for those before it
 FAST_METHOD = "gradient"  # for a text that is too long for the method asked for
 COUNTERFACTUAL_WORDS = 3_000  # of a longer text no counterfactuals are searched for: some seconds on two cores
+COUNTERFACTUAL_PASSES = 100  # about how many times the network reads a text in the search for them
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -56,7 +57,7 @@ class ServedRun:
         documents: The test split of its data set.
         notice: A remark about unfinished training; empty for a finished run.
         default_method: The method that is selected on a new page.
-        explaining: Held while a text is explained by a method that reads it again.
+        lines: Where explanations that read a text again take turns.
         map: Of documents of the test split; ``None`` until :meth:`draw_map` has drawn it.
         findings: What ``explain.py --faithfulness`` measured with these weights; empty where it has not been run.
     """
@@ -68,7 +69,7 @@ class ServedRun:
     notice: str = ""
     default_method: str = UNEXAMINED[0]
     findings: dict[str, Any] = field(default_factory=dict)
-    explaining: threading.Lock = field(default_factory=threading.Lock)
+    lines: Lines = field(default_factory=Lines)
     map: VectorMap | None = None
 
     @classmethod
@@ -84,6 +85,11 @@ class ServedRun:
         documents = SplitDocuments(run, data, predictor.weights_sha256)
         batcher = Batcher(predictor.score, BATCH_WORDS)
         return cls(printable(run.path.name), predictor, batcher, documents, unfinished(run) or "", method, findings)
+
+    @property
+    def dataset(self) -> str:
+        """Name of its data set."""
+        return self.documents.data.dataset
 
     def count_words(self, text: str) -> tuple[int, int]:
         """Words of a text, and those that the vocabulary does not know."""
@@ -127,6 +133,7 @@ class Answer:
         word_attention: float32 [N], 0 for a word that was left out; ``None`` for a network without attention.
         before: The verdict before anything was edited or left out; ``None`` where nothing was.
         remarks: Sentences to show with the answer.
+        edited: What was edited, by the position of the word.
     """
 
     served: ServedRun
@@ -136,11 +143,17 @@ class Answer:
     word_attention: np.ndarray | None
     before: Verdict | None
     remarks: list[str]
+    edited: dict[int, str]
 
     @property
     def verdict(self) -> str:
         """The likeliest class."""
         return self.explanation.class_names[int(self.explanation.verdict.probabilities.argmax())]
+
+    @property
+    def method_title(self) -> str:
+        """The name of the method."""
+        return METHODS[self.explanation.method].title
 
     @property
     def verdict_before(self) -> str:
@@ -173,13 +186,12 @@ class Answer:
         return f"{words[0][0]}-{words[-1][1]}"
 
     @functools.cached_property
-    def points(self) -> list[tuple[float, float, bool]]:
-        """The documents of the map: x and y, and whether their label is the class that is predicted for this text."""
+    def points(self) -> list[tuple[float, float, LabelledDocument]]:
+        """The documents of the map with their x and y."""
         if self.served.map is None:
             return []
         places = self.served.map.places(self.served.map.vectors)
-        labelled = (document.label == self.verdict for document in self.served.map.documents)
-        return [(float(x), float(y), same) for (x, y), same in zip(places, labelled, strict=True)]
+        return [(float(x), float(y), one) for (x, y), one in zip(places, self.served.map.documents, strict=True)]
 
     @property
     def place(self) -> list[float]:
@@ -202,11 +214,13 @@ class Answer:
             return "left out"
         score = self.explanation.scores.words[word]
         if self.explanation.scores.signed:
-            parts.append(f"{score:+.4f} log-odds of {self.explanation.class_names[self.explanation.target]}")
+            parts.append(f"{score:+.4f} {self.explanation.unit_in_words()}")
         if self.word_attention is not None:
             parts.append(f"attention {self.word_attention[word]:.3f} of its sentence's")
         if self.unknown[word]:
             parts.append("not in the vocabulary")
+        if word in self.edited:
+            parts.append(self.edited[word])
         return " · ".join(parts)
 
 
@@ -226,11 +240,16 @@ def answer(served: ServedRun, question: Question) -> Answer:
         raise Refusal(422, "There is no word in this text. Write or paste some, or draw a document.")
     document = written.reading.document
     kept = kept_words(written.spans, question.without)
-    verdict, before = predictions(served, question, document, kept)
     method, about_method = usable_method(served, question.method, int(kept.sum()))
-    target, about_class = class_to_explain(served, question.target, method, verdict)
+    cost = words_to_read(keep_words(document, kept), method) if kept.any() else 0
+    refuse_if_busy(served, cost)
+    verdict, before = predictions(served, question, document, kept)
+    compared = verdict if before is None else before  # an edit does not change the class that is explained
+    target, about_class = class_to_explain(served, question.target, method, compared)
     words = [span for span, stays in zip(words_of(written.spans), kept, strict=True) if stays]
-    scores = scores_of_kept(served, document, kept, target, method, verdict)
+    with in_turn(served, cost):
+        scores = scores_of_kept(served, document, kept, target, method, verdict)
+        turning = counterfactuals_of_kept(served, document, kept, scores, verdict, target)
     explanation = Explanation(
         written.text,
         written.spans,
@@ -241,7 +260,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
         scores,
         document.words_per_sentence,
         log_odds_parts(served.predictor, written.text, words, keep_words(document, kept), verdict, target),
-        counterfactuals_of_kept(served, document, kept, scores, verdict, target),
+        turning,
     )
     return Answer(
         served,
@@ -251,7 +270,14 @@ def answer(served: ServedRun, question: Question) -> Answer:
         attention_of_kept(verdict, kept),
         before,
         [*about_method, *about_class, *remarks_on(written.reading, kept)],
+        edits(served, question.original, written) if question.original else {},
     )
+
+
+def edits(served: ServedRun, original: str, written: WrittenText) -> dict[int, str]:
+    """What was edited, by the position of the word. ``original``: the text before."""
+    before = [original[start:end] for start, end in words_of(served.predictor.spans(original))]
+    return edited_words(before, [written.text[start:end] for start, end in words_of(written.spans)])
 
 
 def predictions(
@@ -292,7 +318,7 @@ def scores_of_kept(
     """
     if not kept.any():
         return Scores(np.zeros(len(kept)), np.zeros(len(document.words_per_sentence)), METHODS[method].signed)
-    scores = explained(served, keep_words(document, kept), target, method, verdict)
+    [scores] = explain(served.predictor, [keep_words(document, kept)], [target], method, [verdict])
     kept_sentences = np.logical_or.reduceat(kept, first_words(document))
     words, sentences = scattered(scores.words, kept), scattered(scores.sentences, kept_sentences)
     return Scores(words, sentences, scores.signed, scores.completeness)
@@ -307,8 +333,7 @@ def counterfactuals_of_kept(
     kept_sentences = np.logical_or.reduceat(kept, first_words(document))
     of_kept = replace(scores, words=scores.words[kept], sentences=scores.sentences[kept_sentences])
     predicted = int(verdict.probabilities.argmax())
-    with one_at_a_time(served):
-        found = counterfactuals(served.predictor, keep_words(document, kept), of_kept, predicted, target)
+    found = counterfactuals(served.predictor, keep_words(document, kept), of_kept, predicted, target)
     where = {"words": np.flatnonzero(kept), "sentences": np.flatnonzero(kept_sentences)}
     return [one._replace(removed=where[one.level][one.removed]) for one in found]
 
@@ -380,33 +405,41 @@ def scored(served: ServedRun, documents: Sequence[EncodedDocument]) -> list[Verd
         with explain_memory("give a shorter text"):
             return served.batcher.score(documents)
     except Busy as error:
-        raise Refusal(503, "Too many texts are waiting. Try again in a few seconds.") from error
+        raise Refusal(503, "Too many texts are waiting. Try again in a few seconds.", error.seconds) from error
     except UserError as error:
-        raise Refusal(503, f"{error}.") from error
+        raise Refusal(503, f"{error}.", RETRY_SECONDS) from error
 
 
-def explained(served: ServedRun, document: EncodedDocument, target: int, method: str, verdict: Verdict) -> Scores:
-    """Scores by a method; of those that read the text again, one at a time."""
-    if not METHODS[method].passes(document):
-        [scores] = explain(served.predictor, [document], [target], method, [verdict])
-        return scores
-    with one_at_a_time(served):
-        [scores] = explain(served.predictor, [document], [target], method, [verdict])
-    return scores
+def words_to_read(document: EncodedDocument, method: str) -> int:
+    """About how many words the network reads to explain a text and to find what turns its verdict."""
+    words = len(document.token_ids)
+    return words * (METHODS[method].passes(document) + (COUNTERFACTUAL_PASSES if words <= COUNTERFACTUAL_WORDS else 0))
+
+
+def refuse_if_busy(served: ServedRun, words: int) -> None:
+    """Refuses at once what would wait too long for its turn, before anything is computed for it."""
+    try:
+        served.lines.check(words)
+    except Busy as error:
+        raise too_many_explanations(error) from error
+
+
+def too_many_explanations(error: Busy) -> Refusal:
+    """The refusal of an explanation that would wait too long."""
+    return Refusal(503, "Too many explanations are waiting. Try again in a while.", error.seconds)
 
 
 @contextlib.contextmanager
-def one_at_a_time(served: ServedRun) -> Iterator[None]:
-    """Waits until no other text of the run is read again; what fails for lack of memory is a refusal."""
-    if not served.explaining.acquire(timeout=EXPLANATION_WAIT_SECONDS):
-        raise Refusal(503, "Too many explanations are waiting. Try again in a while.")
+def in_turn(served: ServedRun, words: int) -> Iterator[None]:
+    """Waits for the turn of work that reads so many words; what fails for lack of memory is a refusal."""
+    turn = served.lines.turn(words) if words else contextlib.nullcontext()
     try:
-        with explain_memory("give a shorter text, or choose attention"):
+        with turn, explain_memory("give a shorter text, or choose attention"):
             yield
+    except Busy as error:
+        raise too_many_explanations(error) from error
     except UserError as error:
-        raise Refusal(503, f"{error}.") from error
-    finally:
-        served.explaining.release()
+        raise Refusal(503, f"{error}.", RETRY_SECONDS) from error
 
 
 def run_named(runs: Sequence[ServedRun], name: str) -> ServedRun:

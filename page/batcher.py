@@ -1,26 +1,46 @@
 """Many threads ask for the scores of a few documents each; the network is called once for all that wait.
 
 There is no timer: while the network computes one batch, the next one is collected. A single request is scored at once,
-and fifty at a time are scored in two or three calls.
+and fifty at a time are scored in two or three calls. Small requests do not wait for large ones: these fill what is left
+of a batch, and get at least one document into each.
 """
 
 from __future__ import annotations
 
 import collections
+import math
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING
+
+from runtime.abandoning import Abandoned, stop_if_abandoned
 
 if TYPE_CHECKING:
     from runtime.predictor import Verdict
     from text.text_reader import EncodedDocument
 
 MOST_WAITING_WORDS = 2_000_000  # a few seconds of work; what exceeds that is refused
+MOST_WAIT_SECONDS = 10.0  # by the speed measured so far
+SMALL_WORDS = 20_000  # of a request whose texts are scored before those of larger ones
+RETRY_SECONDS, MOST_RETRY_SECONDS = 5, 60
+LOOK_SECONDS = 0.2  # between two looks whether the client still waits
 
 
 class Busy(Exception):
-    """More is waiting than the network scores in a few seconds."""
+    """More is waiting than is soon done.
+
+    Args:
+        seconds: After which it may be tried again, about.
+    """
+
+    def __init__(self, seconds: int = RETRY_SECONDS) -> None:
+        super().__init__(seconds)
+        self.seconds = min(max(seconds, 1), MOST_RETRY_SECONDS)
+
+
+Waiting = tuple["EncodedDocument", "Future[Verdict]"]
 
 
 class Batcher:
@@ -42,8 +62,10 @@ class Batcher:
         most_waiting_words: int = MOST_WAITING_WORDS,
     ) -> None:
         self._score, self._most_words, self._most_waiting_words = score, most_words, most_waiting_words
-        self._waiting: collections.deque[tuple[EncodedDocument, Future[Verdict]]] = collections.deque()
+        self._small: collections.deque[Waiting] = collections.deque()
+        self._large: collections.deque[Waiting] = collections.deque()
         self._waiting_words = 0
+        self._words_per_second = math.inf  # until it was measured
         self._changed = threading.Condition()
         self._closed = False
         self.calls = 0
@@ -55,16 +77,27 @@ class Batcher:
 
         Raises:
             Busy: Too much is waiting, or the batcher was closed.
+            Abandoned: The client went away; what was not scored yet is dropped.
         """
         futures: list[Future[Verdict]] = [Future() for _ in documents]
         words = sum(len(document.token_ids) for document in documents)
         with self._changed:
             # A request that finds the queue empty is accepted, however long it is.
-            if self._closed or (self._waiting and self._waiting_words + words > self._most_waiting_words):
-                raise Busy
-            self._waiting.extend(zip(documents, futures, strict=True))
+            seconds = self._waiting_words / self._words_per_second
+            too_much = self._waiting_words + words > self._most_waiting_words or seconds > MOST_WAIT_SECONDS
+            if self._closed or (self._waiting_words and too_much):
+                raise Busy(math.ceil(seconds) or RETRY_SECONDS)
+            queue = self._small if words <= SMALL_WORDS else self._large
+            queue.extend(zip(documents, futures, strict=True))
             self._waiting_words += words
             self._changed.notify()
+        try:
+            while wait(futures, LOOK_SECONDS).not_done:
+                stop_if_abandoned()
+        except Abandoned:
+            for future in futures:
+                future.cancel()
+            raise
         return [future.result() for future in futures]
 
     def close(self) -> None:
@@ -80,21 +113,39 @@ class Batcher:
             documents, futures = zip(*batch, strict=True)
             try:
                 self.calls += 1
-                for future, verdict in zip(futures, self._score(documents), strict=True):
+                begun = time.monotonic()
+                verdicts = self._score(documents)
+                self._measured(sum(len(document.token_ids) for document in documents), time.monotonic() - begun)
+                for future, verdict in zip(futures, verdicts, strict=True):
                     future.set_result(verdict)
             except Exception as error:  # passed on to the threads that asked; this thread continues
                 for future in futures:
                     if not future.done():
                         future.set_exception(error)
 
+    def _measured(self, words: int, seconds: float) -> None:
+        """Mixes the speed of a batch into that of those before."""
+        speed = words / max(seconds, 1e-3)
+        known = self._words_per_second
+        self._words_per_second = speed if math.isinf(known) else known + 0.2 * (speed - known)
+
     def _next_batch(self) -> list[tuple[EncodedDocument, Future[Verdict]]]:
         """Waits for documents and returns them, up to the limit. Empty when the batcher was closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            batch: list[tuple[EncodedDocument, Future[Verdict]]] = []
-            words = 0
-            while self._waiting and (not batch or words + len(self._waiting[0][0].token_ids) <= self._most_words):
-                batch.append(self._waiting.popleft())
-                words += len(batch[-1][0].token_ids)
-            self._waiting_words -= words
+            batch: list[Waiting] = []
+            while not batch and (self._small or self._large or not self._closed):
+                self._changed.wait_for(lambda: self._small or self._large or self._closed)
+                batch = self._take(self._small, 0)
+                batch += self._take(self._large, sum(len(document.token_ids) for document, _ in batch))
             return batch
+
+    def _take(self, queue: collections.deque[Waiting], words: int) -> list[Waiting]:
+        """Takes documents from a queue for a batch of so many words: the first one, and what else has room."""
+        taken: list[Waiting] = []
+        while queue and (not taken or words + len(queue[0][0].token_ids) <= self._most_words):
+            document, future = queue.popleft()
+            self._waiting_words -= len(document.token_ids)
+            if future.set_running_or_notify_cancel():  # not of a client that went away
+                taken.append((document, future))
+                words += len(document.token_ids)
+        return taken

@@ -47,6 +47,7 @@ class LabelledDocument(NamedTuple):
         prediction: The class that the run predicted; empty where it was not tested.
         confidence: Probability of that class.
         margin: How much lower the probability of the second class is.
+        dataset: Name of its data set, without which ``id`` says nothing.
     """
 
     id: str
@@ -55,6 +56,7 @@ class LabelledDocument(NamedTuple):
     prediction: str = ""
     confidence: float = 0.0
     margin: float = 1.0
+    dataset: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,25 +131,31 @@ class SplitDocuments:
         for row in read_csv(self.data.csv):
             if row.split != SPLIT or (names is not None and row.id not in names) or len(found) == self.most:
                 continue
-            found[row.id] = LabelledDocument(row.id, row.label, row.text, *(predicted[row.id] if predicted else ()))
+            document = LabelledDocument(row.id, row.label, row.text, dataset=self.data.dataset)
+            if predicted:
+                label, prediction, confidence, margin = predicted[row.id]
+                if label != row.label:
+                    break  # the same name for another document
+                document = document._replace(prediction=prediction, confidence=confidence, margin=margin)
+            found[row.id] = document
         if names is not None and len(found) < len(names):
             raise UserError(f"{self.predictions_file} is of other documents than {self.data.csv}; test the run again")
         if not found:
             raise UserError(f"{self.data.csv} has no document in its {SPLIT} split")
         return found
 
-    def _predictions(self) -> dict[str, tuple[str, float, float]]:
-        """Prediction, its probability and its margin, by document."""
+    def _predictions(self) -> dict[str, tuple[str, str, float, float]]:
+        """Label, prediction, its probability and its margin, by document."""
         predictions = {}
         with self.predictions_file.open(encoding="utf-8", newline="") as file:
             rows = csv.reader(file)
             try:
                 columns = next(rows)
-                name, prediction = columns.index("id"), columns.index("prediction")
+                name, label, prediction = map(columns.index, ("id", "label", "prediction"))
                 classes = [place for place, column in enumerate(columns) if column.startswith("probability_")]
                 for row in rows:
                     *_, second, first = sorted([0.0, *(float(row[place]) for place in classes)])
-                    predictions[row[name]] = (row[prediction], first, first - second)
+                    predictions[row[name]] = (row[label], row[prediction], first, first - second)
             except (ValueError, IndexError, StopIteration, csv.Error) as error:
                 raise UserError(f"{self.predictions_file} is damaged ({error}); {self.why_untested()}") from error
         return predictions

@@ -6,6 +6,7 @@ A question holds everything that an answer depends on, so that a link repeats it
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
@@ -24,11 +25,12 @@ class Refusal(Exception):
     Args:
         status: HTTP's code for the reason.
         detail: A sentence for the person who asked.
+        retry_seconds: After which it may be asked again; of a question that is refused for what it is, 0.
     """
 
-    def __init__(self, status: int, detail: str) -> None:
+    def __init__(self, status: int, detail: str, retry_seconds: int = 0) -> None:
         super().__init__(detail)
-        self.status, self.detail = status, printable(detail)
+        self.status, self.detail, self.retry_seconds = status, printable(detail), retry_seconds
 
 
 class Question(NamedTuple):
@@ -37,10 +39,11 @@ class Question(NamedTuple):
     Attributes:
         text: The text, its line ends as newlines.
         method: How to explain; empty for the default of the first run.
-        target: Name of the class to explain; empty for the predicted one.
         without: Ranges (start, end) of the text whose words are left out.
         original: The text before words were edited; empty where none was.
         id: The document of the test split that the text was taken from; empty for a person's own.
+        target: Name of the class to explain; empty for the predicted one.
+        dataset: The data set of ``id``; empty without one.
     """
 
     text: str = ""
@@ -49,29 +52,36 @@ class Question(NamedTuple):
     original: str = ""
     id: str = ""
     target: str = ""
+    dataset: str = ""
 
     def link(self) -> str:
         """A relative address that asks this again; empty where it would be too long."""
-        values = {"id": self.id} if self.id else {"text": self.text}
+        values = {"id": self.id, "data": self.dataset} if self.id else {"text": self.text}
         values |= {"method": self.method, "target": self.target}
         values |= {"without": format_ranges(self.without), "original": self.original}
         link = "?" + urlencode({name: value for name, value in values.items() if value})
         return link if len(link) <= MOST_LINK_BYTES else ""
 
-    def of_document(self, name: str) -> str:
-        """A relative address that asks the same of a document of the test split."""
-        return Question(id=name, method=self.method, target=self.target).link()
+    def of_document(self, document: LabelledDocument) -> str:
+        """A relative address that asks the same of a document of a test split."""
+        return Question(id=document.id, method=self.method, target=self.target, dataset=document.dataset).link()
 
     def left_out(self) -> str:
         """The ranges as one string."""
         return format_ranges(self.without)
+
+    def mark(self) -> str:
+        """Of the text that the places in an answer refer to, so that an answer to another text changes nothing."""
+        return mark_of(self.text)
 
 
 def parse_question(values: dict[str, str], document: LabelledDocument | None) -> Question:
     """Reads a form or the query of a link.
 
     Args:
-        values: By name; ``toggle`` is a range to leave out or to take back, ``undo`` takes all edits back.
+        values: By name; ``toggle`` is a range to leave out or to take back, ``undo`` takes all edits back. All of
+            these, and ``without`` and ``original``, are ignored where ``mark`` is that of another text: somebody typed
+            into the text since it was answered.
         document: That ``id`` names.
 
     Raises:
@@ -83,6 +93,8 @@ def parse_question(values: dict[str, str], document: LabelledDocument | None) ->
     for each in (text, original):
         if len(each.encode(errors="replace")) >= MOST_TEXT_BYTES:
             raise Refusal(413, f"The text is too long: {MOST_TEXT_BYTES:,} bytes or more. Give a part of it.")
+    if values.get("mark", mark_of(text)) != mark_of(text):
+        values, original = {**values, "without": "", "toggle": "", "undo": ""}, ""
     without = set(parse_ranges(values.get("without", "")))
     if values.get("undo") and original:
         text, original, without = original, "", set()
@@ -95,7 +107,13 @@ def parse_question(values: dict[str, str], document: LabelledDocument | None) ->
         "" if original == text else original,
         document.id if document and same else "",
         values.get("target", ""),
+        document.dataset if document and same else "",
     )
+
+
+def mark_of(text: str) -> str:
+    """A short hash of a text."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def plain_newlines(text: str) -> str:

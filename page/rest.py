@@ -1,8 +1,13 @@
 """Predictions for programs, in the form of TensorFlow Serving's REST interface.
 
-POST /v1/models/han:predict   {"instances": ["a text", {"text": "another"}]}
+POST /v1/models/han:predict   {"instances": ["a text", {"text": "another"}]}   gives rows: {"predictions": [...]}
+                              {"inputs": {"text": ["a text", "another"]}}      columns: {"outputs": {"label": [...]}}
      ... "explain": true      also why: the scores of words and sentences, and what would turn the verdict
-GET  /v1/models/han           whether it can be called, and the training step of its weights
+GET  /v1/models/han           whether it can be called, and the training step of its weights, which is its version
+GET  /v1/models/han/metadata  what goes in and what comes out
+
+Each address may name the version: ``/v1/models/han/versions/1200:predict``. What differs from TensorFlow Serving:
+``probabilities`` are an object by the name of the class, and there is one signature.
 """
 
 from __future__ import annotations
@@ -17,12 +22,15 @@ from explaining.explained_text import words_of
 from explaining.log_odds import log_odds_parts
 from network.ngrams import separated
 from page.answers import ServedRun, answer, run_named, scored
+from page.at_work import Workplace
 from page.questions import MOST_TEXT_BYTES, Question, Refusal
 from runtime.predictor import Verdict
 from text.text_reader import Reading
 
 MOST_INSTANCES = 1_000
 MOST_EXPLAINED = 20  # instances of a request that are explained: each is read several times
+SIGNATURE = "serving_default"
+EXAMPLE = 'send {"instances": ["a text", ...]} or {"inputs": {"text": ["a text", ...]}}'
 FORM, JSON, PLAIN = "application/x-www-form-urlencoded", "application/json", "text/plain"
 
 
@@ -32,15 +40,31 @@ class Instance(BaseModel):
     text: str
 
 
+class Column(BaseModel):
+    """The texts of a request in column form."""
+
+    model_config = ConfigDict(extra="forbid")
+    text: list[str] = Field(min_length=1, max_length=MOST_INSTANCES)
+
+
 class PredictRequest(BaseModel):
-    """Texts to classify, in TensorFlow Serving's row form; a plain string is read as the text.
+    """Texts to classify, as rows (``instances``) or as a column (``inputs``); a plain string is read as the text.
 
     With ``explain`` at most 20, each with its explanation.
     """
 
     model_config = ConfigDict(json_schema_extra={"example": {"instances": ["A dull film.", {"text": "What acting!"}]}})
-    instances: list[str | Instance] = Field(min_length=1, max_length=MOST_INSTANCES)
+    instances: list[str | Instance] | None = Field(default=None, min_length=1, max_length=MOST_INSTANCES)
+    inputs: Annotated[list[str], Field(min_length=1, max_length=MOST_INSTANCES)] | Column | None = None
+    signature_name: str = SIGNATURE
     explain: bool = False
+
+    def texts(self) -> list[str]:
+        """The texts, whichever form they have."""
+        if isinstance(self.inputs, Column):
+            return self.inputs.text
+        rows = self.instances if self.inputs is None else self.inputs
+        return [row if isinstance(row, str) else row.text for row in rows or []]
 
 
 class Ngram(BaseModel):
@@ -56,6 +80,9 @@ class Ngram(BaseModel):
 class Prediction(BaseModel):
     """The network's prediction for a text; ``null`` twice where the text has no word.
 
+    ``words`` were read, ``unknown_words`` of them are not in the vocabulary; ``cut_words`` were not read, because the
+    text has more sentences than the network reads.
+
     Of a run with the n-gram lane also what the log-odds of the label are the sum of, and the strongest n-grams. Where
     the request asks for it, ``explanation`` is what ``explain.py --json`` prints of the text.
     """
@@ -64,15 +91,17 @@ class Prediction(BaseModel):
     probabilities: dict[str, float] | None
     words: int
     unknown_words: int
+    cut_words: int
     parts: dict[str, float] = {}
     ngrams: list[Ngram] = []
     explanation: dict[str, Any] = {}
 
 
 class PredictResponse(BaseModel):
-    """One prediction per instance, in their order."""
+    """One prediction per instance, in their order: as rows, or each value as a column where the request was one."""
 
-    predictions: list[Prediction]
+    predictions: list[Prediction] | None = None
+    outputs: dict[str, list[Any]] | None = None
 
 
 class ErrorResponse(BaseModel):
@@ -83,12 +112,13 @@ class ErrorResponse(BaseModel):
 
 def predict(served: ServedRun, request: PredictRequest) -> PredictResponse:
     """Classifies the texts of a request."""
-    texts = [instance if isinstance(instance, str) else instance.text for instance in request.instances]
+    texts = request.texts()
     if request.explain and len(texts) > MOST_EXPLAINED:
         raise Refusal(413, f"{len(texts)} instances are too many to explain at once; send at most {MOST_EXPLAINED}")
     for number, text in enumerate(texts):
         if len(text.encode(errors="replace")) >= MOST_TEXT_BYTES:
-            raise Refusal(413, f"instances[{number}] is too long: {MOST_TEXT_BYTES:,} bytes or more")
+            where = "instances" if request.inputs is None else "inputs"
+            raise Refusal(413, f"{where}[{number}] is too long: {MOST_TEXT_BYTES:,} bytes or more")
     readings = [served.predictor.read(text) for text in texts]
     verdicts = iter(scored(served, [reading.document for reading in readings if reading.words]))
     predictions = []
@@ -104,8 +134,16 @@ def predict(served: ServedRun, request: PredictRequest) -> PredictResponse:
             if request.explain:
                 question = Question(text, served.default_method)
                 values["explanation"] = answer(served, question).explanation.to_json()
-        predictions.append(Prediction(words=reading.words, unknown_words=reading.unknown_words, **values))
-    return PredictResponse(predictions=predictions)
+        values |= {"words": reading.words, "unknown_words": reading.unknown_words, "cut_words": reading.cut_words}
+        predictions.append(Prediction(**values))
+    return PredictResponse(predictions=predictions) if request.inputs is None else as_columns(predictions)
+
+
+def as_columns(predictions: Sequence[Prediction]) -> PredictResponse:
+    """Predictions value by value; ``null`` where one has none."""
+    rows = [prediction.model_dump(exclude_unset=True) for prediction in predictions]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return PredictResponse(outputs={name: [row.get(name) for row in rows] for name in names})
 
 
 def parts_of_log_odds(served: ServedRun, text: str, reading: Reading, verdict: Verdict, target: int) -> dict[str, Any]:
@@ -120,11 +158,17 @@ def parts_of_log_odds(served: ServedRun, text: str, reading: Reading, verdict: V
 def parse_predict_request(body: bytes) -> PredictRequest:
     """Reads the JSON of a request; an error is a :class:`Refusal` that names the place."""
     try:
-        return PredictRequest.model_validate_json(body)
+        request = PredictRequest.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "body"
-        raise Refusal(400, f'{place}: {first["msg"]}; send {{"instances": ["a text", ...]}}') from error
+        raise Refusal(400, f"{place}: {first['msg']}; {EXAMPLE}") from error
+    if (request.instances is None) == (request.inputs is None):
+        both = "both instances and inputs" if request.inputs is not None else "neither instances nor inputs"
+        raise Refusal(400, f"The request has {both}; {EXAMPLE}")
+    if request.signature_name != SIGNATURE:
+        raise Refusal(400, f"There is no signature {request.signature_name[:100]!r}, only {SIGNATURE!r}.")
+    return request
 
 
 def check_content_type(request: Request, allowed: Sequence[str]) -> None:
@@ -143,7 +187,44 @@ async def json_body(request: Request) -> bytes:
 Body = Annotated[bytes, Depends(json_body)]
 
 
-def add_rest(app: FastAPI, runs: Sequence[ServedRun]) -> None:
+def version_named(runs: Sequence[ServedRun], model: str, version: str) -> ServedRun:
+    """The run of that name, if its weights are of that training step."""
+    served = run_named(runs, model)
+    if version != str(served.predictor.step):
+        raise Refusal(404, f"{model[:100]} has no version {version[:50]!r} here, only {served.predictor.step}.")
+    return served
+
+
+def status_of(served: ServedRun) -> dict[str, Any]:
+    """In the form of TensorFlow Serving's ModelStatus."""
+    available = {"state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    return {"model_version_status": [{"version": str(served.predictor.step), **available}]}
+
+
+def metadata_of(model: str, served: ServedRun) -> dict[str, Any]:
+    """In the form of TensorFlow Serving's ModelMetadata, with the names of the classes."""
+
+    def tensor(name: str, dtype: str) -> dict[str, Any]:
+        shape = {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False}
+        return {"name": name, "dtype": dtype, "tensor_shape": shape}
+
+    numbers = ("words", "unknown_words", "cut_words")
+    outputs = {"label": tensor("label", "DT_STRING"), **{name: tensor(name, "DT_INT64") for name in numbers}}
+    # An object by class for each text, which TensorFlow has no type for.
+    outputs["probabilities"] = tensor("probabilities", "DT_VARIANT")
+    signature = {
+        "inputs": {"text": tensor("text", "DT_STRING")},
+        "outputs": outputs,
+        "method_name": "tensorflow/serving/predict",
+    }
+    return {
+        "model_spec": {"name": model, "signature_name": "", "version": str(served.predictor.step)},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}},
+        "classes": list(served.predictor.class_names),
+    }
+
+
+def add_rest(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -> None:
     """The routes that programs call."""
     refusals: dict[int | str, dict[str, Any]] = {
         code: {"model": ErrorResponse, "description": description}
@@ -159,27 +240,46 @@ def add_rest(app: FastAPI, runs: Sequence[ServedRun]) -> None:
     schema.pop("$defs")
     body = {"required": True, "content": {JSON: {"schema": schema}}}
 
-    @app.post(
-        "/v1/models/{model}:predict",
-        summary="Classify texts",
-        responses=refusals,
-        response_model_exclude_unset=True,
-        openapi_extra={"requestBody": body},
-    )
-    def predict_texts(model: str, body: Body) -> PredictResponse:
-        return predict(run_named(runs, model), parse_predict_request(body))
+    described_post: dict[str, Any] = {
+        "summary": "Classify texts",
+        "responses": refusals,
+        "response_model_exclude_unset": True,
+        "openapi_extra": {"requestBody": body},
+    }
+    missing: dict[str, Any] = {"responses": {404: refusals[404]}}
 
-    @app.get("/v1/models/{model}", summary="Whether the model can be called", responses={404: refusals[404]})
-    def status(model: str) -> dict[str, list[dict[str, Any]]]:
-        version = str(run_named(runs, model).predictor.step)
-        available = {"version": version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-        return {"model_version_status": [available]}
+    @app.post("/v1/models/{model}:predict", **described_post)
+    async def predict_texts(request: Request, model: str, body: Body) -> PredictResponse:
+        served = run_named(runs, model)
+        return await workplace.run(request, len(body), lambda: predict(served, parse_predict_request(body)))
+
+    @app.post("/v1/models/{model}/versions/{version}:predict", **described_post)
+    async def predict_with_version(request: Request, model: str, version: str, body: Body) -> PredictResponse:
+        served = version_named(runs, model, version)
+        return await workplace.run(request, len(body), lambda: predict(served, parse_predict_request(body)))
+
+    @app.get("/v1/models/{model}", summary="Whether the model can be called", **missing)
+    def status(model: str) -> dict[str, Any]:
+        return status_of(run_named(runs, model))
+
+    @app.get("/v1/models/{model}/versions/{version}", summary="Whether this version can be called", **missing)
+    def status_of_version(model: str, version: str) -> dict[str, Any]:
+        return status_of(version_named(runs, model, version))
+
+    @app.get("/v1/models/{model}/metadata", summary="What goes in and what comes out", **missing)
+    def metadata(model: str) -> dict[str, Any]:
+        return metadata_of(model, run_named(runs, model))
+
+    @app.get("/v1/models/{model}/versions/{version}/metadata", summary="The same of this version", **missing)
+    def metadata_of_version(model: str, version: str) -> dict[str, Any]:
+        return metadata_of(model, version_named(runs, model, version))
 
     plain = app.openapi
 
     def described() -> dict[str, Any]:
         value = plain()
-        value["components"]["schemas"].setdefault("Instance", Instance.model_json_schema())
+        for part in (Instance, Column):
+            value["components"]["schemas"].setdefault(part.__name__, part.model_json_schema())
         return value
 
     app.openapi = described  # type: ignore[method-assign]

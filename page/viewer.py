@@ -9,10 +9,11 @@ text is escaped by the templates and no inline script or style is ever allowed t
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,19 +28,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from data_processing import blank_markup
 from explaining.explanations import METHODS, Method, methods_of
-from explaining.pages import TEMPLATES, environment
+from explaining.pages import TEMPLATES, environment, shade_marks
 from page.answers import Answer, ServedRun, answer, run_named
+from page.at_work import Workplace
 from page.batcher import Busy
 from page.mistakes import FILTERS, ORDERS, LabelledDocument, worst
-from page.questions import Refusal, parse_question
+from page.overview import Overview, overview_of
+from page.questions import Question, Refusal, parse_question
 from page.rest import FORM, add_rest, check_content_type
+from report.colours import class_styles
 from report.shading import printable
+from runtime.abandoning import Abandoned
 from utils import UserError, human_size
 
 MOST_BODY_BYTES = 8_000_000  # a form carries a byte as up to three, and an edited text beside its original
+BODY_SECONDS = 30.0  # in which a request arrives
 MOST_LISTED = 50
 EXCERPT = 400  # characters of a text from which its first lines are shown
 
+CLIENT_CLOSED = 499  # nginx's code; nobody receives it
 DISAGREE = "disagree"
 HEADERS = {
     "content-security-policy": (
@@ -61,7 +68,9 @@ READING = ["GET", "HEAD"]  # FastAPI adds no HEAD of its own, which asks whether
 
 
 class Guard:
-    """Adds the headers to every response and refuses bodies that are too long, also where no length is given."""
+    """Adds the headers to every response and refuses bodies that are too long, also where no length is given, or that
+    do not arrive in time.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -70,11 +79,17 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        received = 0
+        received, complete = 0, False
+        deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
         async def count(wait: Receive = receive) -> Message:
-            nonlocal received
-            message = await wait()
+            nonlocal received, complete
+            try:
+                async with asyncio.timeout_at(None if complete else deadline):
+                    message = await wait()
+            except TimeoutError as error:
+                raise Refusal(408, f"The request did not arrive within {BODY_SECONDS:.0f} seconds.") from error
+            complete = complete or not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > MOST_BODY_BYTES:
                 raise Refusal(413, f"The request is too long: more than {human_size(MOST_BODY_BYTES)}.")
@@ -130,11 +145,13 @@ def make_app(runs: Sequence[ServedRun], hosts: Sequence[str] = ("localhost", "12
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(Guard)
-    for kind in (Refusal, HTTPException):
+    for kind in (Refusal, HTTPException, Abandoned):
         app.add_exception_handler(kind, functools.partial(error_response, runs))
-    add_reading(app, runs)
+    workplace = Workplace()
+    add_reading(app, runs, workplace)
     add_mistakes(app, runs)
-    add_rest(app, runs)
+    add_overview(app, runs)
+    add_rest(app, runs, workplace)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
     return app
 
@@ -150,48 +167,68 @@ def read_documents(runs: Sequence[ServedRun]) -> None:
 
 def render_page(template: str, **values: Any) -> str:
     """A template of the page, or of the explanations that it shows, filled in."""
-    return environment(ROOT / "templates").get_template(template).render(**values)
+    return environment(ROOT / "templates").get_template(template).render(shade_marks=shade_marks, **values)
 
 
 async def error_response(runs: Sequence[ServedRun], request: Request, error: Exception) -> Response:
     """An error as a page, as the part of one that the script asked for, or as JSON."""
+    if isinstance(error, Abandoned):
+        return Response(status_code=CLIENT_CLOSED)
     status, detail = (error.status, error.detail) if isinstance(error, Refusal) else (500, str(error))
+    later = retry_header(error)
     if isinstance(error, HTTPException):
         status, detail = error.status_code, printable(f"{error.detail}: {request.method} {request.url.path[:100]}")
     if request.url.path.startswith("/v1/"):
-        return JSONResponse({"error": detail}, status)
+        return JSONResponse({"error": detail}, status, later)
     template = "error.html" if request.url.path == "/answer" else "error_page.html"
-    return HTMLResponse(render_page(template, runs=runs, message=detail), status)
+    return HTMLResponse(render_page(template, runs=runs, message=detail), status, later)
+
+
+def retry_header(error: Exception) -> dict[str, str]:
+    """``Retry-After`` of a refusal that does not last."""
+    seconds = error.retry_seconds if isinstance(error, Refusal) else 0
+    return {"retry-after": str(seconds)} if seconds else {}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The page that reads a text
 
 
-def add_reading(app: FastAPI, runs: Sequence[ServedRun]) -> None:
+def add_reading(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -> None:
     """Adds its routes: an answer as a whole page, and as the part that the script exchanges; a random document."""
 
+    async def answered(request: Request, values: dict[str, str], work: Callable[[], Response]) -> Response:
+        return await workplace.run(request, sum(map(len, values.values())), work)
+
     @app.api_route("/", methods=READING, include_in_schema=False)
-    def page(request: Request) -> HTMLResponse:
-        return whole_page(runs, dict(request.query_params))
+    async def page(request: Request) -> Response:
+        values = dict(request.query_params)
+        if not values.keys() & {"text", "id"}:  # nothing to read: no thread is needed, however many are busy
+            return whole_page(runs, values)
+        return await answered(request, values, lambda: whole_page(runs, values))
 
     @app.post("/", include_in_schema=False)
-    def page_of_form(values: Form) -> HTMLResponse:
-        return whole_page(runs, values)
+    async def page_of_form(request: Request, values: Form) -> Response:
+        return await answered(request, values, lambda: whole_page(runs, values))
 
     @app.post("/answer", include_in_schema=False)
-    def part_of_page(values: Form) -> HTMLResponse:
-        return HTMLResponse(render_page("answer.html", **asked(runs, values)))
+    async def part_of_page(request: Request, values: Form) -> Response:
+        return await answered(request, values, lambda: HTMLResponse(render_page("answer.html", **asked(runs, values))))
+
+    @app.api_route("/methods", methods=READING, include_in_schema=False)
+    async def methods(request: Request) -> Response:
+        values = dict(request.query_params)
+        return await answered(request, values, lambda: page_of_methods(runs, values))
 
     @app.api_route("/random", methods=READING, include_in_schema=False)
     def random(filter: str = "any", method: str = "", target: str = "") -> RedirectResponse:
-        values = {"id": draw(runs, filter).id, "method": method, "target": target, "filter": filter}
-        return RedirectResponse("./?" + urlencode({name: value for name, value in values.items() if value}), 303)
+        link = Question(method=method, target=target).of_document(draw(runs, filter))
+        return RedirectResponse(f"./{link}&{urlencode({'filter': filter})}", 303)
 
 
 def asked(runs: Sequence[ServedRun], values: dict[str, str], to_answer: bool = True) -> dict[str, Any]:
     """What the templates need for a question: the question, the document it is about, and the answers."""
-    document = document_named(runs[0], values["id"]) if values.get("id") else None
+    document = document_named(runs, values["id"], values.get("data", "")) if values.get("id") else None
     question = parse_question(values, document)
     if question.method and question.method not in METHODS:
         raise Refusal(400, f"{question.method[:100]!r} is not a method; choose from {', '.join(methods_of_any(runs))}.")
@@ -199,24 +236,54 @@ def asked(runs: Sequence[ServedRun], values: dict[str, str], to_answer: bool = T
     if question.target and question.target not in classes_of_any(runs):
         there = ", ".join(classes_of_any(runs))
         raise Refusal(400, f"{question.target[:100]!r} is not a class; the classes are: {there}.")
-    answers: list[Answer] = [answer(served, question) for served in runs] if to_answer or question.text else []
-    return {"runs": runs, "question": question, "answers": answers, "document": document if question.id else None}
+    answers = answers_of(runs, question) if to_answer or question.text else []
+    used = [each.explanation.method for each in answers]
+    if used and question.method not in used:  # none could be explained so: what is selected is what is shown
+        question = question._replace(method=used[0])
+    shown: dict[str, Any] = {"runs": runs, "question": question, "answers": answers, "classes": classes_of_any(runs)}
+    shown["excerpt"] = excerpt
+    return {**shown, "document": document if question.id else None}
+
+
+def page_of_methods(runs: Sequence[ServedRun], values: dict[str, str]) -> HTMLResponse:
+    """A text explained by every method that each run has, for one class."""
+    shown = asked(runs, values)
+    question, [first, *_] = shown["question"], shown["answers"]
+    question = question._replace(target=first.explanation.class_names[first.explanation.target])
+    answers, remarks = [], []
+    for name, method in methods_of_any(runs).items():
+        for served in [each for each in runs if name in methods_of(each.predictor)]:
+            found = answer(served, question._replace(method=name))
+            if found.explanation.method == name:
+                answers.append((method.title, found))
+            else:
+                remarks += found.remarks
+    shown |= {"answers": answers, "remarks": list(dict.fromkeys(remarks))}
+    return HTMLResponse(render_page("methods.html", **shown))
+
+
+def answers_of(runs: Sequence[ServedRun], question: Question) -> list[Answer]:
+    """The answer of each run; all explain one class, that which the first predicts where none was asked for."""
+    first = answer(runs[0], question)
+    named = question.target or first.explanation.class_names[first.explanation.target]
+    return [first, *(answer(served, question._replace(target=named)) for served in runs[1:])]
 
 
 def whole_page(runs: Sequence[ServedRun], values: dict[str, str]) -> HTMLResponse:
     """The page with the answer to a question, with the reason why there is none, or without a question yet."""
-    error, status = "", 200
+    error, status, later = "", 200, {}
     try:
         shown = asked(runs, values, to_answer="text" in values)
     except Refusal as refusal:
-        error, status = refusal.detail, refusal.status
+        error, status, later = refusal.detail, refusal.status, retry_header(refusal)
         text = "" if status == 413 else values.get("text", "")
         question = parse_question({"text": text, "method": runs[0].default_method}, None)
-        shown = {"runs": runs, "question": question, "answers": [], "document": None}
-    shown |= {"methods": methods_of_any(runs), "error": error, "classes": classes_of_any(runs)}
+        shown = {"runs": runs, "question": question, "answers": [], "document": None, "classes": classes_of_any(runs)}
+        shown["excerpt"] = excerpt
+    shown |= {"methods": methods_of_any(runs), "error": error}
     shown |= {"unsigned": [name for name in methods_of_all(runs) if not METHODS[name].signed]}
-    shown |= {"filters": filters(runs), "filter": values.get("filter", "any")}
-    return HTMLResponse(render_page("page.html", **shown), status)
+    shown |= {"filters": filters(runs), "filter": values.get("filter", "any"), "different_data": different_data(runs)}
+    return HTMLResponse(render_page("page.html", **shown), status, later)
 
 
 def methods_of_any(runs: Sequence[ServedRun]) -> dict[str, Method]:
@@ -235,8 +302,18 @@ def classes_of_any(runs: Sequence[ServedRun]) -> list[str]:
     return list(dict.fromkeys(name for served in runs for name in served.predictor.class_names))
 
 
-def document_named(served: ServedRun, name: str) -> LabelledDocument:
-    """A document of the test split."""
+def datasets_of(runs: Sequence[ServedRun]) -> list[str]:
+    """The data sets of the runs, each once."""
+    return list(dict.fromkeys(served.dataset for served in runs))
+
+
+def document_named(runs: Sequence[ServedRun], name: str, dataset: str) -> LabelledDocument:
+    """A document of a test split, of the first run's where no data set is named."""
+    known = datasets_of(runs)
+    if dataset and dataset not in known:
+        there = " and ".join(known)
+        raise Refusal(404, f"{name[:100]!r} is a document of {dataset[:100]!r}; the runs shown here are of {there}.")
+    served = next(each for each in runs if each.dataset == (dataset or known[0]))
     try:
         return served.documents.all()[name]
     except KeyError as error:
@@ -248,7 +325,19 @@ def document_named(served: ServedRun, name: str) -> LabelledDocument:
 def filters(runs: Sequence[ServedRun]) -> list[str]:
     """The filters for drawing a document; all but the first need predictions."""
     known = [*FILTERS] if runs[0].documents.tested else ["any"]
-    return [*known, DISAGREE] if len(runs) > 1 and all(served.documents.tested for served in runs) else known
+    comparable = len(runs) > 1 and all(served.documents.tested for served in runs) and not different_data(runs)
+    return [*known, DISAGREE] if comparable else known
+
+
+def different_data(runs: Sequence[ServedRun]) -> str:
+    """A sentence where the runs are of different data sets; else empty."""
+    if len(datasets_of(runs)) == 1:
+        return ""
+    named = " and ".join(f"{served.name} of {served.dataset}" for served in runs)
+    return (
+        f"The runs are of different data sets, {named}: both predict the same text, but test documents are drawn from "
+        f"{runs[0].dataset}, and their predictions cannot be compared."
+    )
 
 
 def draw(runs: Sequence[ServedRun], filter: str) -> LabelledDocument:
@@ -257,8 +346,10 @@ def draw(runs: Sequence[ServedRun], filter: str) -> LabelledDocument:
     Raises:
         Refusal: There is none, or the run has not been tested.
     """
+    disagree = filter == DISAGREE and len(runs) > 1
+    if disagree and different_data(runs):
+        raise Refusal(400, different_data(runs))
     try:
-        disagree = filter == DISAGREE and len(runs) > 1
         documents = list(disagreements(runs)) if disagree else runs[0].documents.chosen(filter)
     except UserError as error:
         raise Refusal(404, f"{error}.") from error
@@ -280,7 +371,7 @@ def disagreements(runs: Sequence[ServedRun]) -> Iterator[LabelledDocument]:
 
 
 def add_mistakes(app: FastAPI, runs: Sequence[ServedRun]) -> None:
-    """Adds its route, and the style that this page shares with self-contained ones."""
+    """Adds its route, and the styles that this page shares with self-contained ones."""
 
     @app.api_route("/errors", methods=READING, include_in_schema=False)
     def errors(by: str = "confident", run: str = "") -> HTMLResponse:
@@ -289,11 +380,55 @@ def add_mistakes(app: FastAPI, runs: Sequence[ServedRun]) -> None:
         served = run_named(runs, run) if run else runs[0]
         listed = {"mistakes": [], "wrong": 0, "count": 0, "stale": "", "message": ""} | mistakes_of(served, by)
         page = {"runs": runs, "served": served, "by": by, "orders": list(ORDERS), "excerpt": excerpt}
+        page["question"] = Question()
         return HTMLResponse(render_page("errors.html", **page, **listed))
 
     @app.api_route("/static/shaded.css", methods=READING, include_in_schema=False)
     def shaded_style() -> FileResponse:
         return FileResponse(TEMPLATES / "shaded.css")
+
+    @app.api_route("/static/classes.css", methods=READING, include_in_schema=False)
+    def colours_of_classes() -> Response:
+        return Response(class_styles(classes_of_any(runs)), media_type="text/css")
+
+
+def add_overview(app: FastAPI, runs: Sequence[ServedRun]) -> None:
+    """Adds its routes: the figures of each run, and the documents behind a number of the confusion matrix."""
+
+    @app.api_route("/overview", methods=READING, include_in_schema=False)
+    def overview() -> HTMLResponse:
+        found = [(served, *figures_of(served)) for served in runs]
+        return HTMLResponse(render_page("overview.html", runs=runs, found=found, different_data=different_data(runs)))
+
+    @app.api_route("/documents", methods=READING, include_in_schema=False)
+    def documents(run: str = "", label: str = "", prediction: str = "", first: int = 0) -> HTMLResponse:
+        served = run_named(runs, run) if run else runs[0]
+        try:
+            every = served.documents.chosen("right" if label == prediction else "wrong")
+        except UserError as error:
+            raise Refusal(404, f"{error}.") from error
+        found = [document for document in every if (document.label, document.prediction) == (label, prediction)]
+        found.sort(key=lambda document: -document.confidence)
+        first = min(max(first, 0), len(found))
+        listed = {
+            "listed": found[first : first + MOST_LISTED],
+            "count": len(found),
+            "first": first,
+            "step": MOST_LISTED,
+        }
+        asked_for = {"served": served, "label": label, "prediction": prediction, "question": Question()}
+        return HTMLResponse(render_page("documents.html", runs=runs, excerpt=excerpt, **asked_for, **listed))
+
+
+def figures_of(served: ServedRun) -> tuple[Overview | None, str]:
+    """The figures of a run, or ``None`` with the reason why they are unknown; else a remark, which may be empty."""
+    try:
+        documents = list(served.documents.all().values())
+        if not served.documents.tested:
+            return None, served.documents.why_untested()
+        return overview_of(documents, served.predictor.class_names), served.documents.stale()
+    except UserError as error:
+        return None, str(error)
 
 
 def mistakes_of(served: ServedRun, by: str) -> dict[str, Any]:

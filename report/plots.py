@@ -4,8 +4,8 @@ Each function fills and returns a ``matplotlib.figure.Figure``, from which tests
 back; :func:`png` turns it into a file's bytes. There is no global state (``pyplot`` is never imported), and matplotlib
 and scikit-learn are imported where they are used.
 
-Colours are those of Okabe and Ito, which people with any colour vision can distinguish. Classes that are ratings have
-shades of one scale instead, so that their order is seen. The pictures are 840 pixels wide, about what a README shows.
+A class has the colour that :mod:`report.colours` gives it everywhere. The pictures are 840
+pixels wide, about what a README shows.
 
     N documents   C classes
 """
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from report.abstention import accuracy_by_coverage, answered
+from report.colours import COLOURS, class_colours
 from report.evaluation import MATRIX_CLASSES, Evaluation, shortened, star_ratings
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 WIDTH, DPI = 6.0, 140
 BLACK, GREY = "#000000", "#9a9a9a"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6A3D9A", "#8C6D1F")
 MOST_CURVES = len(COLOURS)  # of more classes the worst ones are named, the rest are grey
 NAMED_OF_MANY = 4
 NAME_WIDTH = 20
@@ -87,16 +87,6 @@ def legend(axes: Axes, **settings: Any) -> None:
             text.set_parse_math(False)
 
 
-def class_colours(class_names: Sequence[str]) -> list[Any]:
-    """[C] colour of each class; more than :data:`MOST_CURVES` can only be distinguished where they are star ratings."""
-    if star_ratings(class_names) is not None:
-        from matplotlib import colormaps
-
-        shades = colormaps["viridis"](np.linspace(0, 0.92, len(class_names)))
-        return [tuple(map(float, shade)) for shade in shades]
-    return [COLOURS[number % len(COLOURS)] for number in range(len(class_names))]
-
-
 def curve_styles(class_names: Sequence[str], quality: Mapping[int, float]) -> dict[int, dict[str, Any]]:
     """How the curve of each class is drawn and named; of many classes only the worst ones are highlighted.
 
@@ -104,13 +94,13 @@ def curve_styles(class_names: Sequence[str], quality: Mapping[int, float]) -> di
         class_names: [C].
         quality: A figure per class that has a curve; the lowest are the worst.
     """
+    colours = class_colours(class_names)
     if len(class_names) <= MOST_CURVES:
-        colours = class_colours(class_names)
         return {c: named_style(colours[c], class_names[c]) for c in quality}
     worst = sorted(quality, key=lambda c: quality[c])[:NAMED_OF_MANY]
     drawn = {c: {"color": GREY, "linewidth": 0.6, "alpha": 0.6} for c in quality if c not in worst}
-    for c, colour in zip(worst, COLOURS, strict=False):
-        drawn[c] = named_style(colour, class_names[c])
+    for c in worst:
+        drawn[c] = named_style(colours[c], class_names[c])
     return drawn
 
 
@@ -466,7 +456,7 @@ def draw_map(axes: Axes, points: NDArray[Any], labels: NDArray[Any], class_names
     named = set(range(len(class_names)))
     if len(class_names) > MOST_CURVES and star_ratings(class_names) is None:
         named = set(np.argsort(-counts, kind="stable")[:MOST_CURVES].tolist())
-    colours = dict(zip(sorted(named), class_colours(class_names), strict=False))
+    colours = class_colours(class_names)
     others = ~np.isin(labels, list(named))
     size = float(np.clip(4000 / max(len(labels), 1), 2, 14))
     if others.any():
@@ -505,9 +495,10 @@ def top_words_figure(
     longest = max((len(words) for words in tops), default=1)
     figure = new_figure(0.6 + rows * (0.7 + 0.22 * longest))
     all_axes = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
+    colours = class_colours(class_names)
     for axes, c in zip(all_axes, shown, strict=False):
         places = np.arange(len(tops[c]))
-        axes.barh(places, [weight for _, weight in tops[c]], color=COLOURS[0], height=0.7)
+        axes.barh(places, [weight for _, weight in tops[c]], color=colours[c], height=0.7)
         axes.set_yticks(places, [shortened(word, NAME_WIDTH) for word, _ in tops[c]], parse_math=False)
         axes.set_ylim(longest - 0.4, -0.6)
         plain(axes)

@@ -57,8 +57,7 @@ class ShadedSentence:
 
     Attributes:
         index: Position in the document, from 0 to S - 1.
-        weight: Attention's weight, or the share in the scores, negative for a sentence that speaks against the class;
-            without their signs the document's weights sum to 1.
+        weight: Attention's weight, or the score, negative for a sentence that speaks against the class.
         share_of_strongest: The weight without its sign, divided by the largest of the document: from 0 to 1.
         pieces: Its text, in order.
     """
@@ -71,7 +70,7 @@ class ShadedSentence:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run of neighbouring sentences that are not shown, and the sum of their weights without their signs."""
+    """A run of neighbouring sentences that are not shown, and the sum of their weights."""
 
     sentences: int
     weight: float
@@ -158,7 +157,7 @@ def shade_scores(
         text: What the person wrote.
         sentences: [S] sentences, each the (start, end) of its words in ``text``, in order.
         word_scores: float [N], on any scale; negative ones speak against the class.
-        sentence_weights: float [S]; without their signs they sum to 1.
+        sentence_weights: float [S], on any scale.
         most: Number of sentences to show at most; ``None`` shows all.
 
     Raises:
@@ -173,7 +172,7 @@ def shade_scores(
     end = 0
     for index in [*strongest_sentences(weights, most).tolist(), len(weights)]:
         if index > end:
-            shown.append(LeftOut(index - end, float(np.abs(weights[end:index]).sum())))
+            shown.append(LeftOut(index - end, float(weights[end:index].sum())))
         if index < len(weights):
             shown.append(shaded(index))
         end = index + 1
@@ -341,16 +340,16 @@ def render(shown: Iterable[ShadedSentence | LeftOut], colour: bool, width: int =
     form = "+.2f" if any(part.weight < 0 for part in parts) else ".2f"
     for part in parts:
         if isinstance(part, LeftOut):
-            lines.append(painted(left_out_note(part), NOTE if colour else ""))
+            lines.append(painted(left_out_note(part, form), NOTE if colour else ""))
         else:
             lines += sentence_lines(part, colour, max(width, NARROWEST), form)
     return "\n".join(lines) or painted("(no words)", NOTE if colour else "")
 
 
-def left_out_note(gap: LeftOut) -> str:
+def left_out_note(gap: LeftOut, form: str = ".2f") -> str:
     """What is shown in the place of sentences that are not."""
     count = "1 sentence" if gap.sentences == 1 else f"{gap.sentences} sentences"
-    return f"… {count} with {gap.weight:.2f} of the weight left out …"
+    return f"… {count} not shown, together {gap.weight:{form}} …"
 
 
 def sentence_lines(sentence: ShadedSentence, colour: bool, width: int, form: str = ".2f") -> list[str]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from data_processing import Span
 from network.contract import Documents, Network
+from runtime.abandoning import between_batches
 from runtime.checkpoints import best_checkpoint, restore
 from runtime.documents import DocumentBorders, join
 from runtime.input_pipeline import evaluation_batches
@@ -130,6 +131,7 @@ class Predictor:
 
     def score_batch(self, documents: Sequence[EncodedDocument]) -> Iterator[Verdict]:
         """Yields the verdicts of documents that make one batch."""
+        between_batches()
         batch = join(documents)
         yield from self.verdicts(batch, self._infer(batch))
 
@@ -157,6 +159,7 @@ class Predictor:
         for window in windows(documents):
             values = np.zeros((len(window), len(self.class_names)), np.float32)
             for numbers in batches(window):
+                between_batches()
                 inferred = self._infer(join([window[number] for number in numbers]))
                 values[numbers] = getattr(inferred, output).numpy()
             parts.append(values)

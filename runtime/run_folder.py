@@ -505,6 +505,19 @@ def find_run(named: str, runs_dir: Path) -> RunFolder:
     raise UserError(f"there is no run {named!r}; {there}")
 
 
+def newest_run(runs_dir: Path) -> RunFolder:
+    """The run in a folder whose best weights are the newest.
+
+    Raises:
+        UserError: There is none.
+    """
+    runs = [RunFolder(file.parent) for file in runs_dir.glob("*/config.json")]
+    trained = [run for run in runs if run.best.exists()]
+    if not trained:
+        raise UserError(f"{runs_dir} holds no trained run; make one: python run_all.py sample")
+    return max(trained, key=lambda run: run.best.stat().st_mtime)
+
+
 def runs_in(runs_dir: Path) -> str:
     """The names of the runs in a folder, in a row; empty if there are none."""
     return ", ".join(sorted(file.parent.name for file in runs_dir.glob("*/config.json")))

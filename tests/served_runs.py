@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 
 from attention_viewer import MOST_HEADER_BYTES, listening_socket
 from page.answers import ServedRun
+from page.connections import ImpatientProtocol
 from page.mistakes import SplitDocuments
 from page.viewer import make_app
 from runtime.documents import join
@@ -52,6 +53,21 @@ def load_run(folder: Path, name: str) -> ServedRun:
     return served
 
 
+def load_run_of_other_data(folder: Path) -> ServedRun:
+    """A run of a second data set, whose documents have the same ids as those of the first, and other labels."""
+    first, second = folder / "data" / "tiny" / "tiny.csv", folder / "data" / "second" / "second.csv"
+    second.parent.mkdir()
+    swapped = {"negative": "positive", "positive": "negative"}
+    with first.open(encoding="utf-8", newline="") as file, second.open("w", encoding="utf-8", newline="") as copy:
+        header, *rows = csv.reader(file)
+        others = [[name, split, swapped[label], rating, f"Other {text}"] for name, split, label, rating, text in rows]
+        csv.writer(copy, lineterminator="\n").writerows([header, *others])
+    run = write_tiny_run(folder / "runs" / "second-han", folder / "data" / "tiny" / "records", 8)
+    served = ServedRun.load(run, DataPaths("second", folder / "data"))
+    write_predictions(served)
+    return served
+
+
 def write_predictions(served: ServedRun) -> None:
     """What the tester writes, from the network itself."""
     documents = SplitDocuments(RunFolder(Path("nowhere")), served.documents.data, "").all().values()
@@ -74,7 +90,12 @@ def probabilities(predictor: Predictor, text: str) -> np.ndarray:
 def serving(runs: Sequence[ServedRun]) -> Iterator[str]:
     """A real server on a free port; yields its address."""
     with listening_socket("127.0.0.1", 0) as listening:
-        config = uvicorn.Config(make_app(runs), log_level="error", h11_max_incomplete_event_size=MOST_HEADER_BYTES)
+        config = uvicorn.Config(
+            make_app(runs),
+            http=ImpatientProtocol,
+            log_level="error",
+            h11_max_incomplete_event_size=MOST_HEADER_BYTES,
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from page.batcher import Batcher, Busy
+from runtime.abandoning import Abandoned, stopping_when
 
 
 class NumberedText:
@@ -56,7 +57,7 @@ def test_what_comes_while_the_network_works_is_one_batch(network: Any) -> None:
         first = pool.submit(batcher.score, [Text(0)])
         assert network.begun.wait(20)
         rest = [pool.submit(batcher.score, [Text(n), Text(100 + n)]) for n in range(1, 13)]
-        while len(batcher._waiting) < 24:
+        while len(batcher._small) < 24:
             pass
         network.gate.set()
         assert first.result(20) == [0]
@@ -71,6 +72,45 @@ def test_a_batch_holds_no_more_words_than_it_may_and_a_longer_document_goes_alon
     assert batcher.score([Text(1, 4), Text(2, 6), Text(3, 1), Text(4, 50), Text(5, 1)]) == [1, 2, 3, 4, 5]
     assert network.batches == [[1, 2], [3], [4], [5]]
     assert batcher.score([]) == []
+    batcher.close()
+
+
+def test_a_small_request_does_not_wait_for_a_large_one(network: Any) -> None:
+    batcher = batcher_of(network, most_words=50_000)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(batcher.score, [Text(0)])
+        assert network.begun.wait(20)
+        large = pool.submit(batcher.score, [Text(n, 30_000) for n in range(1, 6)])
+        while len(batcher._large) < 5:
+            pass
+        small = pool.submit(batcher.score, [Text(9), Text(10)])
+        while not batcher._small:
+            pass
+        network.gate.set()
+        assert (first.result(20), small.result(20)) == ([0], [9, 10])
+        assert large.result(20) == [1, 2, 3, 4, 5]
+    assert network.batches == [[0], [9, 10, 1], [2], [3], [4], [5]]
+    batcher.close()
+
+
+def test_what_a_client_that_went_away_asked_is_not_scored(network: Any) -> None:
+    batcher, gone = batcher_of(network, most_words=10), threading.Event()
+
+    def ask() -> None:
+        with stopping_when(gone.is_set), pytest.raises(Abandoned):
+            batcher.score([Text(1), Text(2)])
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher.score, [Text(0)])
+        assert network.begun.wait(20)
+        asking = pool.submit(ask)
+        while len(batcher._small) < 2:
+            pass
+        gone.set()
+        asking.result(20)
+        network.gate.set()
+        assert first.result(20) == [0] and batcher.score([Text(3)]) == [3]
+    assert network.batches == [[0], [3]]
     batcher.close()
 
 
@@ -89,7 +129,7 @@ def test_too_much_is_refused_and_so_is_everything_after_the_end(network: Any) ->
         first = pool.submit(batcher.score, [Text(0)])
         assert network.begun.wait(20)
         long = pool.submit(batcher.score, [Text(1, 999)])  # nothing else waits: it is taken, however long
-        while not batcher._waiting:
+        while not batcher._small:
             pass
         with pytest.raises(Busy):
             batcher.score([Text(2)])

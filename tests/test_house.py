@@ -31,14 +31,8 @@ FAMILIES = (
     "library",
     "scripts",
 )
-AT_THE_ROOT = {
-    "utils": "base",
-    "schema": "base",
-    "config": "base",
-    "data_processing": "text",
-    "han": "network",
-    "predictor": "library",
-}
+BASE = dict.fromkeys(("installed", "utils", "schema", "config"), "base")
+AT_THE_ROOT = {**BASE, "data_processing": "text", "han": "network", "predictor": "library"}
 STRANGERS = {("training", "explaining"), ("explaining", "training")}
 FOLDERS = FAMILIES[1:-2]
 SCRIPTS = sorted({path.stem for path in ROOT.glob("*.py")} - AT_THE_ROOT.keys())

@@ -50,7 +50,7 @@ def test_mistakes_are_all_there_the_worst_first(client: TestClient, served: Serv
         confident = max(float(row["probability_negative"]), float(row["probability_positive"]))
         measures[name] = {"confident": confident, "longest": len(words), "unknown": unknown}[by]
     response = client.get("/errors", params={"by": by})
-    shown = [name.replace("%2F", "/") for name in re.findall(r'href="\./\?id=([^"]+)"', response.text)]
+    shown = [name.replace("%2F", "/") for name in re.findall(r'href="\./\?id=([^"]+)&amp;data=tiny"', response.text)]
     assert sorted(shown) == sorted(wrong) and f"{len(wrong)} of {DOCUMENTS} test documents" in response.text
     values = [measures[name] for name in shown]
     assert values == sorted(values, reverse=True)
@@ -75,6 +75,10 @@ def test_what_is_wrong_with_predictions_is_reported(page_folder: Path, tmp_path:
     documents = SplitDocuments(run, DataPaths("tiny", page_folder / "data"), "mine")
     documents.predictions_file.write_text("id,label,prediction,probability_a\ntest/0,a,a,x\n", encoding="utf-8")
     with pytest.raises(UserError, match="is damaged"):
+        documents.all()
+    other_label = "id,label,prediction,probability_negative\ntest/0,positive,negative,1\n"
+    documents.predictions_file.write_text(other_label, encoding="utf-8")
+    with pytest.raises(UserError, match="is of other documents than"):
         documents.all()
     documents.predictions_file.write_text("id,label,prediction,probability_a\nelse/0,a,a,1\n", encoding="utf-8")
     with pytest.raises(UserError, match="other documents"):

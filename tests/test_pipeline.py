@@ -52,10 +52,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
 def test_it_ends_in_a_report(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = finished
     assert done.returncode == 0, done.stderr
-    for stage in ("create_csv.py", "serialize_data.py", "han_trainer.py", "han_tester.py"):
+    for stage in ("create_csv.py", "serialize_data.py", "han_trainer.py", "han_tester.py", "explain.py"):
         assert f"$ python {stage}" in done.stdout
     assert "accuracy" in done.stdout and "confusion matrix" in done.stdout
     assert "Attention's top sentence" in done.stdout and "Next:" in done.stdout
+    examined = json.loads((folder / "runs/sample-han/faithfulness.json").read_text())
+    assert (examined["documents"], examined["split"]) == (50, "valid")
+    assert "python attention_viewer.py sample-han\n" in done.stdout
     assert "\x1b[" not in done.stdout  # no colours where nobody sees them
     results = [json.loads(line) for line in (folder / "runs/sample-han/results.jsonl").read_text().splitlines()]
     assert len(results) == 1 and results[0]["documents"] == 1000
@@ -65,7 +68,7 @@ def test_the_second_time_everything_is_skipped(finished: tuple[Path, subprocess.
     folder, first = finished
     again = run_all(folder, *FLAGS)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("skipped") == 4
+    assert again.stdout.count("skipped") == 5
     report = first.stdout[first.stdout.index("documents  ") : first.stdout.index("confusion matrix")]
     assert report in again.stdout
 
@@ -79,6 +82,7 @@ def test_a_changed_setting_reruns_what_depends_on_it_and_keeps_the_old_run(
     assert changed.stdout.count("skipped") == 2
     assert "train: runs again because the settings changed" in changed.stdout
     assert "test: runs again because" in changed.stdout
+    assert "explain: runs again because" in changed.stdout
     assert (folder / "runs/sample-han.old1/finished.json").exists()
 
 

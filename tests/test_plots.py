@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 
+from report.colours import COLOURS, class_colours
 from report.evaluation import evaluate
 from report.plots import (
-    COLOURS,
     FEWEST_ANSWERED,
     GREY,
     abstention_figure,
     class_accuracy_figure,
-    class_colours,
     confusion_figure,
     evaluation_pictures,
     map_figure,
@@ -139,9 +139,12 @@ def test_a_class_without_documents_has_no_curve() -> None:
 
 def test_stars_get_shades_in_their_order() -> None:
     shades = class_colours(["1", "2", "3", "4", "7", "8", "9", "10"])
-    lightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b, _ in shades]
+    parts = [[int(shade[place : place + 2], 16) for place in (1, 3, 5)] for shade in shades]
+    lightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in parts]
     assert lightness == sorted(lightness) and len(set(shades)) == 8
     assert class_colours(["low", "high"]) == list(COLOURS[:2])
+    many = [f"class {c}" for c in range(20)]
+    assert len(set(class_colours(many))) == 20 and class_colours(many)[:9] == class_colours(many[:9])
 
 
 def test_confusion_shows_true_classes_downwards_and_every_number() -> None:
@@ -208,6 +211,9 @@ def test_map_of_many_classes_keeps_the_commonest() -> None:
     points = {"after training": {"PCA": np.random.default_rng(0).normal(size=(len(labels), 2))}}
     axes: Any = map_figure(points, labels, [f"class {c}" for c in range(12)]).axes[0]
     assert [group.get_label() for group in axes.collections] == ["other", *(f"class {c}" for c in range(4, 12))]
+    colours = class_colours([f"class {c}" for c in range(12)])
+    drawn = [to_hex(group.get_facecolor()[0]).upper() for group in axes.collections[1:]]
+    assert drawn == [colour.upper() for colour in colours[4:]]
     assert sum(len(group.get_offsets()) for group in axes.collections) == len(labels)
 
 

@@ -9,7 +9,7 @@ import pytest
 from page.mistakes import LabelledDocument
 from page.questions import MOST_TEXT_BYTES, Question, Refusal, parse_question
 
-DOCUMENT = LabelledDocument("test/7", "good", "A text.\r\nAnother line.")
+DOCUMENT = LabelledDocument("test/7", "good", "A text.\r\nAnother line.", dataset="films")
 
 
 def test_a_text_with_odd_line_ends_keeps_its_places() -> None:
@@ -31,10 +31,19 @@ def test_a_range_is_left_out_and_taken_back_and_edits_are_undone() -> None:
     assert (undone.text, undone.original, undone.without) == ("a b c", "", ())
 
 
+def test_places_in_another_text_change_nothing() -> None:
+    shown = parse_question({"text": "a b c", "without": "0-1", "original": "x b c"}, None)
+    typed = {"text": "new words", "without": "0-1", "toggle": "2-3", "original": "x b c", "mark": shown.mark()}
+    assert parse_question(typed, None) == Question("new words")
+    assert parse_question({**typed, "undo": "1"}, None) == Question("new words")
+    same = parse_question({**typed, "text": "a b c"}, None)
+    assert (same.without, same.original) == (((0, 1), (2, 3)), "x b c")
+
+
 def test_a_document_is_named_until_its_text_is_another() -> None:
     asked = parse_question({"id": "test/7"}, DOCUMENT)
     assert (asked.text, asked.id) == ("A text.\nAnother line.", "test/7")
-    assert asked.link() == "?id=test%2F7"
+    assert asked.link() == Question().of_document(DOCUMENT) == "?id=test%2F7&data=films"
     assert parse_question({"id": "test/7", "text": "A text."}, DOCUMENT).id == ""
 
 

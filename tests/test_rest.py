@@ -21,6 +21,8 @@ from tests.served_runs import (
 )
 from utils import DataPaths
 
+NOTHING = {"label": None, "probabilities": None, "words": 0, "unknown_words": 0, "cut_words": 0}
+
 
 def test_rest_answers_in_the_form_of_tensorflow_serving(client: TestClient, served: ServedRun) -> None:
     body = {"signature_name": "serving_default", "instances": [TEXT, {"text": "bad qqq"}, "<br />"]}
@@ -31,9 +33,9 @@ def test_rest_answers_in_the_form_of_tensorflow_serving(client: TestClient, serv
         values = probabilities(served.predictor, TEXT)
         assert list(first["probabilities"].values()) == pytest.approx(values, abs=1e-5)
         assert first["label"] == ("negative", "positive")[int(values.argmax())]
-        assert set(first) == {"label", "probabilities", "words", "unknown_words"}
+        assert set(first) == {"label", "probabilities", "words", "unknown_words", "cut_words"}
         assert (second["words"], second["unknown_words"]) == (2, 1)
-        assert nothing == {"label": None, "probabilities": None, "words": 0, "unknown_words": 0}
+        assert nothing == NOTHING
     status = client.get("/v1/models/tiny-han").json()["model_version_status"]
     assert [(each["version"], each["state"]) for each in status] == [("7", "AVAILABLE")]
 
@@ -46,7 +48,7 @@ def test_a_run_with_ngrams_says_what_its_log_odds_are_made_of(page_folder: Path,
         prediction, nothing = client.post("/v1/models/han:predict", json=given).json()["predictions"]
         whole = ask(client, text=TEXT, method="gradient")
         without = ask(client, text=TEXT, method="gradient", without=f"0-{len(TEXT)}")
-    assert nothing == {"label": None, "probabilities": None, "words": 0, "unknown_words": 0}
+    assert nothing == NOTHING
     [probability] = [value for name, value in prediction["probabilities"].items() if name == prediction["label"]]
     parts, ngrams = prediction["parts"], prediction["ngrams"]
     assert set(parts) == {"network", "ngrams", "bias"}
@@ -56,6 +58,45 @@ def test_a_run_with_ngrams_says_what_its_log_odds_are_made_of(page_folder: Path,
     line = f"Log-odds of {prediction['label']} {sum(parts.values()):+.2f}: network {parts['network']:+.2f}"
     assert any(shown.startswith(line) and "N-grams for it: " in shown for shown in whole.shown)
     assert any("n-grams +0.00" in shown and "N-grams" not in shown for shown in without.shown)
+
+
+def test_what_the_network_did_not_read_is_counted(client: TestClient, served: ServedRun) -> None:
+    given = {"instances": ["good word01 qqq. " * 5_400, "good"]}
+    cut, whole = client.post("/v1/models/han:predict", json=given).json()["predictions"]
+    assert (cut["words"], cut["cut_words"], cut["unknown_words"]) == (400 * 4, 5_000 * 4, 800)
+    assert (whole["words"], whole["cut_words"], whole["unknown_words"]) == (1, 0, 0)
+
+
+def test_a_column_of_texts_is_answered_column_by_column(client: TestClient) -> None:
+    rows = client.post("/v1/models/han:predict", json={"instances": [TEXT, "<br />"]}).json()["predictions"]
+    for given in ({"text": [TEXT, "<br />"]}, [TEXT, "<br />"]):
+        response = client.post("/v1/models/han:predict", json={"inputs": given, "signature_name": "serving_default"})
+        assert response.status_code == 200 and set(response.json()) == {"outputs"}
+        outputs = response.json()["outputs"]
+        assert [dict(zip(outputs, values, strict=True)) for values in zip(*outputs.values(), strict=True)] == rows
+    refused = client.post("/v1/models/han:predict", json={"instances": ["good"], "signature_name": "classify"})
+    assert refused.status_code == 400
+    assert refused.json() == {"error": "There is no signature 'classify', only 'serving_default'."}
+
+
+def test_an_address_may_name_the_version_and_another_one_is_refused(client: TestClient, served: ServedRun) -> None:
+    given = {"instances": ["good"]}
+    plain = client.post("/v1/models/han:predict", json=given)
+    assert client.post("/v1/models/han/versions/7:predict", json=given).json() == plain.json()
+    assert client.get("/v1/models/han/versions/7").json() == client.get("/v1/models/han").json()
+    for refused in (
+        client.post("/v1/models/han/versions/8:predict", json=given),
+        client.get("/v1/models/han/versions/8"),
+        client.get("/v1/models/han/versions/8/metadata"),
+    ):
+        assert (refused.status_code, refused.json()) == (404, {"error": "han has no version '8' here, only 7."})
+    metadata = client.get("/v1/models/han/metadata").json()
+    assert metadata == client.get("/v1/models/han/versions/7/metadata").json()
+    assert metadata["model_spec"] == {"name": "han", "signature_name": "", "version": "7"}
+    assert metadata["classes"] == list(served.predictor.class_names)
+    signature = metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    [answered] = plain.json()["predictions"]
+    assert list(signature["inputs"]) == ["text"] and set(signature["outputs"]) == set(answered)
 
 
 def test_an_explanation_is_given_where_it_is_asked_for(client: TestClient, served: ServedRun) -> None:
@@ -77,6 +118,10 @@ def test_an_explanation_is_given_where_it_is_asked_for(client: TestClient, serve
         b"{",
         b"\xff",
         b'{"inputs": []}',
+        b'{"inputs": {"text": "good"}}',
+        b'{"inputs": {"text": ["good"], "other": ["bad"]}}',
+        b'{"inputs": ["good"], "instances": ["good"]}',
+        b"{}",
         b'{"instances": []}',
         b'{"instances": [3]}',
         b'{"instances": "good"}',
@@ -99,7 +144,10 @@ def test_rest_refuses_what_it_cannot_serve(client: TestClient) -> None:
 
 def test_openapi_describes_rest_completely_and_no_page_loads_foreign_script(client: TestClient) -> None:
     described = client.get("/openapi.json").json()
-    assert set(described["paths"]) == {"/v1/models/{model}:predict", "/v1/models/{model}"}
+    model = "/v1/models/{model}"
+    version = f"{model}/versions/{{version}}"
+    addresses = {f"{each}{end}" for each in (model, version) for end in (":predict", "", "/metadata")}
+    assert set(described["paths"]) == addresses
     body = described["paths"]["/v1/models/{model}:predict"]["post"]["requestBody"]["content"]["application/json"]
     assert "instances" in body["schema"]["properties"]
     for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)):

@@ -105,8 +105,8 @@ def test_weightiest_sentences_stand_for_a_long_document_in_the_order_of_the_text
     gaps = [part.weight for part in shown if isinstance(part, LeftOut)]
     assert gaps == pytest.approx([0.02, 0.08, 0.1])
     drawn = render(shown, colour=False).split("\n")
-    assert drawn[0] == "… 1 sentence with 0.02 of the weight left out …"
-    assert drawn[2] == "… 2 sentences with 0.08 of the weight left out …"
+    assert drawn[0] == "… 1 sentence not shown, together 0.02 …"
+    assert drawn[2] == "… 2 sentences not shown, together 0.08 …"
     # The scale of importance stays the whole document's: the sentences left out do not change the shades.
     whole = shade(text, spans, words, lengths, [0.02, 0.3, 0.03, 0.05, 0.5, 0.1], most=None)
     assert shown[1] == whole[1] and shown[3] == whole[4]

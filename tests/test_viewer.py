@@ -73,7 +73,7 @@ def test_nothing_of_a_text_becomes_markup(client: TestClient, text: str) -> None
         allowed = {"html", "head", "meta", "title", "link", "script", "body", "a", "header", "p", "nav", "main", "form"}
         allowed |= {"h1", "label", "textarea", "div", "button", "span", "select", "option", "fieldset", "legend"}
         allowed |= {"input", "section", "table", "caption", "tr", "th", "td", "svg", "rect", "ol", "li", "bdi", "b"}
-        allowed |= {"figure", "figcaption", "circle", "line"}
+        allowed |= {"figure", "figcaption", "circle", "line"}  # and `title` in a circle
         assert {tag for tag, _ in page.tags} <= allowed
         scripts = [attributes for tag, attributes in page.tags if tag == "script"]
         assert all(attributes == {"src": "static/viewer.js", "defer": None} for attributes in scripts)

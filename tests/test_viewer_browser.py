@@ -6,13 +6,17 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from explaining.explanations import METHODS, methods_of
+from explaining.explanations import explain as explain_documents
 from page.answers import ServedRun
-from tests.served_runs import load_run, probabilities, serving, write_folder
+from tests.served_runs import load_run, load_run_of_other_data, probabilities, serving, write_folder
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROME_OF_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
@@ -168,6 +172,102 @@ def test_escape_leaves_a_word_and_typing_in_the_text_begins_anew(page: Page) -> 
     assert page.locator("li.out").count() == 0 and "was" not in page.locator(".probabilities").inner_text()
 
 
+def test_a_stale_answer_says_so_and_changes_nothing(page: Page, runs: list[ServedRun]) -> None:
+    explain(page, TEXT)
+    new = "Good word07 word08. Bad word09."
+    page.locator("#text").fill(new)
+    expect(page.locator("#stale")).to_be_visible()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for selector in ("button.weight", ".word"):
+        page.locator(selector).first.dispatch_event("click")
+    page.locator("button.weight").first.evaluate("(button) => button.click()")
+    page.wait_for_timeout(300)
+    assert asked == [] and page.locator("#text").input_value() == new and page.locator("input.edit").count() == 0
+    page.locator("#text").fill(TEXT)
+    expect(page.locator("#stale")).to_be_hidden()
+    answer(page, lambda: page.locator("button.weight").first.click())
+    expect(page.locator("li.out")).to_have_count(1)
+    page.locator("#text").fill(new)
+    answer(page, lambda: page.get_by_role("button", name="Explain").click())
+    expect(page.locator("#stale")).to_be_hidden()
+    assert shown(page) == expected(runs[0], new) and page.locator("li.out").count() == 0
+
+
+def test_the_method_that_was_possible_is_the_one_selected(page: Page) -> None:
+    page.evaluate("(text) => { document.getElementById('text').value = text; }", "good word01 bad word02 qqq. " * 330)
+    page.locator("#ask input[value=leave_one_out]").check()
+    expect(page.locator("#answer")).to_contain_text("leave-one-out is limited to 1,500 words")
+    expect(page.get_by_label("gradient x input")).to_be_checked()
+    assert page.locator("#draw input[name=method]").get_attribute("value") is not None
+    assert page.locator("#draw input[name=method]").input_value() == "gradient" and "method=gradient" in page.url
+
+
+def test_a_text_that_was_not_sent_comes_back(page: Page) -> None:
+    explain(page, "good word01.")
+    page.locator("#text").fill("A long letter to the network.")
+    page.get_by_role("button", name="Draw a test document").click()
+    expect(page.locator(".about")).to_contain_text("labelled")
+    page.go_back()
+    expect(page.locator("#text")).to_have_value("A long letter to the network.")
+    expect(page.locator("#stale")).to_be_visible()
+    answer(page, lambda: page.get_by_role("button", name="Explain").click())
+    page.get_by_role("link", name="Mistakes").click()
+    page.go_back()
+    expect(page.locator("#text")).to_have_value("A long letter to the network.")
+    expect(page.locator("#stale")).to_be_hidden()
+
+
+def test_edited_words_are_framed_and_say_what_they_were(page: Page) -> None:
+    explain(page, TEXT)
+    word(page, "Bad").click()
+    page.locator("input.edit").fill("Quite good")
+    answer(page, lambda: page.locator("input.edit").press("Enter"))
+    assert page.locator(".word.edited").all_inner_texts() == ["Quite", "good"]
+    assert (page.locator(".word.edited").first.get_attribute("title") or "").endswith('edited, was "Bad"')
+    assert page.locator(".word.edited").first.evaluate("(word) => getComputedStyle(word).boxShadow") != "none"
+
+
+def test_all_numbers_have_one_unit_which_is_named(page: Page, runs: list[ServedRun]) -> None:
+    explain(page, TEXT, "contribution")
+    predicted = page.locator(".probabilities caption").inner_text()
+    expect(page.locator(".unit")).to_have_text(f"Numbers: log-odds of {predicted}.")
+    target = runs[0].predictor.class_names.index(predicted)
+    [scores] = explain_documents(runs[0].predictor, [runs[0].predictor.read(TEXT).document], [target], "contribution")
+    assert page.locator("button.weight .number").all_inner_texts() == [f"{score:+.2f}" for score in scores.sentences]
+    page.locator("button.weight").first.hover()
+    expect(page.locator("#detail")).to_contain_text(f"{scores.sentences[0]:+.4f} log-odds of {predicted}")
+    answer(page, lambda: page.get_by_label("attention").check())
+    expect(page.locator(".unit")).to_have_text("Numbers: share of attention.")
+
+
+def test_printing_keeps_the_shades_and_leaves_the_controls_out(browser: Browser, address: str) -> None:
+    context = browser.new_context(base_url=address, color_scheme="dark")
+    page = context.new_page()
+    page.goto(f"/?text={TEXT}&method=gradient".replace("\n", " "))
+    page.emulate_media(media="print", color_scheme="dark")
+    for selector in ("#text", ".actions", ".methods", "nav", "#permalink"):
+        expect(page.locator(selector).first).to_be_hidden()
+    style = "(element) => [getComputedStyle(element).printColorAdjust, getComputedStyle(element).backgroundColor]"
+    assert page.locator(".word.level5").first.evaluate(style)[0] == "exact"
+    assert page.locator(".bar").first.evaluate(style)[0] == "exact"
+    assert page.locator("body").evaluate(style)[1] == "rgb(255, 255, 255)"
+    context.close()
+
+
+def test_an_answer_to_a_text_that_was_changed_meanwhile_is_stale(page: Page) -> None:
+    page.locator("#text").fill(TEXT)
+
+    def type_first(route: Any) -> None:
+        page.locator("#text").fill("Good.")
+        route.continue_()
+
+    page.route("**/answer", type_first)
+    answer(page, lambda: page.get_by_role("button", name="Explain").click())
+    expect(page.locator("#stale")).to_be_visible()
+    page.unroute("**/answer")
+
+
 def test_the_back_button_returns_to_the_answer_before(page: Page) -> None:
     explain(page, "good word01.")
     first = shown(page)
@@ -254,21 +354,39 @@ def test_from_the_page_of_mistakes_to_a_text_and_a_random_one(page: Page, runs: 
     assert page.locator("select[name=filter]").input_value() == "right"
 
 
+def test_a_number_of_the_confusion_matrix_opens_its_documents(page: Page, runs: list[ServedRun]) -> None:
+    page.get_by_role("link", name="Overview").click()
+    page.locator(".confusion .right a").first.click()
+    label = runs[0].predictor.class_names[0]
+    expect(page.get_by_role("heading")).to_have_text(f"Documents labelled {label} and predicted as {label}")
+    page.locator(".mistakes a").first.click()
+    expect(page.locator(".about")).to_contain_text(f"labelled {label}: predicted right")
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_and_every_shade_is_legible(browser: Browser, address: str, scheme: Any) -> None:
     context = browser.new_context(base_url=address, viewport={"width": 320, "height": 640}, color_scheme=scheme)
     page = context.new_page()
-    for path in ("/", "/errors", f"/?text={'unbroken' * 40}+good&method=gradient&original=bad", "/?id=test/39"):
+    for path in (
+        "/",
+        "/errors",
+        "/overview",
+        "/documents?label=negative&prediction=negative",
+        "/methods?text=good",
+        f"/?text={'unbroken' * 40}+good&method=gradient&original=bad",
+        "/?id=test/39",
+    ):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 320, path
     page.goto(f"/?text={TEXT}&method=gradient".replace("\n", " "))
-    for sign in ("for", "against"):
+    for kind in ("class0", "class1", "attended", "otherwise"):
         for level in range(1, 6):
-            page.locator(".word").first.evaluate(f"(word) => {{ word.className = 'word {sign} level{level}'; }}")
+            page.locator(".word").first.evaluate(f"(word) => {{ word.className = 'word for {kind} level{level}'; }}")
             colours = page.locator(".word").first.evaluate(
                 "(word) => [getComputedStyle(word).color, getComputedStyle(word).backgroundColor]"
             )
-            assert contrast(*colours) >= 4.5, (sign, level, colours)
+            assert contrast(*colours) >= 4.5, (kind, level, colours)
+            assert "0, 0, 0, 0" not in colours[1], (kind, level)
     context.close()
 
 
@@ -282,6 +400,86 @@ def contrast(one: str, other: str) -> float:
 
     darker, lighter = sorted([luminance(one), luminance(other)])
     return (lighter + 0.05) / (darker + 0.05)
+
+
+def colours_of_words(page: Page, run: int = 0) -> dict[str, str]:
+    """Which class each word of an answer is shaded for."""
+    words = page.locator(".run").nth(run).locator(".word")
+    classes = words.evaluate_all("(words) => words.map((word) => [word.textContent, word.className])")
+    return {text: named[0] for text, name in classes if (named := re.findall(r"class\d", name))}
+
+
+def test_a_class_has_one_colour_whatever_the_verdict_is(browser: Browser, runs: list[ServedRun]) -> None:
+    with serving(runs) as address:
+        page = browser.new_page()
+        page.goto(address)
+        explain(page, TEXT, "gradient")
+        names = runs[0].predictor.class_names
+        predicted = page.locator(".probabilities caption").first.inner_text()
+        for number in range(2):  # the second explains what the first predicts
+            expect(page.locator(".legend").nth(number)).to_contain_text(f"speaks for {predicted}")
+            expect(page.locator(".legend .for").nth(number)).to_have_class(re.compile(f"class{names.index(predicted)}"))
+            expect(page.locator(".legend .against").nth(number)).to_have_class(
+                re.compile(f"class{1 - names.index(predicted)}")
+            )
+        before, dots = (
+            colours_of_words(page),
+            page.locator(".map")
+            .first.locator(".dot")
+            .evaluate_all("(dots) => dots.map((dot) => dot.className.baseVal)"),
+        )
+        assert {dot.split()[1] for dot in dots} == {"class0", "class1"}
+        other = names[1 - names.index(predicted)]
+        answer(page, lambda: page.get_by_label("class to explain").select_option(other))
+        assert colours_of_words(page) == before and len(before) > 3
+        fills = page.evaluate(
+            "() => ['class0', 'class1'].map((n) => getComputedStyle(document.querySelector(`.dot.${n}`)).fill)"
+        )
+        assert fills == ["rgb(0, 114, 178)", "rgb(213, 94, 0)"]  # those of the figures (report.colours.COLOURS)
+        page.close()
+
+
+def test_an_edit_that_turns_the_verdict_leaves_the_class_that_is_explained(page: Page, runs: list[ServedRun]) -> None:
+    texts = [document.text for document in runs[0].documents.all().values()]
+    by_class = {int(probabilities(runs[0].predictor, text).argmax()): text for text in texts}
+    page.goto("/?" + urlencode({"text": by_class[1], "original": by_class[0], "method": "gradient"}))
+    names = runs[0].predictor.class_names
+    expect(page.locator(".turned")).to_have_text(f"{names[0]} → {names[1]}")
+    expect(page.locator(".legend .for")).to_have_text(f"speaks for {names[0]}")
+    expect(page.locator(".legend .for")).to_have_class(re.compile("class0"))
+
+
+def test_a_dot_of_the_map_opens_its_document_and_says_how_it_begins(page: Page, runs: list[ServedRun]) -> None:
+    explain(page, TEXT, "gradient")
+    link = page.locator(".map a:has(.dot)").nth(5)
+    name, _, beginning = (link.locator("title").text_content() or "").partition(": ")
+    document = runs[0].documents.all()[name.split(",")[0]]
+    assert beginning.rstrip("…").split()[0] in document.text[:20] and name.endswith(document.label)
+    link.dispatch_event("click")
+    expect(page.locator(".about")).to_contain_text(f"{document.id} of tiny, labelled {document.label}")
+    assert page.locator("#text").input_value() == document.text and "method=gradient" in page.url
+
+
+@pytest.mark.parametrize("size", [(1200, 700), (390, 700)])
+def test_the_verdict_stays_in_sight(page: Page, size: tuple[int, int]) -> None:
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.evaluate("(text) => { document.getElementById('text').value = text; }", "Good word01 bad word02.\n" * 60)
+    answer(page, lambda: page.get_by_role("button", name="Explain").click())
+    page.locator(".shaded li").nth(50).scroll_into_view_if_needed()
+    expect(page.locator(".probabilities caption")).to_be_in_viewport()
+
+
+def test_all_methods_are_shown_side_by_side_for_one_class(page: Page, runs: list[ServedRun]) -> None:
+    explain(page, TEXT, "gradient")
+    predicted = page.locator(".probabilities caption").inner_text()
+    page.get_by_role("link", name="All methods side by side").click()
+    sections = page.locator(".methods-grid section")
+    assert sections.locator("h2").all_inner_texts() == [METHODS[name].title for name in methods_of(runs[0].predictor)]
+    for number, name in enumerate(methods_of(runs[0].predictor)):
+        if METHODS[name].signed:
+            expect(sections.nth(number).locator(".legend")).to_contain_text(f"speaks for {predicted}")
+    page.get_by_role("link", name="Back to the text").click()
+    assert page.locator("#text").input_value() == TEXT
 
 
 def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Browser, runs: list[ServedRun]) -> None:
@@ -304,6 +502,32 @@ def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Br
         page.close()
 
 
+def test_an_id_belongs_to_the_data_set_that_it_names(browser: Browser, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    runs = [load_run(folder, "tiny-han"), load_run_of_other_data(folder)]
+    document = runs[1].documents.mistakes(runs[1].count_words)[0].document
+    assert document.text != runs[0].documents.all()[document.id].text
+    with serving(runs) as address:
+        page = browser.new_page()
+        page.goto(f"{address}/errors?run=second-han")
+        page.get_by_role("link", name=document.id, exact=True).click()
+        assert page.locator("#text").input_value() == document.text
+        expect(page.locator(".about")).to_contain_text(f"{document.id} of second, labelled {document.label}")
+        assert page.locator(".run").nth(0).locator(".label").count() == 0
+        assert page.locator(".run").nth(1).locator(".label").count() == 1
+        expect(page.locator("#main")).to_contain_text(
+            "The runs are of different data sets, tiny-han of tiny and second-han of"
+        )
+        assert page.locator("select[name=filter] option[value=disagree]").count() == 0
+        page.goto(f"{address}/random?filter=disagree")
+        expect(page.get_by_role("alert")).to_contain_text("their predictions cannot be compared")
+        page.goto(f"{address}/?id=test/1&data=gone")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "'test/1' is a document of 'gone'; the runs shown here are of tiny"
+        )
+        page.close()
+
+
 def test_it_answers_without_script(browser: Browser, address: str, runs: list[ServedRun]) -> None:
     context = browser.new_context(base_url=address, java_script_enabled=False)
     page = context.new_page()
@@ -313,6 +537,10 @@ def test_it_answers_without_script(browser: Browser, address: str, runs: list[Se
     assert shown(page) == expected(runs[0], TEXT)
     page.locator("button.weight").first.click()
     assert page.locator("li.out").count() == 1 and shown(page) == expected(runs[0], TEXT[14:])
+    page.locator("#text").fill("Good word07 word08. Bad word09.")
+    page.locator("button.weight").nth(1).click()
+    assert page.locator("li.out").count() == 0
+    assert shown(page) == expected(runs[0], "Good word07 word08. Bad word09.")
     context.close()
 
 

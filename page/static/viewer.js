@@ -8,24 +8,35 @@ function begin() {
   const text = document.getElementById("text");
   const answer = document.getElementById("answer");
   const detail = document.getElementById("detail");
+  const stale = document.getElementById("stale");
+  const ABOUT = ["id", "data", "without", "original", "mark"];
   let analysed = text.value; // what the places of words in the answer refer to
+  let about = {}; // the fields that belong to this text
   let running = null;
+  let timer = 0;
   document.documentElement.classList.add("script");
 
   form.addEventListener("submit", (event) => {
     if (event.submitter && event.submitter.form !== form) return;
     event.preventDefault();
+    if (event.submitter && ["toggle", "undo"].includes(event.submitter.name) && text.value !== analysed) return;
     ask(event.submitter);
   });
   form.addEventListener("change", (event) => {
     if (!["method", "target"].includes(event.target.name)) return;
-    document.querySelector(`#draw input[name=${event.target.name}]`).value = event.target.value;
+    keepForDrawing(event.target.name, event.target.value);
     if (text.value.trim()) ask(null);
   });
+  document.addEventListener("submit", remember, true);
+  document.addEventListener("click", (event) => { if (event.target.closest("a")) remember(); }, true);
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) form.requestSubmit();
   });
-  text.addEventListener("input", forget);
+  text.addEventListener("input", () => {
+    compare();
+    clearTimeout(timer);
+    timer = setTimeout(remember, 500);
+  });
   answer.addEventListener("click", (event) => {
     const word = event.target.closest(".word");
     if (word) edit(word);
@@ -35,10 +46,36 @@ function begin() {
   for (const kind of ["mouseout", "focusout"]) answer.addEventListener(kind, () => { detail.hidden = true; });
   window.addEventListener("popstate", () => location.reload());
   prepare();
+  if (history.state && typeof history.state.unsent === "string") {
+    text.value = history.state.unsent;
+    compare();
+  }
 
-  // An edited text is another text: nothing is left out, and it has no label.
-  function forget() {
-    for (const name of ["id", "without", "original"]) set(name, "");
+  // What was typed and not sent stays with this entry of the history: whoever leaves the page finds it on the way back.
+  function remember() {
+    clearTimeout(timer);
+    history.replaceState(text.value === analysed ? null : { unsent: text.value }, "");
+  }
+
+  function keepForDrawing(name, value) {
+    document.querySelector(`#draw input[name=${name}]`).value = value;
+  }
+
+  // Another text than the one that was answered: nothing of it is left out, it has no label, and the answer is stale.
+  function compare() {
+    const same = text.value === analysed;
+    for (const name of ABOUT) set(name, same ? about[name] : "");
+    stale.hidden = same || !answer.querySelector(".run");
+    answer.classList.toggle("stale", !stale.hidden);
+    answer.inert = !stale.hidden;
+  }
+
+  // The method that was shown, where the one asked for was not possible.
+  function showMethod(method) {
+    const choice = form.querySelector(`input[name=method][value="${method}"]`);
+    if (!choice || choice.checked) return;
+    choice.checked = true;
+    keepForDrawing("method", method);
   }
 
   function set(name, value) {
@@ -55,17 +92,23 @@ function begin() {
     if (running) running.abort();
     const request = running = new AbortController();
     const values = new URLSearchParams(new FormData(form, submitter && submitter.form === form ? submitter : null));
+    if (!values.get("mark")) values.delete("mark");
     const chosen = submitter && submitter.name === "toggle" ? submitter.value : null;
     answer.classList.add("busy");
     try {
       const response = await fetch("answer", { method: "POST", body: values, signal: request.signal });
       answer.innerHTML = await response.text();
       if (response.ok) {
-        if (values.has("undo")) text.value = get("original") || values.get("original");
-        analysed = text.value;
+        if (values.has("undo") && text.value === values.get("text")) text.value = values.get("original");
+        analysed = values.has("undo") ? values.get("original") : values.get("text");
         prepare();
+        showMethod(answer.querySelector(".about").dataset.method);
         const link = document.getElementById("permalink");
-        if (link) history.pushState(null, "", link.getAttribute("href"));
+        if (link) {
+          history.replaceState(null, "");
+          history.pushState(null, "", link.getAttribute("href"));
+        }
+        remember();
         if (focus !== undefined) focusWord(focus);
         if (chosen) focusOn([...answer.querySelectorAll("button.weight")].find((each) => each.value === chosen));
       }
@@ -78,12 +121,15 @@ function begin() {
       if (running === request) {
         answer.classList.remove("busy");
         running = null;
+        compare();
       }
     }
   }
 
   // Words can be reached with one press of Tab and the arrow keys.
   function prepare() {
+    about = Object.fromEntries(ABOUT.map((name) => [name, get(name)]));
+    compare();
     for (const list of answer.querySelectorAll(".shaded")) {
       const first = list.querySelector(".word");
       if (first) first.tabIndex = 0;
@@ -173,6 +219,7 @@ function begin() {
     text.value = characters.slice(0, start).join("") + value + characters.slice(end).join("");
     set("without", shifted.join(","));
     set("original", original);
+    set("mark", "");
     ask(null, start);
   }
 }
