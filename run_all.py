@@ -72,7 +72,10 @@ from utils import (
 
 STAGES = ("download", "create_csv", "serialize_data", "train", "test", "explain")
 OF_A_RUN = {"teacher", "train", "compare", "test", "explain"}  # stages that each run has for itself
-EXAMINED_DOCUMENTS = 50  # of the validation split: enough to choose a method, a minute at most on IMDB
+# Validation documents by which a method of explanation is chosen: a minute at most on IMDB. Leave-one-out reads a text
+# once per word, so that the work grows with the square of the words, which is limited.
+EXAMINED_DOCUMENTS = 50
+EXAMINED_WORK = 20_000_000
 SHOWN_DOCUMENTS = 3
 KILLED = {128 + number for number in (signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS)}
 INTERRUPTED = {128 + signal.SIGINT, 128 + signal.SIGTERM}
@@ -129,6 +132,18 @@ class SplitsOfCsv(TypedDict):
     """What this script reads of ``csv_manifest.json``."""
 
     splits: dict[str, SplitSize]
+
+
+class RecordsOfSplit(SplitSize):
+    """The size of a split in the records' ``manifest.json``."""
+
+    words: int
+
+
+class SplitsOfRecords(TypedDict):
+    """What this script reads of ``manifest.json``."""
+
+    splits: dict[str, RecordsOfSplit]
 
 
 def build_parser() -> Parser:
@@ -302,9 +317,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         [*flag(arguments, "device"), *given(TesterOperation, arguments)],
         report=run.result_file("report", "test", "txt"),
     )
-    validated = schema.read_json(paths.csv_manifest, SplitsOfCsv)["splits"].get("valid", {"documents": 0})["documents"]
-    count = min(EXAMINED_DOCUMENTS, validated)
-    if count > 1:
+    if (count := examined_documents(paths)) > 1:
         named = [run.path.name, *folder_flags(arguments.data_dir, arguments.runs_dir)]
         yield Stage(
             "explain",
@@ -313,6 +326,17 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
             [run.path / "faithfulness.json"],
             flag(arguments, "device"),
         )
+
+
+def examined_documents(paths: DataPaths) -> int:
+    """The number of validation documents that explanations are examined on; fewer where they are long, 0 for none."""
+    if not paths.manifest.exists():
+        return 0
+    valid = schema.read_json(paths.manifest, SplitsOfRecords)["splits"].get("valid")
+    if valid is None or not valid["documents"]:
+        return 0
+    words = max(valid["words"] / valid["documents"], 1)
+    return min(EXAMINED_DOCUMENTS, valid["documents"], int(EXAMINED_WORK / words**2))
 
 
 def training_stage(

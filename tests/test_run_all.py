@@ -70,6 +70,20 @@ def test_a_sound_memory_is_kept_without_a_line(tmp_path: Path, caplog: pytest.Lo
 
 
 @pytest.mark.parametrize(
+    ("documents", "words", "examined"),
+    [(2_500, 650_000, 50), (8, 800, 8), (200, 154_000, 33), (50, 250_000, 0), (0, 0, 0)],
+)
+def test_the_longer_the_documents_the_fewer_are_examined(
+    documents: int, words: int, examined: int, tmp_path: Path
+) -> None:
+    paths = DataPaths("letters", tmp_path)
+    assert run_all.examined_documents(paths) == 0  # no records yet
+    paths.records.mkdir(parents=True)
+    paths.manifest.write_text(json.dumps({"splits": {"valid": {"documents": documents, "words": words}}}))
+    assert run_all.examined_documents(paths) == examined
+
+
+@pytest.mark.parametrize(
     "content", ["[]", "7", "{}", '{"splits": 7}', '{"splits": {"train": 7}}', '{"splits": {"train": {"document": 7}}}']
 )
 def test_a_damaged_manifest_of_the_csv_file_is_one_line(content: str, tmp_path: Path) -> None:
