@@ -17,7 +17,7 @@ from report.linear_models import log_count_ratio, softmax
 from runtime.input_pipeline import Split
 from tests.helpers import tiny_documents, write_tiny_records
 from training.ngrams import (
-    FEW_VALIDATED,
+    FEW_FOR_SCALES,
     PRIOR_STRENGTH,
     USUAL_RATIO,
     document_frequencies,
@@ -160,7 +160,7 @@ def loss(scales: np.ndarray, network: np.ndarray, lane: np.ndarray, labels: np.n
 @pytest.mark.parametrize("classes", [2, 4])
 def test_scales_minimise_the_loss(classes: int) -> None:
     generator = np.random.default_rng(classes)
-    truth = generator.normal(size=(FEW_VALIDATED, classes))
+    truth = generator.normal(size=(FEW_FOR_SCALES, classes))
     labels = (truth + generator.gumbel(size=truth.shape)).argmax(axis=1).astype(np.int32)
     network = 4 * (truth + generator.normal(size=truth.shape))  # too sure of itself
     lane = 0.5 * (truth + generator.normal(size=truth.shape))
@@ -181,14 +181,14 @@ def test_what_knows_nothing_counts_nothing() -> None:
 
 def test_the_fewer_documents_the_nearer_the_scales_are_to_the_usual_ones() -> None:
     generator = np.random.default_rng(7)
-    labels = generator.integers(0, 2, FEW_VALIDATED).astype(np.int32)
+    labels = generator.integers(0, 2, FEW_FOR_SCALES).astype(np.int32)
     signs = 2 * labels - 1.0
     network = np.stack([np.zeros(len(labels)), 8 * (signs + generator.normal(size=len(labels)))], axis=1)
     lane = np.stack([np.zeros(len(labels)), generator.normal(size=len(labels))], axis=1)  # knows nothing
     usual = usual_scales(np.stack([network, lane]))
     np.testing.assert_allclose(usual, [USUAL_RATIO * lane[:, 1].std() / network[:, 1].std(), 1], rtol=1e-3)
     distances = []
-    for size in (4, 40, 400, FEW_VALIDATED):
+    for size in (4, 40, 200, FEW_FOR_SCALES):
         part = slice(0, size)
         scales = fit_scales(network[part].astype(np.float32), lane[part].astype(np.float32), labels[part])
         distances.append(float(np.abs(scales / usual_scales(np.stack([network[part], lane[part]])) - 1).max()))
@@ -202,7 +202,7 @@ def test_the_scales_of_few_documents_minimise_loss_and_prior() -> None:
     lane[np.arange(50), labels] += 1
     network[np.arange(50), labels] += 4
     scales = fit_scales(network.astype(np.float32), lane.astype(np.float32), labels).astype(np.float64)
-    usual, few = usual_scales(np.stack([network, lane])), 1 - 50 / FEW_VALIDATED
+    usual, few = usual_scales(np.stack([network, lane])), 1 - 50 / FEW_FOR_SCALES
 
     def objective(point: np.ndarray) -> float:
         plain = loss(point, network, lane, labels) - ((point - 1) ** 2).sum() / 2

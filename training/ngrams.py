@@ -39,8 +39,10 @@ FEWEST_DOCUMENTS = 2  # that an n-gram stands in
 MOST_WORDS = 16_000_000  # that the table is fitted on, drawn by document: bounds memory to about 2 GB
 ABSENT_CLASS = -20.0  # log-odds of a class without training documents
 READ_DOCUMENTS = 2_000
-FEW_VALIDATED = 1_000  # validation documents below which their loss alone does not decide
-PRIOR_STRENGTH, USUAL_RATIO = 5.0, 0.5  # chosen on small sets: docs/training.md
+# Validation documents below which their loss, not their accuracy, chooses the best weights; and below which the scales
+# have a prior, with its strength and the ratio that it prefers: docs/training.md.
+FEW_VALIDATED = 1_000
+FEW_FOR_SCALES, PRIOR_STRENGTH, USUAL_RATIO = 500, 5.0, 0.5
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -221,8 +223,8 @@ def fit_scales(
     """float32 [2], the factors of both logits whose sum has the smallest loss; convex, so that there is one answer.
 
     Half the sum of squares of their distances to 1 is added to the sum of the losses: documents that are all classified
-    correctly do not let the factors grow without end. Of fewer than :data:`FEW_VALIDATED` documents the loss says
-    little, and the fewer they are, the more another term replaces this one: half of :data:`PRIOR_STRENGTH` times the
+    correctly do not let the factors grow without end. Of fewer than :data:`FEW_FOR_SCALES` documents the loss
+    says little, and the fewer they are, the more another term replaces this one: half of :data:`PRIOR_STRENGTH` times the
     squares of the relative distances to what was best on average (:func:`usual_scales`).
 
     Args:
@@ -234,7 +236,7 @@ def fit_scales(
 
     both = np.stack([network, lane]).astype(np.float64)  # [2, B, C]
     rows = np.arange(len(labels))
-    usual, few = usual_scales(both), max(0.0, 1 - len(labels) / FEW_VALIDATED)
+    usual, few = usual_scales(both), max(0.0, 1 - len(labels) / FEW_FOR_SCALES)
 
     def loss(scales: Floats) -> tuple[float, Floats]:
         logits = np.tensordot(scales, both, 1)
