@@ -109,7 +109,8 @@ def run_missing(data_set: DataSet, seed: int, arguments: argparse.Namespace) -> 
 def network_rows(name: str, data_set: DataSet, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
     """Runs the pipeline with a network."""
     run = "-".join(["network", *(flag.strip("-") for flag in NETWORKS[name])])
-    flags = [*data_set.flags, "--split_seed", str(seed), "--seed", str(seed), "--run", run, *NETWORKS[name]]
+    seeds = ["--split_seed", str(seed), "--seed", str(seed)]
+    flags = [*data_set.flags, *seeds, "--run", run, "--until", "test", *NETWORKS[name]]
     seconds = command("run_all.py", data_set.argument, *flags, *folders(folder))
     for row in read_jsonl(RunFolder(folder / "runs" / run).results):
         if row["split"] == "test":

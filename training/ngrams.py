@@ -223,8 +223,8 @@ def fit_scales(
     """float32 [2], the factors of both logits whose sum has the smallest loss; convex, so that there is one answer.
 
     Half the sum of squares of their distances to 1 is added to the sum of the losses: documents that are all classified
-    correctly do not let the factors grow without end. Of fewer than :data:`FEW_FOR_SCALES` documents the loss
-    says little, and the fewer they are, the more another term replaces this one: half of :data:`PRIOR_STRENGTH` times the
+    correctly do not let the factors grow without end. Of fewer than :data:`FEW_FOR_SCALES` documents the loss says
+    little, and the fewer they are, the more another term replaces this one: half of :data:`PRIOR_STRENGTH` times the
     squares of the relative distances to what was best on average (:func:`usual_scales`).
 
     Args:
