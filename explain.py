@@ -37,6 +37,7 @@ from explaining.faithfulness import (
     default_method,
     examine,
     faithfulness_file,
+    format_briefly,
     format_findings,
     read_findings,
     to_json,
@@ -99,6 +100,7 @@ def build_parser() -> Parser:
     parser.add_argument("--sentences", type=int, default=15, help="sentences to show at most; 0: all (default: 15)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a self-contained HTML page")
     parser.add_argument("--json", action="store_true", help="print JSON instead of shaded text")
+    parser.add_argument("--brief", action="store_true", help="with --faithfulness: print what counts most")
     parser.add_argument("--documents", type=int, default=200, help="size of the sample examined (default: 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the sample and of random choices (default: 1)")
     add_folder_flags(parser)
@@ -279,7 +281,8 @@ def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments
     if larger <= value["documents"]:
         write_json(file, value)
     heading = f"{run.path}, {value['documents']} documents of its {arguments.split} split (seed {arguments.seed})"
-    print(json.dumps(value, indent=2) if arguments.json else format_findings(value, heading), flush=True)
+    formatted = format_briefly if arguments.brief else format_findings
+    print(json.dumps(value, indent=2) if arguments.json else formatted(value, heading), flush=True)
     if larger <= value["documents"]:
         log.info("written: %s", file)
     else:

@@ -321,7 +321,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         named = [run.path.name, *folder_flags(arguments.data_dir, arguments.runs_dir)]
         yield Stage(
             "explain",
-            ["explain.py", *named, "--faithfulness", "--documents", str(count)],
+            ["explain.py", *named, "--faithfulness", "--brief", "--documents", str(count)],
             [paths.manifest, run.best],
             [run.path / "faithfulness.json"],
             flag(arguments, "device"),

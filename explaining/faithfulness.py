@@ -386,6 +386,22 @@ def format_findings(value: dict[str, Any], heading: str) -> str:
     return "\n".join([*lines, *(f"\n{textwrap.fill(remark, WIDTH)}" for remark in remarks(value))])
 
 
+def format_briefly(value: dict[str, Any], heading: str) -> str:
+    """How many verdicts change by each method, and which one is chosen; arguments as of :func:`format_findings`."""
+    words = {name: row for name, row in value["words"].items() if name == RANDOM or name in METHODS}
+    *_, chosen = remarks(value)
+    return "\n".join(
+        [
+            heading,
+            "=" * len(heading),
+            f"{'top ' + format(value['flip_share'], '.0%') + ' of words deleted by':32}  verdicts changed",
+            *(f"{TITLES[name]:32}  {row['flips']['mean']:16.1%}" for name, row in words.items()),
+            "",
+            textwrap.fill(chosen, WIDTH),
+        ]
+    )
+
+
 def deletion_table(value: dict[str, Any], level: str) -> Iterator[str]:
     """Yields the lines of the table of words, or of sentences."""
     yield f"{'top ' + level + ' by':26}  verdicts changed  comprehensiveness      sufficiency"

@@ -24,6 +24,7 @@ from explaining.faithfulness import (
     default_method,
     examine,
     faithfulness_file,
+    format_briefly,
     format_findings,
     kendall_columns,
     rankings,
@@ -128,6 +129,10 @@ def test_the_whole_examination_repeats_and_speaks_in_plain_words(monkeypatch: py
         format_findings(value | {"split": "test"}, "").split()
     )
     assert max(map(len, report.splitlines())) <= 100
+    brief = format_briefly(value, "a run").splitlines()
+    assert [line.split("  ")[0] for line in brief[3:-2]] == [faithfulness.TITLES[name] for name in (RANDOM, *METHODS)]
+    assert brief[4].endswith(f" {share:.1%}") and brief[4].startswith(faithfulness.TITLES["attention"])
+    assert brief[-1].startswith("From now on explain.py explains this run by")
 
 
 def test_documents_are_examined_for_the_class_that_the_network_predicts(
