@@ -38,6 +38,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import installed  # noqa: F401
+
 import numpy as np
 from numpy.typing import NDArray
 
