@@ -39,7 +39,7 @@ def test_the_page_shows_the_place_of_a_text_and_where_it_was(client: TestClient,
     served.draw_map()
     plain, changed = ask(client, text=TEXT), ask(client, text=TEXT, without="0-14")
     assert len(plain.of_class("here")) == 1 and not plain.of_class("way")
-    assert len(plain.of_class("same")) + len(plain.of_class("other")) == DOCUMENTS
+    assert len(plain.of_class("dot")) == DOCUMENTS
     [way], [here] = changed.of_class("way"), changed.of_class("here")
     assert (way["x2"], way["y2"]) == (here["cx"], here["cy"])
     before = plain.of_class("here")[0]

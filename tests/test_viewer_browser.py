@@ -279,10 +279,13 @@ def test_the_back_button_returns_to_the_answer_before(page: Page) -> None:
 
 def test_everything_can_be_done_from_the_keyboard(page: Page, runs: list[ServedRun]) -> None:
     explain(page, TEXT)
+    first = page.locator(".word").first
     page.locator("#permalink").focus()
-    for _ in range(2):
+    for _ in range(6):  # the links to the nearest documents and the sentence's bar lie between
         page.keyboard.press("Tab")
-    expect(page.locator(".word").first).to_be_focused()
+        if first.evaluate("word => word === document.activeElement"):
+            break
+    expect(first).to_be_focused()
     expect(page.locator("#detail")).to_contain_text("A: attention")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
