@@ -31,7 +31,7 @@ from runtime.run_folder import Progress, RunConfig, RunFolder
 from runtime.scoring import Validation
 from tests.helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_records
 from training import trainer, waiting
-from training.ngrams import FEW_VALIDATED
+from training.ngrams import FEW_VALIDATED, FEWEST_VALIDATED
 from training.preparation import run_config
 from training.trainer import Trainer
 from training.waiting import follow_checkpoints
@@ -140,7 +140,9 @@ def test_the_loss_on_few_validation_documents_decides_and_the_accuracy_on_many()
         return Trainer.is_better(fake, Validation(loss, accuracy, [], {}))  # type: ignore[arg-type]
 
     lane = object()
-    assert better(lane, FEW_VALIDATED - 1, 0.4, 0.7) and not better(lane, FEW_VALIDATED - 1, 0.6, 0.9)
+    for documents in (FEWEST_VALIDATED, FEW_VALIDATED - 1):
+        assert better(lane, documents, 0.4, 0.7) and not better(lane, documents, 0.6, 0.9)
+    assert better(lane, FEWEST_VALIDATED - 1, 0.6, 0.7)  # the last is the best
     for ngrams, documents in ((lane, FEW_VALIDATED), (None, 30)):
         assert better(ngrams, documents, 0.6, 0.9) and not better(ngrams, documents, 0.4, 0.7)
         assert better(ngrams, documents, 0.4, 0.8) and not better(ngrams, documents, 0.5, 0.8)

@@ -29,7 +29,7 @@ from runtime.workers import SINGLE_WORKER, SingleWorker
 from text.records import NO_LABEL
 from training.distillation import UNLABELLED
 from training.log import TrainingLog
-from training.ngrams import FEW_VALIDATED, fit_scales, fit_table, logits_of_split
+from training.ngrams import FEW_VALIDATED, FEWEST_VALIDATED, fit_scales, fit_table, logits_of_split
 from training.optimizers import build_optimizer
 from training.preparation import refuse_changed_records
 from training.schedules import momentum_schedule, rate_schedule
@@ -397,11 +397,12 @@ class Trainer:
         """Whether the weights in memory are better than the best so far: by accuracy, and by loss where that is equal.
 
         The accuracy on few documents is too coarse, and while the network has learnt little it is the n-gram lane's: of
-        a network with n-grams, whose scales make the loss comparable, the loss decides there.
+        a network with n-grams, whose scales make the loss comparable, the loss decides there. A handful of documents
+        says nothing of a step: the last weights are the best.
         """
         best = self.progress
         if self.ngrams is not None and self.valid_split is not None and len(self.valid_split) < FEW_VALIDATED:
-            return figures.loss < best.best_loss
+            return len(self.valid_split) < FEWEST_VALIDATED or figures.loss < best.best_loss
         return (figures.accuracy, -figures.loss) > (best.best_accuracy, -best.best_loss)
 
     def validate(self) -> Validation:
