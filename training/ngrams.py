@@ -39,8 +39,8 @@ FEWEST_DOCUMENTS = 2  # that an n-gram stands in
 MOST_WORDS = 16_000_000  # that the table is fitted on, drawn by document: bounds memory to about 2 GB
 ABSENT_CLASS = -20.0  # log-odds of a class without training documents
 READ_DOCUMENTS = 2_000
-# Validation documents below which they choose no weights: the last ones count; below which their loss chooses, not their
-# accuracy; and below which the scales have a prior, with its strength and the ratio that it prefers: docs/training.md.
+# Validation documents below which they choose no weights: the last ones count; below which their loss chooses, not
+# their accuracy; and below which the scales have a prior, with its strength and its ratio: docs/training.md.
 FEWEST_VALIDATED, FEW_VALIDATED = 20, 1_000
 FEW_FOR_SCALES, PRIOR_STRENGTH, USUAL_RATIO = 500, 5.0, 0.5
 
