@@ -38,6 +38,13 @@ EXPLAIN = """async (texts) => {
 }"""
 
 
+class StaticHost(http.server.SimpleHTTPRequestHandler):
+    """Any host of static files."""
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: the output is for the results."""
+
+
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="web_page.py", description=__doc__)
@@ -80,10 +87,10 @@ def in_chromium(page_folder: Path, texts: list[str]) -> tuple[str, list[dict[str
     executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if executable is None:
         raise UserError("no Chromium and no Chrome here; on Debian: apt-get install chromium")
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(page_folder))
+    handler = functools.partial(StaticHost, directory=str(page_folder))
     root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox does not run as root
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, sync_playwright() as playwright:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = playwright.chromium.launch(executable_path=executable, args=[*root, "--disable-dev-shm-usage"])
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{server.server_port}/")
