@@ -4,10 +4,12 @@
     python export.py imdb-han imdb-bundle          then, anywhere: python imdb-bundle/classify.py "A dull film."
     python export.py runs/imdb-han imdb-small --quantize int8
     python export.py imdb-han imdb-serving --format savedmodel     for TensorFlow Serving
+    python export.py imdb-han imdb-page --format web               a web page that classifies in the browser
 
 The folder holds the network as ONNX graph, the text processing, a program of one file that needs numpy, onnxruntime and
-regex, and a model card; with --format savedmodel a SavedModel in place of graph and program. RUN is a run folder or its
-name in `runs/`; FOLDER must not exist yet, or be empty.
+regex, and a model card; with --format savedmodel a SavedModel in place of graph and program, with --format web a page
+and onnxruntime-web, which npm downloads, in place of the program. RUN is a run folder or its name in `runs/`; FOLDER
+must not exist yet, or be empty.
 """
 
 from __future__ import annotations
@@ -36,9 +38,15 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--format",
         default="onnx",
-        choices=("onnx", "savedmodel"),
+        choices=("onnx", "savedmodel", "web"),
         help="onnx: a bundle that classifies by itself; savedmodel: word ids in, probabilities and attention out, for "
-        "TensorFlow Serving (default: onnx)",
+        "TensorFlow Serving; web: static files that classify in the browser (default: onnx)",
+    )
+    parser.add_argument(
+        "--onnxruntime_web",
+        type=Path,
+        metavar="FILE",
+        help="with --format web: the npm package of onnxruntime-web, as .tgz or unpacked (default: npm downloads it)",
     )
     parser.add_argument(
         "--quantize",
@@ -58,11 +66,13 @@ def main(arguments: argparse.Namespace) -> None:
     from shipping.classify import Classifier
 
     refuse_used_folder(arguments.folder)
-    if arguments.format == "savedmodel" and arguments.quantize != "none":
-        raise UserError(f"--quantize {arguments.quantize} is for --format onnx; leave one of them out")
+    check_flags(arguments)
     source = read_run(run)
     if arguments.format == "savedmodel":
         export_saved_model(arguments.folder, source)
+        return
+    if arguments.format == "web":
+        export_web_page(arguments, source)
         return
     with new_folder(arguments.folder) as folder:
         write_program(folder, source, arguments.quantize)
@@ -71,6 +81,14 @@ def main(arguments: argparse.Namespace) -> None:
         write_card(folder, model_card(source, arguments.quantize, cost))
     list_files(arguments.folder)
     print(f'Look:    python {shlex.quote(str(arguments.folder / "classify.py"))} "A text to classify."')
+
+
+def check_flags(arguments: argparse.Namespace) -> None:
+    """Raises :class:`UserError` for flags that do not go together."""
+    if arguments.format == "savedmodel" and arguments.quantize != "none":
+        raise UserError(f"--quantize {arguments.quantize} is for --format onnx and web; leave one of them out")
+    if arguments.format != "web" and arguments.onnxruntime_web is not None:
+        raise UserError("--onnxruntime_web is for --format web; leave it out, or add --format web")
 
 
 def export_saved_model(path: Path, source: ExportedRun) -> None:
@@ -85,6 +103,20 @@ def export_saved_model(path: Path, source: ExportedRun) -> None:
         write_card(folder, model_card(source, form="savedmodel"))
     list_files(path)
     print(f"Next:    {path / 'README.md'} has the command that serves it")
+
+
+def export_web_page(arguments: argparse.Namespace, source: ExportedRun) -> None:
+    """Writes a web page and prints what its folder holds."""
+    from shipping.bundle import new_folder, write_card
+    from shipping.card import model_card
+    from shipping.web import write_web_page
+
+    with new_folder(arguments.folder) as folder:
+        write_web_page(folder, source, arguments.quantize, arguments.onnxruntime_web)
+        cost = None if arguments.quantize == "none" else cost_of(folder, source, arguments.data_dir)
+        write_card(folder, model_card(source, arguments.quantize, cost, form="web"))
+    list_files(arguments.folder)
+    print(f"Look:    python -m http.server --bind 127.0.0.1 --directory {shlex.quote(str(arguments.folder))}")
 
 
 def list_files(folder: Path) -> None:

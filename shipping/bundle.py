@@ -156,6 +156,17 @@ def write_program(folder: Path, source: ExportedRun, quantize: str) -> None:
     Raises:
         UserError: The network is too large for a file.
     """
+    write_data(folder, source, quantize)
+    with atomic_write(folder / PROGRAM.name) as file:
+        file.write(PROGRAM.read_text(encoding="utf-8"))
+    (folder / PROGRAM.name).chmod(0o777 & ~current_umask())
+    with atomic_write(folder / "requirements.txt") as file:
+        file.writelines(f"{name}=={version(name)}\n" for name in IMPORTED)
+    write_sums(folder)
+
+
+def write_data(folder: Path, source: ExportedRun, quantize: str) -> None:
+    """Writes network, n-grams, text processing and licence; see :func:`write_program`."""
     config, weights = source.config, source.checkpoint.weights
     model = build_graph(config.architecture, config.model, weights, quantize)
     with atomic_write(folder / MODEL_FILE, "wb") as file:
@@ -173,14 +184,8 @@ def write_program(folder: Path, source: ExportedRun, quantize: str) -> None:
     }
     with atomic_write(folder / TEXT_FILE) as file:
         json.dump(settings, file, ensure_ascii=False, separators=(",", ":"))
-    with atomic_write(folder / PROGRAM.name) as file:
-        file.write(PROGRAM.read_text(encoding="utf-8"))
-    (folder / PROGRAM.name).chmod(0o777 & ~current_umask())
-    with atomic_write(folder / "requirements.txt") as file:
-        file.writelines(f"{name}=={version(name)}\n" for name in IMPORTED)
     with atomic_write(folder / LICENSE.name) as file:
         file.write(LICENSE.read_text(encoding="utf-8"))
-    write_sums(folder)
 
 
 def ngram_rows(table: NgramTable) -> np.ndarray:

@@ -39,12 +39,13 @@ def model_card(source: ExportedRun, quantize: str = "none", cost: Cost | None = 
         source: The run.
         quantize: How the word vectors are stored.
         cost: What that costs; None where it was not measured, or nothing was quantised.
-        form: ``onnx`` or ``savedmodel``.
+        form: ``onnx``, ``savedmodel`` or ``web``.
 
     Raises:
         UserError: ``results.jsonl`` or ``faithfulness.json`` of the run is damaged.
     """
-    how = use_of_saved_model(source) if form == "savedmodel" else use()
+    uses = {"onnx": use, "savedmodel": lambda: use_of_saved_model(source), "web": use_of_web_page}
+    how = uses[form]()
     sections = (heading(source, form), how, results(source, quantize, cost), explanations(source), limits(source))
     return "\n".join(line for section in (*sections, settings(source)) for line in (*section, ""))
 
@@ -53,6 +54,7 @@ def heading(source: ExportedRun, form: str) -> Iterator[str]:
     """What it is."""
     runs = {
         "onnx": "`model.onnx` runs in any ONNX runtime of opset 17 or newer.",
+        "web": "`index.html` and the files beside it run `model.onnx` in the browser, with ONNX Runtime (MIT License).",
         "savedmodel": "The folder `1` is a SavedModel for TensorFlow Serving and TensorFlow.",
     }
     config = source.config
@@ -119,6 +121,24 @@ def use_of_saved_model(source: ExportedRun) -> Iterator[str]:
         "sentences that a document does not have. Outputs: `logits`, `probabilities` [documents, classes], "
         "`document_vector`, and for a network with attention `word_weights` [documents, sentences, words] and "
         "`sentence_weights` [documents, sentences]. `sha256sum -c sha256sums` checks all files.",
+    )
+
+
+def use_of_web_page() -> Iterator[str]:
+    """How to publish the page, and how to call it from another one."""
+    yield "## Use"
+    yield ""
+    yield from (
+        "```sh",
+        "python -m http.server --bind 127.0.0.1 8000      # in this folder; then open http://127.0.0.1:8000/",
+        "```",
+        "",
+        "Any host of static files can serve this folder, at any address; opened as a file it does not run. Texts stay "
+        "in the browser: the page's Content-Security-Policy allows requests to its own host only, and it requests "
+        "nothing but its files.",
+        "",
+        "`classify.js` exports `Classifier` and `TextReader` for pages of your own; `page.js` shows how they are "
+        "called. `sha256sum -c sha256sums` checks all files.",
     )
 
 
