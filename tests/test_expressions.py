@@ -60,8 +60,9 @@ def mixed_texts(count: int, seed: int) -> list[str]:
 
 
 def compare(folder: Path, processor: TextProcessor, texts: list[str]) -> None:
-    """Compares words, sentences and ids of every text; half of the words have an id."""
-    words = {word for text in texts[::2] for sentence in processor.process(text).words for word in sentence}
+    """Compares words, sentences and ids of every text; half of the words have an id, and all of the rare letters."""
+    known = [*texts[::2], *UNICODE]
+    words = {word for text in known for sentence in processor.process(text).words for word in sentence}
     settings = json.loads(json.dumps(text_settings(processor, Vocabulary(["<pad>", "<unk>", *sorted(words)]))))
     theirs = classify.TextReader(settings)
     for text, found in zip(texts, in_node(folder, settings, texts), strict=True):
@@ -89,12 +90,13 @@ def in_node(folder: Path, settings: dict[str, Any], texts: list[str]) -> list[di
 
 
 @needs_node
-def test_words_sentences_and_ids_are_those_of_python(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_words_sentences_and_ids_are_those_of_python(count: int, tmp_path: Path) -> None:
     reviews = [review.text for review in itertools.islice(generate(3), 300)]
     extras = ["Dr. Grey met J. Bach at 5 p.m. on Friday. ", "It cost approx. 3.5 mill. dollars, e.g. in the U.S. "]
     reviews = [extras[number % 2] * (number % 5) + text for number, text in enumerate(reviews)]
     processor = TextProcessor(train_splitter(map(blank_markup, reviews)), 7, 20)
-    compare(tmp_path, processor, [*reviews, *AWKWARD, *UNICODE, *random_texts(1000, 6), *mixed_texts(1000, 7)])
+    compare(tmp_path, processor, [*reviews, *AWKWARD, *UNICODE, *random_texts(count, 6), *mixed_texts(count, 7)])
 
 
 @needs_node
