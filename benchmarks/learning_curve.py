@@ -29,7 +29,6 @@ from utils import Parser, UserError, atomic_write, log, read_jsonl, run_script
 SIZES = (100, 300, 1_000, 3_000, 10_000, 25_000)
 VALID_SHARE = 0.1
 PICTURE = ROOT / "docs" / "learning_curve.png"
-PREFIX = "labels-"
 
 
 def build_parser() -> Parser:
@@ -59,7 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
     for size in arguments.sizes:
         if size > len(order):
             raise UserError(f"--sizes {size}: there are {len(order):,} labelled reviews; give smaller numbers")
-        path = arguments.folder / f"{PREFIX}{size:05d}.csv"
+        path = arguments.folder / f"{systems.CURVE}{size:05d}.csv"
         write_table(path, order[:size], test)
         log.info("%s: %s labels, %s test reviews", path, f"{size:,}", f"{len(test):,}")
     return 0
@@ -87,14 +86,14 @@ def figure_of(rows: Sequence[dict[str, Any]]) -> Any:
     """A curve of test accuracy for each system, over the number of labels."""
     figure = new_figure(3.6)
     axes = figure.add_subplot()
-    measured = [row for row in rows if row["set"].startswith(PREFIX)]
+    measured = [row for row in rows if row["set"].startswith(systems.CURVE)]
     known = [name for name in systems.SYSTEMS if any(row["system"] == name for row in measured)]
     colours = dict(zip(systems.SYSTEMS, (GREY, *COLOURS), strict=False))
     for name in known:
         points: dict[int, list[float]] = {}
         for row in measured:
             if row["system"] == name:
-                points.setdefault(int(row["set"].removeprefix(PREFIX)), []).append(100 * row["accuracy"])
+                points.setdefault(int(row["set"].removeprefix(systems.CURVE)), []).append(100 * row["accuracy"])
         sizes = sorted(points)
         means = [float(np.mean(points[size])) for size in sizes]
         axes.plot(sizes, means, marker="o", markersize=4, **named_style(colours[name], name))

@@ -35,6 +35,7 @@ LINEAR = ("TF-IDF + logistic regression", "NB-SVM")
 # What is run, as flags of run_all.py. The linear classifiers of one data set come from one command.
 NETWORKS = {"HAN alone": ["--ngrams", "off"], "HAN with n-grams (default)": []}
 SYSTEMS = (*NETWORKS, *LINEAR)
+CURVE = "labels-"  # how the sets of learning_curve.py begin
 METRICS = ("accuracy", "loss", "calibration_error", "mae", "documents")
 
 
@@ -150,7 +151,11 @@ def command(script: str, *arguments: str) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Mean and standard deviation over the seeds, a line for each data set and system, as Markdown."""
+    """Mean and standard deviation over the seeds, a line for each data set and system, as Markdown.
+
+    The sets of the learning curve have a picture of their own.
+    """
+    rows = [row for row in rows if not row["set"].startswith(CURVE)]
     head = ("data set", "system", "accuracy", "to the better linear one", "log loss", "calibration error", "minutes")
     lines = [f"| {' | '.join(head)} | seeds |", "|---" * (len(head) + 1) + "|"]
     for data_set in dict.fromkeys(row["set"] for row in rows):
