@@ -23,7 +23,7 @@ from measuring import ROOT
 
 from corpus.corpora import CsvRow, read_csv
 from report.colours import COLOURS
-from report.plots import GREY, entitle, legend, named_style, new_figure, plain, png
+from report.plots import GREY, entitle, legend, new_figure, plain, png
 from utils import Parser, UserError, atomic_write, log, read_jsonl, run_script
 
 SIZES = (100, 300, 1_000, 3_000, 10_000, 25_000)
@@ -96,9 +96,10 @@ def figure_of(rows: Sequence[dict[str, Any]]) -> Any:
                 points.setdefault(int(row["set"].removeprefix(systems.CURVE)), []).append(100 * row["accuracy"])
         sizes = sorted(points)
         means = [float(np.mean(points[size])) for size in sizes]
-        axes.plot(sizes, means, marker="o", markersize=4, **named_style(colours[name], name))
+        axes.plot(sizes, means, marker="o", markersize=4, color=colours[name], linewidth=1.6, label=name)
     plain(axes, xscale="log", xlabel="labelled reviews", ylabel="test accuracy in %")
-    axes.set_xticks(SIZES, [f"{size:,}" for size in SIZES], minor=False)
+    drawn = sorted({int(row["set"].removeprefix(systems.CURVE)) for row in measured})
+    axes.set_xticks(drawn, [f"{size:,}" for size in drawn], minor=False)
     axes.minorticks_off()
     entitle(axes, "IMDB: how many labels a system needs (no other text read)")
     legend(axes, loc="lower right")
