@@ -290,8 +290,12 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         inputs,
         [paths.csv, paths.labels, paths.csv_manifest],
     )
-    suit(arguments, paths)
-    arguments.dataset = paths.dataset
+    student = argparse.Namespace(
+        **{**STUDENT, **vars(arguments)}
+    )  # of --preset best: only flags of the user come first
+    for own in (arguments, student):
+        suit(own, paths)
+        own.dataset = paths.dataset
     yield Stage(
         "serialize_data",
         ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *flag(arguments, "from_run"), *data],
@@ -301,7 +305,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         outdated=outdated_records(paths),
     )
     if arguments.preset == "best":
-        yield from distillation_stages(arguments, paths, run)
+        yield from distillation_stages(arguments, student, paths, run)
     else:
         task = ["--run_type", "train", *flag(arguments, "from_run")]
         yield training_stage("train", task, arguments, run, [paths.manifest, *first])
@@ -366,8 +370,16 @@ def training_stage(
     )
 
 
-def distillation_stages(arguments: argparse.Namespace, paths: DataPaths, run: RunFolder) -> Iterator[Stage]:
+def distillation_stages(
+    arguments: argparse.Namespace, student: argparse.Namespace, paths: DataPaths, run: RunFolder
+) -> Iterator[Stage]:
     """The stages of ``--preset best``: teachers that differ in their seed, and the network that learns from them.
+
+    Args:
+        arguments: Flags of the teachers.
+        student: Flags of the network that learns from them.
+        paths: Of the data set.
+        run: Folder of the network that learns.
 
     Raises:
         UserError: The data set has no unlabelled documents.
@@ -381,10 +393,9 @@ def distillation_stages(arguments: argparse.Namespace, paths: DataPaths, run: Ru
     for number, teacher in enumerate(teachers):
         own = argparse.Namespace(**{**vars(arguments), "run": teacher.name, "seed": first + number})
         yield training_stage("teacher", ["--run_type", "train"], own, RunFolder(teacher), [paths.manifest])
-    own = argparse.Namespace(**{**STUDENT, **vars(arguments)})
     task = ["--run_type", "distil", "--teachers", *(str(teacher) for teacher in teachers)]
     best = [RunFolder(teacher).best for teacher in teachers]
-    yield training_stage("train", task, own, run, [paths.manifest, *best])
+    yield training_stage("train", task, student, run, [paths.manifest, *best])
 
 
 def refuse_source(arguments: argparse.Namespace) -> None:

@@ -31,12 +31,12 @@ def test_fast_takes_about_a_third_of_the_steps_and_ends_its_warm_up(dataset: str
     assert fast["word_units"] == 50 and ("word2vec_epochs" in fast) == (dataset != "sample")
 
 
-def commands(folder: Path, *flags: str, unlabelled: bool = True) -> list[str]:
+def commands(folder: Path, *flags: str, unlabelled: bool = True, trained: int = 22_500) -> list[str]:
     """What run_all.py would run from create_csv on."""
     where = ["--data_dir", str(folder / "data"), "--runs_dir", str(folder / "runs")]
     arguments = run_all.build_parser().parse_args(["imdb", *where, *flags])
     paths = DataPaths("imdb", folder / "data")
-    splits = {"train": {"documents": 22_500}} | ({"unlabelled": {"documents": 9}} if unlabelled else {})
+    splits = {"train": {"documents": trained}} | ({"unlabelled": {"documents": 9}} if unlabelled else {})
     paths.folder.mkdir(parents=True, exist_ok=True)
     write_json(paths.csv_manifest, {"splits": splits})
     return [" ".join(stage.command) for stage in run_all.stages(arguments, paths)]
@@ -53,6 +53,13 @@ def test_best_trains_teachers_of_other_seeds_and_then_the_network_that_learns_fr
     assert found[-1].endswith("--seed 7") and f"--num_epochs {STUDENT['num_epochs']}" in found[-1]
     own = commands(tmp_path, "--preset", "best", "--num_epochs", "2")[-2]
     assert "--num_epochs 2" in own and f"--num_epochs {STUDENT['num_epochs']}" not in own
+
+
+def test_the_student_of_few_labels_reads_its_many_documents_as_often_as_any_student(tmp_path: Path) -> None:
+    *_, teacher, student, _ = commands(tmp_path, "--preset", "best", trained=900)
+    epochs = settings_for(900)["num_epochs"]
+    assert f"--num_epochs {epochs} " in teacher and epochs > STUDENT["num_epochs"]
+    assert f"--num_epochs {STUDENT['num_epochs']} " in student and "--batch_size 16" in student
 
 
 def test_best_without_unlabelled_documents_is_refused(tmp_path: Path) -> None:
