@@ -71,6 +71,7 @@ from utils import (
 )
 
 STAGES = ("download", "create_csv", "serialize_data", "train", "test", "explain")
+REPORTED = frozenset({"test", "explain"})  # values of --until with which the run is tested
 OF_A_RUN = {"teacher", "train", "compare", "test", "explain"}  # stages that each run has for itself
 # Validation documents by which a method of explanation is chosen: a minute at most on IMDB. Leave-one-out reads a text
 # once per word, so that the work grows with the square of the words, which is limited.
@@ -203,7 +204,7 @@ def main(arguments: argparse.Namespace) -> int:
             return code
         if stage.name == arguments.until:
             break
-    if arguments.until in {"test", "explain"}:
+    if arguments.until in REPORTED:
         warn_of_few_documents(documents_of(paths, "test"))
         named = [run_path(arguments.runs_dir, arguments.run, paths.dataset, arguments.model).name]
         named += folder_flags(arguments.data_dir, arguments.runs_dir)
@@ -290,9 +291,8 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         inputs,
         [paths.csv, paths.labels, paths.csv_manifest],
     )
-    student = argparse.Namespace(
-        **{**STUDENT, **vars(arguments)}
-    )  # of --preset best: only flags of the user come first
+    # The student of --preset best: flags of the user come before its own settings, and those for the size after them.
+    student = argparse.Namespace(**{**STUDENT, **vars(arguments)})
     for own in (arguments, student):
         suit(own, paths)
         own.dataset = paths.dataset
@@ -309,7 +309,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     else:
         task = ["--run_type", "train", *flag(arguments, "from_run")]
         yield training_stage("train", task, arguments, run, [paths.manifest, *first])
-    if first and arguments.until == "test":
+    if first and arguments.until in REPORTED:
         old, folders = str(arguments.from_run), folder_flags(arguments.data_dir, arguments.runs_dir)
         command = ["compare_runs.py", old, str(run.path), *folders]
         yield Stage("compare", command, [*first, run.best], [run.path / "comparison.json"], flag(arguments, "device"))

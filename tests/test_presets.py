@@ -67,6 +67,12 @@ def test_best_without_unlabelled_documents_is_refused(tmp_path: Path) -> None:
         commands(tmp_path, "--preset", "best", unlabelled=False)
 
 
+def test_going_on_from_a_run_ends_in_a_comparison_with_it_unless_it_ends_before_the_test(tmp_path: Path) -> None:
+    assert "compare_runs.py" in [line.split()[0] for line in commands(tmp_path, "--from_run", "runs/first")]
+    assert "compare_runs.py" in [line.split()[0] for line in commands(tmp_path, "--from_run", "x", "--until", "test")]
+    assert "compare" not in " ".join(commands(tmp_path, "--from_run", "runs/first", "--until", "train"))
+
+
 def test_the_default_preset_trains_once_with_the_defaults(tmp_path: Path) -> None:
     [line] = [line for line in commands(tmp_path) if line.startswith("han_trainer")]
     assert "--run_type train --dataset imdb" in line and "epochs" not in line
