@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import shlex
 import sys
@@ -129,6 +130,11 @@ class Tester:
         self.deciding = self.find_evidence()
         self.seen_documents = self.find_seen_documents()
 
+    @functools.cached_property
+    def ids(self) -> list[str]:
+        """The names of all documents of the split, read once from their records."""
+        return self.split.ids(np.arange(len(self.split)))
+
     def csv_is_that_of_the_records(self) -> bool:
         """Whether the records were made from the CSV file; logs so if not."""
         same = made_from(self.manifest, self.data.csv)
@@ -204,7 +210,7 @@ class Tester:
         if self.seen_documents is None:
             return None
         seen = set(self.seen_documents)
-        new = np.array([name not in seen for name in self.split.ids(np.arange(len(self.split)))])
+        new = np.array([name not in seen for name in self.ids])
         if not new.any():
             return None
         return Unseen(left_out=int((~new).sum()), documents=int(new.sum()), accuracy=float(correct[new].mean()))
@@ -273,9 +279,8 @@ class Tester:
         """Writes ``predictions-<split>.csv``."""
 
         path = self.result_file("predictions", "csv", result.checkpoint)
-        ids = self.split.ids(np.arange(len(self.split)))
         remove_leftovers(path)
-        write_predictions(path, ids, result.labels, result.probabilities, self.config.class_names)
+        write_predictions(path, self.ids, result.labels, result.probabilities, self.config.class_names)
 
     def write_summaries(self, result: Result) -> None:
         """Scalars, figures and precision-recall curves for TensorBoard; the figures as files, too."""
