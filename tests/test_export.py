@@ -248,17 +248,22 @@ def check_words(processor: TextProcessor, texts: list[str]) -> None:
         assert (document.words, document.unknown_words, document.cut_words) == reading[1:]
 
 
+def random_splitter(generator: random.Random, words: list[str]) -> SentenceSplitter:
+    """A splitter with random parameters, of twelve words at least."""
+    return SentenceSplitter(
+        frozenset(generator.sample(words, 6)),
+        frozenset(zip(generator.sample(words, 5), generator.sample(words, 5), strict=True)),
+        frozenset(generator.sample(words, 5)),
+        {word: 2 * generator.randrange(1, 64) for word in generator.sample(words, 12)},
+    )
+
+
 def test_every_rule_about_sentences_is_that_of_the_splitter() -> None:
     """Random parameters, under which initials can be abbreviations and every word can start a sentence."""
     generator = random.Random(4)
     words = ["word", "the", "i", "a", "no", "j", "bach", "mr", "e.g", "u.s", "etc", "##number##", "3", "é"]
     for number in range(8):
-        splitter = SentenceSplitter(
-            frozenset(generator.sample(words, 6)),
-            frozenset(zip(generator.sample(words, 5), generator.sample(words, 5), strict=True)),
-            frozenset(generator.sample(words, 5)),
-            {word: 2 * generator.randrange(1, 64) for word in generator.sample(words, 12)},
-        )
+        splitter = random_splitter(generator, words)
         cased = [word.title() + dot for word in words for dot in ("", ".", "...")] + [f"{word}." for word in words]
         sentences = [" ".join(generator.choices(words + cased, k=12)) for _ in range(200)]
         check_words(TextProcessor(splitter), random_texts(1000, number) + sentences)

@@ -20,8 +20,8 @@ from shipping import classify
 from shipping.expressions import CHARACTERS, CODES, Translation, javascript_expressions
 from shipping.text_settings import patterns, text_settings
 from tests.test_data_processing import random_texts
-from tests.test_export import AWKWARD
-from text.punkt import SentenceSplitter, train_splitter
+from tests.test_export import AWKWARD, random_splitter
+from text.punkt import train_splitter
 
 SCRIPT = Path(classify.__file__).parent / "static" / "classify.js"
 NODE = shutil.which("node")
@@ -105,12 +105,7 @@ def test_every_rule_about_sentences_is_that_of_the_splitter(tmp_path: Path, numb
     """Random parameters, under which initials can be abbreviations and every word can start a sentence."""
     generator = random.Random(number)
     words = ["word", "the", "i", "a", "no", "j", "bach", "mr", "e.g", "u.s", "etc", "##number##", "3", "é", "𐐨", "σας"]
-    splitter = SentenceSplitter(
-        frozenset(generator.sample(words, 6)),
-        frozenset(zip(generator.sample(words, 5), generator.sample(words, 5), strict=True)),
-        frozenset(generator.sample(words, 5)),
-        {word: 2 * generator.randrange(1, 64) for word in generator.sample(words, 12)},
-    )
+    splitter = random_splitter(generator, words)
     cased = [word.title() + dot for word in words for dot in ("", ".", "...")] + [f"{word}." for word in words]
     sentences = [" ".join(generator.choices(words + cased, k=12)) for _ in range(300)]
     compare(tmp_path, TextProcessor(splitter), random_texts(500, number) + sentences)
