@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 import export
 from runtime.run_folder import RunFolder
@@ -30,7 +30,7 @@ from shipping.text_settings import patterns
 from tests.helpers import write_tiny_records, write_tiny_run
 from tests.test_export import AWKWARD, NETWORKS
 from tests.test_expressions import UNICODE
-from tests.test_viewer_browser import EXECUTABLE, HOSTILE, contrast
+from tests.test_viewer_browser import EXECUTABLE, HOSTILE, chromium, contrast
 from utils import UserError, sha256_of_file
 
 TEXT = "A good word01! Bad word02, unheard.\nQuite good word03 and word04? good word05."
@@ -220,11 +220,8 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    root = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's sandbox does not run as root
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=[*root, "--disable-dev-shm-usage"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
