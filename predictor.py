@@ -63,7 +63,7 @@ def load(run: str | Path, runs_dir: str | Path = "runs", device: str = "cpu") ->
         UserError: There is no such run, it has no weights yet, or something in it is damaged.
     """
     folder = find_run(str(run), Path(runs_dir))
-    chosen = start_tensorflow(device)
+    chosen = start_tensorflow(device, lean=False)
     from runtime.predictor import Predictor, unfinished
 
     predictor = Predictor.load(folder, chosen)

@@ -71,7 +71,7 @@ def open_run(named: str, data_dir: str | Path = "data", runs_dir: str | Path = "
         UserError: There is no such run, or it has no weights yet.
     """
     run = find_run(named, Path(runs_dir))
-    device = start_tensorflow("cpu")
+    device = start_tensorflow("cpu", lean=False)
     from runtime.predictor import Predictor
 
     return OpenRun(run, Predictor.load(run, device), DataPaths(run.config().dataset, Path(data_dir)))
