@@ -11,7 +11,7 @@ counterfactuals" of Martens and Provost, MISQ 2014.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +30,7 @@ MOST_REMOVED = 50  # words or sentences; half of the text at most
 EXCERPT = 60  # characters of a sentence that is named
 
 Turned = Callable[[np.ndarray], np.ndarray]  # float [D, C], probabilities of D documents -> bool [D]
+Sets = list[np.ndarray]  # [D], places of the words, or sentences, that are left out together
 
 
 class Counterfactual(NamedTuple):
@@ -107,6 +108,20 @@ def shortened(text: str) -> str:
     return plain if len(plain) <= EXCERPT else plain[: EXCERPT - 1].rstrip() + "…"
 
 
+class Search(NamedTuple):
+    """A search in one document, which asks the network again and again.
+
+    Attributes:
+        document: The text.
+        level: One of :data:`explaining.deletions.LEVELS`.
+        steps: Yields D sets, is sent the probabilities of the text without each, float [D, C], returns what it found.
+    """
+
+    document: EncodedDocument
+    level: str
+    steps: Generator[Sets, np.ndarray, Counterfactual]
+
+
 def counterfactuals(
     scorer: Scorer, document: EncodedDocument, scores: Scores, predicted: int, target: int
 ) -> list[Counterfactual]:
@@ -119,26 +134,55 @@ def counterfactuals(
         predicted: The verdict on the whole text.
         target: Where it is the verdict, any other verdict is searched for; else this one.
     """
+    return found_together(scorer, searches(document, scores, predicted, target))
+
+
+def searches(document: EncodedDocument, scores: Scores, predicted: int, target: int) -> list[Search]:
+    """The searches of :func:`counterfactuals`, of which none has begun."""
 
     def turned(probabilities: np.ndarray) -> np.ndarray:
         verdicts = probabilities.argmax(axis=1)
         return verdicts != predicted if target == predicted else verdicts == target
 
     direction = -1.0 if scores.signed and target != predicted else 1.0
+    rankings = {level: direction * getattr(scores, level) for level in LEVELS}
     return [
-        smallest_set(scorer, document, direction * getattr(scores, level), scores.signed, level, turned)
-        for level in LEVELS
+        Search(document, level, smallest_set(ranking, scores.signed, level, turned))
+        for level, ranking in rankings.items()
     ]
 
 
+def found_together(scorer: Scorer, searches: Sequence[Search]) -> list[Counterfactual]:
+    """Does searches side by side, so that the network reads what they ask in one call; returns what each found.
+
+    One after another, searches in short texts spent most of the time of ``explain.py --faithfulness`` on calls.
+    """
+    found: dict[int, Counterfactual] = {}
+    asked: dict[int, Sets] = {}
+
+    def go_on(number: int, answer: np.ndarray | None) -> None:
+        try:
+            asked[number] = searches[number].steps.send(answer)  # type: ignore[arg-type]  # None begins it
+        except StopIteration as end:
+            found[number] = end.value
+
+    for number in range(len(searches)):
+        go_on(number, None)
+    while asked:
+        questions, asked = asked, {}
+        texts = [without(searches[n].document, one, searches[n].level) for n, sets in questions.items() for one in sets]
+        borders = np.cumsum([len(sets) for sets in questions.values()])[:-1]
+        for number, answer in zip(questions, np.split(scorer.probabilities(texts), borders), strict=True):
+            go_on(number, answer)
+    return [found[number] for number in range(len(searches))]
+
+
 def smallest_set(
-    scorer: Scorer, document: EncodedDocument, scores: np.ndarray, signed: bool, level: str, turned: Turned
-) -> Counterfactual:
-    """The smallest set that the ranking leads to.
+    scores: np.ndarray, signed: bool, level: str, turned: Turned
+) -> Generator[Sets, np.ndarray, Counterfactual]:
+    """Searches the smallest set that the ranking leads to: the steps of a :class:`Search`.
 
     Args:
-        scorer: The network.
-        document: The text.
         scores: float [N], or [S] at the level of sentences; those that speak most for the verdict are the highest.
         signed: Whether one with a negative score speaks against the verdict, and therefore stays.
         level: One of :data:`explaining.deletions.LEVELS`.
@@ -147,32 +191,28 @@ def smallest_set(
     ranking = np.argsort(-scores, kind="stable")
     usable = int((scores > 0).sum()) if signed else len(scores)
     most = min(usable, len(scores) // 2, MOST_REMOVED)
-
-    def ask(sets: Sequence[np.ndarray]) -> np.ndarray:
-        return scorer.probabilities([without(document, one, level) for one in sets])
-
-    removed = first_turning(ranking, most, lambda sets: turned(ask(sets)))
+    removed = yield from first_turning(ranking, most, turned)
     if not len(removed):
         return Counterfactual(level, removed, 0, 0.0, most)
     for place in removed[::-1].tolist():
         fewer = removed[removed != place]
-        if len(fewer) and turned(ask([fewer]))[0]:
+        if len(fewer) and turned((yield [fewer]))[0]:
             removed = fewer
-    [row] = ask([removed])
+    [row] = yield [removed]
     return Counterfactual(level, np.sort(removed), int(row.argmax()), float(row.max()), most)
 
 
-def first_turning(ranking: np.ndarray, most: int, turned: Callable[[list[np.ndarray]], np.ndarray]) -> np.ndarray:
-    """The shortest beginning of a ranking that turns the verdict, empty where none of up to ``most`` does.
+def first_turning(ranking: np.ndarray, most: int, turned: Turned) -> Generator[Sets, np.ndarray, np.ndarray]:
+    """Searches the shortest beginning of a ranking that turns the verdict; empty where none of up to ``most`` does.
 
     Lengths are doubled until one does, then all between it and the one before are tried: few predictions where few
     words are enough.
     """
     before = 0
     for count in doubled(most):
-        if turned([ranking[:count]])[0]:
+        if turned((yield [ranking[:count]]))[0]:
             between = [ranking[:fewer] for fewer in range(before + 1, count)]
-            turning = np.flatnonzero(turned(between)).tolist() if between else []
+            turning = np.flatnonzero(turned((yield between))).tolist() if between else []
             return between[turning[0]] if turning else ranking[:count]
         before = count
     return ranking[:0]
@@ -212,7 +252,7 @@ class SetSizes:
     sentences: list[int] = field(default_factory=list)
 
     def add(self, found: Sequence[Counterfactual]) -> None:
-        """Appends the counterfactuals of a document."""
+        """Appends the counterfactuals of documents."""
         for one in found:
             getattr(self, one.level).append(len(one.removed))
 

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 
 import schema
-from explaining.counterfactuals import SetSizes, counterfactuals
+from explaining.counterfactuals import SetSizes, found_together, searches
 from explaining.deletions import FLIP_SHARE, LEVELS, SHARES, Deletions, delete, interval
 from explaining.explanations import METHODS, UNEXAMINED, Scores, explain, methods_of
 from text.text_reader import EncodedDocument
@@ -192,9 +192,10 @@ def set_sizes(
     predictor: Predictor, documents: Sequence[EncodedDocument], scores: Sequence[Scores], predicted: Sequence[int]
 ) -> SetSizes:
     """How little must be left out of each document for another verdict, by the ranking of one method."""
+    of_documents = zip(documents, scores, predicted, strict=True)
+    every = [one for document, some, verdict in of_documents for one in searches(document, some, verdict, verdict)]
     sizes = SetSizes()
-    for document, of_document, verdict in zip(documents, scores, predicted, strict=True):
-        sizes.add(counterfactuals(predictor, document, of_document, verdict, verdict))
+    sizes.add(found_together(predictor, every))
     return sizes
 
 

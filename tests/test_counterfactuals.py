@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
 
-from explaining.counterfactuals import Counterfactual, SetSizes, counterfactuals, first_turning, without
+from explaining.counterfactuals import (
+    Counterfactual,
+    SetSizes,
+    counterfactuals,
+    first_turning,
+    found_together,
+    searches,
+    without,
+)
 from explaining.explanations import Scores
 from text.text_reader import EncodedDocument
 
@@ -19,11 +27,11 @@ class Linear:
     """Predicts the first class where the sum of what its words add, by their ids, is above ``threshold``."""
 
     def __init__(self, weights: np.ndarray, threshold: float = 0.0) -> None:
-        self.weights, self.threshold, self.asked = weights, threshold, 0
+        self.weights, self.threshold, self.calls = weights, threshold, 0
 
     def probabilities(self, documents: Iterable[EncodedDocument]) -> np.ndarray:
         sums = np.array([self.weights[one.token_ids - 2].sum() - self.threshold for one in documents])
-        self.asked += len(sums)
+        self.calls += 1
         first = 1 / (1 + np.exp(-sums))
         return np.stack([first, 1 - first], axis=1)
 
@@ -80,9 +88,39 @@ def test_a_beginning_is_the_shortest_that_turns_even_between_two_doublings() -> 
         def turned(sets: list[np.ndarray], wanted: int = wanted) -> np.ndarray:
             return np.array([len(one) >= wanted for one in sets])
 
-        assert len(first_turning(ranking, 50, turned)) == wanted
-    assert not len(first_turning(ranking, 0, lambda sets: np.array([True])))
-    assert not len(first_turning(ranking, 50, lambda sets: np.array([False] * len(sets))))
+        assert len(beginning(ranking, 50, turned)) == wanted
+    assert not len(beginning(ranking, 0, lambda sets: np.array([True])))
+    assert not len(beginning(ranking, 50, lambda sets: np.array([False] * len(sets))))
+
+
+def beginning(ranking: np.ndarray, most: int, turned: Callable[[list[np.ndarray]], np.ndarray]) -> np.ndarray:
+    """What :func:`first_turning` finds where ``turned`` answers in place of a network."""
+    steps = first_turning(ranking, most, lambda answer: answer)
+    try:
+        sets = next(steps)
+        while True:
+            sets = steps.send(turned(sets))
+    except StopIteration as end:
+        found: np.ndarray = end.value
+        return found
+
+
+def test_searches_side_by_side_find_what_each_finds_alone_in_fewer_calls() -> None:
+    generator = np.random.default_rng(5)
+    documents = [document([3, count, 4]) for count in range(1, 12)]
+    scores = [
+        scores_of(generator.normal(size=len(one.token_ids)), one.words_per_sentence.tolist()) for one in documents
+    ]
+    network = Linear(generator.normal(size=20), threshold=-1.0)
+    alone = [counterfactuals(network, one, ranked, 0, 0) for one, ranked in zip(documents, scores, strict=True)]
+    calls, network.calls = network.calls, 0
+    pairs = zip(documents, scores, strict=True)
+    together = found_together(network, [search for one, ranked in pairs for search in searches(one, ranked, 0, 0)])
+    assert len(together) == 22 and any(len(one.removed) for one in together)
+    for one, other in zip(together, [found for pair in alone for found in pair], strict=True):
+        assert (one.level, one.removed.tolist(), one[2:]) == (other.level, other.removed.tolist(), other[2:])
+    assert network.calls < calls / 3
+    assert found_together(network, []) == []
 
 
 TEXT = "Dull and flat. Not good, <b>at all</b>."

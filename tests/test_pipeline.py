@@ -1,4 +1,8 @@
-"""The whole pipeline as its users run it, as subprocesses, on a small piece of the built-in data set."""
+"""The whole pipeline as its users run it, on the built-in data set and on a spreadsheet.
+
+Once with every stage in a process of its own; where a test asks what the stages do together, they run in this process,
+which has imported TensorFlow already.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,12 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+import run_all as run_all_script
 
 ROOT = Path(__file__).parent.parent
 # Small and quick; what is learnt is checked on the whole sample (`-m slow`) and by `make demo`.
@@ -43,6 +50,23 @@ def run_all(
     )
 
 
+@pytest.fixture
+def stages_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``run_all.main`` runs the script of each stage in this process, where TensorFlow has its devices already."""
+
+    def run_here(command: list[str]) -> int:
+        script = import_module(command[0].removesuffix(".py"))
+        if hasattr(script, "start_tensorflow"):
+            monkeypatch.setattr(script, "start_tensorflow", lambda *_, **__: "cpu")
+        return script.main(script.build_parser().parse_args(command[1:])) or 0
+
+    monkeypatch.setattr(run_all_script, "run_command", run_here)
+
+
+def run_all_here(*flags: str) -> int:
+    return run_all_script.main(run_all_script.build_parser().parse_args(flags))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("pipeline")
@@ -73,16 +97,20 @@ def test_the_second_time_everything_is_skipped(finished: tuple[Path, subprocess.
     assert report in again.stdout
 
 
+@pytest.mark.usefixtures("stages_here")
 def test_a_changed_setting_reruns_what_depends_on_it_and_keeps_the_old_run(
     finished: tuple[Path, subprocess.CompletedProcess[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder, _ = finished
-    changed = run_all(folder, *FLAGS, "--learning_rate", "0.003")
-    assert changed.returncode == 0, changed.stderr
-    assert changed.stdout.count("skipped") == 2
-    assert "train: runs again because the settings changed" in changed.stdout
-    assert "test: runs again because" in changed.stdout
-    assert "explain: runs again because" in changed.stdout
+    monkeypatch.chdir(folder)
+    assert run_all_here("sample", *FLAGS, "--learning_rate", "0.003") == 0
+    printed = capsys.readouterr().out
+    assert printed.count("skipped") == 2
+    assert "train: runs again because the settings changed" in printed
+    assert "test: runs again because" in printed
+    assert "explain: runs again because" in printed
     assert (folder / "runs/sample-han.old1/finished.json").exists()
 
 
@@ -111,7 +139,13 @@ def test_until_stops_early_and_a_failing_stage_passes_its_code_on(tmp_path: Path
     assert failed.returncode == 2 and "label" in failed.stderr and "Traceback" not in failed.stderr
 
 
-def test_a_spreadsheet_of_forty_rows_ends_in_a_report_and_a_changed_one_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("stages_here")
+def test_a_spreadsheet_of_forty_rows_ends_in_a_report_and_a_changed_one_is_noticed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Semicolons, Windows-1252, line breaks and doubled quotes in quotes: the export that most people come with."""
     head = "Kommentar;Sterne;Datum\r\n"
     good = '"Schöner Film.\r\nIch sage ""ja""; gern wieder, Nr. {n}. Sehr gut!";5,0;1.2.2024\r\n'
@@ -119,17 +153,20 @@ def test_a_spreadsheet_of_forty_rows_ends_in_a_report_and_a_changed_one_is_notic
     table = head + "".join((good + ";;\r\n" + bad).format(n=n) for n in range(20))
     source = tmp_path / "Meine Filme.csv"
     source.write_bytes(table.encode("cp1252"))
-    done = run_all(tmp_path, "--num_epochs", "1", *FLAGS[2:8], dataset=source.name)
-    assert done.returncode == 0, done.stderr
-    assert "2 classes: 1 (20), 5 (20)" in done.stderr and "only 8 test documents" in done.stderr
-    assert "$ python download.py" not in done.stdout
-    assert "--min_count 2" in done.stdout and "--batch_size 8" in done.stdout  # chosen by size, printed like any flag
-    assert "8 test documents are few" in done.stdout
-    assert "runs/Meine Filme-han on test" in done.stdout
-    assert "mean absolute error" not in done.stdout  # two classes, though they are stars
+    monkeypatch.chdir(tmp_path)
+    caplog.set_level("INFO")
+    assert run_all_here(source.name, "--num_epochs", "1", *FLAGS[2:8]) == 0
+    printed = capsys.readouterr().out
+    assert "2 classes: 1 (20), 5 (20)" in caplog.text and "only 8 test documents" in caplog.text
+    assert "$ python download.py" not in printed
+    assert "--min_count 2" in printed and "--batch_size 8" in printed  # chosen by size, printed like any flag
+    assert "8 test documents are few" in printed
+    assert "runs/Meine Filme-han on test" in printed
+    assert "mean absolute error" not in printed  # two classes, though they are stars
+    assert (tmp_path / "runs/Meine Filme-han/faithfulness.json").exists()
     source.write_bytes(table.replace("Nr. 7", "Nr. sieben").encode("cp1252"))
-    again = run_all(tmp_path, "--until", "create_csv", dataset="Meine Filme")
-    assert f"# create_csv: runs again because {source} changed\n" in again.stdout
+    assert run_all_here("Meine Filme", "--until", "create_csv") == 0
+    assert f"# create_csv: runs again because {source} changed\n" in capsys.readouterr().out
 
 
 def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
