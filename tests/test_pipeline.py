@@ -6,7 +6,10 @@ which has imported TensorFlow already.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -16,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import run_all as run_all_script
+from utils import log
 
 ROOT = Path(__file__).parent.parent
 # Small and quick; what is learnt is checked on the whole sample (`-m slow`) and by `make demo`.
@@ -50,21 +54,20 @@ def run_all(
     )
 
 
-@pytest.fixture
-def stages_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``run_all.main`` runs the script of each stage in this process, where TensorFlow has its devices already."""
+def run_all_here(folder: Path, *flags: str) -> tuple[int, str]:
+    """``run_all.main`` in ``folder``, each stage in this process; returns the exit code and what was printed."""
 
     def run_here(command: list[str]) -> int:
         script = import_module(command[0].removesuffix(".py"))
-        if hasattr(script, "start_tensorflow"):
-            monkeypatch.setattr(script, "start_tensorflow", lambda *_, **__: "cpu")
+        if hasattr(script, "start_tensorflow"):  # which has its devices already
+            patch.setattr(script, "start_tensorflow", lambda *_, **__: "cpu")
         return script.main(script.build_parser().parse_args(command[1:])) or 0
 
-    monkeypatch.setattr(run_all_script, "run_command", run_here)
-
-
-def run_all_here(*flags: str) -> int:
-    return run_all_script.main(run_all_script.build_parser().parse_args(flags))
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(run_all_script, "run_command", run_here)
+        patch.chdir(folder)
+        code = run_all_script.main(run_all_script.build_parser().parse_args(flags))
+    return code, printed.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -97,76 +100,91 @@ def test_the_second_time_everything_is_skipped(finished: tuple[Path, subprocess.
     assert report in again.stdout
 
 
-@pytest.mark.usefixtures("stages_here")
-def test_a_changed_setting_reruns_what_depends_on_it_and_keeps_the_old_run(
-    finished: tuple[Path, subprocess.CompletedProcess[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    folder, _ = finished
-    monkeypatch.chdir(folder)
-    assert run_all_here("sample", *FLAGS, "--learning_rate", "0.003") == 0
-    printed = capsys.readouterr().out
-    assert printed.count("skipped") == 2
-    assert "train: runs again because the settings changed" in printed
-    assert "test: runs again because" in printed
-    assert "explain: runs again because" in printed
-    assert (folder / "runs/sample-han.old1/finished.json").exists()
+# ---------------------------------------------------------------------------------------------------------------------
+# A spreadsheet of 40 rows
 
 
-def test_records_of_another_tokeniser_are_made_again(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder, _ = finished
-    manifest = folder / "data/sample/records/manifest.json"
-    content = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**content, "tokeniser": {"version": 0, "sha256": "0"}}))
-    trainer = [sys.executable, str(ROOT / "han_trainer.py"), "--dataset", "sample"]
-    refused = subprocess.run(trainer, capture_output=True, text=True, timeout=120, cwd=folder)
-    assert refused.returncode == 2 and "version 0 of the tokeniser" in refused.stderr
-    assert "run: python serialize_data.py sample" in refused.stderr and len(refused.stderr.splitlines()) == 1
-    again = run_all(folder, *FLAGS, "--until", "serialize_data")
-    assert again.returncode == 0, again.stderr
-    assert "serialize_data: runs again because the tokeniser changed" in again.stdout
-    assert json.loads(manifest.read_text()) == content
-
-
-def test_until_stops_early_and_a_failing_stage_passes_its_code_on(tmp_path: Path) -> None:
-    prepared = run_all(tmp_path, "--until", "create_csv")
-    assert prepared.returncode == 0 and (tmp_path / "data/sample/sample.csv").exists()
-    assert not (tmp_path / "data/sample/records").exists()
-    csv = tmp_path / "data/sample/sample.csv"
-    csv.write_text(csv.read_text(encoding="utf-8").replace("label", "lable", 1), encoding="utf-8")
-    failed = run_all(tmp_path, "--until", "serialize_data", *FLAGS)
-    assert failed.returncode == 2 and "label" in failed.stderr and "Traceback" not in failed.stderr
-
-
-@pytest.mark.usefixtures("stages_here")
-def test_a_spreadsheet_of_forty_rows_ends_in_a_report_and_a_changed_one_is_noticed(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def spreadsheet() -> str:
     """Semicolons, Windows-1252, line breaks and doubled quotes in quotes: the export that most people come with."""
     head = "Kommentar;Sterne;Datum\r\n"
     good = '"Schöner Film.\r\nIch sage ""ja""; gern wieder, Nr. {n}. Sehr gut!";5,0;1.2.2024\r\n'
     bad = '"Ein ""Film"", Nr. {n}?\r\n\r\nNein; schade um das Geld – nie wieder.";1;\r\n'
-    table = head + "".join((good + ";;\r\n" + bad).format(n=n) for n in range(20))
-    source = tmp_path / "Meine Filme.csv"
-    source.write_bytes(table.encode("cp1252"))
-    monkeypatch.chdir(tmp_path)
-    caplog.set_level("INFO")
-    assert run_all_here(source.name, "--num_epochs", "1", *FLAGS[2:8]) == 0
-    printed = capsys.readouterr().out
-    assert "2 classes: 1 (20), 5 (20)" in caplog.text and "only 8 test documents" in caplog.text
+    return head + "".join((good + ";;\r\n" + bad).format(n=n) for n in range(20))
+
+
+SHEET = "Meine Filme.csv"
+SHEET_FLAGS = ["--num_epochs", "1", *FLAGS[2:8]]
+
+
+@pytest.fixture(scope="module")
+def sheet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """The folder with the finished run of the spreadsheet, what was printed, and what was logged."""
+    folder, logged = tmp_path_factory.mktemp("sheet"), io.StringIO()
+    (folder / SHEET).write_bytes(spreadsheet().encode("cp1252"))
+    handler = logging.StreamHandler(logged)
+    log.addHandler(handler)
+    level = log.level
+    log.setLevel("INFO")
+    code, printed = run_all_here(folder, SHEET, *SHEET_FLAGS)
+    log.setLevel(level)
+    log.removeHandler(handler)
+    assert code == 0
+    return folder, printed, logged.getvalue()
+
+
+def test_a_spreadsheet_of_forty_rows_ends_in_a_report(sheet: tuple[Path, str, str]) -> None:
+    folder, printed, logged = sheet
+    assert "2 classes: 1 (20), 5 (20)" in logged and "only 8 test documents" in logged
     assert "$ python download.py" not in printed
     assert "--min_count 2" in printed and "--batch_size 8" in printed  # chosen by size, printed like any flag
     assert "8 test documents are few" in printed
     assert "runs/Meine Filme-han on test" in printed
     assert "mean absolute error" not in printed  # two classes, though they are stars
-    assert (tmp_path / "runs/Meine Filme-han/faithfulness.json").exists()
-    source.write_bytes(table.replace("Nr. 7", "Nr. sieben").encode("cp1252"))
-    assert run_all_here("Meine Filme", "--until", "create_csv") == 0
-    assert f"# create_csv: runs again because {source} changed\n" in capsys.readouterr().out
+    assert json.loads((folder / "runs/Meine Filme-han/faithfulness.json").read_text())["split"] == "valid"
+
+
+def test_a_changed_setting_reruns_what_depends_on_it_and_keeps_the_old_run(sheet: tuple[Path, str, str]) -> None:
+    folder = sheet[0]
+    code, printed = run_all_here(folder, SHEET, *SHEET_FLAGS, "--learning_rate", "0.003")
+    assert code == 0 and printed.count("skipped") == 2
+    assert "train: runs again because the settings changed" in printed
+    assert "test: runs again because" in printed
+    assert "explain: runs again because" in printed
+    assert (folder / "runs/Meine Filme-han.old1/finished.json").exists()
+
+
+def test_records_of_another_tokeniser_are_made_again(sheet: tuple[Path, str, str]) -> None:
+    folder = sheet[0]
+    manifest = folder / "data/Meine Filme/records/manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "tokeniser": {"version": 0, "sha256": "0"}}))
+    trainer = [sys.executable, str(ROOT / "han_trainer.py"), "--dataset", "Meine Filme"]
+    refused = subprocess.run(trainer, capture_output=True, text=True, timeout=120, cwd=folder)
+    assert refused.returncode == 2 and "version 0 of the tokeniser" in refused.stderr
+    assert "run: python serialize_data.py 'Meine Filme'" in refused.stderr and len(refused.stderr.splitlines()) == 1
+    code, printed = run_all_here(folder, SHEET, *SHEET_FLAGS, "--until", "serialize_data")
+    assert code == 0 and "serialize_data: runs again because the tokeniser changed" in printed
+    assert json.loads(manifest.read_text()) == content
+
+
+def test_a_changed_spreadsheet_is_noticed(tmp_path: Path) -> None:
+    source = tmp_path / SHEET
+    source.write_bytes(spreadsheet().encode("cp1252"))
+    assert run_all_here(tmp_path, SHEET, "--until", "create_csv")[0] == 0
+    source.write_bytes(spreadsheet().replace("Nr. 7", "Nr. sieben").encode("cp1252"))
+    code, printed = run_all_here(tmp_path, "Meine Filme", "--until", "create_csv")
+    assert code == 0 and f"# create_csv: runs again because {source} changed\n" in printed
+
+
+def test_until_stops_early_and_a_failing_stage_passes_its_code_on(tmp_path: Path) -> None:
+    (tmp_path / SHEET).write_bytes(spreadsheet().encode("cp1252"))
+    prepared = run_all(tmp_path, "--until", "create_csv", dataset=SHEET)
+    csv = tmp_path / "data/Meine Filme/Meine Filme.csv"
+    assert prepared.returncode == 0 and csv.exists()
+    assert not (tmp_path / "data/Meine Filme/records").exists()
+    csv.write_text(csv.read_text(encoding="utf-8").replace("label", "lable", 1), encoding="utf-8")
+    failed = run_all(tmp_path, "--until", "serialize_data", dataset=SHEET)
+    assert failed.returncode == 2 and "label" in failed.stderr and "Traceback" not in failed.stderr
 
 
 def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
