@@ -379,6 +379,22 @@ def is_locked(path: Path) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Imports
+
+
+@contextlib.contextmanager
+def absent(packages: Iterable[str]) -> Iterator[None]:
+    """To import one of these packages is an ImportError in the block, unless it has been imported before."""
+    hidden = [name for name in packages if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is how Python marks such a package
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The terminal
 
 

@@ -9,9 +9,9 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
-from utils import UserError, human_size, log
+from utils import UserError, absent, human_size, log
 
 DEVICES = ("auto", "cpu", "gpu")
 # Address space that TensorFlow and a small training need; with less they end in an ImportError or are aborted.
@@ -76,18 +76,6 @@ def import_tensorflow(lean: bool) -> None:
     """Imports TensorFlow, which imports Keras; ``lean``: Keras does not find what it can do without."""
     with absent(KERAS_DOES_WITHOUT) if lean else contextlib.nullcontext():
         import tensorflow  # noqa: F401
-
-
-@contextlib.contextmanager
-def absent(packages: Iterable[str]) -> Iterator[None]:
-    """To import one of these packages is an ImportError in the block, unless it has been imported before."""
-    hidden = [name for name in packages if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None is how Python marks such a package
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def refuse_small_address_space() -> None:

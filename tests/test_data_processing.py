@@ -6,6 +6,8 @@ import itertools
 import json
 import random
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from text import punkt
 from text.punkt import COMMON_ABBREVIATIONS, SentenceSplitter, train_splitter
 from utils import SPLITTER_FILE, VOCABULARY_FILE, UserError
 
+ROOT = Path(__file__).parent.parent
 # What random texts are made of: whatever Punkt, the markup and the words look at, and several scripts.
 PIECES = [
     *["word", "Word", "the", "The", "I", "A", "no", "No", "j", "bach", "Mr", "Dr.", "e.g.", "U.S.", "etc", "half-wit"],
@@ -409,3 +412,10 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 def test_no_training_text_leaves_the_fixed_abbreviations() -> None:
     assert train_splitter([]) == SentenceSplitter()
+
+
+def test_a_process_that_learns_sentences_imports_of_nltk_only_what_it_needs() -> None:
+    code = "import sys; from text.punkt import quick_trainer; quick_trainer(); print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    imported = {*done.stdout.split()}
+    assert "nltk" in imported and not imported & {"matplotlib", "pandas", "scipy", "sklearn"}

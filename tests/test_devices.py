@@ -5,12 +5,11 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from runtime.devices import KERAS_DOES_WITHOUT, absent, import_tensorflow
+from runtime.devices import KERAS_DOES_WITHOUT, import_tensorflow
 from runtime.run_folder import RunFolder
 from tests.helpers import write_tiny_records
 from tests.test_trainer import ROOT, command
@@ -54,23 +53,6 @@ def test_closed_streams_change_neither_the_exit_code_nor_the_files(data: Path, t
     run = RunFolder(tmp_path / "tiny-han")
     assert run.finished.exists() and run.results.exists() and (run.path / "report-test.txt").exists()
     run.check_files()
-
-
-def test_an_absent_package_cannot_be_imported_until_the_block_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("plotting_a", "plotting_b"):
-        (tmp_path / f"{name}.py").write_text("value = 3\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    known = import_module("plotting_b")
-    with absent(["plotting_a", "plotting_b"]):
-        with pytest.raises(ImportError):
-            import_module("plotting_a")
-        assert import_module("plotting_b") is known
-    assert import_module("plotting_a").value == 3
-    with pytest.raises(ZeroDivisionError), absent(["plotting_c"]):
-        raise ZeroDivisionError
-    assert "plotting_c" not in sys.modules
 
 
 @pytest.mark.parametrize("lean", [True, False])

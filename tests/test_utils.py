@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from utils import DataPaths, UserError, atomic_write, check_writable, dataset_name, read_jsonl, run_path
+from utils import DataPaths, UserError, absent, atomic_write, check_writable, dataset_name, read_jsonl, run_path
 
 ROOT = Path(__file__).parent.parent
 # Ends as its argument says, within the frame that every script has.
@@ -138,3 +139,20 @@ def test_a_library_that_swallows_the_signal_changes_nothing() -> None:
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 143 and errors.count("\n") == 1
+
+
+def test_an_absent_package_cannot_be_imported_until_the_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("plotting_a", "plotting_b"):
+        (tmp_path / f"{name}.py").write_text("value = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    known = import_module("plotting_b")
+    with absent(["plotting_a", "plotting_b"]):
+        with pytest.raises(ImportError):
+            import_module("plotting_a")
+        assert import_module("plotting_b") is known
+    assert import_module("plotting_a").value == 3
+    with pytest.raises(ZeroDivisionError), absent(["plotting_c"]):
+        raise ZeroDivisionError
+    assert "plotting_c" not in sys.modules

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from corpus.corpora import CsvRow
 from data_processing import UNKNOWN_ID, Sentences, TextProcessor, Vocabulary, word_pattern
+from text.punkt import import_punkt
 from text.records import (
     NO_LABEL,
     RecordBatch,
@@ -249,8 +250,7 @@ def spool_chunk(chunk: Chunk, folder: Path) -> SpooledChunk:
 
 def get_ready() -> None:
     """In a worker: imports and compiles what its first task would otherwise wait for."""
-    import nltk.tokenize.punkt  # noqa: F401
-
+    import_punkt()
     word_pattern()
 
 
