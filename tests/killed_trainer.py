@@ -10,6 +10,7 @@ POINT is ``step`` (after COUNT optimiser steps of this process), ``never``, or t
 A process that finishes prints the hash of the weights in its memory.
 """
 
+import importlib
 import os
 import signal
 import sys
@@ -20,8 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import han_trainer
 import utils
-from runtime.checkpoints import hash_of_weights, weights_of
-from training import trainer
+from runtime.devices import import_tensorflow
 
 
 def die() -> None:
@@ -31,6 +31,8 @@ def die() -> None:
 def main() -> None:
     points = [(point, int(count)) for point, _, count in (pair.partition(":") for pair in sys.argv[1].split(","))]
     sys.argv = ["han_trainer.py", *sys.argv[2:]]
+    import_tensorflow(lean=True)  # as a trainer does
+    importlib.import_module("training.trainer")
     if len(points) == 1:
         train(*points[0])
     else:
@@ -47,6 +49,9 @@ def exit_code_of(point: str, count: int) -> int:
 
 def train(point: str, left: int) -> None:
     """Trains until the point is reached so many times, or to the end; then this process has ended."""
+    from runtime.checkpoints import hash_of_weights, weights_of
+    from training import trainer
+
     take_step, replace = trainer.Trainer.take_step, os.replace
 
     def counted_step(self: Any, batch: Any) -> None:

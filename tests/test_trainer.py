@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -91,6 +92,21 @@ def train(
         timeout=120 + 30 * len(kills),
         cwd=ROOT,
     )
+
+
+def train_here(data: Path, runs: Path, *flags: str) -> int:
+    """The trainer in this process, where TensorFlow has its devices already; a user's error is raised."""
+
+    def devices(wanted: str, *_: Any) -> str:
+        if wanted == "gpu":
+            raise UserError("TensorFlow sees no GPU here")
+        return "cpu"
+
+    words = command(data, runs, *flags)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(han_trainer, "start_tensorflow", devices)
+        patch.setattr(sys, "argv", ["han_trainer.py", *words])
+        return main(build_parser().parse_args(words))
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +235,9 @@ def stop_after(steps: int, take_step: Any) -> Any:
     return limited
 
 
-def test_sigterm_saves_and_the_same_command_resumes(data: Path, uninterrupted: RunFolder, tmp_path: Path) -> None:
+def test_sigterm_saves_and_the_same_command_resumes(
+    data: Path, uninterrupted: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = RunFolder(tmp_path / "tiny-han")
     process = subprocess.Popen(
         [sys.executable, "han_trainer.py", *command(data, tmp_path, "--checkpoint_every", "1000")],
@@ -236,61 +254,75 @@ def test_sigterm_saves_and_the_same_command_resumes(data: Path, uninterrupted: R
     assert process.returncode == 128 + signal.SIGTERM
     assert "to resume" in rest and "Traceback" not in rest
     assert len(run.checkpoint_files()) == 1 and not run.finished.exists()
-    finished = train(data, tmp_path)
-    assert finished.returncode == 0 and "resuming from step" in finished.stderr
+    caplog.set_level("INFO")
+    assert train_here(data, tmp_path) == 0 and "resuming from step" in caplog.text
     assert (run.checkpoints / LAST).read_bytes() == (uninterrupted.checkpoints / LAST).read_bytes()
 
 
-def test_a_finished_run_is_reported(data: Path, uninterrupted: RunFolder) -> None:
-    again = train(data, uninterrupted.path.parent)
-    assert again.returncode == 0 and "is finished" in again.stderr
+def test_a_finished_run_is_reported(data: Path, uninterrupted: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert train_here(data, uninterrupted.path.parent) == 0
+    assert "is finished" in caplog.text
 
 
 def test_other_settings_and_a_second_trainer_are_refused(data: Path, uninterrupted: RunFolder) -> None:
     before = (uninterrupted.checkpoints / LAST).read_bytes()
-    other = train(data, uninterrupted.path.parent, "--learning_rate", "0.5")
-    assert other.returncode == 2 and "learning_rate: 0.05 -> 0.5" in other.stderr
-    with exclusive_lock(uninterrupted.lock, "unused"):
-        second = train(data, uninterrupted.path.parent)
-    assert second.returncode == 2 and "another trainer is working" in second.stderr
-    for refused in (other, second):
-        assert "Traceback" not in refused.stderr
+    with pytest.raises(UserError, match=r"learning_rate: 0\.05 -> 0\.5"):
+        train_here(data, uninterrupted.path.parent, "--learning_rate", "0.5")
+    with (
+        exclusive_lock(uninterrupted.lock, "unused"),
+        pytest.raises(UserError, match="another trainer is working"),
+    ):
+        train_here(data, uninterrupted.path.parent)
     assert (uninterrupted.checkpoints / LAST).read_bytes() == before
 
 
 @pytest.mark.parametrize("flags", [("--learning_rate", "1e38", "--max_grad_norm", "0"), ("--learning_rate", "1e20")])
 def test_numbers_that_diverge_are_reported_and_never_saved(data: Path, tmp_path: Path, flags: tuple[str, ...]) -> None:
     often = ("--warmup_steps", "0", "--evaluate_every", "1", "--checkpoint_every", "1", "--num_checkpoints", "99")
-    broken = train(data, tmp_path, *flags, *often)
-    assert broken.returncode == 2
-    assert "--learning_rate" in broken.stderr.splitlines()[-1] and "Traceback" not in broken.stderr
+    with pytest.raises(UserError, match="--learning_rate"):
+        train_here(data, tmp_path, *flags, *often)
     run = RunFolder(tmp_path / "tiny-han")
     for path in [*run.checkpoint_files(), *run.path.glob("best*")]:
         assert all(np.isfinite(value).all() for value in read_checkpoint(path).weights.values()), path
 
 
-def test_early_stopping_killed_before_the_end_is_noted_stays_stopped(data: Path, tmp_path: Path) -> None:
+def test_early_stopping_that_ends_before_it_is_noted_stays_stopped(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flags = ("--patience", "1", "--evaluate_every", "3", "--learning_rate", "0")
-    killed = train(data, tmp_path, *flags, kills=[("finished", 1)])
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
     run = RunFolder(tmp_path / "tiny-han")
+    replace = os.replace
+
+    def fail_at_the_end(source: Any, target: Any) -> None:
+        if Path(target) == run.finished:
+            raise OSError(errno.ENOSPC, "the disk is full")
+        replace(source, target)
+
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="the disk is full"):
+        patched.setattr(os, "replace", fail_at_the_end)
+        train_here(data, tmp_path, *flags)
+    assert not run.finished.exists()
     history, last = run.history.read_bytes(), run.checkpoint_files()[-1].read_bytes()
-    again = train(data, tmp_path, *flags)
-    assert again.returncode == 0 and read_json(run.finished)["reason"] == "early stopping"
+    assert train_here(data, tmp_path, *flags) == 0 and read_json(run.finished)["reason"] == "early stopping"
     assert read_json(run.finished)["step"] == 6
     assert run.history.read_bytes() == history and run.checkpoint_files()[-1].read_bytes() == last
 
 
-def test_a_start_that_learnt_nothing_does_not_pin_its_settings(data: Path, tmp_path: Path) -> None:
-    begun = train(data, tmp_path, kills=[("step", 1)])
-    assert begun.returncode == -signal.SIGKILL
-    other = train(data, tmp_path, "--num_epochs", "1")
-    assert other.returncode == 0, other.stderr
-    assert RunFolder(tmp_path / "tiny-han").config().training.num_epochs == 1
-    restarted = train(data, tmp_path, "--restart", "--num_epochs", "1", "--cell", "lstm", "--mixed_precision")
-    assert restarted.returncode == 0, restarted.stderr
+def test_a_start_that_learnt_nothing_does_not_pin_its_settings(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = RunFolder(tmp_path / "tiny-han")
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="the disk is full"):
+        patched.setattr(Trainer, "take_step", stop_after(1, Trainer.take_step))
+        train_here(data, tmp_path)
+    assert run.exists() and run.config().training.num_epochs == 3
+    assert train_here(data, tmp_path, "--num_epochs", "1") == 0
+    assert run.config().training.num_epochs == 1
+    assert train_here(data, tmp_path, "--restart", "--num_epochs", "1", "--cell", "lstm", "--mixed_precision") == 0
     assert (tmp_path / "tiny-han.old1/finished.json").exists()
-    assert "--restart" not in read_json(tmp_path / "tiny-han/config.json")["origin"]["command"]
+    assert "--mixed_precision" in run.read_config()["origin"]["command"]
+    assert "--restart" not in run.read_config()["origin"]["command"]
 
 
 def test_restart_renames_a_run_only_after_all_checks(data: Path, tmp_path: Path) -> None:
@@ -298,25 +330,22 @@ def test_restart_renames_a_run_only_after_all_checks(data: Path, tmp_path: Path)
     run.path.mkdir()
     run.best.write_bytes(b"weights, but config.json was deleted")
     flags = ("--restart", "--num_epochs", "1")
-    if not tf.config.list_physical_devices("GPU"):
-        assert train(data, tmp_path, *flags, "--device", "gpu").returncode == 2
-        assert run.best.exists()
-    restarted = train(data, tmp_path, *flags)
-    assert restarted.returncode == 0, restarted.stderr
+    with pytest.raises(UserError, match="sees no GPU"):
+        train_here(data, tmp_path, *flags, "--device", "gpu")
+    assert run.best.exists()
+    assert train_here(data, tmp_path, *flags) == 0
     assert (tmp_path / "tiny-han.old1" / run.best.name).read_bytes().startswith(b"weights")
 
 
-def test_a_finished_run_and_a_resume_notice_damage(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
-    arguments = build_parser().parse_args(command(data, tmp_path, "--num_epochs", "1"))
-    assert main(arguments) == 0
+def test_a_finished_run_and_a_resume_notice_damage(data: Path, tmp_path: Path) -> None:
+    assert train_here(data, tmp_path, "--num_epochs", "1") == 0
     run = RunFolder(tmp_path / "tiny-han")
     whole = {name: (run.path / name).read_bytes() for name in ("vocab.txt", "best.safetensors")}
     for finished in (True, False):
         for name, content in whole.items():
             (run.path / name).write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
             with pytest.raises(UserError, match=f"{name}.* damaged"):
-                main(arguments)
+                train_here(data, tmp_path, "--num_epochs", "1")
             (run.path / name).write_bytes(content)
         if finished:
             run.finished.unlink()
@@ -373,7 +402,8 @@ def test_class_names_end_where_their_line_ends(tmp_path: Path) -> None:
 def test_a_gpu_that_is_missing_is_reported(data: Path, tmp_path: Path) -> None:
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("this machine has a GPU")
-    asked = train(data, tmp_path, "--device", "gpu")
+    words = [sys.executable, "han_trainer.py", *command(data, tmp_path, "--device", "gpu")]
+    asked = subprocess.run(words, capture_output=True, text=True, timeout=120, cwd=ROOT)
     assert asked.returncode == 2 and "sees no GPU" in asked.stderr.splitlines()[-1]
 
 
