@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +11,9 @@ import numpy as np
 import pytest
 
 import document_map
+import han_trainer
 from document_map import drawn, neighbour_agreement, principal_components, tsne
 from utils import UserError
-
-ROOT = Path(__file__).parent.parent
 
 
 def clusters(documents: int, distance: float) -> tuple[np.ndarray, np.ndarray]:
@@ -99,17 +96,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("map")
     write_tiny_records(folder / "data" / "tiny" / "records", documents=240)
     small = "--word_units 4 --sentence_units 4 --attention_dim 4 --num_epochs 12 --learning_rate 0.02 --batch_size 16"
-    command(folder, f"han_trainer.py --dataset tiny {small} --dropout_keep_proba 1 --warmup_steps 5")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+        flags = f"--dataset tiny {small} --dropout_keep_proba 1 --warmup_steps 5".split()
+        assert han_trainer.main(han_trainer.build_parser().parse_args(flags)) == 0
     return folder
-
-
-def command(folder: Path, line: str) -> str:
-    script, *arguments = line.split()
-    done = subprocess.run(
-        [sys.executable, str(ROOT / script), *arguments], capture_output=True, text=True, cwd=folder, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("flags", ["--dataset nix", "--dataset nix --model cnn", "--dataset nix --run mine"])
@@ -151,8 +143,12 @@ def test_a_run_named_by_its_folder_is_the_same_and_only_its_own_weights_and_reco
     assert len(projected) == 3
 
 
-def test_training_separates_the_classes_and_the_projector_shows_it(trained: Path) -> None:
-    said = command(trained, "document_map.py --dataset tiny --documents 60")
+def test_training_separates_the_classes_and_the_projector_shows_it(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(trained)
+    document_map.main(document_map.build_parser().parse_args(["--dataset", "tiny", "--documents", "60"]))
+    said = capsys.readouterr().out
     shares = {line.split("  ")[0]: float(line.split()[-1].rstrip("%")) for line in said.splitlines() if "%" in line}
     assert shares["after training"] > 90 > shares["before training"]
     run = trained / "runs" / "tiny-han"

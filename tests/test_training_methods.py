@@ -123,7 +123,7 @@ def test_on_a_gpu_no_compiled_loop_runs(data: Path, tmp_path: Path, monkeypatch:
     for script in (han_trainer, han_tester):
         monkeypatch.setattr(script, "start_tensorflow", lambda *_: "gpu")
     run = train(data, tmp_path, "--batch_size", "32", "--num_epochs", "1")
-    train(data, tmp_path, "--batch_size", "32", "--run_type", "lr_range", "--lr_steps", "20")
+    train(data, tmp_path, "--batch_size", "4", "--run_type", "lr_range", "--lr_steps", "20")
     where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(tmp_path)]
     assert han_tester.main(han_tester.build_parser().parse_args(where)) == 0
     predictor = Predictor.load(run, "gpu")
