@@ -23,6 +23,9 @@ OUT := bundles/$(notdir $(RUN))
 # Number of test processes; each loads TensorFlow.
 JOBS ?= 2
 
+# To count the lines that run costs a tenth to two thirds of a test's time: only where it is asked for.
+COVERAGE ?=
+
 # Processes that `make test-faults` kills, and damaged inputs that it tries.
 KILLS ?= 500
 FUZZED ?= 10000
@@ -43,6 +46,7 @@ help: ## List the targets.
 	@echo "  RUN=imdb-han   bundle: the run, by its folder or its name"
 	@echo "  OUT=FOLDER     bundle: the folder to write"
 	@echo "  ARGS='...'     imdb, view, bundle, test, test-slow, test-faults, mutants, bench, accuracy: further arguments, for example ARGS='-k resume'"
+	@echo "  COVERAGE=1     test: list the lines that no test runs, too"
 	@echo "  JOBS=2         test, test-slow, test-faults: number of test processes"
 	@echo "  KILLS=500      test-faults: number of processes to kill"
 	@echo "  FUZZED=10000   test-faults: number of damaged inputs to try"
@@ -62,8 +66,8 @@ view: $(INSTALLED) ## Show the newest run in the browser, or those in ARGS.
 bundle: $(INSTALLED) ## Write a finished run as a folder that classifies without TensorFlow (bundles/imdb-han).
 	$(PY) export.py "$(RUN)" "$(OUT)" $(ARGS)
 
-test: $(INSTALLED_DEV) ## Run the tests, except those marked slow or faults, and list the lines that they do not run.
-	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow and not faults" -rs --cov --cov-report=term $(ARGS)
+test: $(INSTALLED_DEV) ## Run the tests, except those marked slow or faults.
+	$(PY) -m pytest -n $(JOBS) --dist worksteal -m "not slow and not faults" -rs $(if $(COVERAGE),--cov --cov-report=term) $(ARGS)
 
 # pytest exits with 5 when no test has the mark.
 test-slow: $(INSTALLED_DEV) ## Run the tests marked slow.
