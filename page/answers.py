@@ -27,9 +27,9 @@ from explaining.pages import likeliest
 from page.batcher import RETRY_SECONDS, Batcher, Busy
 from page.edits import edited_words
 from page.line import Lines
-from page.mistakes import LabelledDocument, SplitDocuments, sample
 from page.neighbours import FEWEST_POINTS, MOST_POINTS, VectorMap
 from page.questions import Question, Refusal
+from page.split_documents import LabelledDocument, SplitDocuments, sample
 from report.shading import printable
 from runtime.devices import explain_memory
 from runtime.predictor import BATCH_WORDS, Predictor, Verdict, unfinished
@@ -91,16 +91,11 @@ class ServedRun:
         """Name of its data set."""
         return self.documents.data.dataset
 
-    def count_words(self, text: str) -> tuple[int, int]:
-        """Words of a text, and those that the vocabulary does not know."""
-        reading = self.predictor.read(text)
-        return reading.words, reading.unknown_words
-
     def draw_map(self) -> None:
         """Draws the map of some documents of the test split, if there are enough.
 
         Raises:
-            UserError: As :meth:`page.mistakes.SplitDocuments.all`.
+            UserError: As :meth:`page.split_documents.SplitDocuments.all`.
         """
         documents = list(self.documents.all().values())
         chosen = sample(documents, MOST_POINTS)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from page.mistakes import LabelledDocument
+from page.split_documents import LabelledDocument
 from report.evaluation import wilson_interval
 
 BINS = 10

@@ -8,8 +8,9 @@ from fastapi.testclient import TestClient
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 from page.answers import ServedRun
-from page.mistakes import LabelledDocument
 from page.overview import overview_of
+from page.split_documents import LabelledDocument
+from tests.served_runs import wait_for_table
 
 
 def test_accuracy_and_confusion_are_those_of_scikit_learn(served: ServedRun) -> None:
@@ -35,11 +36,10 @@ def test_every_number_of_the_matrix_opens_as_many_documents(client: TestClient, 
     found = overview_of(list(served.documents.all().values()), served.predictor.class_names)
     page = client.get("/overview").text
     assert f"{100 * found.accuracy:.2f}%" in page
+    wait_for_table(client)
     for label, row in zip(found.names, found.confusion, strict=True):
         for prediction, count in zip(found.names, row, strict=True):
             asked = {"run": served.name, "label": label, "prediction": prediction}
             listed = client.get("/documents", params=asked).text
             assert listed.count('href="./?id=') == count
             assert (f"label={label}&amp;prediction={prediction}" in page) is (count > 0)
-    evil = client.get("/documents", params={"label": "<script>", "prediction": "x", "first": "99"})
-    assert evil.status_code == 200 and "<script>" not in evil.text.replace('<script src="static/viewer.js"', "")
