@@ -102,6 +102,11 @@ class Batcher:
             raise
         return [future.result() for future in futures]
 
+    @property
+    def words_per_second(self) -> float:
+        """Speed of the last batches; infinite before the first."""
+        return self._words_per_second
+
     def wait_until_idle(self, seconds: float) -> None:
         """Returns when nothing is waiting and nothing is scored, or after so many seconds."""
         self._idle.wait(seconds)

@@ -31,7 +31,15 @@ from page.answers import Answer, ServedRun, answer
 from page.at_work import Workplace
 from page.batcher import Busy
 from page.documents import Form, add_documents, document_of_upload
-from page.overview import Overview, overview_of
+from page.overview import (
+    Overview,
+    faithfulness_rows,
+    how_to_find_words,
+    overview_of,
+    pushing,
+    training_speed,
+    whole_model,
+)
 from page.questions import Question, Refusal, parse_question
 from page.rendering import READING, ROOT, excerpt, render_page
 from page.rest import add_rest
@@ -372,8 +380,9 @@ def add_overview(app: FastAPI, runs: Sequence[ServedRun]) -> None:
 
     @app.api_route("/overview", methods=READING, include_in_schema=False)
     def overview() -> HTMLResponse:
-        found = [(served, *figures_of(served)) for served in runs]
-        return HTMLResponse(render_page("overview.html", runs=runs, found=found, different_data=different_data(runs)))
+        found = [(served, *figures_of(served), beside_figures(served)) for served in runs]
+        shown = {"runs": runs, "found": found, "different_data": different_data(runs), "classes": classes_of_any(runs)}
+        return HTMLResponse(render_page("overview.html", **shown))
 
     @app.api_route("/static/shaded.css", methods=READING, include_in_schema=False)
     def shaded_style() -> FileResponse:
@@ -393,3 +402,16 @@ def figures_of(served: ServedRun) -> tuple[Overview | None, str]:
         return overview_of(documents, served.predictor.class_names), served.documents.stale()
     except UserError as error:
         return None, str(error)
+
+
+def beside_figures(served: ServedRun) -> dict[str, Any]:
+    """What the run folder has beside its predictions: what pushes each class, how true each method is, and speeds."""
+    run = served.documents.run
+    try:
+        model, training = whole_model(run, served.predictor.weights_sha256), training_speed(run)
+        problem = "" if model else how_to_find_words(run, served.documents.data)
+    except UserError as error:
+        model, training, problem = None, None, f"{error}."
+    values = {"model": model, "words": pushing(model) if model else {}, "no_words": problem}
+    values |= {"methods": faithfulness_rows(served.findings), "flip_share": served.findings.get("flip_share")}
+    return {**values, "training": training, "words_per_second": served.batcher.words_per_second}
