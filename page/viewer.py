@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +27,12 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from explaining.explanations import METHODS, Method, methods_of
-from explaining.pages import TEMPLATES
-from page.answers import Answer, ServedRun, answer
+from explaining.pages import TEMPLATES, explanation_page
+from page.answers import Answer, ServedRun, answer, run_named
 from page.at_work import Workplace
 from page.batcher import Busy
 from page.documents import Form, add_documents, document_of_upload
+from page.following import followed_by, share_done
 from page.overview import (
     Overview,
     faithfulness_rows,
@@ -54,6 +56,7 @@ MOST_BODY_BYTES = 8_000_000  # a form carries a byte as up to three, and an edit
 BODY_SECONDS = 30.0  # in which a request arrives
 LEAST_BYTES_A_SECOND = 20_000  # of a file that is uploaded
 
+SAVED = {"html": "text/html", "json": "application/json"}
 CLIENT_CLOSED = 499  # nginx's code; nobody receives it
 DISAGREE = "disagree"
 HEADERS = {
@@ -213,9 +216,21 @@ def add_reading(app: FastAPI, runs: Sequence[ServedRun], desk: Desk, workplace: 
 
     @app.post("/answer", include_in_schema=False)
     async def part_of_page(request: Request, values: Form) -> Response:
-        return await answered(
-            request, values, lambda: HTMLResponse(render_page("answer.html", **asked(runs, desk, values)))
-        )
+        def part() -> HTMLResponse:
+            with followed_by(values.get("ticket", "")):
+                return HTMLResponse(render_page("answer.html", **asked(runs, desk, values)))
+
+        return await answered(request, values, part)
+
+    @app.api_route("/working", methods=READING, include_in_schema=False)
+    async def working(ticket: str = "") -> JSONResponse:
+        return JSONResponse({"share": share_done(ticket)})
+
+    @app.post("/save.{form}", include_in_schema=False)
+    async def save(request: Request, form: str, values: Form) -> Response:
+        if form not in SAVED:
+            raise Refusal(404, f"An explanation is saved as {' or '.join(SAVED)}.")
+        return await answered(request, values, lambda: saved(runs, desk, values, form))
 
     @app.api_route("/methods", methods=READING, include_in_schema=False)
     async def methods(request: Request) -> Response:
@@ -245,6 +260,26 @@ def asked(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str], to_answ
     shown: dict[str, Any] = {"runs": runs, "question": question, "answers": answers, "classes": classes_of_any(runs)}
     shown["excerpt"] = excerpt
     return {**shown, "document": document if question.id else None}
+
+
+def saved(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str], form: str) -> Response:
+    """The answer of one run as a file: a page that stands alone, or what ``explain.py --json`` prints."""
+    shown = asked(runs, desk, values)
+    wanted = run_named(runs, values.get("run") or "han")
+    found = next(each for each in shown["answers"] if each.served is wanted)
+    explanation, document = found.explanation, shown["document"]
+    if form == "json":
+        value = {"run": wanted.name, "step": wanted.predictor.step, **found.to_json()}
+        content = json.dumps(value, ensure_ascii=False, indent=2)
+    else:
+        named = "a text" if document is None else document.title or f"{document.id} of {document.dataset}"
+        left_out = int((~found.kept).sum())
+        remarks = [f"Shaded by {found.method_title}.", *found.remarks]
+        remarks += [f"{left_out:,} words are left out: they are not shaded."] if left_out else []
+        heading = printable(f"{wanted.name} (step {wanted.predictor.step}): {named}")
+        content = explanation_page(explanation, heading, printable(" ".join(remarks)), None)
+    headers = {"content-disposition": f'attachment; filename="explanation.{form}"'}
+    return Response(content.encode("utf-8", "replace"), media_type=f"{SAVED[form]}; charset=utf-8", headers=headers)
 
 
 def page_of_methods(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str]) -> HTMLResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from explaining.explanations import METHODS, methods_of
@@ -275,6 +277,40 @@ def test_an_answer_to_a_text_that_was_changed_meanwhile_is_stale(page: Page) -> 
     answer(page, lambda: page.get_by_role("button", name="Explain").click())
     expect(page.locator("#stale")).to_be_visible()
     page.unroute("**/answer")
+
+
+@pytest.mark.parametrize("form", ["HTML", "JSON", "PNG"])
+def test_what_one_sees_is_saved(page: Page, form: str) -> None:
+    explain(page, TEXT, "gradient")
+    verdict = page.locator(".probabilities caption").inner_text()
+    with page.expect_download() as download:
+        page.locator(".save").get_by_role("button", name=form).click()
+    content = download.value.path().read_bytes()
+    assert download.value.suggested_filename == f"explanation.{form.lower()}"
+    if form == "PNG":
+        with Image.open(io.BytesIO(content)) as picture:
+            assert picture.width > 1_000 and len(picture.convert("RGB").getcolors(1 << 24) or []) > 20
+    else:
+        assert verdict in content.decode() and "unheard" in content.decode()
+    expect(page.locator("#stale")).to_be_hidden()
+    assert page.locator("#text").input_value() == TEXT
+
+
+def test_a_slow_explanation_shows_how_far_it_is_and_is_cancelled(page: Page) -> None:
+    explain(page, "Good word01.")
+    before = page.locator(".shaded").inner_text()
+    page.route("**/working?*", lambda route: route.fulfill(json={"share": 0.25}))
+    page.route("**/answer", lambda route: None)  # never answered
+    page.locator("#text").fill(TEXT)
+    page.get_by_role("button", name="Explain").click()
+    expect(page.locator("#working")).to_be_visible()
+    expect(page.get_by_label("Explained so far")).to_have_js_property("value", 0.25)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#working")).to_be_hidden()
+    expect(page.locator("#answer.busy")).to_have_count(0)
+    assert page.locator(".shaded").inner_text() == before and page.locator("#text").input_value() == TEXT
+    expect(page.locator("#stale")).to_be_visible()
+    page.unroute_all(behavior="ignoreErrors")
 
 
 def test_the_back_button_returns_to_the_answer_before(page: Page) -> None:
