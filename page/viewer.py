@@ -447,6 +447,6 @@ def beside_figures(served: ServedRun) -> dict[str, Any]:
         problem = "" if model else how_to_find_words(run, served.documents.data)
     except UserError as error:
         model, training, problem = None, None, f"{error}."
-    values = {"model": model, "words": pushing(model) if model else {}, "no_words": problem}
+    values: dict[str, Any] = {"model": model, "words": pushing(model) if model else {}, "no_words": problem}
     values |= {"methods": faithfulness_rows(served.findings), "flip_share": served.findings.get("flip_share")}
     return {**values, "training": training, "words_per_second": served.batcher.words_per_second}
