@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from page.questions import Refusal
 from page.split_documents import UNSURE
 from runtime.abandoning import Abandoned, stop_if_abandoned
 
@@ -219,17 +220,18 @@ class DocumentTable:
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         place = urllib.parse.quote(str(self.file.resolve()))
-        # A download is read by one thread after the other.
-        with contextlib.closing(
-            sqlite3.connect(f"file:{place}?mode=ro", uri=True, check_same_thread=False)
-        ) as connection:
-            connection.create_function("contains", 2, contains, deterministic=True)
-            connection.set_progress_handler(is_abandoned, STEPS_BETWEEN_LOOKS)
-            try:
+        try:
+            # A download is read by one thread after the other.
+            opened = sqlite3.connect(f"file:{place}?mode=ro", uri=True, check_same_thread=False)
+            with contextlib.closing(opened) as connection:
+                connection.create_function("contains", 2, contains, deterministic=True)
+                connection.set_progress_handler(is_abandoned, STEPS_BETWEEN_LOOKS)
                 yield connection
-            except sqlite3.OperationalError:
-                stop_if_abandoned()  # then it was interrupted for that
-                raise
+        except sqlite3.OperationalError as error:
+            stop_if_abandoned()  # then it was interrupted for that
+            if not self.file.exists():
+                raise Refusal(404, "This table has been deleted.") from error
+            raise
 
     def _row(self, connection: sqlite3.Connection, condition: str, value: int | str) -> TableRow:
         row = self._row_or_none(connection, condition, value)

@@ -3,8 +3,9 @@
     app = make_app([ServedRun.load(run, data)])
 
 The page works without script: one form carries the text, the method and what is left out, and each answer is a whole
-page; with script, only the answer is exchanged. Nothing is kept between two requests: a link holds everything. Each
-text is escaped by the templates and no inline script or style is ever allowed to run.
+page; with script, only the answer is exchanged. Nothing is kept between two requests but tables of documents
+(:mod:`page.scoring`): a link holds everything. Each text is escaped by the templates, and no inline script or style is
+ever allowed to run.
 """
 
 from __future__ import annotations

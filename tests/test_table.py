@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from page.questions import Refusal
 from page.table import DocumentTable, Selection, TableRow, harmless
 from runtime.abandoning import Abandoned, stopping_when
 
@@ -158,3 +159,15 @@ def test_a_search_ends_when_nobody_waits_for_it(tmp_path: Path) -> None:
         writer.add(row._replace(number=number) for number, row in enumerate(some_rows(300) * 40))
     with stopping_when(lambda: True), pytest.raises(Abandoned):
         table.count(Selection(search="nowhere"))
+
+
+def test_a_table_that_was_deleted_is_a_refusal_and_who_reads_it_reads_on(tmp_path: Path) -> None:
+    table = DocumentTable(tmp_path / "table.sqlite", CLASSES)
+    with table.adding() as writer:
+        writer.add(some_rows(60))
+    reading = table.rows(Selection())
+    next(reading)
+    table.remove()
+    assert len(list(reading)) == 59 and list(tmp_path.iterdir()) == []
+    with pytest.raises(Refusal, match="deleted"):
+        table.figures()
