@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import csv
 import gzip
@@ -11,6 +12,8 @@ import json
 import lzma
 import random
 import re
+import socket
+import tempfile
 import threading
 import time
 import zipfile
@@ -22,6 +25,7 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
+import page.viewer
 from page import scoring as scoring_module
 from page import sources, uploads
 from page.answers import ServedRun
@@ -31,7 +35,7 @@ from page.sources import UploadedFile, ending_of, shown_name
 from page.table import Selection
 from page.uploads import FormReader
 from page.viewer import make_app
-from tests.served_runs import DOCUMENTS, Page, probabilities, wait_for_table
+from tests.served_runs import DOCUMENTS, Page, probabilities, serving, wait_for_table
 from utils import UserError
 
 EVIL = '"><script>alert(1)</script>'
@@ -252,8 +256,8 @@ def test_a_zip_file_is_read_where_it_holds_one_file_which_is_never_called_as_it_
 
 @pytest.mark.parametrize("packer", [gzip.compress, bz2.compress, lzma.compress, lambda content: zip_of({"a": content})])
 def test_a_bomb_does_not_unpack(fresh: TestClient, monkeypatch: pytest.MonkeyPatch, packer: Any) -> None:
-    monkeypatch.setattr(sources, "FREE_PACKING", 1_000_000)
-    packed = packer(b"good word01\n" * 2_000_000)
+    monkeypatch.setattr(sources, "FREE_PACKING", 100_000)
+    packed = packer(b"good word01\n" * 200_000)
     ending = {b"\x1f\x8b": ".gz", b"BZ": ".bz2", b"\xfd7": ".xz", b"PK": ".zip"}[packed[:2]]
     _, progress = uploaded(fresh, packed, f"a.txt{ending}")
     assert progress["state"] == "failed" and "unpacks to more than" in progress["problem"]
@@ -419,6 +423,27 @@ def test_only_so_many_files_are_kept(fresh: TestClient, monkeypatch: pytest.Monk
     uploaded(fresh, TABLE)
     response = upload(fresh, TABLE)
     assert response.status_code == 503 and "delete one first" in response.text
+
+
+def test_a_file_that_arrives_too_slowly_is_refused_and_leaves_nothing(
+    served: ServedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page.viewer, "BODY_SECONDS", 0.5)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    head = "POST /upload?token={} HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=b\r\n"
+    with serving([served]) as address:
+        given = re.search(r'action="upload\?token=([^"]+)"', httpx2.get(f"{address}/documents").text)
+        assert given
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 30) as client:
+            client.sendall(f"{head.format(given[1])}content-length: 1000000\r\n\r\n--b\r\n".encode())
+            assert client.recv(10_000).startswith(b"HTTP/1.1 408")
+        assert list(tmp_path.glob("han-tables-*")) and not list(tmp_path.glob("han-tables-*/upload-*"))
+
+
+def test_only_so_many_files_arrive_at_once() -> None:
+    receptions = uploads.Receptions(0)
+    with pytest.raises(Refusal, match="Other files are arriving"):
+        asyncio.run(receptions.receive(None, None))  # type: ignore[arg-type]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
