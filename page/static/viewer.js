@@ -258,6 +258,7 @@ function begin() {
 
 // What one sees of a run, drawn anew on a canvas: no library, and nothing that the page's policy forbids.
 function savePicture(run) {
+  run.classList.add("picture"); // nothing floats while it is drawn
   const frame = run.getBoundingClientRect();
   const margin = 16;
   const scale = Math.min(2, 16000 / (frame.height + 2 * margin));
@@ -270,6 +271,7 @@ function savePicture(run) {
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.translate(margin - frame.left, margin - frame.top);
   draw(run, context);
+  run.classList.remove("picture");
   canvas.toBlob((blob) => {
     const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: "explanation.png" });
     link.click();
@@ -292,8 +294,11 @@ function draw(element, context) {
     }
     if (style.borderBottomStyle === "dotted" || style.textDecorationStyle === "dashed" && style.textDecorationLine === "underline") {
       context.strokeStyle = style.color;
-      context.setLineDash([3, 2]);
-      context.strokeRect(part.x, part.bottom - 1, part.width, 0);
+      context.setLineDash(style.borderBottomStyle === "dotted" ? [1, 2] : [4, 2]);
+      context.beginPath();
+      context.moveTo(part.left, part.bottom - 1);
+      context.lineTo(part.right, part.bottom - 1);
+      context.stroke();
       context.setLineDash([]);
     }
   }
@@ -313,13 +318,13 @@ function draw(element, context) {
   }
 }
 
-// Word by word, where the browser has put each.
+// Word by word, where the browser has put each; it breaks lines behind hyphens, too.
 function write(node, style, context) {
   context.font = `${style.fontStyle} ${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
   context.fillStyle = style.color;
   context.textBaseline = "alphabetic";
   const range = document.createRange();
-  for (const word of node.data.matchAll(/\S+/gu)) {
+  for (const word of node.data.matchAll(/[^\s-]+-*|-+/gu)) {
     range.setStart(node, word.index);
     range.setEnd(node, word.index + word[0].length);
     const [part] = range.getClientRects();
