@@ -36,6 +36,12 @@ def build_parser() -> Parser:
     parser.add_argument("other", metavar="OTHER_RUN", nargs="?", help="a second run to compare it with")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port; 0 takes a free one (default: 8000)")
+    parser.add_argument(
+        "--max_upload_mb",
+        type=float,
+        metavar="MB",
+        help="largest file of texts that the page takes, in megabytes; 0: none (default: what the disk takes)",
+    )
     add_folder_flags(parser)
     add_device_flag(parser)
     return parser
@@ -44,6 +50,7 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> int:
     """Serves until it is stopped; returns the exit code."""
     check_range("port", arguments.port, 0, 65535)
+    check_range("max_upload_mb", arguments.max_upload_mb, 0)
     named = [name for name in (arguments.run, arguments.other) if name is not None]
     folders = [find_run(name, arguments.runs_dir) for name in named] or [newest_run(arguments.runs_dir)]
     if len(folders) == 2 and folders[0].path.resolve() == folders[1].path.resolve():
@@ -86,7 +93,8 @@ def serve(folders: list[RunFolder], listening: socket.socket, arguments: argpars
             log.warning("%s (step %d)", served.notice, served.predictor.step)
     host, port = listening.getsockname()[:2]
     hosts = ("*",) if arguments.host in EVERYWHERE else (*LOOPBACK, arguments.host)
-    app = make_app(runs, hosts)
+    most = arguments.max_upload_mb
+    app = make_app(runs, hosts, None if most is None else int(most * 1e6))
     config = uvicorn.Config(
         app,
         http=ImpatientProtocol,

@@ -16,76 +16,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import csv
-import functools
-import itertools
 import json
 import sys
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import IO, TYPE_CHECKING, Any
 
 from config import check_range
-from corpus.corpus_formats import MAX_TEXT_BYTES
 from corpus.frames import READERS
-from corpus.own_data import guess_text, named_column, profile
 from corpus.sources import is_compressed, open_source, plain_suffix
-from corpus.tables import (
-    ID_NAMES,
-    JSON_ENDINGS,
-    SAMPLE_RECORDS,
-    TEXT_NAMES,
-    Table,
-    bounded_lines,
-    comparable_name,
-    find_encoding,
-    open_table,
-    records,
-    usable,
-)
+from corpus.tables import bounded_lines, find_encoding, open_table
+from corpus.text_rows import Row, column_rows, find_columns, has_one_column, line_rows, table_rows, text_lines
 from runtime.averaging import MeanPredictor, check_can_be_averaged
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import RunFolder, find_run
-from text.process_pool import in_order, worker_pool
-from text.text_reader import Reading, read_texts, remarks_on, unpack
-from utils import Parser, UserError, atomic_write, log, run_script, usable_cores
+from runtime.streaming import Scored, score_rows
+from text.text_reader import remarks_on
+from utils import Parser, UserError, atomic_write, log, run_script
 
 if TYPE_CHECKING:
-    from runtime.predictor import Predictor
-
-    Reader: TypeAlias = Predictor | MeanPredictor
-
-# Texts are sorted by length within windows. The first is small, so that the first predictions come soon.
-FIRST_WINDOW, LARGEST_WINDOW = 64, 1024
-WINDOW_CHARACTERS = 8_000_000
-WINDOWS_ALONE = 4  # that this process reads by itself before it starts others
-WINDOWS_AHEAD = 5  # that other processes read before they are scored
-MOST_READERS = 4  # processes; each reads three times as many texts as two cores score
-READERS_NICENESS = 19  # they work when a core is idle: the network waits for the slowest of its own threads
-END_OTHERS = "end other programs and run the same command again"
-
-
-class Row(NamedTuple):
-    """A text to score.
-
-    Attributes:
-        id: Its name in the column ``id``, or else ``row/17``; of a line of plain text, its number from 1 on.
-        text: What the person wrote.
-        size: Characters of its row.
-    """
-
-    id: str
-    text: str
-    size: int
-
-
-class Scored(NamedTuple):
-    """A row, what was read of its text and its probabilities, float32 [C]."""
-
-    row: Row
-    reading: Reading
-    probabilities: Any
+    from runtime.streaming import Reader
 
 
 @dataclass(frozen=True)
@@ -253,69 +205,6 @@ def counted(texts: int) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Scoring
-
-
-def score_rows(
-    predictor: Reader, folder: Path, rows: Iterator[Row], interactive: bool
-) -> Generator[Scored, None, None]:
-    """Yields every row with its probabilities, in order.
-
-    Beyond the first thousand, other processes cut the next texts into words while the network runs in this one: threads
-    would wait for Python's lock. Until those processes have started, this one does both.
-
-    Args:
-        predictor: The network.
-        folder: The run folder, from which those processes know the words.
-        rows: What is read.
-        interactive: Whether to score each line before the next one is read.
-    """
-    stream = windows(rows, 1 if interactive else LARGEST_WINDOW)
-    for window in itertools.islice(stream, None if interactive else WINDOWS_ALONE):
-        yield from score_window(predictor, window, read_here(predictor, window))
-    if (next_window := next(stream, None)) is None:
-        return
-    get_ready = functools.partial(read_texts, folder, [""])
-    with worker_pool(min(usable_cores(), MOST_READERS), get_ready, END_OTHERS, READERS_NICENESS) as pool:
-        ready = pool.submit(get_ready)
-        stream = itertools.chain([next_window], stream)
-        while not ready.done() and (alone := next(stream, None)) is not None:
-            yield from score_window(predictor, alone, read_here(predictor, alone))
-        ahead, behind = itertools.tee(stream)
-        texts = ([row.text for row in window] for window in ahead)
-        read = in_order(pool, functools.partial(read_texts, folder), texts, WINDOWS_AHEAD)
-        for window, packed in zip(behind, read, strict=True):
-            yield from score_window(predictor, window, unpack(packed))
-
-
-def read_here(predictor: Reader, window: Sequence[Row]) -> list[Reading]:
-    """Cuts the texts of a window into words in this process."""
-    return [predictor.read(row.text) for row in window]
-
-
-def score_window(predictor: Reader, window: Sequence[Row], readings: Sequence[Reading]) -> Iterator[Scored]:
-    """Yields the rows of a window with their probabilities."""
-    probabilities = predictor.probabilities(reading.document for reading in readings)
-    for row, reading, values in zip(window, readings, probabilities, strict=True):
-        yield Scored(row, reading, values)
-
-
-def windows(rows: Iterator[Row], largest: int) -> Iterator[list[Row]]:
-    """Cuts a stream into lists that double in size up to ``largest`` rows or so many characters."""
-    size = min(FIRST_WINDOW, largest)
-    window: list[Row] = []
-    characters = 0
-    for row in rows:
-        window.append(row)
-        characters += len(row.text)
-        if len(window) == size or characters > WINDOW_CHARACTERS:
-            yield window
-            window, characters, size = [], 0, min(2 * size, largest)
-    if window:
-        yield window
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # What is read
 
 
@@ -359,95 +248,11 @@ def table_and_remarks(path: Path, arguments: argparse.Namespace) -> tuple[Iterat
     return table_rows(table, *find_columns(table, arguments.text_column, arguments.id_column)), table.remarks
 
 
-def has_one_column(path: Path, codec: str, errors: str) -> bool:
-    """Whether a table has a single column, by its first line; an empty one has none."""
-    if plain_suffix(path) in JSON_ENDINGS:
-        return False
-    with open_source(path, codec, errors=errors) as file:
-        first = file.readline(MAX_TEXT_BYTES)
-    return bool(first.strip()) and not set(first) & set(",;\t|")
-
-
 def size_of(name: str) -> int | None:
     """Bytes of the text in the input, where that is known."""
     path = Path(name)
     packed = name == "-" or is_compressed(path) or path.suffix.lower() in READERS
     return None if packed else path.stat().st_size
-
-
-def text_lines(file: IO[bytes], name: str) -> Iterator[str]:
-    """Yields the lines of a UTF-8 stream; other content is a :class:`UserError` that names the line."""
-    number = 0
-    while line := file.readline(MAX_TEXT_BYTES):
-        number += 1
-        if len(line) == MAX_TEXT_BYTES or b"\0" in line:
-            raise UserError(f"{name}, line {number}: this is not text (zero bytes, or a line without an end)")
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(f"{name}, line {number}: it is not UTF-8 ({error.reason})") from error
-
-
-def line_rows(lines: Iterator[str]) -> Iterator[Row]:
-    """One text per line, named by its number; an empty line is an empty text, so that output and input stay in step."""
-    for number, line in enumerate(lines, start=1):
-        yield Row(str(number), line.rstrip("\r\n"), len(line))
-
-
-def column_rows(lines: Iterator[str], path: Path) -> Iterator[Row]:
-    """The rows of a CSV file with one column, whose first line is its name."""
-    csv.field_size_limit(MAX_TEXT_BYTES)
-    reader = csv.reader(lines, strict=True)
-    line = 1
-    try:
-        next(reader, None)
-        line = reader.line_num + 1
-        for number, fields in enumerate((fields for fields in reader if fields), start=1):
-            yield Row(str(number), ",".join(fields), sum(map(len, fields)) + 1)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f"{path}, line {line}: {error}; close the quotation mark, or save it as .txt") from error
-
-
-def table_rows(table: Table, text: int, named: int | None) -> Iterator[Row]:
-    """The rows of a table; one that cannot be read is reported and gets an empty text, so that none is missing.
-
-    Args:
-        table: From :func:`corpus.tables.open_table`.
-        text: Place of the text.
-        named: Place of its name; without it a row is ``row/17``, which is what ``create_csv.py`` calls it.
-    """
-    readable = (record for record in records(table) if record.problem not in {"empty row", "the header again"})
-    for record in readable:
-        if record.problem:
-            log.warning("%s, line %d: %s; no prediction", table.path, record.line, record.problem)
-            yield Row(f"row/{record.row}", "", 0)
-        else:
-            name = f"row/{record.row}" if named is None else record.fields[named]
-            yield Row(name, record.fields[text], sum(map(len, record.fields)) + len(record.fields))
-
-
-def find_columns(table: Table, text_column: str, id_column: str) -> tuple[int, int | None]:
-    """The places of the text and of its name; a :class:`UserError` if it is unclear which column has the text.
-
-    Without a flag it is the column that has a usual name, else the one that ``create_csv.py`` would take.
-    """
-    plain = [comparable_name(name) for name in table.names]
-    named = named_column(table, "id_column", id_column)
-    if named is None:
-        named = next((plain.index(name) for name in ID_NAMES if name in plain), None)
-    text = named_column(table, "text_column", text_column)
-    if text is None:
-        usual = [place for place, name in enumerate(plain) if name in TEXT_NAMES]
-        text = usual[0] if len(usual) == 1 else guess_column(table)
-    return text, named
-
-
-def guess_column(table: Table) -> int:
-    """The column that holds the text, by its content."""
-    sample = [record.fields for record in itertools.islice(usable(table), SAMPLE_RECORDS)]
-    profiles = [profile(name, place, [row[place] for row in sample]) for place, name in enumerate(table.names)]
-    return guess_text(table, [column for column in profiles if not column.splits], profiles)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

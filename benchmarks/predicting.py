@@ -3,7 +3,7 @@
 python benchmarks/predicting.py imdb-han
 
 The tester's loop reads records and scores them; ``predict.py`` reads a table, cuts the texts into words, scores them
-and writes a line for each. In turns, from one process.
+and writes a line for each; the page's table of documents keeps each on disk. In turns, from one process.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from measuring import interleaved, print_table, record
 
 from corpus.corpora import read_csv
 from corpus.tables import open_table
-from predict import csv_writer, find_columns, score_rows, table_rows
+from corpus.text_rows import find_columns, table_rows
+from predict import csv_writer
 from runtime.devices import start_tensorflow
 from runtime.run_folder import find_run
-from utils import DataPaths, Parser, add_folder_flags, run_script
+from runtime.streaming import score_rows
+from utils import DataPaths, Parser, UserError, add_folder_flags, run_script
 
 
 def build_parser() -> Parser:
@@ -39,6 +41,10 @@ def main(arguments: argparse.Namespace) -> None:
     run = find_run(arguments.run, arguments.runs_dir)
     data = DataPaths(run.config().dataset, arguments.data_dir)
     start_tensorflow("cpu")
+    from page.answers import ServedRun
+    from page.scoring import Scoring
+    from page.sources import SplitSource
+    from page.table import DocumentTable
     from runtime.input_pipeline import Split
     from runtime.predictor import BATCH_WORDS, Predictor
     from runtime.scoring import score_split
@@ -58,12 +64,26 @@ def main(arguments: argparse.Namespace) -> None:
                 for scored in all_:
                     write(scored)
 
-        contenders = {"tester": lambda: score_split(predictor.model, split, BATCH_WORDS), "predict.py": predict}
+        served = ServedRun.load(run, data)
+
+        def fill_table() -> None:
+            table = DocumentTable(Path(folder) / "table.sqlite", predictor.class_names)
+            scoring = Scoring(served, SplitSource(data, "test"), table)
+            scoring.work(lambda *_: None)
+            if scoring.state != "done":
+                raise UserError(f"the table was not scored: {scoring.problem}")
+            table.remove()
+
+        contenders = {
+            "tester": lambda: score_split(predictor.model, split, BATCH_WORDS),
+            "predict.py": predict,
+            "table of the page": fill_table,
+        }
         rates = {name: len(split) / value for name, value in interleaved(contenders, arguments.rounds).items()}
-    ratio = rates["predict.py"] / rates["tester"]
-    record("predicting", {"run": run.path.name, "documents": len(split), **rates, "ratio": ratio})
-    row = [run.path.name, *(f"{rate:,.0f}" for rate in rates.values()), f"{ratio:.2f}"]
-    print_table("Predictions, documents/s", ["", *rates, "ratio"], [row])
+    ratios = {f"{name} / tester": rate / rates["tester"] for name, rate in rates.items() if name != "tester"}
+    record("predicting", {"run": run.path.name, "documents": len(split), **rates, **ratios})
+    row = [run.path.name, *(f"{rate:,.0f}" for rate in rates.values()), *(f"{ratio:.2f}" for ratio in ratios.values())]
+    print_table("Predictions, documents/s", ["", *rates, *ratios], [row])
 
 
 def write_texts(source: Path, place: Path) -> Path:

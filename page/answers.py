@@ -26,10 +26,11 @@ from explaining.log_odds import log_odds_parts
 from explaining.pages import likeliest
 from page.batcher import RETRY_SECONDS, Batcher, Busy
 from page.edits import edited_words
+from page.following import will_read
 from page.line import Lines
-from page.mistakes import LabelledDocument, SplitDocuments, sample
 from page.neighbours import FEWEST_POINTS, MOST_POINTS, VectorMap
 from page.questions import Question, Refusal
+from page.split_documents import LabelledDocument, SplitDocuments, sample
 from report.shading import printable
 from runtime.devices import explain_memory
 from runtime.predictor import BATCH_WORDS, Predictor, Verdict, unfinished
@@ -91,16 +92,11 @@ class ServedRun:
         """Name of its data set."""
         return self.documents.data.dataset
 
-    def count_words(self, text: str) -> tuple[int, int]:
-        """Words of a text, and those that the vocabulary does not know."""
-        reading = self.predictor.read(text)
-        return reading.words, reading.unknown_words
-
     def draw_map(self) -> None:
         """Draws the map of some documents of the test split, if there are enough.
 
         Raises:
-            UserError: As :meth:`page.mistakes.SplitDocuments.all`.
+            UserError: As :meth:`page.split_documents.SplitDocuments.all`.
         """
         documents = list(self.documents.all().values())
         chosen = sample(documents, MOST_POINTS)
@@ -207,6 +203,18 @@ class Answer:
         """The documents of the map that are nearest to this text, without the one named ``excluded``."""
         return [] if self.served.map is None else self.served.map.nearest(self.explanation.verdict.vector, excluded)
 
+    def to_json(self) -> dict[str, Any]:
+        """What ``explain.py --json`` prints, and the ranges of words that are left out."""
+        sentences = self.explanation.verdict.sentence_weights
+        if self.word_attention is None or sentences is None:
+            weights: dict[str, Any] = {"word_weights": None, "sentence_weights": None}
+        else:
+            kept = ~np.array(self.sentences_left_out)
+            weights = {"word_weights": self.word_attention, "sentence_weights": scattered(sentences, kept)}
+        whole = replace(self.explanation, verdict=self.explanation.verdict._replace(**weights))
+        out = [list(span) for span, stays in zip(self.spans, self.kept, strict=True) if not stays]
+        return {**whole.to_json(), "left_out": out} if out else whole.to_json()
+
     def note(self, word: int) -> str:
         """What is shown of a word when the mouse is over it."""
         parts = []
@@ -243,6 +251,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
     method, about_method = usable_method(served, question.method, int(kept.sum()))
     cost = words_to_read(keep_words(document, kept), method) if kept.any() else 0
     refuse_if_busy(served, cost)
+    will_read(cost)
     verdict, before = predictions(served, question, document, kept)
     compared = verdict if before is None else before  # an edit does not change the class that is explained
     target, about_class = class_to_explain(served, question.target, method, compared)

@@ -68,6 +68,7 @@ class Batcher:
         self._words_per_second = math.inf  # until it was measured
         self._changed = threading.Condition()
         self._closed = False
+        self._idle = threading.Event()
         self.calls = 0
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
@@ -90,6 +91,7 @@ class Batcher:
             queue = self._small if words <= SMALL_WORDS else self._large
             queue.extend(zip(documents, futures, strict=True))
             self._waiting_words += words
+            self._idle.clear()
             self._changed.notify()
         try:
             while wait(futures, LOOK_SECONDS).not_done:
@@ -99,6 +101,15 @@ class Batcher:
                 future.cancel()
             raise
         return [future.result() for future in futures]
+
+    @property
+    def words_per_second(self) -> float:
+        """Speed of the last batches; infinite before the first."""
+        return self._words_per_second
+
+    def wait_until_idle(self, seconds: float) -> None:
+        """Returns when nothing is waiting and nothing is scored, or after so many seconds."""
+        self._idle.wait(seconds)
 
     def close(self) -> None:
         """Scores what is waiting, accepts nothing more and ends the thread."""
@@ -133,6 +144,8 @@ class Batcher:
         """Waits for documents and returns them, up to the limit. Empty when the batcher was closed."""
         with self._changed:
             batch: list[Waiting] = []
+            if not self._small and not self._large:
+                self._idle.set()
             while not batch and (self._small or self._large or not self._closed):
                 self._changed.wait_for(lambda: self._small or self._large or self._closed)
                 batch = self._take(self._small, 0)

@@ -97,11 +97,15 @@ class Lines:
         """As :meth:`Line.check`, of the line for explanations of this size."""
         self._line(words).check()
 
+    def wait_until_empty(self, seconds: float) -> None:
+        """Returns when nobody is in the line of small explanations, or after so many seconds."""
+        self._lines["small"].wait_until_empty(seconds)
+
     @contextlib.contextmanager
     def turn(self, words: int) -> Iterator[None]:
         """As :meth:`Line.turn`, in the line for explanations of this size."""
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._line(words).turn(words))
             if words > SMALL:
-                stack.enter_context(pausing_with(lambda: self._lines["small"].wait_until_empty(PAUSE_SECONDS)))
+                stack.enter_context(pausing_with(lambda: self.wait_until_empty(PAUSE_SECONDS)))
             yield

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from page.mistakes import LabelledDocument
+from page.split_documents import LabelledDocument
 
 MOST_POINTS = 400
 FEWEST_POINTS = 20

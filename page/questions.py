@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from data_processing import Span
-from page.mistakes import LabelledDocument
+from page.split_documents import LabelledDocument
 from report.shading import printable
 
 MOST_TEXT_BYTES = 1_000_000  # a text of so many is refused

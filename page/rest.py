@@ -3,6 +3,8 @@
 POST /v1/models/han:predict   {"instances": ["a text", {"text": "another"}]}   gives rows: {"predictions": [...]}
                               {"inputs": {"text": ["a text", "another"]}}      columns: {"outputs": {"label": [...]}}
      ... "explain": true      also why: the scores of words and sentences, and what would turn the verdict
+POST /v1/models/han:explain   {"instances": [...], "method": "gradient", "target": "positive"}
+                              why, by which method and for which class: {"explanations": [...]}
 GET  /v1/models/han           whether it can be called, and the training step of its weights, which is its version
 GET  /v1/models/han/metadata  what goes in and what comes out
 
@@ -13,12 +15,13 @@ Each address may name the version: ``/v1/models/han/versions/1200:predict``. Wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from explaining.explained_text import words_of
+from explaining.explanations import methods_of
 from explaining.log_odds import log_odds_parts
 from network.ngrams import separated
 from page.answers import ServedRun, answer, run_named, scored
@@ -32,6 +35,9 @@ MOST_EXPLAINED = 20  # instances of a request that are explained: each is read s
 SIGNATURE = "serving_default"
 EXAMPLE = 'send {"instances": ["a text", ...]} or {"inputs": {"text": ["a text", ...]}}'
 FORM, JSON, PLAIN = "application/x-www-form-urlencoded", "application/json", "text/plain"
+
+
+Asked = TypeVar("Asked", bound="PredictRequest")
 
 
 class Instance(BaseModel):
@@ -65,6 +71,22 @@ class PredictRequest(BaseModel):
             return self.inputs.text
         rows = self.instances if self.inputs is None else self.inputs
         return [row if isinstance(row, str) else row.text for row in rows or []]
+
+
+class ExplainRequest(PredictRequest):
+    """Texts to explain, at most 20, by a method and for a class.
+
+    Without ``method`` it is the run's own, without ``target`` the class that is predicted.
+    """
+
+    method: str = ""
+    target: str = ""
+
+
+class ExplainResponse(BaseModel):
+    """What ``explain.py --json`` prints of each text, in their order; ``null`` for a text without a word."""
+
+    explanations: list[dict[str, Any] | None]
 
 
 class Ngram(BaseModel):
@@ -110,15 +132,38 @@ class ErrorResponse(BaseModel):
     error: str
 
 
-def predict(served: ServedRun, request: PredictRequest) -> PredictResponse:
-    """Classifies the texts of a request."""
+def checked_texts(request: PredictRequest, explain: bool) -> list[str]:
+    """The texts of a request, which are neither too many to be explained nor too long."""
     texts = request.texts()
-    if request.explain and len(texts) > MOST_EXPLAINED:
+    if explain and len(texts) > MOST_EXPLAINED:
         raise Refusal(413, f"{len(texts)} instances are too many to explain at once; send at most {MOST_EXPLAINED}")
     for number, text in enumerate(texts):
         if len(text.encode(errors="replace")) >= MOST_TEXT_BYTES:
             where = "instances" if request.inputs is None else "inputs"
             raise Refusal(413, f"{where}[{number}] is too long: {MOST_TEXT_BYTES:,} bytes or more")
+    return texts
+
+
+def explain_texts(served: ServedRun, request: ExplainRequest) -> ExplainResponse:
+    """Explains the texts of a request."""
+    texts, names = checked_texts(request, True), served.predictor.class_names
+    methods = methods_of(served.predictor)
+    if request.method and request.method not in methods:
+        raise Refusal(400, f"{request.method[:100]!r} is not a method of this run; choose from {', '.join(methods)}.")
+    if request.target and request.target not in names:
+        raise Refusal(400, f"{request.target[:100]!r} is not a class; the classes are: {', '.join(names)}.")
+    question = Question(method=request.method or served.default_method, target=request.target)
+    with_words = [served.predictor.read(text).words > 0 for text in texts]
+    found = [
+        answer(served, question._replace(text=text)).explanation.to_json() if has_words else None
+        for text, has_words in zip(texts, with_words, strict=True)
+    ]
+    return ExplainResponse(explanations=found)
+
+
+def predict(served: ServedRun, request: PredictRequest) -> PredictResponse:
+    """Classifies the texts of a request."""
+    texts = checked_texts(request, request.explain)
     readings = [served.predictor.read(text) for text in texts]
     verdicts = iter(scored(served, [reading.document for reading in readings if reading.words]))
     predictions = []
@@ -155,10 +200,10 @@ def parts_of_log_odds(served: ServedRun, text: str, reading: Reading, verdict: V
     return parts.to_json() if parts else {}
 
 
-def parse_predict_request(body: bytes) -> PredictRequest:
+def parse_request(body: bytes, form: type[Asked]) -> Asked:
     """Reads the JSON of a request; an error is a :class:`Refusal` that names the place."""
     try:
-        request = PredictRequest.model_validate_json(body)
+        request = form.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "body"
@@ -251,12 +296,35 @@ def add_rest(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -> N
     @app.post("/v1/models/{model}:predict", **described_post)
     async def predict_texts(request: Request, model: str, body: Body) -> PredictResponse:
         served = run_named(runs, model)
-        return await workplace.run(request, len(body), lambda: predict(served, parse_predict_request(body)))
+        return await workplace.run(request, len(body), lambda: predict(served, parse_request(body, PredictRequest)))
 
     @app.post("/v1/models/{model}/versions/{version}:predict", **described_post)
     async def predict_with_version(request: Request, model: str, version: str, body: Body) -> PredictResponse:
         served = version_named(runs, model, version)
-        return await workplace.run(request, len(body), lambda: predict(served, parse_predict_request(body)))
+        return await workplace.run(request, len(body), lambda: predict(served, parse_request(body, PredictRequest)))
+
+    explain_schema = ExplainRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    explain_schema.pop("$defs")
+    explain_body = {"required": True, "content": {JSON: {"schema": explain_schema}}}
+    described_explain: dict[str, Any] = {
+        "summary": "Explain predictions",
+        "responses": refusals,
+        "openapi_extra": {"requestBody": explain_body},
+    }
+
+    @app.post("/v1/models/{model}:explain", **described_explain)
+    async def explain_with(request: Request, model: str, body: Body) -> ExplainResponse:
+        served = run_named(runs, model)
+        return await workplace.run(
+            request, len(body), lambda: explain_texts(served, parse_request(body, ExplainRequest))
+        )
+
+    @app.post("/v1/models/{model}/versions/{version}:explain", **described_explain)
+    async def explain_with_version(request: Request, model: str, version: str, body: Body) -> ExplainResponse:
+        served = version_named(runs, model, version)
+        return await workplace.run(
+            request, len(body), lambda: explain_texts(served, parse_request(body, ExplainRequest))
+        )
 
     @app.get("/v1/models/{model}", summary="Whether the model can be called", **missing)
     def status(model: str) -> dict[str, Any]:

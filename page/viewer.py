@@ -3,39 +3,51 @@
     app = make_app([ServedRun.load(run, data)])
 
 The page works without script: one form carries the text, the method and what is left out, and each answer is a whole
-page; with script, only the answer is exchanged. Nothing is kept between two requests: a link holds everything. Each
-text is escaped by the templates and no inline script or style is ever allowed to run.
+page; with script, only the answer is exchanged. Nothing is kept between two requests but tables of documents
+(:mod:`page.scoring`): a link holds everything. Each text is escaped by the templates, and no inline script or style is
+ever allowed to run.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import json
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import parse_qsl, urlencode
+from typing import Any
+from urllib.parse import urlencode
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from data_processing import blank_markup
 from explaining.explanations import METHODS, Method, methods_of
-from explaining.pages import TEMPLATES, environment, shade_marks
+from explaining.pages import TEMPLATES, explanation_page
 from page.answers import Answer, ServedRun, answer, run_named
 from page.at_work import Workplace
 from page.batcher import Busy
-from page.mistakes import FILTERS, ORDERS, LabelledDocument, worst
-from page.overview import Overview, overview_of
+from page.documents import Form, add_documents, document_of_upload
+from page.following import followed_by, share_done
+from page.overview import (
+    Overview,
+    faithfulness_rows,
+    how_to_find_words,
+    overview_of,
+    pushing,
+    training_speed,
+    whole_model,
+)
 from page.questions import Question, Refusal, parse_question
-from page.rest import FORM, add_rest, check_content_type
+from page.rendering import READING, ROOT, excerpt, render_page
+from page.rest import add_rest
+from page.scoring import UPLOAD, Desk
+from page.split_documents import FILTERS, LabelledDocument
 from report.colours import class_styles
 from report.shading import printable
 from runtime.abandoning import Abandoned
@@ -43,9 +55,9 @@ from utils import UserError, human_size
 
 MOST_BODY_BYTES = 8_000_000  # a form carries a byte as up to three, and an edited text beside its original
 BODY_SECONDS = 30.0  # in which a request arrives
-MOST_LISTED = 50
-EXCERPT = 400  # characters of a text from which its first lines are shown
+LEAST_BYTES_A_SECOND = 20_000  # of a file that is uploaded
 
+SAVED = {"html": "text/html", "json": "application/json"}
 CLIENT_CLOSED = 499  # nginx's code; nobody receives it
 DISAGREE = "disagree"
 HEADERS = {
@@ -59,8 +71,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-cache",
 }
-ROOT = Path(__file__).parent
-READING = ["GET", "HEAD"]  # FastAPI adds no HEAD of its own, which asks whether a page exists
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -80,18 +90,22 @@ class Guard:
             await self.app(scope, receive, send)
             return
         received, complete = 0, False
+        uploads = scope["method"] == "POST" and scope["path"] == "/upload"  # which counts its bytes itself
         deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
         async def count(wait: Receive = receive) -> Message:
-            nonlocal received, complete
+            nonlocal received, complete, deadline
             try:
                 async with asyncio.timeout_at(None if complete else deadline):
                     message = await wait()
             except TimeoutError as error:
-                raise Refusal(408, f"The request did not arrive within {BODY_SECONDS:.0f} seconds.") from error
+                slow = f"within {BODY_SECONDS:.0f} seconds" if not uploads else "fast enough"
+                raise Refusal(408, f"The request did not arrive {slow}.") from error
             complete = complete or not message.get("more_body", False)
             received += len(message.get("body", b""))
-            if received > MOST_BODY_BYTES:
+            if uploads:
+                deadline += len(message.get("body", b"")) / LEAST_BYTES_A_SECOND
+            elif received > MOST_BODY_BYTES:
                 raise Refusal(413, f"The request is too long: more than {human_size(MOST_BODY_BYTES)}.")
             return message
 
@@ -104,36 +118,30 @@ class Guard:
         await self.app(scope, count, with_headers)
 
 
-async def form_values(request: Request) -> dict[str, str]:
-    """The values of a posted form."""
-    check_content_type(request, (FORM,))
-    try:
-        text = (await request.body()).decode("ascii")
-        return dict(parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=50))
-    except ValueError as error:
-        raise Refusal(400, "This is not a form.") from error
-
-
-Form = Annotated[dict[str, str], Depends(form_values)]
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # The application
 
 
-def make_app(runs: Sequence[ServedRun], hosts: Sequence[str] = ("localhost", "127.0.0.1", "[::1]")) -> FastAPI:
+def make_app(
+    runs: Sequence[ServedRun],
+    hosts: Sequence[str] = ("localhost", "127.0.0.1", "[::1]"),
+    most_upload_bytes: int | None = None,
+) -> FastAPI:
     """The page and the REST interface.
 
     Args:
         runs: One run, or two to compare.
         hosts: Names by which browsers may call this server; others are refused, so that no foreign page can point its
             own name here. ``"*"`` allows all.
+        most_upload_bytes: Of a file of documents; ``None``: what the disk takes; 0: none is accepted.
     """
+    desk = Desk(runs, most_upload_bytes)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> Any:
         threading.Thread(target=read_documents, args=[runs], daemon=True).start()
         yield
+        desk.close()
 
     app = FastAPI(
         title="Hierarchical Attention Network",
@@ -147,9 +155,10 @@ def make_app(runs: Sequence[ServedRun], hosts: Sequence[str] = ("localhost", "12
     app.add_middleware(Guard)
     for kind in (Refusal, HTTPException, Abandoned):
         app.add_exception_handler(kind, functools.partial(error_response, runs))
+    app.state.desk = desk
     workplace = Workplace()
-    add_reading(app, runs, workplace)
-    add_mistakes(app, runs)
+    add_reading(app, runs, desk, workplace)
+    add_documents(app, runs, desk, workplace)
     add_overview(app, runs)
     add_rest(app, runs, workplace)
     app.mount("/static", StaticFiles(directory=ROOT / "static"), name="static")
@@ -163,11 +172,6 @@ def read_documents(runs: Sequence[ServedRun]) -> None:
             served.draw_map()
         except (UserError, OSError, Busy):
             continue
-
-
-def render_page(template: str, **values: Any) -> str:
-    """A template of the page, or of the explanations that it shows, filled in."""
-    return environment(ROOT / "templates").get_template(template).render(shade_marks=shade_marks, **values)
 
 
 async def error_response(runs: Sequence[ServedRun], request: Request, error: Exception) -> Response:
@@ -194,7 +198,7 @@ def retry_header(error: Exception) -> dict[str, str]:
 # The page that reads a text
 
 
-def add_reading(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -> None:
+def add_reading(app: FastAPI, runs: Sequence[ServedRun], desk: Desk, workplace: Workplace) -> None:
     """Adds its routes: an answer as a whole page, and as the part that the script exchanges; a random document."""
 
     async def answered(request: Request, values: dict[str, str], work: Callable[[], Response]) -> Response:
@@ -204,21 +208,35 @@ def add_reading(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -
     async def page(request: Request) -> Response:
         values = dict(request.query_params)
         if not values.keys() & {"text", "id"}:  # nothing to read: no thread is needed, however many are busy
-            return whole_page(runs, values)
-        return await answered(request, values, lambda: whole_page(runs, values))
+            return whole_page(runs, desk, values)
+        return await answered(request, values, lambda: whole_page(runs, desk, values))
 
     @app.post("/", include_in_schema=False)
     async def page_of_form(request: Request, values: Form) -> Response:
-        return await answered(request, values, lambda: whole_page(runs, values))
+        return await answered(request, values, lambda: whole_page(runs, desk, values))
 
     @app.post("/answer", include_in_schema=False)
     async def part_of_page(request: Request, values: Form) -> Response:
-        return await answered(request, values, lambda: HTMLResponse(render_page("answer.html", **asked(runs, values))))
+        def part() -> HTMLResponse:
+            with followed_by(values.get("ticket", "")):
+                return HTMLResponse(render_page("answer.html", **asked(runs, desk, values)))
+
+        return await answered(request, values, part)
+
+    @app.api_route("/working", methods=READING, include_in_schema=False)
+    async def working(ticket: str = "") -> JSONResponse:
+        return JSONResponse({"share": share_done(ticket)})
+
+    @app.post("/save.{form}", include_in_schema=False)
+    async def save(request: Request, form: str, values: Form) -> Response:
+        if form not in SAVED:
+            raise Refusal(404, f"An explanation is saved as {' or '.join(SAVED)}.")
+        return await answered(request, values, lambda: saved(runs, desk, values, form))
 
     @app.api_route("/methods", methods=READING, include_in_schema=False)
     async def methods(request: Request) -> Response:
         values = dict(request.query_params)
-        return await answered(request, values, lambda: page_of_methods(runs, values))
+        return await answered(request, values, lambda: page_of_methods(runs, desk, values))
 
     @app.api_route("/random", methods=READING, include_in_schema=False)
     def random(filter: str = "any", method: str = "", target: str = "") -> RedirectResponse:
@@ -226,9 +244,9 @@ def add_reading(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -
         return RedirectResponse(f"./{link}&{urlencode({'filter': filter})}", 303)
 
 
-def asked(runs: Sequence[ServedRun], values: dict[str, str], to_answer: bool = True) -> dict[str, Any]:
+def asked(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str], to_answer: bool = True) -> dict[str, Any]:
     """What the templates need for a question: the question, the document it is about, and the answers."""
-    document = document_named(runs, values["id"], values.get("data", "")) if values.get("id") else None
+    document = document_named(runs, desk, values["id"], values.get("data", "")) if values.get("id") else None
     question = parse_question(values, document)
     if question.method and question.method not in METHODS:
         raise Refusal(400, f"{question.method[:100]!r} is not a method; choose from {', '.join(methods_of_any(runs))}.")
@@ -245,9 +263,29 @@ def asked(runs: Sequence[ServedRun], values: dict[str, str], to_answer: bool = T
     return {**shown, "document": document if question.id else None}
 
 
-def page_of_methods(runs: Sequence[ServedRun], values: dict[str, str]) -> HTMLResponse:
+def saved(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str], form: str) -> Response:
+    """The answer of one run as a file: a page that stands alone, or what ``explain.py --json`` prints."""
+    shown = asked(runs, desk, values)
+    wanted = run_named(runs, values.get("run") or "han")
+    found = next(each for each in shown["answers"] if each.served is wanted)
+    explanation, document = found.explanation, shown["document"]
+    if form == "json":
+        value = {"run": wanted.name, "step": wanted.predictor.step, **found.to_json()}
+        content = json.dumps(value, ensure_ascii=False, indent=2)
+    else:
+        named = "a text" if document is None else document.title or f"{document.id} of {document.dataset}"
+        left_out = int((~found.kept).sum())
+        remarks = [f"Shaded by {found.method_title}.", *found.remarks]
+        remarks += [f"{left_out:,} words are left out: they are not shaded."] if left_out else []
+        heading = printable(f"{wanted.name} (step {wanted.predictor.step}): {named}")
+        content = explanation_page(explanation, heading, printable(" ".join(remarks)), None)
+    headers = {"content-disposition": f'attachment; filename="explanation.{form}"'}
+    return Response(content.encode("utf-8", "replace"), media_type=f"{SAVED[form]}; charset=utf-8", headers=headers)
+
+
+def page_of_methods(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str]) -> HTMLResponse:
     """A text explained by every method that each run has, for one class."""
-    shown = asked(runs, values)
+    shown = asked(runs, desk, values)
     question, [first, *_] = shown["question"], shown["answers"]
     question = question._replace(target=first.explanation.class_names[first.explanation.target])
     answers, remarks = [], []
@@ -269,11 +307,11 @@ def answers_of(runs: Sequence[ServedRun], question: Question) -> list[Answer]:
     return [first, *(answer(served, question._replace(target=named)) for served in runs[1:])]
 
 
-def whole_page(runs: Sequence[ServedRun], values: dict[str, str]) -> HTMLResponse:
+def whole_page(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str]) -> HTMLResponse:
     """The page with the answer to a question, with the reason why there is none, or without a question yet."""
     error, status, later = "", 200, {}
     try:
-        shown = asked(runs, values, to_answer="text" in values)
+        shown = asked(runs, desk, values, to_answer="text" in values)
     except Refusal as refusal:
         error, status, later = refusal.detail, refusal.status, retry_header(refusal)
         text = "" if status == 413 else values.get("text", "")
@@ -307,19 +345,22 @@ def datasets_of(runs: Sequence[ServedRun]) -> list[str]:
     return list(dict.fromkeys(served.dataset for served in runs))
 
 
-def document_named(runs: Sequence[ServedRun], name: str, dataset: str) -> LabelledDocument:
-    """A document of a test split, of the first run's where no data set is named."""
+def document_named(runs: Sequence[ServedRun], desk: Desk, name: str, dataset: str) -> LabelledDocument:
+    """A document of a data set, of the first run's where none is named, or a row of an uploaded file."""
+    if dataset.startswith(UPLOAD):
+        return document_of_upload(runs, desk, dataset, name)
     known = datasets_of(runs)
     if dataset and dataset not in known:
         there = " and ".join(known)
         raise Refusal(404, f"{name[:100]!r} is a document of {dataset[:100]!r}; the runs shown here are of {there}.")
     served = next(each for each in runs if each.dataset == (dataset or known[0]))
     try:
-        return served.documents.all()[name]
-    except KeyError as error:
-        raise Refusal(404, f"There is no document {name[:100]!r} in the test split of {served.name}.") from error
+        found = served.documents.all().get(name) or served.documents.anywhere(name)
     except UserError as error:
         raise Refusal(404, f"{error}.") from error
+    if found is None:
+        raise Refusal(404, f"There is no document {name[:100]!r} in {served.dataset}.")
+    return found
 
 
 def filters(runs: Sequence[ServedRun]) -> list[str]:
@@ -367,21 +408,17 @@ def disagreements(runs: Sequence[ServedRun]) -> Iterator[LabelledDocument]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The page of mistakes
+# The overview
 
 
-def add_mistakes(app: FastAPI, runs: Sequence[ServedRun]) -> None:
-    """Adds its route, and the styles that this page shares with self-contained ones."""
+def add_overview(app: FastAPI, runs: Sequence[ServedRun]) -> None:
+    """Adds its route, with the figures of each run, and the styles that all pages share."""
 
-    @app.api_route("/errors", methods=READING, include_in_schema=False)
-    def errors(by: str = "confident", run: str = "") -> HTMLResponse:
-        if by not in ORDERS:
-            raise Refusal(404, f"Mistakes are not sorted by {by[:50]!r} but by: {', '.join(ORDERS)}.")
-        served = run_named(runs, run) if run else runs[0]
-        listed = {"mistakes": [], "wrong": 0, "count": 0, "stale": "", "message": ""} | mistakes_of(served, by)
-        page = {"runs": runs, "served": served, "by": by, "orders": list(ORDERS), "excerpt": excerpt}
-        page["question"] = Question()
-        return HTMLResponse(render_page("errors.html", **page, **listed))
+    @app.api_route("/overview", methods=READING, include_in_schema=False)
+    def overview() -> HTMLResponse:
+        found = [(served, *figures_of(served), beside_figures(served)) for served in runs]
+        shown = {"runs": runs, "found": found, "different_data": different_data(runs), "classes": classes_of_any(runs)}
+        return HTMLResponse(render_page("overview.html", **shown))
 
     @app.api_route("/static/shaded.css", methods=READING, include_in_schema=False)
     def shaded_style() -> FileResponse:
@@ -390,34 +427,6 @@ def add_mistakes(app: FastAPI, runs: Sequence[ServedRun]) -> None:
     @app.api_route("/static/classes.css", methods=READING, include_in_schema=False)
     def colours_of_classes() -> Response:
         return Response(class_styles(classes_of_any(runs)), media_type="text/css")
-
-
-def add_overview(app: FastAPI, runs: Sequence[ServedRun]) -> None:
-    """Adds its routes: the figures of each run, and the documents behind a number of the confusion matrix."""
-
-    @app.api_route("/overview", methods=READING, include_in_schema=False)
-    def overview() -> HTMLResponse:
-        found = [(served, *figures_of(served)) for served in runs]
-        return HTMLResponse(render_page("overview.html", runs=runs, found=found, different_data=different_data(runs)))
-
-    @app.api_route("/documents", methods=READING, include_in_schema=False)
-    def documents(run: str = "", label: str = "", prediction: str = "", first: int = 0) -> HTMLResponse:
-        served = run_named(runs, run) if run else runs[0]
-        try:
-            every = served.documents.chosen("right" if label == prediction else "wrong")
-        except UserError as error:
-            raise Refusal(404, f"{error}.") from error
-        found = [document for document in every if (document.label, document.prediction) == (label, prediction)]
-        found.sort(key=lambda document: -document.confidence)
-        first = min(max(first, 0), len(found))
-        listed = {
-            "listed": found[first : first + MOST_LISTED],
-            "count": len(found),
-            "first": first,
-            "step": MOST_LISTED,
-        }
-        asked_for = {"served": served, "label": label, "prediction": prediction, "question": Question()}
-        return HTMLResponse(render_page("documents.html", runs=runs, excerpt=excerpt, **asked_for, **listed))
 
 
 def figures_of(served: ServedRun) -> tuple[Overview | None, str]:
@@ -431,16 +440,14 @@ def figures_of(served: ServedRun) -> tuple[Overview | None, str]:
         return None, str(error)
 
 
-def mistakes_of(served: ServedRun, by: str) -> dict[str, Any]:
-    """The worst mistakes of a run, or the reason why they are unknown."""
+def beside_figures(served: ServedRun) -> dict[str, Any]:
+    """What the run folder has beside its predictions: what pushes each class, how true each method is, and speeds."""
+    run = served.documents.run
     try:
-        mistakes = served.documents.mistakes(served.count_words)
-        count, stale = len(served.documents.all()), served.documents.stale()
+        model, training = whole_model(run, served.predictor.weights_sha256), training_speed(run)
+        problem = "" if model else how_to_find_words(run, served.documents.data)
     except UserError as error:
-        return {"message": str(error)}
-    return {"mistakes": worst(mistakes, by, MOST_LISTED), "wrong": len(mistakes), "count": count, "stale": stale}
-
-
-def excerpt(text: str) -> str:
-    """The beginning of a text without its markup."""
-    return " ".join(blank_markup(text[:EXCERPT]).split())
+        model, training, problem = None, None, f"{error}."
+    values: dict[str, Any] = {"model": model, "words": pushing(model) if model else {}, "no_words": problem}
+    values |= {"methods": faithfulness_rows(served.findings), "flip_share": served.findings.get("flip_share")}
+    return {**values, "training": training, "words_per_second": served.batcher.words_per_second}

@@ -23,7 +23,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from report.abstention import accuracy_by_coverage, answered
 from report.colours import COLOURS, class_colours
-from report.evaluation import MATRIX_CLASSES, Evaluation, shortened, star_ratings
+from report.evaluation import (
+    CALIBRATION_BINS,
+    MATRIX_CLASSES,
+    Evaluation,
+    expected_calibration_error,
+    shortened,
+    star_ratings,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,10 +126,11 @@ def evaluation_pictures(
     """The pictures of a tested model as PNG, by name; arguments as for :func:`roc_figure`."""
     names = evaluation.class_names
     return {
-        "confusion_matrix": png(confusion_figure(evaluation, title)),
-        "roc": png(roc_figure(labels, probabilities, names, title)),
-        "precision_recall": png(pr_figure(labels, probabilities, names, title)),
-        "abstention": png(abstention_figure(labels, probabilities, title)),
+        "confusion_matrix": png(confusion_figure(evaluation, f"Confusion matrix: {title}")),
+        "roc": png(roc_figure(labels, probabilities, names, f"ROC: {title}")),
+        "precision_recall": png(pr_figure(labels, probabilities, names, f"Precision and recall: {title}")),
+        "abstention": png(abstention_figure(labels, probabilities, f"Answering only where confident: {title}")),
+        "reliability": png(reliability_figure(labels, probabilities, f"Reliability: {title}")),
     }
 
 
@@ -228,6 +236,32 @@ def abstention_figure(labels: ArrayLike, probabilities: ArrayLike, title: str = 
     plain(axes, xlabel="share of the documents answered", ylabel="accuracy among them", xlim=(-0.01, 1.04))
     entitle(axes, title)
     legend(axes, loc="lower left")
+    return figure
+
+
+def reliability_figure(labels: ArrayLike, probabilities: ArrayLike, title: str = "") -> Figure:
+    """The share predicted right by confidence, in the bins of the calibration error, and their numbers of documents.
+
+    Arguments as for :func:`roc_figure`.
+    """
+    y, p = np.asarray(labels), np.asarray(probabilities, np.float64)
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    bins = np.digitize(confidence, edges[1:-1], right=True)
+    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
+    there = counts > 0
+    shares = np.bincount(bins, weights=right, minlength=CALIBRATION_BINS)[there] / counts[there]
+    figure = new_figure(5.2)
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes.plot([0, 1], [0, 1], color=BLACK, linewidth=0.8, linestyle="--", label="confidence is accuracy")
+    axes.bar(edges[:-1][there], shares, 1 / CALIBRATION_BINS, align="edge", color=COLOURS[0], edgecolor="white")
+    error = expected_calibration_error(p, y)
+    axes.plot([], [], " ", label=f"expected calibration error {error:.2%}")
+    plain(axes, ylabel="share predicted right", xlim=(0, 1), ylim=(0, 1.02))
+    entitle(axes, title)
+    legend(axes, loc="upper left")
+    below.bar(edges[:-1], counts, 1 / CALIBRATION_BINS, align="edge", color=COLOURS[0], edgecolor="white")
+    plain(below, xlabel="confidence", ylabel="documents")
     return figure
 
 

@@ -3,8 +3,8 @@
     with stopping_when(gone.is_set):
         explain(...)  # raises Abandoned soon after gone is set
 
-What reads many batches calls :func:`between_batches` before each; outside ``stopping_when`` and ``pausing_with`` it
-does nothing.
+What reads many batches calls :func:`between_batches` before each; outside ``stopping_when``, ``pausing_with`` and
+``counting_with`` it does nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 _gone: ContextVar[Callable[[], bool] | None] = ContextVar("gone", default=None)
+_count: ContextVar[Callable[[], object] | None] = ContextVar("count", default=None)
 _pause: ContextVar[Callable[[], object] | None] = ContextVar("pause", default=None)
 
 
@@ -48,9 +49,19 @@ def pausing_with(pause: Callable[[], object]) -> Iterator[None]:
         _pause.reset(token)
 
 
+@contextlib.contextmanager
+def counting_with(count: Callable[[], object]) -> Iterator[None]:
+    """Within it, work of this thread calls ``count`` before each batch: somebody wants to know how far it is."""
+    token = _count.set(count)
+    try:
+        yield
+    finally:
+        _count.reset(token)
+
+
 def between_batches() -> None:
     """Lets pass what is more urgent; raises :class:`Abandoned` where nobody waits for the work of this thread."""
-    pause = _pause.get()
-    if pause is not None:
-        pause()
+    for called in (_pause.get(), _count.get()):
+        if called is not None:
+            called()
     stop_if_abandoned()

@@ -6,9 +6,11 @@ import contextlib
 import csv
 import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -17,7 +19,7 @@ from fastapi.testclient import TestClient
 from attention_viewer import MOST_HEADER_BYTES, listening_socket
 from page.answers import ServedRun
 from page.connections import ImpatientProtocol
-from page.mistakes import SplitDocuments
+from page.split_documents import SplitDocuments
 from page.viewer import make_app
 from runtime.documents import join
 from runtime.predictor import Predictor
@@ -102,6 +104,17 @@ def serving(runs: Sequence[ServedRun]) -> Iterator[str]:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         server.should_exit = True
         thread.join()
+
+
+def wait_for_table(client: TestClient, source: str = "test", run: str = "", seconds: float = 60) -> dict[str, Any]:
+    """Asks for a table and waits until it is scored; returns its progress."""
+    asked = {"source": source, "run": run}
+    assert client.get("/documents", params=asked).status_code == 200
+    end = time.monotonic() + seconds
+    while (progress := client.get("/progress", params=asked).json())["state"] in {"waiting", "working"}:
+        assert time.monotonic() < end, progress
+        time.sleep(0.02)
+    return dict(progress)
 
 
 class Page(HTMLParser):

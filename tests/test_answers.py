@@ -134,7 +134,7 @@ def test_two_runs_answer_side_by_side(served: ServedRun, other: ServedRun) -> No
         one, two = (each.documents.all()[name].prediction for each in (served, other))
         assert one != two
         shown = client.get("/errors", params={"run": "tiny-other"}).text
-        assert "Where tiny-other is wrong" in shown
+        assert "Documents, predicted by tiny-other" in shown
 
 
 def test_a_network_without_attention_is_explained_by_another_method(

@@ -22,6 +22,7 @@ from report.plots import (
     map_figure,
     png,
     pr_figure,
+    reliability_figure,
     roc_figure,
     silent_about_glyphs,
     training_figure,
@@ -94,6 +95,24 @@ def test_precision_recall_is_scikit_learns() -> None:
         means.append(average_precision_score(y == c, p[:, c]))
         assert area == pytest.approx(means[-1]) and f"{means[-1]:.4f}" in drawn[name].get_label()
     assert drawn["mean of the classes"].get_label().endswith(f"{np.mean(means):.4f}")
+
+
+def bars(axes: Any) -> list[Any]:
+    return list(axes.patches)
+
+
+def test_the_bars_of_reliability_are_the_shares_predicted_right() -> None:
+    y, p = example(400, 3)
+    shown, below = reliability_figure(y, p, "title").axes
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    error = 0.0
+    counts = [bar.get_height() for bar in bars(below)]
+    assert sum(counts) == 400
+    for bar in bars(shown):
+        chosen = (bar.get_x() < confidence) & (confidence <= bar.get_x() + bar.get_width() + 1e-12)
+        assert bar.get_height() == pytest.approx(right[chosen].mean())
+        error += abs(right[chosen].sum() - confidence[chosen].sum()) / 400
+    assert f"calibration error {error:.2%}" in lines(shown)[f"expected calibration error {error:.2%}"].get_label()
 
 
 def test_the_curve_of_abstention_meets_the_accuracy_at_the_full_share() -> None:

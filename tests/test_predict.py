@@ -25,12 +25,15 @@ import pytest
 import predict
 from config import ModelSettings, TrainingSettings
 from corpus.tables import Table, open_table
+from corpus.text_rows import Row, find_columns, text_lines
 from data_processing import load_text_processing
+from runtime import streaming
 from runtime.checkpoints import save_weights
 from runtime.documents import join
 from runtime.networks import build_model
 from runtime.predictor import Predictor, unfinished
 from runtime.run_folder import Progress, RunConfig, RunFolder, find_run
+from runtime.streaming import score_rows
 from tests.helpers import EMBEDDING_DIM, VOCABULARY, loaded_once, write_tiny_records
 from text.process_pool import worker_pool
 from utils import UserError, exclusive_lock, write_json
@@ -96,24 +99,24 @@ def test_processes_read_what_comes_when_they_have_started(
     runs: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What stands in the first windows is read here; of the rest at most what comes before a process answers."""
-    monkeypatch.setattr(predict, "FIRST_WINDOW", 1)
-    monkeypatch.setattr(predict, "WINDOWS_ALONE", 1)
-    monkeypatch.setattr(predict, "LARGEST_WINDOW", 1)
-    monkeypatch.setattr(predict, "worker_pool", ready_pool)
+    monkeypatch.setattr(streaming, "FIRST_WINDOW", 1)
+    monkeypatch.setattr(streaming, "WINDOWS_ALONE", 1)
+    monkeypatch.setattr(streaming, "LARGEST_WINDOW", 1)
+    monkeypatch.setattr(streaming, "worker_pool", ready_pool)
     here: list[int] = []
 
-    def read_here(predictor: Predictor, window: list[predict.Row]) -> list[Any]:
+    def read_here(predictor: Predictor, window: list[Row]) -> list[Any]:
         here.extend(int(row.id) for row in window)
         return [predictor.read(row.text) for row in window]
 
-    def rows() -> Iterator[predict.Row]:
+    def rows() -> Iterator[Row]:
         for number in range(40):
             if number == 3:
                 time.sleep(1)  # by then the process has answered
-            yield predict.Row(str(number), f"word0{number % 9} good", 0)
+            yield Row(str(number), f"word0{number % 9} good", 0)
 
-    monkeypatch.setattr(predict, "read_here", read_here)
-    scored = list(predict.score_rows(predictor, runs / "tiny-han", rows(), interactive=False))
+    monkeypatch.setattr(streaming, "read_here", read_here)
+    scored = list(score_rows(predictor, runs / "tiny-han", rows(), interactive=False))
     assert [int(one.row.id) for one in scored] == list(range(40))
     assert here[:1] == [0] and max(here) < 4
     for one in scored:
@@ -125,9 +128,9 @@ def test_processes_read_what_comes_when_they_have_started(
 def test_rows_come_out_in_order_with_the_networks_own_probabilities(
     runs: Path, predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, windows_alone: int
 ) -> None:
-    monkeypatch.setattr(predict, "FIRST_WINDOW", 1)
-    monkeypatch.setattr(predict, "WINDOWS_ALONE", windows_alone)
-    monkeypatch.setattr(predict, "worker_pool", ready_pool)
+    monkeypatch.setattr(streaming, "FIRST_WINDOW", 1)
+    monkeypatch.setattr(streaming, "WINDOWS_ALONE", windows_alone)
+    monkeypatch.setattr(streaming, "worker_pool", ready_pool)
     texts = [*TEXTS, *(f"word0{number % 9} " * (1 + number * 7 % 23) for number in range(30))]
     run_predict(runs, write_csv(tmp_path / "in.csv", texts), "--output", tmp_path / "out.csv")
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()))
@@ -222,7 +225,7 @@ def test_other_formats_are_scored_like_a_csv_file(runs: Path, tmp_path: Path, na
 
 def test_the_column_of_the_text_is_found_or_named(tmp_path: Path) -> None:
     def columns(*names: str, text: str = "", id: str = "") -> tuple[int, int | None]:
-        return predict.find_columns(Table(tmp_path / "table.csv", "comma-separated", names), text, id)
+        return find_columns(Table(tmp_path / "table.csv", "comma-separated", names), text, id)
 
     assert columns("Id", "Review") == (1, 0)
     assert columns("stars", "Review Text") == (1, None)
@@ -247,10 +250,10 @@ def test_without_one_usual_name_the_text_is_where_create_csv_finds_it(
     path.write_text(f"{header}\n{row}\n", encoding="utf-8")
     table = open_table(path, "")
     if isinstance(found, int):
-        assert predict.find_columns(table, "", "") == (found, None)
+        assert find_columns(table, "", "") == (found, None)
     else:
         with pytest.raises(UserError, match=found):
-            predict.find_columns(table, "", "")
+            find_columns(table, "", "")
 
 
 def test_texts_that_were_cut_are_reported(runs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -302,9 +305,9 @@ def test_files_that_are_no_text_are_refused_by_name(
 
 def test_standard_input_that_is_no_text_is_refused() -> None:
     with pytest.raises(UserError, match="standard input, line 2: this is not text"):
-        list(predict.text_lines(io.BytesIO(b"fine\n\x00\n"), "standard input"))
+        list(text_lines(io.BytesIO(b"fine\n\x00\n"), "standard input"))
     with pytest.raises(UserError, match="line 1: it is not UTF-8"):
-        list(predict.text_lines(io.BytesIO(b"caf\xe9\n"), "standard input"))
+        list(text_lines(io.BytesIO(b"caf\xe9\n"), "standard input"))
 
 
 def test_nothing_is_overwritten_and_missing_files_are_named(runs: Path, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from page.mistakes import LabelledDocument
 from page.questions import MOST_TEXT_BYTES, Question, Refusal, parse_question
+from page.split_documents import LabelledDocument
 
 DOCUMENT = LabelledDocument("test/7", "good", "A text.\r\nAnother line.", dataset="films")
 

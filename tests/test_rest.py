@@ -99,6 +99,27 @@ def test_an_address_may_name_the_version_and_another_one_is_refused(client: Test
     assert list(signature["inputs"]) == ["text"] and set(signature["outputs"]) == set(answered)
 
 
+def test_texts_are_explained_by_a_method_for_a_class(client: TestClient, served: ServedRun) -> None:
+    asked = {"instances": [TEXT, {"text": "bad qqq"}, "<br />"], "method": "gradient", "target": "negative"}
+    for address in ("/v1/models/han:explain", "/v1/models/tiny-han/versions/7:explain"):
+        first, second, nothing = client.post(address, json=asked).json()["explanations"]
+        expected = explain_text(served.predictor, TEXT, "gradient", 0).to_json()
+        assert first["method"] == "gradient" and nothing is None and second["explained_class"] == "negative"
+        scores = [one["score"] for one in expected["sentences"]]
+        assert [one["score"] for one in first["sentences"]] == pytest.approx(scores, abs=1e-4)
+    column = client.post("/v1/models/han:explain", json={"inputs": {"text": [TEXT]}}).json()["explanations"]
+    assert column[0]["method"] == served.default_method
+    for wrong, status in (
+        ({"instances": ["a"], "method": "magic"}, 400),
+        ({"instances": ["a"], "target": "magic"}, 400),
+        ({"instances": ["a"] * 21}, 413),
+        ({}, 400),
+    ):
+        response = client.post("/v1/models/han:explain", json=wrong)
+        assert response.status_code == status and set(response.json()) == {"error"}
+    assert client.post("/v1/models/han/versions/8:explain", json=asked).status_code == 404
+
+
 def test_an_explanation_is_given_where_it_is_asked_for(client: TestClient, served: ServedRun) -> None:
     given = {"instances": [TEXT, "<br />"], "explain": True}
     explained, nothing = client.post("/v1/models/han:predict", json=given).json()["predictions"]
@@ -146,7 +167,7 @@ def test_openapi_describes_rest_completely_and_no_page_loads_foreign_script(clie
     described = client.get("/openapi.json").json()
     model = "/v1/models/{model}"
     version = f"{model}/versions/{{version}}"
-    addresses = {f"{each}{end}" for each in (model, version) for end in (":predict", "", "/metadata")}
+    addresses = {f"{each}{end}" for each in (model, version) for end in (":predict", ":explain", "", "/metadata")}
     assert set(described["paths"]) == addresses
     body = described["paths"]["/v1/models/{model}:predict"]["post"]["requestBody"]["content"]["application/json"]
     assert "instances" in body["schema"]["properties"]

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.plugins.histogram.summary import histogram_pb
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.pr_curve import metadata as pr_curve_metadata
 from tensorboard.util import tensor_util
 
 from report import summaries
-from report.summaries import SummaryWriter
+from report.summaries import DESCRIPTIONS, SummaryWriter
 
 ROOT = Path(summaries.__file__).parent.parent
 PNG_3X2 = bytes.fromhex(
@@ -47,7 +48,7 @@ def test_importing_it_does_not_import_tensorflow() -> None:
         "import sys, pathlib, tempfile; from report import summaries;"
         "w = summaries.SummaryWriter(pathlib.Path(tempfile.mkdtemp()));"
         "w.scalars(1, {'a': 1.0}); w.histogram(1, 'h', [1.0, 2.0]); w.pr_curve(1, 'p', [0, 1], [0.5, 0.5]);"
-        "w.text(1, 't', 'x'); w.close(); sys.exit('tensorflow' in sys.modules)"
+        "w.text(1, 't', 'x'); w.hparams({'a': 1}); w.close(); sys.exit('tensorflow' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
@@ -62,6 +63,29 @@ def test_scalars_come_back_as_float32(tmp_path: Path) -> None:
     assert points(reader, "train/rate") == [(10 * step, 2.0 * step) for step in range(5)]
     assert plugin(reader, "train/loss") == "scalars"
     assert abs(reader.Tensors("train/loss")[0].wall_time - time.time()) < 60
+
+
+def test_a_tag_is_described_once_and_settings_are_hparams(tmp_path: Path) -> None:
+    with SummaryWriter(tmp_path) as writer:
+        writer.hparams({"learning_rate": 0.1, "cell": "gru", "ngrams": True})
+        for step in (1, 2):
+            writer.scalars(step, {"accuracy": 0.5, "class_accuracy/<b>": 0.5, "other": 1.0})
+    reader = read(tmp_path)
+    assert reader.SummaryMetadata("accuracy").summary_description == DESCRIPTIONS["accuracy"]
+    assert reader.SummaryMetadata("class_accuracy/<b>").summary_description == DESCRIPTIONS["class_accuracy"]
+    assert reader.SummaryMetadata("other").summary_description == ""
+    assert len(points(reader, "accuracy")) == 2
+    data = HParamsPluginData.FromString(reader.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+    found = data.session_start_info.hparams
+    assert found["learning_rate"].number_value == 0.1 and found["cell"].string_value == "gru"
+    assert found["ngrams"].bool_value is True
+    with SummaryWriter(tmp_path) as writer:
+        writer.scalars(3, {"accuracy": 0.5})
+        writer.flush()
+        first = writer.path.stat().st_size
+        writer.scalars(4, {"accuracy": 0.5})
+        writer.flush()
+        assert writer.path.stat().st_size - first < 120 < first  # the description is not written again
 
 
 def test_histogram_equals_tensorboards_own_builder(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_nothing_of_a_text_becomes_markup(client: TestClient, text: str) -> None
         allowed = {"html", "head", "meta", "title", "link", "script", "body", "a", "header", "p", "nav", "main", "form"}
         allowed |= {"h1", "label", "textarea", "div", "button", "span", "select", "option", "fieldset", "legend"}
         allowed |= {"input", "section", "table", "caption", "tr", "th", "td", "svg", "rect", "ol", "li", "bdi", "b"}
+        allowed |= {"progress"}
         allowed |= {"figure", "figcaption", "circle", "line"}  # and `title` in a circle
         assert {tag for tag, _ in page.tags} <= allowed
         scripts = [attributes for tag, attributes in page.tags if tag == "script"]
@@ -83,6 +84,32 @@ def test_nothing_of_a_text_becomes_markup(client: TestClient, text: str) -> None
                 assert not re.match(r"\s*(javascript|data|https?|//)", attributes.get(name) or "", re.I)
         shown = response.text.partition('<div class="columns')[2]  # outside the fields that hold the text as it is
         assert shown and not set("\x00\x1b\u202e") & set(shown)
+
+
+def test_an_answer_is_saved_as_a_page_that_stands_alone_and_as_json(client: TestClient, served: ServedRun) -> None:
+    asked = {"text": TEXT, "method": "gradient", "without": "0-14", "run": served.name}
+    response = client.post("/save.html", data=asked)
+    assert response.headers["content-disposition"] == 'attachment; filename="explanation.html"'
+    page = Page(response.text)
+    assert percentages(page) == expected(served.predictor, TEXT[14:])
+    assert not [tag for tag, attributes in page.tags if tag in {"script", "link"} or attributes.get("src")]
+    assert "4 words are left out" in response.text
+    value = client.post("/save.json", data=asked).json()
+    assert value["method"] == "gradient" and value["run"] == served.name and len(value["left_out"]) == 4
+    assert [sum(word["attention"] for word in sentence["words"]) for sentence in value["sentences"]] == pytest.approx(
+        [0, 1, 1, 1], abs=1e-5
+    )
+    for text in HOSTILE:
+        hostile = client.post("/save.html", data={"text": text, "method": "attention"})
+        assert hostile.status_code == 200 and not [
+            tag for tag, _ in Page(hostile.text).tags if tag in {"script", "img"}
+        ]
+    for path, values, status in (
+        ("/save.exe", asked, 404),
+        ("/save.html", {**asked, "run": "<script>"}, 404),
+        ("/save.json", {"text": ""}, 422),
+    ):
+        assert client.post(path, data=values).status_code == status
 
 
 def test_error_pages_escape_what_they_quote(client: TestClient) -> None:

@@ -74,6 +74,8 @@ class TrainingLog:
         with contextlib.ExitStack() as stack:
             self.train, self.valid = (stack.enter_context(self.writer(split)) for split in ("train", "valid"))
             self.writers = stack.pop_all()
+        if not self.step:
+            self.valid.hparams(plain_settings(self.config))
         return self
 
     def __exit__(
@@ -166,6 +168,15 @@ class TrainingLog:
                 remove_leftovers(self.run.plots / f"{name}.png")
                 with atomic_write(self.run.plots / f"{name}.png", "wb") as file:
                     file.write(picture)
+
+
+def plain_settings(config: RunConfig) -> dict[str, float | int | str | bool]:
+    """The settings of network and training by name, as TensorBoard lists them: numbers, names, true or false."""
+    settings = config.to_json()
+    for part in list(settings.values()):
+        if isinstance(part, dict):
+            settings |= part
+    return {name: value for name, value in settings.items() if isinstance(value, float | int | str | bool)}
 
 
 def drop_later_steps(run: RunFolder, step: int) -> None:

@@ -9,6 +9,7 @@ function begin() {
   const answer = document.getElementById("answer");
   const detail = document.getElementById("detail");
   const stale = document.getElementById("stale");
+  const working = document.getElementById("working");
   const ABOUT = ["id", "data", "without", "original", "mark"];
   let analysed = text.value; // what the places of words in the answer refer to
   let about = {}; // the fields that belong to this text
@@ -17,7 +18,7 @@ function begin() {
   document.documentElement.classList.add("script");
 
   form.addEventListener("submit", (event) => {
-    if (event.submitter && event.submitter.form !== form) return;
+    if (event.submitter && (event.submitter.form !== form || "save" in event.submitter.dataset)) return;
     event.preventDefault();
     if (event.submitter && ["toggle", "undo"].includes(event.submitter.name) && text.value !== analysed) return;
     ask(event.submitter);
@@ -40,6 +41,9 @@ function begin() {
   answer.addEventListener("click", (event) => {
     const word = event.target.closest(".word");
     if (word) edit(word);
+  });
+  answer.addEventListener("click", (event) => {
+    if ("picture" in event.target.dataset) savePicture(event.target.closest(".run"));
   });
   answer.addEventListener("keydown", move);
   for (const kind of ["mouseover", "focusin"]) answer.addEventListener(kind, showDetail);
@@ -94,7 +98,10 @@ function begin() {
     const values = new URLSearchParams(new FormData(form, submitter && submitter.form === form ? submitter : null));
     if (!values.get("mark")) values.delete("mark");
     const chosen = submitter && submitter.name === "toggle" ? submitter.value : null;
+    const ticket = Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
+    values.set("ticket", ticket);
     answer.classList.add("busy");
+    follow(request, ticket);
     try {
       const response = await fetch("answer", { method: "POST", body: values, signal: request.signal });
       answer.innerHTML = await response.text();
@@ -119,9 +126,33 @@ function begin() {
       }));
     } finally {
       if (running === request) {
+        working.hidden = true;
         answer.classList.remove("busy");
         running = null;
         compare();
+      }
+    }
+  }
+
+  // What takes longer than a second shows how far it is, and can be cancelled: the server stops when the client goes.
+  async function follow(request, ticket) {
+    const bar = working.querySelector("progress");
+    const words = working.querySelector("span");
+    working.hidden = true;
+    working.querySelector("button").onclick = () => {
+      request.abort();
+      answer.querySelector("button.weight, .word")?.focus();
+    };
+    const pause = () => new Promise((resolve) => { setTimeout(resolve, 1000); });
+    for (await pause(); running === request; await pause()) {
+      if (working.hidden) words.textContent = "Explaining.";
+      working.hidden = false;
+      try {
+        const { share } = await (await fetch(`working?ticket=${ticket}`)).json();
+        if (share === null) bar.removeAttribute("value");
+        else bar.value = share;
+      } catch {
+        return;
       }
     }
   }
@@ -130,6 +161,7 @@ function begin() {
   function prepare() {
     about = Object.fromEntries(ABOUT.map((name) => [name, get(name)]));
     compare();
+    for (const button of answer.querySelectorAll("[data-picture]")) button.hidden = false;
     for (const list of answer.querySelectorAll(".shaded")) {
       const first = list.querySelector(".word");
       if (first) first.tabIndex = 0;
@@ -221,5 +253,84 @@ function begin() {
     set("original", original);
     set("mark", "");
     ask(null, start);
+  }
+}
+
+// What one sees of a run, drawn anew on a canvas: no library, and nothing that the page's policy forbids.
+function savePicture(run) {
+  run.classList.add("picture"); // nothing floats while it is drawn
+  const frame = run.getBoundingClientRect();
+  const margin = 16;
+  const scale = Math.min(2, 16000 / (frame.height + 2 * margin));
+  const canvas = document.createElement("canvas");
+  canvas.width = Math.ceil((frame.width + 2 * margin) * scale);
+  canvas.height = Math.ceil((frame.height + 2 * margin) * scale);
+  const context = canvas.getContext("2d");
+  context.scale(scale, scale);
+  context.fillStyle = getComputedStyle(document.body).backgroundColor;
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  context.translate(margin - frame.left, margin - frame.top);
+  draw(run, context);
+  run.classList.remove("picture");
+  canvas.toBlob((blob) => {
+    const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: "explanation.png" });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
+}
+
+function draw(element, context) {
+  const style = getComputedStyle(element);
+  if (element.matches(".save, title") || style.visibility === "hidden" || style.display === "none") return;
+  const svg = element instanceof SVGElement;
+  for (const part of svg ? [] : element.getClientRects()) {
+    if (style.backgroundColor !== "rgba(0, 0, 0, 0)") {
+      context.fillStyle = style.backgroundColor;
+      context.fillRect(part.x, part.y, part.width, part.height);
+    }
+    if (style.boxShadow !== "none") {
+      context.strokeStyle = style.color;
+      context.strokeRect(part.x, part.y, part.width, part.height);
+    }
+    if (style.borderBottomStyle === "dotted" || style.textDecorationStyle === "dashed" && style.textDecorationLine === "underline") {
+      context.strokeStyle = style.color;
+      context.setLineDash(style.borderBottomStyle === "dotted" ? [1, 2] : [4, 2]);
+      context.beginPath();
+      context.moveTo(part.left, part.bottom - 1);
+      context.lineTo(part.right, part.bottom - 1);
+      context.stroke();
+      context.setLineDash([]);
+    }
+  }
+  if (svg && ["rect", "circle"].includes(element.localName) && style.fill !== "none") {
+    const part = element.getBoundingClientRect();
+    context.fillStyle = style.fill;
+    context.globalAlpha = Number(style.fillOpacity);
+    context.beginPath();
+    if (element.localName === "rect") context.rect(part.x, part.y, part.width, part.height);
+    else context.ellipse(part.x + part.width / 2, part.y + part.height / 2, part.width / 2, part.height / 2, 0, 0, 7);
+    context.fill();
+    context.globalAlpha = 1;
+  }
+  for (const child of element.childNodes) {
+    if (child.nodeType === Node.ELEMENT_NODE) draw(child, context);
+    else if (child.nodeType === Node.TEXT_NODE) write(child, style, context);
+  }
+}
+
+// Word by word, where the browser has put each; it breaks lines behind hyphens, too.
+function write(node, style, context) {
+  context.font = `${style.fontStyle} ${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+  context.fillStyle = style.color;
+  context.textBaseline = "alphabetic";
+  const range = document.createRange();
+  for (const word of node.data.matchAll(/[^\s-]+-*|-+/gu)) {
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    const [part] = range.getClientRects();
+    if (!part) continue;
+    const metrics = context.measureText(word[0]);
+    const above = (part.height - metrics.fontBoundingBoxAscent - metrics.fontBoundingBoxDescent) / 2;
+    context.fillText(word[0], part.x, part.y + above + metrics.fontBoundingBoxAscent);
   }
 }

@@ -1,9 +1,7 @@
-"""The documents of the test split: filters, mistakes, damaged predictions."""
+"""The documents of the test split: filters, damaged predictions."""
 
 from __future__ import annotations
 
-import csv
-import re
 from pathlib import Path
 
 import httpx2
@@ -11,12 +9,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from page.answers import ServedRun
-from page.mistakes import SplitDocuments, sample
+from page.split_documents import SplitDocuments, sample
 from page.viewer import make_app
 from runtime.run_folder import RunFolder
-from tests.served_runs import (
-    DOCUMENTS,
-)
 from utils import DataPaths, UserError, append_jsonl
 
 
@@ -38,32 +33,13 @@ def test_a_drawn_document_passes_the_filter(client: TestClient, served: ServedRu
         assert address["id"] in candidates and address["method"] == "gradient"
 
 
-@pytest.mark.parametrize("by", ["confident", "longest", "unknown"])
-def test_mistakes_are_all_there_the_worst_first(client: TestClient, served: ServedRun, by: str) -> None:
-    with served.documents.predictions_file.open(encoding="utf-8") as file:
-        wrong = {row["id"]: row for row in csv.DictReader(file) if row["label"] != row["prediction"]}
-    measures = {}
-    for name, row in wrong.items():
-        text = served.documents.all()[name].text
-        words = [word for line in served.predictor.reader.processor.process(text).words for word in line]
-        unknown = sum(word not in served.predictor.reader.vocabulary.words for word in words) / len(words)
-        confident = max(float(row["probability_negative"]), float(row["probability_positive"]))
-        measures[name] = {"confident": confident, "longest": len(words), "unknown": unknown}[by]
-    response = client.get("/errors", params={"by": by})
-    shown = [name.replace("%2F", "/") for name in re.findall(r'href="\./\?id=([^"]+)&amp;data=tiny"', response.text)]
-    assert sorted(shown) == sorted(wrong) and f"{len(wrong)} of {DOCUMENTS} test documents" in response.text
-    values = [measures[name] for name in shown]
-    assert values == sorted(values, reverse=True)
-
-
 def test_a_run_that_was_not_tested_says_how_to_test_it(page_folder: Path, served: ServedRun) -> None:
     documents = SplitDocuments(
         RunFolder(page_folder / "runs" / "tiny-none"), DataPaths("tiny", page_folder / "data"), ""
     )
     untested = ServedRun("tiny-none", served.predictor, served.batcher, documents)
     with TestClient(make_app([untested], ["testserver"])) as client:
-        page = client.get("/errors")
-        assert page.status_code == 200 and "python han_tester.py --run_type test --dataset tiny" in page.text
+        assert "python han_tester.py --run_type test --dataset tiny" in client.get("/overview").text
         assert client.get("/random", params={"filter": "wrong"}).status_code == 404
         assert client.get("/random", follow_redirects=False).status_code == 303
         assert 'value="wrong"' not in client.get("/").text

@@ -1,4 +1,4 @@
-"""The documents of a test split with a run's predictions: right, wrong, unsure, and the worst mistakes.
+"""The documents of a test split with a run's predictions: right, wrong or unsure.
 
 Labels and predictions are those of ``predictions-<split>.csv``, which the tester writes; the texts are read from the
 data set's CSV. From a very large split a sample is drawn whose texts fit into memory.
@@ -11,7 +11,6 @@ import functools
 import shlex
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, NotRequired, TypedDict, TypeVar
 
 import numpy as np
@@ -38,16 +37,17 @@ class ResultRow(TypedDict):
 
 
 class LabelledDocument(NamedTuple):
-    """A document of the test split.
+    """A document of a data set, or a row of an uploaded file.
 
     Attributes:
-        id: Its name.
-        label: Its class.
+        id: Its name; of an uploaded file, the number of its row.
+        label: Its class; empty where it has none.
         text: The original.
         prediction: The class that the run predicted; empty where it was not tested.
         confidence: Probability of that class.
         margin: How much lower the probability of the second class is.
-        dataset: Name of its data set, without which ``id`` says nothing.
+        dataset: Name of its data set, or key of the uploaded file, without which ``id`` says nothing.
+        title: How a row of an uploaded file is shown; else empty.
     """
 
     id: str
@@ -57,22 +57,7 @@ class LabelledDocument(NamedTuple):
     confidence: float = 0.0
     margin: float = 1.0
     dataset: str = ""
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A document that the run predicted wrong, and how many of its words the vocabulary has."""
-
-    document: LabelledDocument
-    words: int
-    unknown_words: int
-
-
-ORDERS: dict[str, Callable[[Mistake], float]] = {
-    "confident": lambda mistake: mistake.document.confidence,
-    "longest": lambda mistake: mistake.words,
-    "unknown": lambda mistake: mistake.unknown_words / max(mistake.words, 1),
-}
+    title: str = ""
 
 
 class SplitDocuments:
@@ -160,6 +145,15 @@ class SplitDocuments:
                 raise UserError(f"{self.predictions_file} is damaged ({error}); {self.why_untested()}") from error
         return predictions
 
+    def anywhere(self, name: str) -> LabelledDocument | None:
+        """A document of any split by its name, which is looked for in the CSV.
+
+        Raises:
+            UserError: The CSV is missing or damaged.
+        """
+        found = next((row for row in read_csv(self.data.csv) if row.id == name), None)
+        return found and LabelledDocument(found.id, found.label, found.text, dataset=self.data.dataset)
+
     def chosen(self, filter: str) -> list[LabelledDocument]:
         """The documents that pass a filter, one of :data:`FILTERS`.
 
@@ -180,29 +174,9 @@ class SplitDocuments:
         }
         return [document for document in documents if wanted[filter](document)]
 
-    def mistakes(self, count_words: Callable[[str], tuple[int, int]]) -> list[Mistake]:
-        """The documents that the run predicted wrong.
-
-        Args:
-            count_words: From a text to (words, words that are not in the vocabulary).
-
-        Raises:
-            UserError: As :meth:`chosen`.
-        """
-        wrong = self.chosen("wrong")
-        with self._lock:
-            if not hasattr(self, "_mistakes"):
-                self._mistakes = [Mistake(document, *count_words(document.text)) for document in wrong]
-            return self._mistakes
-
 
 def sample(items: Sequence[Item], most: int) -> Sequence[Item]:
     """All items, or ``most`` of them drawn at random, always the same ones."""
     if len(items) <= most:
         return items
     return [items[place] for place in np.random.default_rng(1).permutation(len(items))[:most]]
-
-
-def worst(mistakes: Sequence[Mistake], order: str, most: int) -> list[Mistake]:
-    """The first mistakes in one of :data:`ORDERS`."""
-    return sorted(mistakes, key=ORDERS[order], reverse=True)[:most]
