@@ -59,15 +59,18 @@ class Case:
         names = {"UNDER": str(place), "AT": str(write), "COUNT": str(count)}
         environment = {f"FULL_DISK_{key}": value for key, value in names.items()} | {"PYTHONPATH": str(FULL_DISK)}
         code, output, _ = run(self.command, place, environment)
-        assert code == (0 if write == NEVER else 2), (write, output)
-        return count.stat().st_size, output
+        writes = count.stat().st_size
+        # Two workers do not always need as many writes as the first time.
+        assert code == (0 if writes < write else 2), (write, writes, output)
+        return writes, output
 
     def check(self, write: int) -> None:
         """One point at which the disk becomes full."""
         name = f"write-{write}"
         place = self.folder / name
-        _, output = self.run_until(write, name)
-        check_message(output, str(place), write)
+        writes, output = self.run_until(write, name)
+        if writes >= write:
+            check_message(output, str(place), write)
         found = contents(place)
         for path, value in self.old.items():
             allowed = {value, self.new.get(path), None if path in MAY_BE_MISSING else value}
