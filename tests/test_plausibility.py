@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import itertools
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import explain as explain_command
-from corpus.corpora import CSV_COLUMNS
 from explaining.explanations import METHODS, Scores
 from explaining.plausibility import (
     Agreement,
@@ -28,9 +25,9 @@ from explaining.plausibility import (
 from report.attention_check import marked_words
 from runtime.documents import parted
 from runtime.input_pipeline import Split
-from tests.helpers import CLUES, VOCABULARY, write_tiny_records, write_tiny_run
+from tests.helpers import CLUES, write_marked_texts, write_tiny_records, write_tiny_run
 from text.text_reader import EncodedDocument
-from utils import DataPaths, UserError, read_json, sha256_of_file, write_json, write_jsonl
+from utils import DataPaths, UserError
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -103,22 +100,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, and its data set with a CSV file in which the word that decides each validation document is marked."""
     folder = tmp_path_factory.mktemp("plausible")
     data = DataPaths("tiny", folder / "data")
-    splits = write_tiny_records(data.records)
-    texts = {
-        one.id: " ".join(VOCABULARY[word] for sentence in one.sentences for word in sentence)
-        for documents in splits.values()
-        for one in documents
-    }
-    with data.csv.open("w", newline="", encoding="utf-8") as file:
-        rows = [(name, name.split("/")[0], "negative", 1, text) for name, text in texts.items()]
-        csv.writer(file).writerows([CSV_COLUMNS, *rows])
-    write_json(data.manifest, {**read_json(data.manifest), "csv": {"sha256": sha256_of_file(data.csv)}})
-    marks = []
-    for one in splits["valid"][:-1]:
-        text = texts[one.id]
-        found = next(re.finditer("good|bad", text))
-        marks.append({"id": one.id, "evidence": [found.span()]})
-    write_jsonl(data.evidence, marks)
+    write_marked_texts(data, write_tiny_records(data.records), "valid")
     write_tiny_run(folder / "runs" / "tiny-han", data.records, seed=6, ngrams=True)
     return folder
 
