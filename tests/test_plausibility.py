@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 import explain as explain_command
+from explaining import plausibility
 from explaining.explanations import METHODS, Scores
 from explaining.plausibility import (
     Agreement,
     Marked,
+    affordable,
     agreement,
     average_precision,
     chosen_phrases,
@@ -93,6 +95,20 @@ def test_the_table_has_a_line_for_each_method_and_no_cost_of_chance() -> None:
     lines = format_agreement(value, "a run").splitlines()
     assert lines[0] == "a run" and lines[4].split() == ["by", "chance", "0.361", "0.200", "0.100", "75.0%"]
     assert lines[5].split()[-1] == "12.3" and "32.0% of the words" in lines[-2]
+    methods["contribution"]["documents"] = 4
+    assert (
+        format_agreement(value, "a run").splitlines()[-1] == "contribution: on 4 of the 9 documents, drawn at random."
+    )
+
+
+def test_a_method_that_reads_a_document_often_explains_a_random_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = [marked([1] * words, [words]) for words in (3, 3, 3, 5)]
+    monkeypatch.setattr(plausibility, "MOST_PASSES", 12)
+    parts = [affordable(some, "leave_one_out", seed) for seed in range(20)]  # 5 passes, and 7 of the last document
+    assert {len(part) for part in parts} == {2} and len({tuple(sorted(part)) for part in parts}) > 3
+    assert affordable(some, "attention", 1) == {0, 1, 2, 3}
+    monkeypatch.setattr(plausibility, "MOST_PASSES", 1)
+    assert len(affordable(some, "leave_one_out", 1)) == 1
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +145,7 @@ def test_the_command_compares_every_method_and_keeps_the_figures(
     assert value == json.loads((folder / "runs" / "tiny-han" / "plausibility-valid.json").read_text(encoding="utf-8"))
     assert value["documents"] == 12 and set(value["methods"]) == {"chance", *METHODS}
     assert all(row["milliseconds"] > 0 for name, row in value["methods"].items() if name != "chance")
+    assert {row["documents"] for name, row in value["methods"].items() if name != "chance"} == {12}
     run_command(folder, "--documents", "3")
     assert "contribution, spread" in capsys.readouterr().out
 
