@@ -112,6 +112,7 @@ class SettingsOfConfig(TypedDict):
     retraining: NotRequired[Retraining | None]
     distillation: NotRequired[Distillation | None]
     continuation: NotRequired[Continuation | None]
+    evidence_sha256: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,7 @@ class RunConfig:
         retraining: For how long, if it is trained on validation as well; ``None`` for a run that validates.
         distillation: Whose judgements it learns from; ``None`` for a run that learns from labels alone.
         continuation: Whose weights it begins with; ``None`` for a run that begins at random.
+        evidence_sha256: Of the marked evidence that it also learns from; empty for a run that does not.
     """
 
     dataset: str
@@ -190,6 +192,7 @@ class RunConfig:
     retraining: Retraining | None = None
     distillation: Distillation | None = None
     continuation: Continuation | None = None
+    evidence_sha256: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary; of the model's settings those that this model has."""
