@@ -159,14 +159,17 @@ def drawn(module: str, count: int, seed: int) -> list[Mutant]:
         if spec.start_pos in mutants:
             continue
         changed = mutate_code(code, get_operator(spec.operator_name)(), spec.occurrence)
-        if changed is not None and what_runs(changed) != same:
+        if changed is not None and what_runs(changed) not in ("", same):
             mutants[spec.start_pos] = Mutant(module, spec.start_pos[0], spec.operator_name, changed)
     return list(mutants.values())
 
 
 def what_runs(code: str) -> str:
-    """The syntax tree without docstrings and annotations."""
-    tree = ast.parse(code)
+    """The syntax tree without docstrings and annotations; nothing of what is no Python, as ``{>>settings}``."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return ""
     for node in ast.walk(tree):
         for name in ("annotation", "returns"):
             if getattr(node, name, None) is not None:
