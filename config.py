@@ -181,6 +181,11 @@ class CsvSettings:
     split_column: str = setting(
         "", "own data: column that says train, valid or test; detected by its name if not given"
     )
+    ordinal: bool = setting(
+        False,
+        "the classes are in an order, as stars are: reports also have the error in steps and the quadratic kappa; "
+        "labels have to be numbers",
+    )
     encoding: str = setting("", "own data: for example cp1251 or gb18030; detected if not given")
 
 

@@ -46,7 +46,8 @@ from numpy.typing import NDArray
 from config import CsvSettings, add_flags, settings_from_flags, to_json
 from corpus.corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
 from corpus.corpus_formats import Row
-from report.evaluation import wilson_interval
+from corpus.tables import is_number
+from report.evaluation import FEWEST_RATINGS, star_ratings, wilson_interval
 from utils import (
     FORMAT_VERSION,
     DataPaths,
@@ -101,6 +102,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{arguments.dataset} has {len(corpus.class_names(True))} classes and no form with two; leave the True out"
         )
+    check_order(corpus, settings)
     refusal = f"another create_csv.py is at work on {paths.folder}; wait until it has ended"
     with exclusive_lock(paths.folder / ".create_csv.lock", refusal):
         for file in (paths.csv, paths.labels, paths.evidence, paths.csv_manifest):
@@ -109,6 +111,27 @@ def main(arguments: argparse.Namespace) -> None:
     size, seconds = human_size(paths.csv.stat().st_size), time.monotonic() - started
     log.info("wrote %s (%s) in %.1f s", paths.csv, size, seconds)
     log.info("next: %s", command_line("serialize_data.py", corpus.name, paths.raw))
+
+
+def check_order(corpus: Corpus, settings: CsvSettings) -> None:
+    """Refuses ``--ordinal`` for classes whose order is not known, and suggests it where classes are ratings.
+
+    Raises:
+        UserError: Fewer than three classes, or names that are no rising numbers.
+    """
+    names = corpus.class_names(settings.binary)
+    if not settings.ordinal:
+        if star_ratings(names) is not None:
+            log.info("the classes are numbers: --ordinal also reports the error in steps and the quadratic kappa")
+        return
+    if len(names) < FEWEST_RATINGS:
+        raise UserError(f"--ordinal needs three classes or more, and {corpus.name} has {len(names)}; leave it out")
+    other = next((name for name in names if not is_number(name)), None)
+    if other is not None:
+        raise UserError(
+            f"--ordinal: the label {other!r} of {corpus.name} is no number, so that the order of the classes is not "
+            "known; write numbers in place of the labels, 1 for the lowest, or leave --ordinal out"
+        )
 
 
 def convert(paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood: list[str]) -> None:

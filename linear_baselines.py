@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 import schema
 from config import check_range
-from corpus.corpora import CsvRow, create_csv_command, read_csv, read_labels, require_csv
+from corpus.corpora import CsvRow, create_csv_command, is_ordinal, read_csv, read_labels, require_csv
 from report.evaluation import Evaluation, evaluate, format_report, write_predictions
 from report.linear_models import (
     SYSTEMS,
@@ -38,6 +38,7 @@ from report.linear_models import (
     gram_lengths,
     trained_again,
 )
+from report.ordered import Ordered
 from utils import (
     DataPaths,
     Parser,
@@ -107,12 +108,14 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.train_on_valid:
         baselines = [trained_again(baseline, documents) for baseline in baselines]
     ids, labels, probabilities = score_test(paths, names, counter.transform, baselines)
-    results = [evaluate(values, labels, names) for values in probabilities]
+    csv_sha256 = sha256_of_file(paths.csv)
+    ordinal = is_ordinal(paths, csv_sha256)
+    results = [evaluate(values, labels, names, ordinal) for values in probabilities]
     for baseline, values in zip(baselines, probabilities, strict=True):
         write_predictions(run / f"predictions-{baseline.system.slug}-test.csv", ids, labels, values, names)
     draw(run, baselines[1:], results[1:], labels, probabilities[1:])
     facts = {"seconds": round(time.monotonic() - started), "peak_bytes": peak_memory()}
-    rows = result_rows(arguments, run, paths, baselines, results, facts)
+    rows = result_rows(arguments, run, csv_sha256, baselines, results, facts)
     write_jsonl(run / "results.jsonl", rows)
     report(run, arguments, baselines, results, rows)
 
@@ -214,7 +217,7 @@ def peak_memory() -> int:
 def result_rows(
     arguments: argparse.Namespace,
     run: Path,
-    paths: DataPaths,
+    csv_sha256: str,
     baselines: list[Chosen],
     results: list[Evaluation],
     facts: dict[str, Any],
@@ -222,7 +225,7 @@ def result_rows(
     """Lines of ``results.jsonl`` in the tester's form; what only a network has is ``None``."""
     from runtime.run_folder import origin
 
-    made, csv_sha256 = origin(), sha256_of_file(paths.csv)
+    made = origin()
     nothing = dict.fromkeys(("cell", "seed", "step", "weights_sha256", "evidence"))
     return [
         {
@@ -299,6 +302,7 @@ class TestedNetwork(TypedDict):
     accuracy_interval: tuple[float, float]
     valid_accuracy: float | None
     mae: NotRequired[float | None]
+    ordered: NotRequired[Ordered | None]
     title: NotRequired[str | None]
 
 
@@ -320,6 +324,8 @@ def comparison(rows: list[dict[str, Any]]) -> Iterator[str]:
         low, high = row["accuracy_interval"]
         valid = row["valid_accuracy"]  # None of a network trained on validation, too
         error = f"  mean error {row['mae']:.3f} stars" if row.get("mae") is not None else ""
+        if steps := row.get("ordered"):
+            error = f"  mean error {steps['likeliest']['error']:.3f} steps, of medians {steps['median']['error']:.3f}"
         yield (
             f"{row['system']:<{width}}  {'-' if valid is None else f'{valid:.2%}':>10}  {row['accuracy']:7.2%}  "
             f"{low:.2%} to {high:.2%}{error}"

@@ -27,8 +27,10 @@ from typing import IO, TYPE_CHECKING, Any
 from config import check_range
 from corpus.frames import READERS
 from corpus.sources import is_compressed, open_source, plain_suffix
-from corpus.tables import bounded_lines, find_encoding, open_table
+from corpus.tables import bounded_lines, find_encoding, is_number, open_table
 from corpus.text_rows import Row, column_rows, find_columns, has_one_column, line_rows, table_rows, text_lines
+from report.evaluation import FEWEST_RATINGS
+from report.ordered import median_classes
 from runtime.averaging import MeanPredictor, check_can_be_averaged
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import RunFolder, find_run
@@ -37,6 +39,8 @@ from text.text_reader import remarks_on
 from utils import Parser, UserError, atomic_write, log, run_script
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from runtime.streaming import Reader
 
 
@@ -47,10 +51,12 @@ class Rule:
     Attributes:
         abstain: Confidence below which there is none.
         threshold: Of two classes, the probability of the second from which on it is predicted; ``None``: the likeliest.
+        median: Whether the median of ordered classes is predicted in place of the likeliest.
     """
 
     abstain: float = 0.0
     threshold: float | None = None
+    median: bool = False
 
     def abstains(self, scored: Scored) -> bool:
         """Whether a text with words gets no prediction because the network is not confident enough."""
@@ -59,8 +65,13 @@ class Rule:
     def label(self, scored: Scored, class_names: Sequence[str]) -> str:
         """The class of a text with words; empty where the rule abstains."""
         values = scored.probabilities
-        number = int(values.argmax() if self.threshold is None else values[1] >= self.threshold)
-        return "" if self.abstains(scored) else class_names[number]
+        return "" if self.abstains(scored) else class_names[self.number(values)]
+
+    def number(self, values: np.ndarray) -> int:
+        """The class that is predicted of probabilities [C]."""
+        if self.median:
+            return int(median_classes(values))
+        return int(values.argmax() if self.threshold is None else values[1] >= self.threshold)
 
 
 LIKELIEST = Rule()
@@ -100,6 +111,12 @@ def build_parser() -> Parser:
         help="two classes: predict the second from this probability on, for example one that han_tester.py --best_f1 "
         "or --cost has chosen (default: the likeliest class)",
     )
+    parser.add_argument(
+        "--median",
+        action="store_true",
+        help="ordered classes, as stars are: predict the median of the probabilities, whose expected error in steps is "
+        "the smallest (default: the likeliest class)",
+    )
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
     add_device_flag(parser)
     return parser
@@ -120,12 +137,29 @@ def main(arguments: argparse.Namespace) -> int:
         predictor = load(runs, device)
         if arguments.threshold is not None and len(predictor.class_names) != 2:
             raise UserError(f"--threshold is for two classes, and {runs[0].path} has {len(predictor.class_names)}")
+        if arguments.median:
+            refuse_median(predictor.class_names, runs[0], arguments.threshold)
         interactive = arguments.file == "-" and sys.stdin.isatty()
-        rule = Rule(arguments.abstain, arguments.threshold)
+        rule = Rule(arguments.abstain, arguments.threshold, arguments.median)
         with explain_memory("give shorter texts, or end other programs"), writer(arguments, predictor, rule) as write:
             counts = Counts(rule)
             score_all(predictor, runs[0].path, rows, write, size_of(arguments.file), interactive, counts)
     return 0
+
+
+def refuse_median(class_names: Sequence[str], run: RunFolder, threshold: float | None) -> None:
+    """Refuses the median of classes that are in no order, and beside a threshold.
+
+    Raises:
+        UserError: As said.
+    """
+    if threshold is not None:
+        raise UserError("--median and --threshold are two ways to choose the class; leave one of them out")
+    if len(class_names) < FEWEST_RATINGS or not all(map(is_number, class_names)):
+        raise UserError(
+            f"--median is for three or more classes that are numbers, and {run.path} has "
+            f"{', '.join(class_names)[:200]}; leave it out"
+        )
 
 
 def load(runs: Sequence[RunFolder], device: str) -> Reader:

@@ -284,6 +284,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     binary = [] if arguments.binary is None else [str(arguments.binary)]
     first = [RunFolder(Path(arguments.from_run)).best] if arguments.from_run else []
     vectors = [Path(file) for file in [embeddings_source(getattr(arguments, "embeddings", "random"))[1]] if file]
+    order = [paths.csv_manifest] if getattr(arguments, "ordinal", False) else []  # the tester reads it there
     shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if NETWORKS[arguments.model].attends else []
     yield Stage(
         "create_csv",
@@ -316,7 +317,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     yield Stage(
         "test",
         ["han_tester.py", "--run_type", "test", *run_flags(arguments), *shown],
-        [paths.manifest, run.best],
+        [paths.manifest, run.best, *order],
         [run.results],
         [*flag(arguments, "device"), *given(TesterOperation, arguments)],
         report=run.result_file("report", "test", "txt"),

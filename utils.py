@@ -163,7 +163,7 @@ def plain_name(flag: str, name: str) -> str:
                 "name a data set (imdb), your file or your folder; for the current folder type ../ITS_NAME",
             )
         raise UserError(
-            f"{what}{ascii(name)[:60]} is not a valid folder name: use up to 100 characters, no slash, "
+            f"{what}{ascii(name)[:60]} is not a valid folder name: use up to 100 printable characters, no slash, "
             f"and no dot or hyphen at the start; {way_out}"
         )
     return name
@@ -289,9 +289,17 @@ def sync_folder(folder: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes ``value`` as indented JSON, whole or not at all."""
-    with atomic_write(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    with atomic_write(path, "wb") as file:
+        file.write(utf8(json.dumps(value, indent=2, ensure_ascii=False) + "\n"))
+
+
+def utf8(text: str) -> bytes:
+    """JSON as UTF-8. A path from the command line goes back to its bytes; one that is not UTF-8 becomes ``\\udcXX``."""
+    try:
+        written = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair, which no path has
+        written = text.encode(errors="backslashreplace")
+    return written.decode(errors="surrogateescape").encode(errors="backslashreplace")
 
 
 def read_json(path: Path) -> Any:
@@ -304,8 +312,8 @@ def read_json(path: Path) -> Any:
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
     """Writes one JSON value per line, whole or not at all."""
-    with atomic_write(path) as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    with atomic_write(path, "wb") as file:
+        file.writelines(utf8(json.dumps(row, ensure_ascii=False) + "\n") for row in rows)
 
 
 def read_jsonl(path: Path) -> list[Any]:
@@ -332,7 +340,7 @@ def append_jsonl(path: Path, row: Any) -> None:
         file.seek(0)
         whole = file.read().rfind(b"\n") + 1
         file.truncate(whole)
-        file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        file.write(utf8(json.dumps(row, ensure_ascii=False)) + b"\n")
         file.flush()
         os.fsync(file.fileno())
 

@@ -16,7 +16,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, NamedTuple, NotRequired, TypedDict
+from typing import IO, Any, NamedTuple, NotRequired, TypedDict
 
 import schema
 from corpus.corpus_formats import MAX_TEXT_BYTES, Row, check_imdb, read_food, read_imdb, read_zhang
@@ -488,6 +488,21 @@ def labels_in(file: Path, again: str) -> list[str]:
     if len(set(labels)) < max(len(labels), 2):
         raise UserError(f"{file} must name at least two classes, each once; run: {again}")
     return labels
+
+
+class OrderOfClasses(TypedDict):
+    """What ``csv_manifest.json`` says about the order of the classes; earlier versions had no such setting."""
+
+    csv_sha256: NotRequired[str]
+    settings: NotRequired[dict[str, Any]]
+
+
+def is_ordinal(paths: DataPaths, csv_sha256: str) -> bool:
+    """Whether the CSV file with this hash was written with ``--ordinal``, so that its classes are in an order."""
+    if not paths.csv_manifest.is_file():
+        return False
+    found = schema.read_json(paths.csv_manifest, OrderOfClasses)
+    return found.get("csv_sha256") == csv_sha256 and found.get("settings", {}).get("ordinal") is True
 
 
 def csv_lines(file: IO[bytes]) -> Iterator[str]:

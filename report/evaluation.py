@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from report.abstention import Answered, answered, answered_table
+from report.ordered import Ordered, measured, ordered_table
 from runtime.losses import negative_log_likelihood
 from utils import atomic_write
 
@@ -76,6 +77,7 @@ class Evaluation:
         per_class: [C] scores.
         confusion: [C true, C predicted] numbers of documents.
         answered: What is left where only confident predictions count, by threshold.
+        ordered: Errors in steps, where the classes are ordered (``--ordinal``); else ``None``.
     """
 
     class_names: tuple[str, ...]
@@ -91,13 +93,16 @@ class Evaluation:
     per_class: tuple[ClassScores, ...]
     confusion: tuple[tuple[int, ...], ...]
     answered: tuple[Answered, ...]
+    ordered: Ordered | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of numbers, strings, lists and ``None`` that ``json.dump`` takes as it is."""
         return dataclasses.asdict(self)
 
 
-def evaluate(probabilities: ArrayLike, labels: ArrayLike, class_names: Sequence[str]) -> Evaluation:
+def evaluate(
+    probabilities: ArrayLike, labels: ArrayLike, class_names: Sequence[str], ordinal: bool = False
+) -> Evaluation:
     """Measures predictions against the truth.
 
     Where two classes are equally probable, the one with the lower number counts as predicted.
@@ -106,6 +111,7 @@ def evaluate(probabilities: ArrayLike, labels: ArrayLike, class_names: Sequence[
         probabilities: float [N, C], each document's sum to 1.
         labels: int [N], from 0 to C - 1.
         class_names: [C] names.
+        ordinal: Whether the classes are in an order, for example of stars.
 
     Raises:
         ValueError: Shapes that do not fit, no document, a label that is not a class, or probabilities that are
@@ -132,6 +138,7 @@ def evaluate(probabilities: ArrayLike, labels: ArrayLike, class_names: Sequence[
         per_class=per_class,
         confusion=tuple(tuple(row) for row in confusion_matrix(y, predicted, labels=range(p.shape[1])).tolist()),
         answered=answered(p, y),
+        ordered=measured(p, y) if ordinal else None,
     )
 
 
@@ -270,6 +277,7 @@ def format_report(
         "",
         *abstention_table(evaluation),
         "",
+        *([] if evaluation.ordered is None else [*ordered_table(evaluation.ordered), ""]),
         *(confusion_table(evaluation) or confused_pairs(evaluation)),
     ]
     return "\n".join(lines)

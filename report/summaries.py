@@ -46,6 +46,8 @@ DESCRIPTIONS = {
     "macro_f1": "F1 of each class, then the mean: each class counts alike.",
     "calibration_error": "Mean distance of confidence and accuracy, in 15 bins of confidence. 0 is best.",
     "auc": "Area under the ROC curve; of more than two classes the mean of each against the others.",
+    "error_in_steps": "Mean distance of predicted and true class, counted in classes.",
+    "quadratic_kappa": "Cohen's kappa with quadratic weights: 1 is best, 0 is chance.",
     "mae": "Mean distance of predicted and true number of stars.",
     "word_attention_entropy": "Entropy of the attention to the words of a sentence, in nats: 0 is all on one word.",
     "sentence_attention_entropy": "Entropy of the attention to the sentences of a document, in nats.",

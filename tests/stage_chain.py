@@ -52,6 +52,7 @@ def stage_commands(source: Path) -> dict[str, list[str]]:
         "serialize_data": ["serialize_data.py", "ag_news", *TEXT, "--workers", "2"],
         "train": ["han_trainer.py", "--dataset", "ag_news", *SHAPE, *OFTEN, "--device", "cpu"],
         "test": ["han_tester.py", "--dataset", "ag_news", "--device", "cpu"],
+        "explain": ["explain.py", "ag_news-han", "--faithfulness", "--brief", "--documents", "8", "--device", "cpu"],
         "run_all": [
             *["run_all.py", "ag_news", "--source", str(source), *TEXT, "--workers", "2"],
             *[*SHAPE, *OFTEN, "--device", "cpu"],
@@ -59,7 +60,7 @@ def stage_commands(source: Path) -> dict[str, list[str]]:
     }
 
 
-STAGES = ("download", "create_csv", "serialize_data", "train", "test")
+STAGES = ("download", "create_csv", "serialize_data", "train", "test", "explain")
 
 
 def start(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
@@ -160,7 +161,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 def comparable(path: Path) -> bytes:
     """The bytes of a file, without times and speeds where it is JSON of a run."""
-    if path.name == "config.json":
+    if path.name in {"config.json", "faithfulness.json"}:
         return json.dumps(timeless(json.loads(path.read_text()))).encode()
     if path.name in {"results.jsonl", "steps.jsonl"}:
         return "\n".join(json.dumps(timeless(json.loads(line))) for line in path.read_text().splitlines()).encode()

@@ -21,7 +21,7 @@ import pytest
 
 import create_csv
 from corpus import corpora
-from corpus.corpora import CsvRow, read_csv
+from corpus.corpora import CsvRow, is_ordinal, read_csv
 from create_csv import choose_groups, choose_share
 from utils import DataPaths, UserError, exclusive_lock, read_json, read_jsonl, sha256_of_file
 
@@ -115,6 +115,18 @@ def test_every_rating_a_class(paths: DataPaths, arguments: tuple[str, ...]) -> N
     assert paths.labels.read_text().split() == RATINGS
     assert all(row.label == ("" if row.split == "unlabelled" else str(row.rating)) for row in rows)
     assert Counter(row.label for row in rows if row.split == "valid") == dict.fromkeys(RATINGS, 1)
+
+
+def test_ordered_classes_are_recorded_and_suggested(paths: DataPaths, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="han"):
+        plain = convert(paths, small_imdb(), "False")
+    assert "--ordinal also reports the error in steps" in caplog.text
+    sha256 = sha256_of_file(paths.csv)
+    assert not is_ordinal(paths, sha256)
+    assert convert(paths, small_imdb(), "False", "--ordinal") == plain
+    assert is_ordinal(paths, sha256) and not is_ordinal(paths, "of another file")
+    with pytest.raises(UserError, match=r"--ordinal needs three classes or more, and imdb has 2; leave it out"):
+        convert(paths, small_imdb(), "True", "--ordinal")
 
 
 def test_two_classes_are_the_default(paths: DataPaths) -> None:

@@ -1,12 +1,13 @@
 """A disk that is full from any write on: one line, nothing that was good is lost, and the same command then succeeds.
 
 ``full_disk/sitecustomize.py`` makes the nth write of a script and its child processes fail, and all that follow. Where
-the test may mount one, a small ``tmpfs`` is really full. `make test-faults` tries many writes of every stage,
-`make test` a few of the stages that do not load TensorFlow.
+the test may mount one, a small ``tmpfs`` is really full. `make test-faults` tries many writes of every stage (40 of
+each; FULL_DISK_POINTS=5 fewer), `make test` a few of the stages that do not load TensorFlow.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import pytest
 from tests.stage_chain import STAGES, contents, differences, run, stage_commands, write_source
 
 FULL_DISK = Path(__file__).parent / "full_disk"
-MOST_POINTS = 40
+MOST_POINTS = int(os.environ.get("FULL_DISK_POINTS", "40"))
 NEVER = 10**9
 # Other settings than those of the finished chain: so a file that is neither the old nor the new one is seen.
 OTHER = {"create_csv": ["--split_seed", "2"], "serialize_data": ["--seed", "2"]}
@@ -58,15 +59,18 @@ class Case:
         names = {"UNDER": str(place), "AT": str(write), "COUNT": str(count)}
         environment = {f"FULL_DISK_{key}": value for key, value in names.items()} | {"PYTHONPATH": str(FULL_DISK)}
         code, output, _ = run(self.command, place, environment)
-        assert code == (0 if write == NEVER else 2), (write, output)
-        return count.stat().st_size, output
+        writes = count.stat().st_size
+        # Two workers do not always need as many writes as the first time.
+        assert code == (0 if writes < write else 2), (write, writes, output)
+        return writes, output
 
     def check(self, write: int) -> None:
         """One point at which the disk becomes full."""
         name = f"write-{write}"
         place = self.folder / name
-        _, output = self.run_until(write, name)
-        check_message(output, str(place), write)
+        writes, output = self.run_until(write, name)
+        if writes >= write:
+            check_message(output, str(place), write)
         found = contents(place)
         for path, value in self.old.items():
             allowed = {value, self.new.get(path), None if path in MAY_BE_MISSING else value}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ from report.linear_models import (
     warning_of_convergence,
     words_of,
 )
-from utils import UserError, read_jsonl
+from utils import UserError, read_jsonl, sha256_of_file
 
 ROOT = Path(__file__).parent.parent
 
@@ -199,6 +200,18 @@ def test_command_writes_what_the_tester_writes(data: Path) -> None:
         assert [line["id"] for line in predictions] == [f"test/{number}" for number in range(45)]
         right = sum(line["label"] == line["prediction"] for line in predictions)
         assert right / 45 == pytest.approx(row["accuracy"])
+
+
+def test_ordered_classes_are_reported_in_steps(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    csv_file = data / "data" / "films" / "films.csv"
+    manifest = {"csv_sha256": sha256_of_file(csv_file), "settings": {"ordinal": True}}
+    (csv_file.parent / "csv_manifest.json").write_text(json.dumps(manifest))
+    folders = ["--data_dir", str(data / "data"), "--runs_dir", str(data / "runs")]
+    linear_baselines.main(linear_baselines.build_parser().parse_args(["films", *folders]))
+    majority = read_jsonl(data / "runs" / "films-linear" / "results.jsonl")[0]["ordered"]["likeliest"]
+    assert majority == pytest.approx({"accuracy": 1 / 3, "error": 1.0, "within_one": 2 / 3, "kappa": 0.0})
+    shown = capsys.readouterr().out
+    assert "ordered classes   accuracy  error in steps" in shown and "mean error 1.000 steps, of medians" in shown
 
 
 def test_a_network_without_a_validation_stands_beside_them() -> None:

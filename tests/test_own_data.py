@@ -162,6 +162,15 @@ def test_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:
     assert (tmp_path / "data/mine/labels.txt").read_text().split() == [str(n) for n in range(12)]
 
 
+def test_words_have_no_order(tmp_path: Path) -> None:
+    labels = [("A", "poor"), ("B", "fair"), ("C", "3")]
+    rows = [(f"{text}, number {n}", label) for n in range(9) for text, label in labels]
+    path = write(tmp_path / "mine.csv", [("Text", "Label"), *rows])
+    with pytest.raises(UserError, match=r"--ordinal: the label 'fair' of mine is no number"):
+        run(path, tmp_path, "--ordinal")
+    assert not (tmp_path / "data" / "mine" / "mine.csv").exists()
+
+
 def test_two_hundred_classes(tmp_path: Path) -> None:
     rows = [(f"text number {n} of many", f"class {n % 200}") for n in range(1000)]
     written = run(write(tmp_path / "mine.csv", [("text", "label"), *rows]), tmp_path)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -202,6 +203,19 @@ def test_two_classes_are_divided_at_a_threshold(runs: Path, predictor: Predictor
     assert [row | {"prediction": ""} for row in other] == [row | {"prediction": ""} for row in every]
     with pytest.raises(UserError, match=r"--threshold -1.0 is out of range"):
         run_predict(runs, table, "--threshold", "-1")
+
+
+def test_the_median_is_predicted_where_it_is_asked_for(runs: Path, tmp_path: Path) -> None:
+    reading = SimpleNamespace(words=3)
+    scored = streaming.Scored(Row("a", "text", 0), reading, np.array([0.4, 0.25, 0.35], np.float32))  # type: ignore[arg-type]
+    assert predict.Rule().label(scored, "125") == "1"
+    assert predict.Rule(median=True).label(scored, "125") == "2"
+    with pytest.raises(
+        UserError, match=r"--median is for three or more classes .* has negative, positive; leave it out"
+    ):
+        run_predict(runs, write_csv(tmp_path / "in.csv", ["good"]), "--median")
+    with pytest.raises(UserError, match=r"--median and --threshold are two ways"):
+        run_predict(runs, write_csv(tmp_path / "in.csv", ["good"]), "--median", "--threshold", 0.4)
 
 
 @pytest.mark.parametrize("name", ["in.parquet", "in.xlsx", "in.csv.gz", "in.json", "lines.txt.xz"])

@@ -12,7 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from utils import DataPaths, UserError, absent, atomic_write, check_writable, dataset_name, read_jsonl, run_path
+from utils import (
+    DataPaths,
+    UserError,
+    absent,
+    append_jsonl,
+    atomic_write,
+    check_writable,
+    dataset_name,
+    read_json,
+    read_jsonl,
+    run_path,
+    write_json,
+    write_jsonl,
+)
 
 ROOT = Path(__file__).parent.parent
 # Ends as its argument says, within the frame that every script has.
@@ -156,3 +169,12 @@ def test_an_absent_package_cannot_be_imported_until_the_block_ends(
     with pytest.raises(ZeroDivisionError), absent(["plotting_c"]):
         raise ZeroDivisionError
     assert "plotting_c" not in sys.modules
+
+
+def test_a_path_that_is_not_utf8_comes_back_from_json(tmp_path: Path) -> None:
+    value = {os.fsdecode(b"d\xe9/films.csv"): "0", "title": "\u00e9 \U0001f600"}
+    write_json(tmp_path / "one.json", value)
+    assert read_json(tmp_path / "one.json") == value
+    write_jsonl(tmp_path / "rows.jsonl", [value])
+    append_jsonl(tmp_path / "rows.jsonl", value)
+    assert read_jsonl(tmp_path / "rows.jsonl") == [value, value]

@@ -13,6 +13,7 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from corpus.corpora import is_ordinal
 from data_processing import UNKNOWN_ID
 from report.attention_check import attended_texts, deciding_sentences, evidence_score
 from report.evaluation import Evaluation, evaluate, format_report, write_predictions
@@ -129,6 +130,7 @@ class Tester:
         self.model = network_of(run, self.config, padded=device == "gpu")
         self.deciding = self.find_evidence()
         self.seen_documents = self.find_seen_documents()
+        self.ordinal = is_ordinal(self.data, self.manifest["csv"]["sha256"])
 
     @functools.cached_property
     def ids(self) -> list[str]:
@@ -170,7 +172,7 @@ class Tester:
         counts = self.manifest["splits"][self.split.name]
         result = Result(
             checkpoint,
-            evaluate(probabilities, labels, self.config.class_names),
+            evaluate(probabilities, labels, self.config.class_names, self.ordinal),
             probabilities,
             labels,
             focus if attends else None,
@@ -294,6 +296,11 @@ class Tester:
             "auc": measured.auc,
             "mae": measured.mae,
         }
+        if measured.ordered is not None:
+            scalars |= {
+                "error_in_steps": measured.ordered.likeliest.error,
+                "quadratic_kappa": measured.ordered.likeliest.kappa,
+            }
         with SummaryWriter(self.run.tensorboard / f"tester-{self.split.name}") as writer:
             writer.scalars(step, {name: value for name, value in scalars.items() if value is not None})
             title = f"{self.run.path.name} on {self.split.name}, step {step}"
