@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -30,7 +30,8 @@ FLIP_SHARE = 0.20
 REACH_SHARE = 0.05
 LEVELS = ("words", "sentences")
 
-Edit = Callable[[EncodedDocument, np.ndarray], EncodedDocument]  # a document, bool [N] of words to keep -> without the rest
+# (a document, bool [N] of the words to keep) -> the document without the others
+Edit: TypeAlias = Callable[[EncodedDocument, np.ndarray], EncodedDocument]
 
 
 class Scorer(Protocol):
@@ -91,9 +92,7 @@ def top_counts(items: int) -> list[int]:
     return [max(1, math.ceil(share * items - 1e-9)) for share in SHARES]
 
 
-def edits(
-    document: EncodedDocument, scores: np.ndarray, level: str, edit: Edit = keep_words
-) -> list[EncodedDocument]:
+def edits(document: EncodedDocument, scores: np.ndarray, level: str, edit: Edit = keep_words) -> list[EncodedDocument]:
     """Deletes the top words, or sentences, of a ranking.
 
     Args:

@@ -305,8 +305,20 @@ class DeletionFigures(TypedDict):
     flips: Mean
 
 
+class SeedFigures(TypedDict):
+    """How much the explanations of several runs agree (:func:`explaining.seeds.seed_agreement`)."""
+
+    runs: list[str]
+    same_verdict: float
+    words: dict[str, Mean | None]
+    sentences: dict[str, Mean | None]
+
+
 class FaithfulnessFile(TypedDict):
-    """``faithfulness.json``, as far as readers need it; those of earlier versions have no controls."""
+    """``faithfulness.json``, as far as readers need it; those of earlier versions have no controls.
+
+    ``replaced`` and ``seeds`` are there where they were asked for.
+    """
 
     weights_sha256: str
     split: str
@@ -317,6 +329,8 @@ class FaithfulnessFile(TypedDict):
     sentences: dict[str, DeletionFigures]
     best_method: str
     agreement_with_leave_one_out: NotRequired[dict[str, dict[str, float]]]
+    replaced: NotRequired[dict[str, DeletionFigures]]
+    seeds: NotRequired[SeedFigures]
 
 
 def faithfulness_file(run: Path, split: str = CHOOSING_SPLIT) -> Path:
@@ -388,8 +402,9 @@ def format_findings(value: dict[str, Any], heading: str) -> str:
     """The figures as tables, and what they mean in plain words.
 
     Args:
-        value: What :func:`to_json` gave, with ``split``, and with ``evidence`` where the data set knows it: for each
-            method, and for ``chance``, the share of documents whose top sentence is one that decided.
+        value: What :func:`to_json` gave, with ``split``, with ``seeds`` (:class:`SeedFigures`) where other runs were
+            compared, and with ``evidence`` where the data set knows it: for each method, and for ``chance``, the share
+            of documents whose top sentence is one that decided.
         heading: First line.
     """
     lines = [heading, "=" * len(heading)]
@@ -398,6 +413,8 @@ def format_findings(value: dict[str, Any], heading: str) -> str:
     if "replaced" in value:
         lines += ["", *deletion_table(value["replaced"], "words replaced by <unk>")]
     lines += ["", *agreement_table(value), "", *counterfactual_table(value)]
+    if "seeds" in value:
+        lines += ["", *seed_table(value["seeds"])]
     return "\n".join([*lines, *(f"\n{textwrap.fill(remark, WIDTH)}" for remark in remarks(value))])
 
 
@@ -418,12 +435,12 @@ def format_briefly(value: dict[str, Any], heading: str) -> str:
 
 
 def deletion_table(rows: dict[str, Any], title: str) -> Iterator[str]:
-    """Yields the lines of the table of words, or of sentences."""
+    """Yields the lines of the table of words, of sentences, or of words that were replaced."""
     yield f"{title:26}  verdicts changed  comprehensiveness      sufficiency  reached"
     for name, row in rows.items():
         comprehensiveness, sufficiency = (with_interval(row[n]) for n in ("comprehensiveness", "sufficiency"))
-        cells = f"{row['flips']['mean']:16.1%}  {comprehensiveness:>17}  {sufficiency:>15}  {row['reached']['mean']:7.1%}"
-        yield f"{TITLES[name]:26}  {cells}"
+        flips, reached = (row[n]["mean"] for n in ("flips", "reached"))
+        yield f"{TITLES[name]:26}  {flips:16.1%}  {comprehensiveness:>17}  {sufficiency:>15}  {reached:7.1%}"
 
 
 def agreement_table(value: dict[str, Any]) -> Iterator[str]:
@@ -443,9 +460,19 @@ def counterfactual_table(value: dict[str, Any]) -> Iterator[str]:
         yield f"{TITLES[name]:26}  {cells[0]:>16}  {found[0]:>5}  {cells[1]:>18}  {found[1]:>5}"
 
 
-def with_interval(value: dict[str, float]) -> str:
+def seed_table(value: SeedFigures) -> Iterator[str]:
+    """Yields the lines of the table of the agreement between runs."""
+    title = f"Spearman of {len(value['runs'])} runs"
+    yield f"{title:26}  {'words':>13}  {'sentences':>13}"
+    for name in value["words"]:
+        known = (value["words"][name], value["sentences"][name])
+        cells = ("-" if one is None else with_interval(one, 2) for one in known)
+        yield f"{TITLES[name]:26}  {next(cells):>13}  {next(cells):>13}"
+
+
+def with_interval(value: Mean, places: int = 3) -> str:
     """``0.123 ± 0.045``."""
-    return f"{value['mean']:.3f} ± {value['half_width']:.3f}"
+    return f"{value['mean']:.{places}f} ± {value['half_width']:.{places}f}"
 
 
 def remarks(value: dict[str, Any]) -> Iterator[str]:
@@ -460,6 +487,7 @@ def remarks(value: dict[str, Any]) -> Iterator[str]:
         "Another verdict: how few words, or sentences, were enough to leave out (at most 50, and half of the text); a "
         "document where none were found counts as larger than every other, and - is a median that no set reached."
     )
+    yield from optional_remarks(value)
     yield from verdict_in_words(value)
     if evidence := value.get("evidence"):
         shares = (f"{TITLES[method]} {share:.1%}" for method, share in evidence.items() if method in TITLES)
@@ -476,6 +504,18 @@ def remarks(value: dict[str, Any]) -> Iterator[str]:
         yield (
             f"Figures of the {value['split']} split choose no method: those of validation do (explain.py RUN "
             "--faithfulness)."
+        )
+
+
+def optional_remarks(value: dict[str, Any]) -> Iterator[str]:
+    """Yields what the figures mean that are there where they were asked for."""
+    if "replaced" in value:
+        yield "Replaced by <unk>, not deleted: the text keeps its length, and the other words their places."
+    if seeds := value.get("seeds"):
+        yield (
+            f"Spearman of runs: rank correlations of the explanations by {', '.join(seeds['runs'])} for the class that "
+            "the first one predicts, the mean over the pairs of runs and the documents. All of them predict the same "
+            f"class in {seeds['same_verdict']:.1%} of documents."
         )
 
 

@@ -9,12 +9,12 @@ explained for the class that the first one predicts, so that a difference is one
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from explaining.deletions import LEVELS
+from explaining.deletions import LEVELS, interval
 from explaining.explanations import METHODS, Scores, explain, methods_of
 from explaining.faithfulness import CHUNK, rank_correlations
 from text.text_reader import EncodedDocument
@@ -29,7 +29,7 @@ def seed_agreement(
     predictors: Sequence[Predictor],
     documents: Sequence[EncodedDocument],
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
-) -> dict[str, dict[str, float]]:
+) -> dict[str, Any]:
     """Explains documents by several networks and compares.
 
     Args:
@@ -38,32 +38,36 @@ def seed_agreement(
         progress: Wraps the loop over chunks of documents.
 
     Returns:
-        For words and for sentences Spearman's rank correlation by each method that all networks have but
-        :data:`TOO_SLOW`: mean over the pairs of networks and the documents where it is defined.
+        ``same_verdict``, the share of documents for which all networks predict the same class, and for words and for
+        sentences Spearman's rank correlation by each method that all networks have but :data:`TOO_SLOW`: the mean over
+        documents with its interval, ``None`` where fewer than two documents have one.
     """
-    shared = [name for name in METHODS if all(name in methods_of(one) for one in predictors) and name != TOO_SLOW]
+    shared = [name for name in METHODS if name != TOO_SLOW and all(name in methods_of(one) for one in predictors)]
     found: dict[str, dict[str, list[float]]] = {level: {name: [] for name in shared} for level in LEVELS}
+    same: list[bool] = []
     for begin in progress(range(0, len(documents), CHUNK)):
         some = documents[begin : begin + CHUNK]
-        predicted = predictors[0].probabilities(some).argmax(axis=1).tolist()
+        predicted = [predictor.probabilities(some).argmax(axis=1) for predictor in predictors]
+        same += (np.array(predicted) == predicted[0]).all(axis=0).tolist()
         for name in shared:
-            explained = [explain(predictor, some, predicted, name) for predictor in predictors]
+            explained = [explain(predictor, some, predicted[0].tolist(), name) for predictor in predictors]
             for level in LEVELS:
                 found[level][name] += correlations(explained, level)
-    return {level: {name: float(np.nanmean(rows)) for name, rows in found[level].items()} for level in LEVELS}
+    tables = {level: {name: mean_of_known(values) for name, values in found[level].items()} for level in LEVELS}
+    return {"same_verdict": float(np.mean(same)), **tables}
 
 
 def correlations(explained: Sequence[Sequence[Scores]], level: str) -> list[float]:
-    """Spearman's rank correlations of [R, B] explanations: of each document, of each pair of networks."""
-    return [
-        rank_correlations(getattr(one, level), getattr(other, level))[1]
-        for of_document in zip(*explained, strict=True)
-        for one, other in itertools.combinations(of_document, 2)
-    ]
+    """[B] Spearman's rank correlations of [R, B] explanations, the mean over pairs; NaN where no pair has one."""
+    means = []
+    for of_document in zip(*explained, strict=True):
+        pairs = itertools.combinations((getattr(one, level) for one in of_document), 2)
+        known = [rho for rho in (rank_correlations(*pair)[1] for pair in pairs) if not np.isnan(rho)]
+        means.append(float(np.mean(known)) if known else float("nan"))
+    return means
 
 
-def seed_table(value: dict[str, Any]) -> Iterator[str]:
-    """Yields the lines of the table. ``value``: what :func:`seed_agreement` gave, and the names of the ``runs``."""
-    yield f"{'Spearman, pairs of ' + str(len(value['runs'])) + ' runs':26}  words  sentences"
-    for name, of_words in value["words"].items():
-        yield f"{METHODS[name].title:26}  {of_words:5.2f}  {value['sentences'][name]:9.2f}"
+def mean_of_known(values: Sequence[float]) -> dict[str, float] | None:
+    """Mean and interval of the values that are no NaN; ``None`` for fewer than two of them."""
+    known = np.array(values)[~np.isnan(values)]
+    return interval(known) if len(known) > 1 else None
