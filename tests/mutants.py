@@ -39,7 +39,7 @@ from utils import append_jsonl, read_jsonl  # noqa: E402
 # The tests of each module, as few as prove it: a mutant costs one run of them.
 TESTS = {
     "data_processing.py": "test_data_processing test_properties_text",
-    "han.py": "test_han",
+    "han.py": "test_han test_explanations",
     "network/kernels.py": "test_kernels test_recurrent test_han",
     "network/recurrent.py": "test_recurrent",
     "training/step.py": "test_step test_training_methods",
