@@ -110,6 +110,7 @@ KEPT_OF_FAITHFULNESS = (
     "replaced",
     "seeds",
 )
+AVERAGED = ("words", "sentences", "agreement_with_leave_one_out", "completeness", "evidence", "replaced", "seeds")
 
 
 class Kept(NamedTuple):
@@ -262,6 +263,7 @@ def kept_faithfulness(value: dict[str, Any], tested: dict[str, Any]) -> dict[str
     """What the documentation keeps of a run's ``faithfulness-test.json``; ``tested`` is its row of test results."""
     return {
         **{name: tested.get(name) for name in ("task", "dataset", "architecture", "title", "cell")},
+        "training_seed": tested.get("seed"),
         **{name: value.get(name) for name in KEPT_OF_FAITHFULNESS},
         **{name: value["examined"][name] for name in ("command", "commit", "time", "versions")},
     }
@@ -428,14 +430,44 @@ def origin(group: list[dict[str, Any]]) -> str:
 
 
 def faithfulness(kept: Kept, task: str) -> str:
-    """What was examined, a table for words and one for sentences."""
-    return "\n".join(part for row in kept.faithfulness if row["task"] == task for part in examination(row))
+    """What was examined, a table for words and one for sentences; of runs that differ in their seeds the mean."""
+    return "\n".join(part for row in examined_together(kept, task) for part in examination(row))
+
+
+def examined_together(kept: Kept, task: str) -> Iterator[dict[str, Any]]:
+    """Yields a row for each network examined on a task, the mean over its runs; ``runs`` are their training seeds."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in kept.faithfulness:
+        if row["task"] == task:
+            groups.setdefault((row["title"], row.get("split", "test"), row["documents"]), []).append(row)
+    for rows in groups.values():
+        figures = {name: mean_of([row.get(name) for row in rows]) for name in AVERAGED}
+        yield {**rows[0], **figures, "runs": [row.get("training_seed") for row in rows]}
+
+
+def mean_of(values: Sequence[Any]) -> Any:
+    """The mean of numbers, or of what is in dictionaries and lists of numbers, place by place.
+
+    Where runs lack a value, the mean is that of the others; of names it is the first.
+    """
+    known = [value for value in values if value is not None]
+    if not known or isinstance(known[0], str):
+        return known[0] if known else None
+    if isinstance(known[0], dict):
+        return {name: mean_of([value.get(name) for value in known]) for name in known[0]}
+    if isinstance(known[0], list):
+        return [mean_of(places) for places in zip(*known, strict=True)]
+    return sum(known) / len(known)
 
 
 def examination(row: dict[str, Any]) -> Iterator[str]:
-    """Yields one network's examination."""
+    """Yields the examination of one network, or the mean of several: a line of :func:`examined_together`."""
     split = row.get("split", "test")  # rows of before validation was examined have none
-    yield f"{row['title']}, {row['documents']:,} {split} documents: `{row['command']}`, commit {row['commit']}.\n"
+    several = f", mean of {len(row['runs'])} runs (seeds {', '.join(map(str, row['runs']))})" if row["runs"][1:] else ""
+    yield (
+        f"{row['title']}, {row['documents']:,} {split} documents{several}: `{row['command']}`, "
+        f"commit {row['commit']}.\n"
+    )
     yield deletions(row, "words")
     yield deletions(row, "sentences")
     if row.get("replaced"):
@@ -514,7 +546,7 @@ def with_interval(value: dict[str, float]) -> str:
 
 def verdict(kept: Kept, task: str) -> str:
     """The same in words, as ``explain.py --faithfulness`` says them."""
-    said = (" ".join(verdict_in_words(row)) for row in kept.faithfulness if row["task"] == task)
+    said = (" ".join(verdict_in_words(row)) for row in examined_together(kept, task))
     return "".join(f"{textwrap.fill(sentence, WIDTH, break_on_hyphens=False)}\n" for sentence in said)
 
 

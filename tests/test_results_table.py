@@ -215,6 +215,25 @@ def test_an_examination_becomes_tables_and_a_sentence() -> None:
     assert with_tables(written, kept) == written
 
 
+def test_runs_that_differ_in_their_seeds_become_their_mean() -> None:
+    """Agreement of seeds is measured by one of them."""
+    kept = Kept([], [])
+    for seed, flips in ((1, 0.25), (2, 0.75)):
+        value = examined(["random", "attention"], agreement_with_leave_one_out={}, split="test")
+        value["weights_sha256"] = f"of seed {seed}"
+        value["words"]["attention"]["flips"]["mean"] = flips
+        if seed == 2:
+            agreement = {"attention": {"mean": 0.5, "half_width": 0.125}}
+            value["seeds"] = {"runs": ["a", "b"], "same_verdict": 0.9, "words": agreement, "sentences": agreement}
+        put(kept.faithfulness, kept_faithfulness(value, {"task": "films-2", "title": "HAN-GRU", "seed": seed}))
+    page = "<!-- faithfulness:films-2 -->\n<!-- /faithfulness -->\n<!-- verdict:films-2 -->\n<!-- /verdict -->\n"
+    written = with_tables(page, kept)
+    assert "HAN-GRU, 7 test documents, mean of 2 runs (seeds 1, 2): " in written
+    assert "| attention | 50.0% | 0.500 ± 0.100 | -0.100 ± 0.020 |" in written
+    assert "| attention | 0.500 ± 0.125 | 0.500 ± 0.125 |" in written
+    assert "changes the verdict in 50.0% of documents" in " ".join(written.split())
+
+
 def test_replacement_and_the_agreement_of_runs_become_tables() -> None:
     names = ["random", "attention"]
     value = examined(names, agreement_with_leave_one_out={}, split="test")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from data_processing import tokeniser
-from runtime.run_folder import Progress, RunFolder, add_run_flags, chosen_run
+from runtime import run_folder
+from runtime.run_folder import Progress, RunFolder, add_run_flags, chosen_run, commit, find_run
 from tests.helpers import write_tiny_records, write_tiny_run
 from utils import Parser, UserError, read_json, run_flags, write_json
 
@@ -38,6 +43,19 @@ def test_run_is_a_name_in_runs_dir_or_a_path(runs: Path) -> None:
         ]
 
 
+def test_what_is_here_goes_before_what_is_in_runs_dir(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(runs / "first", tmp_path / "first")
+    monkeypatch.chdir(runs)
+    assert chosen_run(parsed("first", "--runs_dir", tmp_path)).path == Path("first")
+    assert find_run("first", tmp_path).path == Path("first")
+    monkeypatch.chdir(tmp_path.parent)
+    assert find_run("first", tmp_path).path == tmp_path / "first"
+    with pytest.raises(UserError, match=rf"there is no run 'second'; {tmp_path} holds: first"):
+        find_run("second", tmp_path)
+
+
 def test_without_run_the_flags_name_it(tmp_path: Path) -> None:
     arguments = parsed("--dataset", "films", "--model", "bilstm", "--runs_dir", tmp_path)
     assert chosen_run(arguments).path == tmp_path / "films-bilstm"
@@ -59,6 +77,23 @@ def test_run_and_a_flag_that_it_replaces_are_refused(flag: tuple[str, str]) -> N
 def test_progress_of_an_earlier_version_is_read() -> None:
     value = {"epoch": 1, "step": 9, "best_step": 6, "best_loss": 0.5, "best_accuracy": 0.75, "fruitless": 2}
     assert Progress.from_json(value, "a file") == Progress(1, 9, 6, 0.5, 0.75, validations_without_improvement=2)
+
+
+def test_a_title_counts_the_teachers(runs: Path) -> None:
+    config = RunFolder(runs / "first").config()
+    for teachers, words in ((("a",), "1 network"), (("a", "b"), "2 networks")):
+        value = cast(Any, SimpleNamespace(teachers=teachers))
+        assert replace(config, distillation=value).title() == f"CNN, distilled from {words}"
+
+
+def test_the_commit_is_that_of_the_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "runtime" / "run_folder.py"))
+    assert commit() == "unknown"
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    found = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+    assert len(commit()) == 12 and found.startswith(commit())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
