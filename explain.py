@@ -46,7 +46,7 @@ from explaining.pages import explanation_page, likeliest
 from report.plots import png, whole_model_figure
 from report.shading import printable, render, supports_colour
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
-from runtime.run_folder import find_run, origin
+from runtime.run_folder import find_run, origin, refuse_several_labels
 from utils import (
     DataPaths,
     Parser,
@@ -112,10 +112,17 @@ def main(arguments: argparse.Namespace) -> int:
     """Explains one text, or examines the methods; returns the exit code."""
     for name, least in (("sentences", 0), ("documents", 2), ("seed", 0)):
         check_range(name, getattr(arguments, name), least)
-    many = arguments.faithfulness or arguments.whole or arguments.plausibility
+    asked = {
+        "--faithfulness": arguments.faithfulness,
+        "--global": arguments.whole,
+        "--plausibility": arguments.plausibility,
+    }
+    many = any(asked.values())
     arguments.split = arguments.split or (CHOOSING_SPLIT if many else "test")
     run = find_run(arguments.run, arguments.runs_dir)
     config = run.config()
+    if many:
+        refuse_several_labels(run, next(flag for flag, given in asked.items() if given))
     if arguments.target is not None and arguments.target not in config.class_names:
         raise UserError(f"--target {arguments.target!r} is not a class; choose from: {', '.join(config.class_names)}")
     data = DataPaths(config.dataset, arguments.data_dir)
@@ -241,8 +248,10 @@ def checked_text(predictor: Predictor, text: str) -> WrittenText:
 def prediction_line(explanation: Explanation, label: str | None) -> str:
     """``positive (97.3%), labelled negative``."""
     probabilities = explanation.verdict.probabilities
-    predicted = int(probabilities.argmax())
     labelled = f", labelled {label}" if label else ""
+    if explanation.thresholds is not None:
+        return f"{explanation.predicted}{labelled}"
+    predicted = int(probabilities.argmax())
     return f"{explanation.class_names[predicted]} ({probabilities[predicted]:.1%}){labelled}"
 
 

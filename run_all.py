@@ -29,7 +29,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import schema
 from config import (
@@ -145,6 +145,7 @@ class SplitsOfRecords(TypedDict):
     """What this script reads of ``manifest.json``."""
 
     splits: dict[str, RecordsOfSplit]
+    several_labels: NotRequired[bool]
 
 
 def build_parser() -> Parser:
@@ -259,6 +260,12 @@ def refuse_settings(arguments: argparse.Namespace) -> None:
     model_settings_from_flags(arguments)
     for settings_class in (CsvSettings, TextSettings, TrainingSettings, TrainerOperation):
         given_settings(settings_class, arguments)
+    if not getattr(arguments, "multi_label", False):
+        return
+    balanced = getattr(arguments, "class_weights", "none") != "none"
+    asked = {"--preset best": arguments.preset == "best", "--from_run": arguments.from_run, "--class_weights": balanced}
+    if refused := [flag for flag, is_asked in asked.items() if is_asked]:
+        raise UserError(f"{refused[0]} is for one label a text; leave it or --multi_label out")
 
 
 def advice(code: int) -> str:
@@ -337,8 +344,9 @@ def examined_documents(paths: DataPaths) -> int:
     """The number of validation documents that explanations are examined on; fewer where they are long, 0 for none."""
     if not paths.manifest.exists():
         return 0
-    valid = schema.read_json(paths.manifest, SplitsOfRecords)["splits"].get("valid")
-    if valid is None or not valid["documents"]:
+    found = schema.read_json(paths.manifest, SplitsOfRecords)
+    valid = found["splits"].get("valid")
+    if valid is None or not valid["documents"] or found.get("several_labels"):
         return 0
     words = max(valid["words"] / valid["documents"], 1)
     return min(EXAMINED_DOCUMENTS, valid["documents"], int(EXAMINED_WORK / words**2))

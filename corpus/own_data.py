@@ -26,6 +26,7 @@ import numpy as np
 from config import CsvSettings
 from corpus.corpora import CORPORA, Corpus, check_nothing
 from corpus.corpus_formats import Row
+from corpus.several_labels import LabelCells, detected_separator, named_sets
 from corpus.tables import (
     DELIMITERS,
     ID_NAMES,
@@ -67,6 +68,7 @@ class Columns:
     id: int | None = None
     alternatives: tuple[int, ...] = ()  # columns that could be the label, too
     no_split: str = ""  # what keeps a column with such a name from being that of the splits
+    several: LabelCells | None = None  # where a text may have several labels
 
 
 class Class(NamedTuple):
@@ -117,9 +119,13 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
     if name in {corpus.name for corpus in CORPORA}:
         raise UserError(f"{path} would become the data set {name}, which is a published one; give it another name")
     table = open_table(path, settings.encoding)
-    columns = find_columns(table, list(itertools.islice(usable(table), SAMPLE_RECORDS)), settings)
+    sample = list(itertools.islice(usable(table), SAMPLE_RECORDS))
+    if settings.label_columns and settings.multi_label:
+        first, *_ = settings.label_columns.split(",")
+        settings = replace(settings, label_column=first)
+    columns = with_several_labels(table, find_columns(table, sample, settings), sample, settings)
     found = count_rows(table, columns)
-    classes = name_classes(found, table, columns)
+    names, classes = name_sets(found, table) if columns.several else ((), name_classes(found, table, columns))
     identity = columns.id if found.ids_are_unique else None
     places = replace(columns, id=identity)
     ordered = {one.rating: one.name for one in sorted(set(classes.values()), key=lambda one: one.rating)}
@@ -136,6 +142,7 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
         check=check_nothing,
         has_test=bool(found.splits["test"]),
         own=path,
+        names=names,
     )
     return corpus, describe(table, places, found, classes)
 
@@ -410,9 +417,10 @@ def judge(record: Record, columns: Columns) -> tuple[str, str, str]:
     text = record.fields[columns.text]
     if not text or text.isspace() or text.strip().casefold() in MISSING:
         return "no text", "", ""
-    label = " ".join(record.fields[columns.label].split())
-    if label.casefold() in MISSING:
-        label = ""
+    try:
+        label = label_of(record, columns)
+    except ValueError as error:
+        return f"labels that cannot be read ({error})"[:100], "", ""
     split = ""
     if columns.split is not None:
         word = record.fields[columns.split].strip()
@@ -424,6 +432,39 @@ def judge(record: Record, columns: Columns) -> tuple[str, str, str]:
     if split in ("valid", "test") and not label:
         return f"no label in the {split} split", "", ""
     return "", split or "train", label
+
+
+def label_of(record: Record, columns: Columns) -> str:
+    """The label of a record as it is written, of several labels a JSON list of them; empty where there is none.
+
+    Raises:
+        ValueError: Several labels that cannot be read.
+    """
+    if columns.several:
+        return columns.several.read(record.fields)
+    label = " ".join(record.fields[columns.label].split())
+    return "" if label.casefold() in MISSING else label
+
+
+def with_several_labels(table: Table, columns: Columns, sample: Sequence[Record], settings: CsvSettings) -> Columns:
+    """The columns with those of several labels, where ``--multi_label`` asks for them.
+
+    Raises:
+        UserError: A flag that goes with ``--multi_label`` alone, or a column that is not there.
+    """
+    given = next((name for name in ("label_separator", "label_columns") if getattr(settings, name)), None)
+    if not settings.multi_label:
+        if given:
+            raise UserError(f"--{given} goes with --multi_label; add it, or leave --{given} out")
+        return columns
+    places = [named_column(table, "label_columns", name.strip()) for name in settings.label_columns.split(",")]
+    chosen = tuple(place for place in places if place is not None) or (columns.label,)
+    if settings.label_columns and len(chosen) < 2:
+        raise UserError(f"--label_columns {settings.label_columns!r} names fewer than two columns; use --label_column")
+    if columns.text in chosen or columns.split in chosen:
+        raise UserError(f"{table.path}: text, labels and split must be different columns; name others")
+    separator = settings.label_separator or detected_separator(r.fields[chosen[0]] for r in sample)
+    return replace(columns, several=LabelCells(chosen, tuple(table.names[place] for place in chosen), separator))
 
 
 def ask_columns(table: Table, columns: Columns) -> str:
@@ -460,6 +501,22 @@ def name_classes(found: RowCounts, table: Table, columns: Columns) -> dict[str, 
         classes = number_classes(found)
     check_classes(found, table, columns, classes)
     return classes
+
+
+def name_sets(found: RowCounts, table: Table) -> tuple[tuple[str, ...], dict[str, Class]]:
+    """The labels, and the combination of them for each label as it is written.
+
+    Raises:
+        UserError: There are fewer than two labels, or more than a network is made for.
+    """
+    names, sets = named_sets(found.labels)
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise UserError(
+            f"{table.path} has {len(names):,} labels, and 2 to {MOST_CLASSES} are needed; name another --label_column, "
+            "or the --label_separator between them"
+        )
+    numbers = {label: number for number, label in enumerate(sorted(set(sets.values())), start=1)}
+    return tuple(names), {label: Class(of_csv, numbers[of_csv]) for label, of_csv in sets.items()}
 
 
 def number_classes(found: RowCounts) -> dict[str, Class]:
@@ -543,7 +600,7 @@ def describe(table: Table, columns: Columns, found: RowCounts, classes: dict[str
         *table.remarks,
         *describe_columns(table, columns),
         *describe_rows(table, found),
-        *describe_classes(found, classes),
+        *([columns.several.in_words()] if columns.several else describe_classes(found, classes)),
     ]
 
 

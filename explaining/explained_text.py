@@ -40,6 +40,7 @@ class Explanation:
         parts: What the network and the n-gram lane add to the log-odds; ``None`` without a lane.
         counterfactuals: The words, and the sentences, without which the verdict would be another; empty where they
             were not searched for.
+        thresholds: float32 [C], where a text may have several labels.
     """
 
     text: str
@@ -52,6 +53,16 @@ class Explanation:
     words_per_sentence: np.ndarray
     parts: LogOddsParts | None = None
     counterfactuals: Sequence[Counterfactual] = ()
+    thresholds: np.ndarray | None = None
+
+    @property
+    def predicted(self) -> str:
+        """The name of the predicted class; where a text may have several labels, all of them, or ``no label``."""
+        probabilities = self.verdict.probabilities
+        if self.thresholds is None:
+            return self.class_names[int(probabilities.argmax())]
+        chosen = np.flatnonzero(probabilities >= self.thresholds)
+        return " | ".join(self.class_names[number] for number in chosen) or "no label"
 
     def shaded(self, most: int | None = MOST_SENTENCES) -> list[ShadedSentence | LeftOut]:
         """The text as it is shown; a sentence's weight is its score, in :meth:`unit`."""
@@ -77,7 +88,7 @@ class Explanation:
     @functools.cached_property
     def phrases(self) -> Phrases:
         """The strongest phrases, and what they leave of the log-odds of the class."""
-        [whole] = log_odds(self.verdict.logits[np.newaxis], [self.target])
+        [whole] = log_odds(self.verdict.logits[np.newaxis], [self.target], self.thresholds is not None)
         return phrases_of(self.text, words_of(self.spans), self.words_per_sentence, self.scores, float(whole))
 
     def phrases_in_words(self) -> list[str]:
@@ -93,7 +104,7 @@ class Explanation:
         """Everything as plain JSON; starts and ends count code points of the text."""
         probabilities = self.verdict.probabilities.tolist()
         value: dict[str, Any] = {
-            "prediction": self.class_names[int(self.verdict.probabilities.argmax())],
+            "prediction": self.predicted,
             "probabilities": dict(zip(self.class_names, probabilities, strict=True)),
             "method": self.method,
             "explained_class": self.class_names[self.target],
@@ -189,5 +200,6 @@ def explain_written(predictor: Predictor, written: WrittenText, method: str, tar
         scores,
         document.words_per_sentence,
         log_odds_parts(predictor, written.text, words_of(written.spans), document, verdict, chosen),
-        counterfactuals(predictor, document, scores, predicted, chosen),
+        counterfactuals(predictor, document, scores, predicted, chosen) if predictor.thresholds is None else (),
+        predictor.thresholds,
     )

@@ -7,6 +7,7 @@ are read when their batch is needed. So the order of an epoch can be a true rand
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
@@ -18,7 +19,7 @@ import tensorflow as tf
 
 from config import TrainingSettings, entry
 from network.contract import Documents
-from text.records import RecordReader, starts_of
+from text.records import RecordReader, read_label_sets, starts_of
 
 Item = TypeVar("Item")
 
@@ -40,7 +41,7 @@ class LabelledBatch(NamedTuple):
 
     Attributes:
         documents: The words.
-        labels: int32 [B]; -1 for a document without one.
+        labels: int32 [B]; -1 for a document without one. Where a text may have several, float32 [B, C].
         numbers: int64 [B], position of each document in its split.
     """
 
@@ -90,6 +91,13 @@ class Split:
         names = name.split("+")
         self.reader = RecordReader(folder, name) if len(names) == 1 else JoinedReader(folder, names)
         self.index = self.reader.index
+        self.label_sets = read_label_sets(folder)
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """int32 [documents], -1 for none; where a text may have several, float32 [documents, C], 1 for those it has."""
+        labels = self.index["label"].astype(np.int32)
+        return labels if self.label_sets is None else self.label_sets[np.maximum(labels, 0)].astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -99,7 +107,7 @@ class Split:
         documents = Documents(*parse_records(tf.constant(self.reader.read_payloads(numbers))))
         if self.max_sentences or self.max_words:
             documents = first_of(documents, self.max_sentences, self.max_words)
-        return LabelledBatch(documents, tf.constant(self.index["label"][numbers], tf.int32), numbers)
+        return LabelledBatch(documents, tf.constant(self.labels[numbers]), numbers)
 
     def cut_shares(self) -> tuple[float, float]:
         """Shares of the words that the limits cut off and of the documents they cut, from up to 20,000 documents."""
