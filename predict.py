@@ -31,7 +31,7 @@ from corpus.tables import bounded_lines, find_encoding, is_number, open_table
 from corpus.text_rows import Row, column_rows, find_columns, has_one_column, line_rows, table_rows, text_lines
 from report.evaluation import FEWEST_RATINGS
 from report.ordered import median_classes
-from report.several_labels import BETWEEN, names_of
+from report.several_labels import BETWEEN, chosen_names
 from runtime.averaging import MeanPredictor, check_can_be_averaged
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import RunFolder, find_run, refuse_several_labels
@@ -72,7 +72,7 @@ class Rule:
 
     def labels(self, scored: Scored, class_names: Sequence[str]) -> list[str]:
         """The labels of a text with words, where it may have several."""
-        return names_of(scored.probabilities >= self.thresholds, class_names)
+        return chosen_names(scored.probabilities >= self.thresholds, class_names)
 
     def number(self, values: np.ndarray) -> int:
         """The class that is predicted of probabilities [C]."""
@@ -321,8 +321,8 @@ def writer(arguments: argparse.Namespace, predictor: Reader, rule: Rule) -> Iter
 def csv_writer(file: IO[str], predictor: Reader, rule: Rule = LIKELIEST) -> Any:
     """Writes ``id,prediction,probability_...,words,unknown_words,remarks``; the remarks are separated by semicolons.
 
-    Where the rule can abstain, the last column is ``abstained``, yes or no. Of several labels the prediction has all, with
-    `` | `` between them, and is empty where the text has none.
+    Where the rule can abstain, the last column is ``abstained``, yes or no. Of several labels the prediction has all,
+    with `` | `` between them, and is empty where the text has none.
     """
     class_names = predictor.class_names
     table = csv.writer(file, lineterminator="\n")

@@ -38,7 +38,7 @@ from explaining.exploration import Page, page_height
 from explaining.faithfulness import default_method
 from explaining.pages import explanation_page
 from report.run_table import as_frame, run_rows
-from report.several_labels import names_of
+from report.several_labels import chosen_names
 from runtime.devices import start_tensorflow
 from runtime.run_folder import RunFolder, find_run
 from text.text_reader import remarks_on
@@ -148,7 +148,7 @@ class Model:
         if self.predictor.thresholds is None:
             best = np.array(self.classes, object)[probabilities.argmax(axis=1)]
             return pd.Series(best, index, "str").where(answered)
-        lists = [names_of(row >= self.predictor.thresholds, self.classes) for row in probabilities]
+        lists = [chosen_names(row >= self.predictor.thresholds, self.classes) for row in probabilities]
         return pd.Series(lists, index, object).where(answered)
 
     def probabilities(self, texts: Texts, text_column: str = "") -> np.ndarray:

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from report.evaluation import CALIBRATION_BINS, REPORT_WIDTH, shortened, wilson_interval
-from report.thresholds import best_threshold
+from report.thresholds import USUAL, best_threshold
 from runtime.losses import binary_cross_entropy
 from utils import atomic_write
 
 Floats = NDArray[np.floating[Any]]
-Labels = NDArray[np.uint8]
+Labels = NDArray[np.integer[Any]]
 
 RANKS = (1, 3, 5)  # of precision at k
 BETWEEN = " | "  # the names in a cell of predictions
@@ -89,12 +89,14 @@ class SeveralLabels:
 def best_thresholds(probabilities: Floats, labels: Labels) -> NDArray[np.float32]:
     """float32 [C], for each class the threshold with the highest F1, which is to be chosen on validation documents.
 
+    It is a half for a class that none of the documents has.
+
     Args:
         probabilities: [N, C].
         labels: [N, C], 0 or 1.
     """
     columns = zip(np.asarray(probabilities, np.float64).T, np.asarray(labels, np.int64).T, strict=True)
-    return np.array([best_threshold(*column) for column in columns], np.float32)
+    return np.array([best_threshold(p, has) if has.any() else USUAL for p, has in columns], np.float32)
 
 
 def evaluate_several(
@@ -204,7 +206,7 @@ def label_table(found: SeveralLabels) -> list[str]:
     return lines
 
 
-def names_of(chosen: NDArray[np.bool_], class_names: Sequence[str]) -> list[str]:
+def chosen_names(chosen: NDArray[np.bool_], class_names: Sequence[str]) -> list[str]:
     """The names of the classes that are chosen, bool [C]."""
     return [name for name, one in zip(class_names, chosen.tolist(), strict=True) if one]
 
@@ -231,5 +233,5 @@ def write_several(
         writer = csv.writer(file)
         writer.writerow(["id", "label", "prediction", *(f"probability_{name}" for name in class_names)])
         for name, true, row in zip(ids, np.asarray(labels, bool), probabilities, strict=True):
-            cells = (BETWEEN.join(names_of(chosen, class_names)) for chosen in (true, row >= thresholds))
+            cells = (BETWEEN.join(chosen_names(chosen, class_names)) for chosen in (true, row >= thresholds))
             writer.writerow([name, *cells, *(f"{value:.6f}" for value in row)])

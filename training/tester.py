@@ -384,7 +384,8 @@ class Tester:
         if self.arguments.show_documents and self.csv_is_that_of_the_records():
             self.show(result)
         print(f"\nWritten: {self.result_file('predictions', 'csv', result.checkpoint)}, {self.run.results}")
-        print(f"Look:    {self.picture_file('*', result.checkpoint)}")
+        if self.thresholds is None:
+            print(f"Look:    {self.picture_file('*', result.checkpoint)}")
         print(f"         tensorboard --logdir {shlex.quote(str(self.run.path.parent))} --host 127.0.0.1", flush=True)
 
     def linear_baselines(self) -> str:
