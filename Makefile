@@ -99,7 +99,7 @@ accuracy: $(INSTALLED) ## Compare networks and linear classifiers on data sets n
 lock: $(INSTALLED_DEV) ## Write requirements*.txt from requirements*.in, with the hash of every file.
 	@for name in requirements requirements-gpu requirements-dev requirements-wandb; do \
 	  echo "$$name.in -> $$name.txt"; \
-	  $(PY) -m uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  $(PY) -m uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	    $(if $(UPGRADE),--upgrade) --output-file $$name.txt $$name.in || exit 1; \
 	done

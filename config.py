@@ -304,6 +304,12 @@ class TrainingSettings:
     label_smoothing: float = setting(
         0.0, "share of the label that is spread evenly over all classes", minimum=0, maximum=0.9
     )
+    evidence_weight: float = setting(
+        0.0,
+        "weight in the loss of a term that draws attention to what evidence.jsonl marks in the training documents; "
+        "0: the evidence is not read",
+        minimum=0,
+    )
     class_weights: str = setting(
         "none",
         "balanced: a document weighs documents / (classes * documents of its class)",

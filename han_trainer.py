@@ -118,7 +118,7 @@ def main(arguments: argparse.Namespace) -> int:
     config = run_config(arguments, model_settings, training_settings, records, manifest)
     refuse_with_several_labels(config, arguments)
     if arguments.run_type == "lr_range":
-        return find_learning_rates(run, config, records, arguments, range_test)
+        return find_learning_rates(run, config, arguments, range_test)
     if arguments.run_type == "retrain":
         config = retraining_config(run, config)
         run = RunFolder(run.path.with_name(f"{run.path.name}-retrained"))
@@ -183,7 +183,7 @@ def train(
 
 
 def find_learning_rates(
-    run: RunFolder, config: RunConfig, records: Path, arguments: argparse.Namespace, test: RangeTestSettings
+    run: RunFolder, config: RunConfig, arguments: argparse.Namespace, test: RangeTestSettings
 ) -> int:
     """Runs the learning-rate range test and prints its suggestion; returns the exit code."""
     check_writable(run.path.parent)
@@ -191,7 +191,7 @@ def find_learning_rates(
     from training.lr_range import report, run_range_test
 
     with explain_memory(LESS_MEMORY):
-        outcome = run_range_test(config, records, device, test)
+        outcome = run_range_test(config, DataPaths(arguments.dataset, arguments.data_dir), device, test)
     report(outcome, config, test, run)
     return 0
 

@@ -26,6 +26,7 @@ import numpy as np
 from config import CsvSettings
 from corpus.corpora import CORPORA, Corpus, check_nothing
 from corpus.corpus_formats import Row
+from corpus.evidence import EVIDENCE_NAMES, spans_in
 from corpus.several_labels import LabelCells, detected_separator, named_sets
 from corpus.tables import (
     DELIMITERS,
@@ -68,6 +69,7 @@ class Columns:
     id: int | None = None
     alternatives: tuple[int, ...] = ()  # columns that could be the label, too
     no_split: str = ""  # what keeps a column with such a name from being that of the splits
+    evidence: int | None = None
     several: LabelCells | None = None  # where a text may have several labels
 
 
@@ -95,6 +97,8 @@ class RowCounts:
         skipped: Rows that cannot be used, by the reason.
         lines: The first lines of each reason.
         ids_are_unique: Whether the column of ids can serve.
+        marked: Documents that have evidence.
+        other_evidence: The lines of those whose evidence marks no part of the text.
     """
 
     rows: int = 0
@@ -104,6 +108,8 @@ class RowCounts:
     skipped: Counter[str] = field(default_factory=Counter)
     lines: dict[str, list[int]] = field(default_factory=dict)
     ids_are_unique: bool = False
+    marked: int = 0
+    other_evidence: list[int] = field(default_factory=list)
 
 
 def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
@@ -140,6 +146,7 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
         classes={True: ordered, False: ordered},
         read=lambda _: read_rows(table, places, classes),
         check=check_nothing,
+        has_evidence=found.marked > 0,
         has_test=bool(found.splits["test"]),
         own=path,
         names=names,
@@ -237,7 +244,9 @@ def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) 
     if len({text, label, split}) < 3:
         raise UserError(f"{table.path}: text, label and split must be different columns; see: {listing(profiles)}")
     identity = next((p.place for p in free if p.comparable in ID_NAMES and p.place != label), None)
-    return Columns(text, label, split, identity, alternatives, "" if split is not None else foreign_split(free))
+    evidence = find_evidence([p for p in free if p.place not in {label, identity}], sample, text)
+    no_split = "" if split is not None else foreign_split(free)
+    return Columns(text, label, split, identity, alternatives, no_split, evidence)
 
 
 def refuse_unreadable(table: Table) -> NoReturn:
@@ -260,6 +269,15 @@ def find_split(table: Table, profiles: Sequence[Profile], named: int | None) -> 
             f"(such as {profiles[named].no_split!r}); write those, or leave --split_column out to have splits made"
         )
     return named
+
+
+def find_evidence(free: Iterable[Profile], sample: Sequence[Record], text: int) -> int | None:
+    """The column that marks parts of the texts: one with such a name, where a cell does so; None if there is none."""
+    for column in free:
+        cells = ((record.fields[column.place], record.fields[text]) for record in sample)
+        if column.comparable in EVIDENCE_NAMES and any(spans_in(*pair) for pair in cells):
+            return column.place
+    return None
 
 
 def foreign_split(free: Iterable[Profile]) -> str:
@@ -374,6 +392,7 @@ def count_rows(table: Table, columns: Columns) -> RowCounts:
         found.splits[split] += 1
         found.labels[label] += bool(label)
         found.without_label += not label
+        count_evidence(found, record, columns)
         if len(found.labels) > MOST_LABELS:
             refuse_many(table, columns, found)
         if columns.id is not None:
@@ -387,6 +406,17 @@ def count_rows(table: Table, columns: Columns) -> RowCounts:
     unique = len(np.unique(np.frombuffer(bytes(ids), dtype=np.uint64)))
     found.ids_are_unique = columns.id is not None and unique == kept
     return found
+
+
+def count_evidence(found: RowCounts, record: Record, columns: Columns) -> None:
+    """Counts a document that has evidence, or has some that cannot be read."""
+    if columns.evidence is None:
+        return
+    spans = spans_in(record.fields[columns.evidence], record.fields[columns.text])
+    if spans is None:
+        found.other_evidence.append(record.line)
+    else:
+        found.marked += len(spans) > 0
 
 
 def first_problems(table: Table) -> Counter[str]:
@@ -589,7 +619,8 @@ def read_rows(table: Table, columns: Columns, classes: dict[str, Class]) -> Iter
         name = f"row/{record.row}" if columns.id is None else record.fields[columns.id].strip()
         rating = classes[label].rating if label else 0
         text = record.fields[columns.text].replace("\0", " ")
-        yield Row(name, split if label else "unlabelled", rating, text)
+        spans = spans_in(record.fields[columns.evidence], text) if columns.evidence is not None else None
+        yield Row(name, split if label else "unlabelled", rating, text, spans or ())
 
 
 def describe(table: Table, columns: Columns, found: RowCounts, classes: dict[str, Class]) -> list[str]:
@@ -607,6 +638,7 @@ def describe(table: Table, columns: Columns, found: RowCounts, classes: dict[str
 def describe_columns(table: Table, columns: Columns) -> Iterator[str]:
     """Which column is which, and which ones are not used."""
     places = {"text": columns.text, "label": columns.label, "split": columns.split, "id": columns.id}
+    places["evidence"] = columns.evidence
     taken = [f"{use} from {table.names[place]!r}" for use, place in places.items() if place is not None]
     unused = [name for place, name in enumerate(table.names) if place not in places.values()]
     yield ", ".join(taken) + (f"; not used: {', '.join(unused)[:200]}" if unused else "")
@@ -625,6 +657,11 @@ def describe_rows(table: Table, found: RowCounts) -> Iterator[str]:
         yield f"skipped: {count:,} x {problem}; {unit} {where}"
     if total := found.skipped.total():
         yield f"skipped in all: {total:,} of {found.rows:,} rows ({total / found.rows:.1%})"
+    if found.marked:
+        yield f"{found.marked:,} rows have evidence: marked parts of their text"
+    if other := found.other_evidence:
+        where = ", ".join(map(str, other[:SHOWN])) + (", ..." if len(other) > SHOWN else "")
+        yield f"no evidence is kept of {len(other):,} rows, where it marks no part of the text; {unit} {where}"
     if found.without_label:
         yield f"{found.without_label:,} rows have no label: kept as unlabelled text for the word vectors"
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 CHANCE, CHANCE_DRAWS = "chance", 5
 OVERLAP = 0.5  # of the union, for a phrase that is found
+MOST_PASSES = 20_000  # of the network over a document, by one method: minutes for reviews of 800 words
 TITLES = {CHANCE: "by chance"} | {name: method.title for name, method in METHODS.items()}
 
 
@@ -74,26 +75,36 @@ def examine(
 
     Returns:
         Plain JSON: the share of marked words, and for each method and for :data:`CHANCE` the means of
-        :class:`Agreement` and the milliseconds of an explanation with its prediction, one document at a time.
+        :class:`Agreement` and the milliseconds of an explanation with its prediction, one document at a time. A
+        method that would read them too often (:data:`MOST_PASSES`) explains some, drawn at random: ``documents`` of it.
     """
     generator = np.random.default_rng(seed)
+    examined = {method: affordable(marked, method, seed) for method in methods}
     share = float(np.mean([one.words.mean() for one in marked]))
     found: dict[str, list[Agreement]] = {name: [] for name in (CHANCE, *methods)}
     seconds = dict.fromkeys(methods, 0.0)
     words = 0
-    for one in progress(marked):
+    for number, one in enumerate(progress(marked)):
         words += len(one.words)
         for _ in range(CHANCE_DRAWS):
             found[CHANCE].append(agreement(one, random_scores(one.document, generator), share))
-        for method in seconds:
+        for method in (method for method in methods if number in examined[method]):
             started = time.perf_counter()
             [(_, scores)] = score_and_explain(predictor, [one.document], None, method)
             seconds[method] += time.perf_counter() - started
             found[method].append(agreement(one, scores, share))
     means = {name: Agreement(*np.mean(rows, axis=0).tolist())._asdict() for name, rows in found.items()}
     for method, spent in seconds.items():
-        means[method]["milliseconds"] = 1000 * spent / len(marked)
+        count = len(examined[method])
+        means[method] |= {"milliseconds": 1000 * spent / count, "documents": count}
     return {"documents": len(marked), "words": words / len(marked), "marked_share": share, "methods": means}
+
+
+def affordable(marked: Sequence[Marked], method: str, seed: int) -> set[int]:
+    """Places of the documents that a method explains: all, or as many as :data:`MOST_PASSES` allow, at least one."""
+    order = np.random.default_rng([seed, 1]).permutation(len(marked))
+    passes = np.cumsum([max(1, METHODS[method].passes(marked[number].document)) for number in order])
+    return set(order[: max(1, int((passes <= MOST_PASSES).sum()))].tolist())
 
 
 def agreement(marked: Marked, scores: Scores, share: float) -> Agreement:
@@ -173,5 +184,10 @@ def format_agreement(value: dict[str, Any], heading: str) -> str:
         "",
         f"Marked: {value['marked_share']:.1%} of the words of a document on average, of {value['words']:,.0f} words.",
         "Milliseconds with the prediction itself, one document at a time.",
+        *(
+            f"{TITLES[name]}: on {row['documents']} of the {value['documents']} documents, drawn at random."
+            for name, row in value["methods"].items()
+            if row.get("documents", value["documents"]) < value["documents"]
+        ),
     ]
     return "\n".join(lines)

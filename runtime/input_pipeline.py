@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -43,11 +43,13 @@ class LabelledBatch(NamedTuple):
         documents: The words.
         labels: int32 [B]; -1 for a document without one. Where a text may have several, float32 [B, C].
         numbers: int64 [B], position of each document in its split.
+        marked: int32 [N], 1 for a word that is marked as evidence, else 0; empty from a split that knows of none.
     """
 
     documents: Documents
     labels: Any
     numbers: np.ndarray
+    marked: Any = np.zeros(0, np.int32)
 
 
 class JoinedReader:
@@ -82,9 +84,15 @@ class Split:
         max_sentences: Read the first so many sentences of a document; 0 for all.
         max_words: Read the first so many words of a sentence; 0 for all.
 
+    Attributes:
+        marks: bool [words] of each document with marked words, by its position in the split; ``None`` where nobody
+            asked for them.
+
     Raises:
         UserError: If the split's index is missing or damaged.
     """
+
+    marks: Mapping[int, np.ndarray] | None = None
 
     def __init__(self, folder: Path, name: str, max_sentences: int = 0, max_words: int = 0) -> None:
         self.name, self.max_sentences, self.max_words = name, max_sentences, max_words
@@ -104,10 +112,26 @@ class Split:
 
     def read(self, numbers: np.ndarray) -> LabelledBatch:
         """Reads documents by their position in the split (int64 [B])."""
-        documents = Documents(*parse_records(tf.constant(self.reader.read_payloads(numbers))))
+        documents = whole = Documents(*parse_records(tf.constant(self.reader.read_payloads(numbers))))
         if self.max_sentences or self.max_words:
-            documents = first_of(documents, self.max_sentences, self.max_words)
-        return LabelledBatch(documents, tf.constant(self.labels[numbers]), numbers)
+            documents = first_of(whole, self.max_sentences, self.max_words)
+        batch = LabelledBatch(documents, tf.constant(self.labels[numbers]), numbers)
+        return batch if self.marks is None else batch._replace(marked=self.marked(whole, numbers, self.marks))
+
+    def marked(self, whole: Documents, numbers: np.ndarray, marks: Mapping[int, np.ndarray]) -> Any:
+        """:attr:`LabelledBatch.marked`, of the words that the limits leave.
+
+        Args:
+            whole: The documents without the limits.
+            numbers: int64 [B], their positions.
+            marks: See :attr:`marks`.
+        """
+        starts = starts_of(self.index["words"][numbers].astype(np.int64))
+        flags = np.zeros(starts[-1], np.int32)
+        for number, first in zip(numbers.tolist(), starts.tolist(), strict=False):
+            if number in marks:
+                flags[first : first + len(marks[number])] = marks[number]
+        return first_of(whole._replace(token_ids=tf.constant(flags)), self.max_sentences, self.max_words).token_ids
 
     def cut_shares(self) -> tuple[float, float]:
         """Shares of the words that the limits cut off and of the documents they cut, from up to 20,000 documents."""

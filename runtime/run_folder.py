@@ -112,6 +112,7 @@ class SettingsOfConfig(TypedDict):
     retraining: NotRequired[Retraining | None]
     distillation: NotRequired[Distillation | None]
     continuation: NotRequired[Continuation | None]
+    evidence_sha256: NotRequired[str]
     several_labels: NotRequired[bool]
 
 
@@ -178,6 +179,7 @@ class RunConfig:
         retraining: For how long, if it is trained on validation as well; ``None`` for a run that validates.
         distillation: Whose judgements it learns from; ``None`` for a run that learns from labels alone.
         continuation: Whose weights it begins with; ``None`` for a run that begins at random.
+        evidence_sha256: Of the marked evidence that it also learns from; empty for a run that does not.
         several_labels: Whether a text may have several labels, or none.
     """
 
@@ -192,6 +194,7 @@ class RunConfig:
     retraining: Retraining | None = None
     distillation: Distillation | None = None
     continuation: Continuation | None = None
+    evidence_sha256: str = ""
     several_labels: bool = False
 
     def to_json(self) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 
 from config import ModelSettings, TrainingSettings
+from corpus.corpora import CSV_COLUMNS
 from data_processing import TextProcessor
 from network.ngrams import NgramTable, ngram_key
 from runtime.checkpoints import save_weights
@@ -22,7 +25,7 @@ from runtime.ngram_tables import save_table
 from runtime.predictor import Predictor
 from runtime.run_folder import Progress, RunConfig, RunFolder
 from text.records import NO_LABEL, RecordBatch, RecordWriter, describe_files, write_index
-from utils import FORMAT_VERSION, read_json, sha256_of_json, write_json
+from utils import FORMAT_VERSION, DataPaths, read_json, sha256_of_file, sha256_of_json, write_json, write_jsonl
 
 VOCABULARY = ["<pad>", "<unk>", "bad", "good", *(f"word{n:02d}" for n in range(40))]
 CLUES = (2, 3)
@@ -85,6 +88,21 @@ def write_tiny_records(folder: Path, documents: int = 90, unlabelled: int = 0) -
         },
     )
     return splits
+
+
+def write_marked_texts(data: DataPaths, splits: dict[str, list[TinyDocument]], marked: str) -> None:
+    """The CSV file of tiny records, and evidence: the word that decides each document of a split, but for its last."""
+    texts = {
+        one.id: " ".join(VOCABULARY[word] for sentence in one.sentences for word in sentence)
+        for documents in splits.values()
+        for one in documents
+    }
+    with data.csv.open("w", newline="", encoding="utf-8") as file:
+        rows = [(name, name.split("/")[0], "negative", 1, text) for name, text in texts.items()]
+        csv.writer(file).writerows([CSV_COLUMNS, *rows])
+    write_json(data.manifest, {**read_json(data.manifest), "csv": {"sha256": sha256_of_file(data.csv)}})
+    clues = [(one.id, re.search("good|bad", texts[one.id])) for one in splits[marked][:-1]]
+    write_jsonl(data.evidence, [{"id": name, "evidence": [found.span()]} for name, found in clues if found])
 
 
 def write_tiny_run(

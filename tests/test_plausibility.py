@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import itertools
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import explain as explain_command
-from corpus.corpora import CSV_COLUMNS
+from explaining import plausibility
 from explaining.explanations import METHODS, Scores
 from explaining.plausibility import (
     Agreement,
     Marked,
+    affordable,
     agreement,
     average_precision,
     chosen_phrases,
@@ -28,9 +27,9 @@ from explaining.plausibility import (
 from report.attention_check import marked_words
 from runtime.documents import parted
 from runtime.input_pipeline import Split
-from tests.helpers import CLUES, VOCABULARY, write_tiny_records, write_tiny_run
+from tests.helpers import CLUES, write_marked_texts, write_tiny_records, write_tiny_run
 from text.text_reader import EncodedDocument
-from utils import DataPaths, UserError, read_json, sha256_of_file, write_json, write_jsonl
+from utils import DataPaths, UserError
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -96,6 +95,20 @@ def test_the_table_has_a_line_for_each_method_and_no_cost_of_chance() -> None:
     lines = format_agreement(value, "a run").splitlines()
     assert lines[0] == "a run" and lines[4].split() == ["by", "chance", "0.361", "0.200", "0.100", "75.0%"]
     assert lines[5].split()[-1] == "12.3" and "32.0% of the words" in lines[-2]
+    methods["contribution"]["documents"] = 4
+    assert (
+        format_agreement(value, "a run").splitlines()[-1] == "contribution: on 4 of the 9 documents, drawn at random."
+    )
+
+
+def test_a_method_that_reads_a_document_often_explains_a_random_part_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = [marked([1] * words, [words]) for words in (3, 3, 3, 5)]
+    monkeypatch.setattr(plausibility, "MOST_PASSES", 12)
+    parts = [affordable(some, "leave_one_out", seed) for seed in range(20)]  # 5 passes, and 7 of the last document
+    assert {len(part) for part in parts} == {2} and len({tuple(sorted(part)) for part in parts}) > 3
+    assert affordable(some, "attention", 1) == {0, 1, 2, 3}
+    monkeypatch.setattr(plausibility, "MOST_PASSES", 1)
+    assert len(affordable(some, "leave_one_out", 1)) == 1
 
 
 @pytest.fixture(scope="module")
@@ -103,22 +116,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run, and its data set with a CSV file in which the word that decides each validation document is marked."""
     folder = tmp_path_factory.mktemp("plausible")
     data = DataPaths("tiny", folder / "data")
-    splits = write_tiny_records(data.records)
-    texts = {
-        one.id: " ".join(VOCABULARY[word] for sentence in one.sentences for word in sentence)
-        for documents in splits.values()
-        for one in documents
-    }
-    with data.csv.open("w", newline="", encoding="utf-8") as file:
-        rows = [(name, name.split("/")[0], "negative", 1, text) for name, text in texts.items()]
-        csv.writer(file).writerows([CSV_COLUMNS, *rows])
-    write_json(data.manifest, {**read_json(data.manifest), "csv": {"sha256": sha256_of_file(data.csv)}})
-    marks = []
-    for one in splits["valid"][:-1]:
-        text = texts[one.id]
-        found = next(re.finditer("good|bad", text))
-        marks.append({"id": one.id, "evidence": [found.span()]})
-    write_jsonl(data.evidence, marks)
+    write_marked_texts(data, write_tiny_records(data.records), "valid")
     write_tiny_run(folder / "runs" / "tiny-han", data.records, seed=6, ngrams=True)
     return folder
 
@@ -147,6 +145,7 @@ def test_the_command_compares_every_method_and_keeps_the_figures(
     assert value == json.loads((folder / "runs" / "tiny-han" / "plausibility-valid.json").read_text(encoding="utf-8"))
     assert value["documents"] == 12 and set(value["methods"]) == {"chance", *METHODS}
     assert all(row["milliseconds"] > 0 for name, row in value["methods"].items() if name != "chance")
+    assert {row["documents"] for name, row in value["methods"].items() if name != "chance"} == {12}
     run_command(folder, "--documents", "3")
     assert "contribution, spread" in capsys.readouterr().out
 

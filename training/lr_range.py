@@ -25,10 +25,11 @@ from config import RangeTestSettings
 from runtime.input_pipeline import Epochs, Split, read_ahead
 from runtime.networks import build_model
 from runtime.run_folder import RunConfig, RunFolder, origin
+from training.evidence import read_marks
 from training.optimizers import build_optimizer
 from training.schedules import Rise
 from training.step import chosen_class_weights, compile_step
-from utils import EMBEDDINGS_FILE, atomic_write, log, write_json
+from utils import EMBEDDINGS_FILE, DataPaths, atomic_write, log, write_json
 
 # The test ends when the smoothed loss is this many times its lowest value so far.
 DIVERGED = 2.0
@@ -66,17 +67,20 @@ class Outcome:
     diverged: bool
 
 
-def run_range_test(config: RunConfig, records: Path, device: str, test: RangeTestSettings) -> Outcome:
+def run_range_test(config: RunConfig, data: DataPaths, device: str, test: RangeTestSettings) -> Outcome:
     """Trains a fresh network of the run's settings while the learning rate rises.
 
     Args:
         config: Of the run, whose learning rate and cycle are not used.
-        records: Folder of the records.
+        data: Where the records are, and the evidence.
         device: ``"cpu"`` or ``"gpu"``.
         test: The rise.
     """
     settings = config.training
+    records = data.records
     with closing(Split(records, "train", settings.max_sentences, settings.max_words)) as split:
+        if settings.evidence_weight:
+            split.marks = read_marks(split, data, config.evidence_sha256)
         embeddings = np.load(records / EMBEDDINGS_FILE, allow_pickle=False)
         model = build_model(config, embeddings, padded=device == "gpu")
         rate = Rise(test.lr_min, test.lr_max, test.lr_steps, test.lr_scale)
@@ -92,7 +96,7 @@ def run_range_test(config: RunConfig, records: Path, device: str, test: RangeTes
 def losses_of(batches: Any, step_function: Any, seed: int) -> Iterator[float]:
     """Takes a step on each batch and yields its loss."""
     for step, batch in enumerate(batches):
-        yield float(step_function(batch.documents, batch.labels, [seed, step], 1.0)["loss"])
+        yield float(step_function(batch.documents, batch.labels, [seed, step], 1.0, batch.marked)["loss"])
 
 
 def watch(rate: Any, losses: Iterator[float], test: RangeTestSettings) -> Outcome:

@@ -18,10 +18,12 @@ from utils import (
     EMBEDDINGS_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
+    DataPaths,
     UserError,
     index_name,
     log,
     read_json,
+    sha256_of_file,
     sha256_of_json,
     tester_command,
 )
@@ -43,6 +45,7 @@ def run_config(
             f"--embedding_dim {arguments.embedding_dim}"
         )
     names = labels_in(records / LABELS_FILE, remake(records).removeprefix("run: "))
+    evidence = evidence_hash(arguments, model, training)
     vocabulary_size, embedding_dim = map(int, embeddings.shape)
     return RunConfig(
         arguments.dataset,
@@ -53,6 +56,7 @@ def run_config(
         vocabulary_size,
         embedding_dim,
         sha256_of_json(manifest),
+        evidence_sha256=evidence,
         several_labels=bool(manifest.get("several_labels", False)),
     )
 
@@ -74,6 +78,29 @@ def refuse_with_several_labels(config: RunConfig, arguments: argparse.Namespace)
         raise UserError(
             f"{refused[0]} is for one label a text, and the texts of {config.dataset} have several; leave it out"
         )
+
+
+def evidence_hash(arguments: argparse.Namespace, model: ModelSettings, training: TrainingSettings) -> str:
+    """The hash of the evidence that the flags ask to learn from; empty where they do not.
+
+    Raises:
+        UserError: There is none, or the network has no attention that could learn from it.
+    """
+    if not training.evidence_weight:
+        return ""
+    if arguments.model != "han" or model.pooling != "attention":
+        other = "--pooling" if arguments.model == "han" else "--model"
+        raise UserError(
+            f"--evidence_weight {training.evidence_weight} is for a network with attention; leave it out, or leave out "
+            f"{other}"
+        )
+    file = DataPaths(arguments.dataset, arguments.data_dir).evidence
+    if not file.exists():
+        raise UserError(
+            f"{file} is not there, and --evidence_weight needs it; give your data a column evidence and run "
+            "create_csv.py again, or leave the flag out"
+        )
+    return sha256_of_file(file)
 
 
 def check_vocabulary(config: RunConfig) -> None:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from config import TrainingSettings, entry
 from network.contract import Documents, thresholds_of
 from runtime.workers import SINGLE_WORKER, SingleWorker
+from training.evidence import evidence_loss
 
 
 @dataclass
@@ -50,6 +51,7 @@ def train_step(
     workers: SingleWorker = SINGLE_WORKER,
     share: Any = 1.0,
     class_weights: np.ndarray | None = None,
+    marked: Any = None,
 ) -> Any:
     """One optimiser step on one batch: forward, backward, sum over the workers, L2, clipping, update.
 
@@ -59,15 +61,17 @@ def train_step(
         documents: The batch.
         labels: int32 [B]; or float32 [B, C], a probability of each class.
         seed: int32 [2], of dropout.
-        settings: Clipping norm, L2 and label smoothing.
+        settings: Clipping norm, L2, label smoothing and the weight of evidence.
         workers: The processes that train together, this one with its part of a joint batch.
         share: float32 scalar, the share of the joint batch that ``documents`` are.
         class_weights: float32 [C], the weight of a document of each class in the loss; ``None`` for 1 each.
+        marked: int32 [N], 1 for a word that is marked as evidence; looked at where evidence has a weight.
 
     Returns:
         Dictionary of float32 scalars: loss (as it is minimised, but without L2), accuracy, gradient_norm and, for a
-        network with attention, the two attention entropies.
+        network with attention, the two attention entropies; with evidence, how far attention is from it.
     """
+    report = {}
     with tf.GradientTape() as tape:
         attended = model.attend(documents, training=True, seed=seed)
         logits = attended.logits
@@ -76,10 +80,13 @@ def train_step(
         else:
             losses = document_losses(logits, labels, settings.label_smoothing, class_weights)
         loss = tf.reduce_mean(losses)
+        if settings.evidence_weight:
+            report["evidence_loss"] = evidence_loss(attended, documents, marked)
+            loss += settings.evidence_weight * report["evidence_loss"]
     variables = [variable.value for variable in model.trainable_variables]
     gradients = tape.gradient(loss, variables)
     right = rightly_classified(logits, labels, thresholds_of(model) is not None)
-    report = {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
+    report |= {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
     if model.attends:
         report["word_attention_entropy"] = entropy(attended.word_weights, documents.words_per_sentence)
         report["sentence_attention_entropy"] = entropy(attended.sentence_weights, documents.sentences_per_document)
@@ -198,17 +205,17 @@ def compile_step(
     workers: SingleWorker = SINGLE_WORKER,
     soft: int = 0,
 ) -> Any:
-    """:func:`train_step` as one graph ``(documents, labels, seed, share)`` for batches of any size.
+    """:func:`train_step` as one graph ``(documents, labels, seed, share, marked)`` for batches of any size.
 
     Arguments as there, and ``soft``: 0 for labels int32 [B], else C for labels float32 [B, C].
     """
     vector = tf.TensorSpec([None], tf.int32)
     labels = tf.TensorSpec([None, soft], tf.float32) if soft else vector
     seed, share = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.float32)
-    signature = (Documents(vector, vector, vector), labels, seed, share)
+    signature = (Documents(vector, vector, vector), labels, seed, share, vector)
 
     @tf.function(input_signature=signature, autograph=False)
-    def step(documents: Documents, labels: Any, seed: Any, share: Any) -> Any:
-        return train_step(model, optimizer, documents, labels, seed, settings, workers, share, class_weights)
+    def step(documents: Documents, labels: Any, seed: Any, share: Any, marked: Any) -> Any:
+        return train_step(model, optimizer, documents, labels, seed, settings, workers, share, class_weights, marked)
 
     return step

@@ -28,6 +28,7 @@ from runtime.scoring import Validation, validate
 from runtime.workers import SINGLE_WORKER, SingleWorker
 from text.records import NO_LABEL
 from training.distillation import UNLABELLED
+from training.evidence import read_marks
 from training.log import TrainingLog
 from training.ngrams import (
     FEW_VALIDATED,
@@ -93,6 +94,9 @@ class Trainer:
         embeddings = np.load(records / EMBEDDINGS_FILE, allow_pickle=False)
         try:
             refuse_changed_records(config, records)  # all of their files are open now
+            if settings.evidence_weight:
+                data = DataPaths(config.dataset, arguments.data_dir)
+                self.train_split.marks = read_marks(self.train_split, data, config.evidence_sha256)
         except UserError:
             self.close()
             raise
@@ -304,7 +308,7 @@ class Trainer:
         """Trains on one batch, counts it, and writes summaries when they are due."""
         seed = [self.workers.seed(self.config.training.seed), self.progress.step]
         share = self.workers.share(len(batch.numbers))
-        reported = self.step_function(batch.documents, batch.labels, seed, share)
+        reported = self.step_function(batch.documents, batch.labels, seed, share, batch.marked)
         report = {name: float(value) for name, value in reported.items()}
         self.refuse_not_finite({"loss": report["loss"], "gradient's norm": report["gradient_norm"]})
         self.progress.step += 1
