@@ -19,7 +19,7 @@ import socket
 
 from config import check_range
 from runtime.devices import add_device_flag, start_tensorflow
-from runtime.run_folder import RunFolder, find_run, newest_run, refuse_several_labels
+from runtime.run_folder import RunFolder, find_run, newest_run
 from utils import DataPaths, Parser, UserError, add_folder_flags, log, run_script
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -53,8 +53,6 @@ def main(arguments: argparse.Namespace) -> int:
     check_range("max_upload_mb", arguments.max_upload_mb, 0)
     named = [name for name in (arguments.run, arguments.other) if name is not None]
     folders = [find_run(name, arguments.runs_dir) for name in named] or [newest_run(arguments.runs_dir)]
-    for folder in folders:
-        refuse_several_labels(folder, "attention_viewer.py")
     if len(folders) == 2 and folders[0].path.resolve() == folders[1].path.resolve():
         raise UserError(f"{arguments.run} and {arguments.other} are the same run; name another one to compare it with")
     with listening_socket(arguments.host, arguments.port) as listening:

@@ -31,8 +31,8 @@ from corpus.tables import bounded_lines, find_encoding, is_number, open_table
 from corpus.text_rows import Row, column_rows, find_columns, has_one_column, line_rows, table_rows, text_lines
 from report.evaluation import FEWEST_RATINGS
 from report.ordered import median_classes
-from report.several_labels import BETWEEN, chosen_names
 from runtime.averaging import MeanPredictor, check_can_be_averaged
+from runtime.decisions import BETWEEN, chosen_names
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import RunFolder, find_run, refuse_several_labels
 from runtime.streaming import Scored, score_rows

@@ -38,7 +38,7 @@ from explaining.exploration import Page, page_height
 from explaining.faithfulness import default_method
 from explaining.pages import explanation_page
 from report.run_table import as_frame, run_rows
-from report.several_labels import chosen_names
+from runtime.decisions import chosen_names
 from runtime.devices import start_tensorflow
 from runtime.run_folder import RunFolder, find_run
 from text.text_reader import remarks_on

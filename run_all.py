@@ -48,7 +48,7 @@ from config import (
     has_setting,
     model_settings_from_flags,
 )
-from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, own_source, sha256_of_source
+from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, has_several_labels, own_source, sha256_of_source
 from data_processing import MadeOfTexts, tokeniser_difference
 from runtime.run_folder import RunFolder, find_run
 from training.presets import PRESETS, STUDENT, TEACHERS, suited
@@ -211,7 +211,7 @@ def main(arguments: argparse.Namespace) -> int:
         named += folder_flags(arguments.data_dir, arguments.runs_dir)
         print(f"\nNext:    python attention_viewer.py {shlex.join(named)}")
         print(f"         tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1")
-        if NETWORKS[arguments.model].attends:
+        if NETWORKS[arguments.model].attends and not has_several_labels(paths):
             print(f"         python han_tester.py {shlex.join(run_flags(arguments))} --show_documents 10")
     return 0
 
@@ -292,7 +292,8 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     first = [RunFolder(Path(arguments.from_run)).best] if arguments.from_run else []
     vectors = [Path(file) for file in [embeddings_source(getattr(arguments, "embeddings", "random"))[1]] if file]
     order = [paths.csv_manifest] if getattr(arguments, "ordinal", False) else []  # the tester reads it there
-    shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if NETWORKS[arguments.model].attends else []
+    shows = NETWORKS[arguments.model].attends and not getattr(arguments, "multi_label", False)
+    shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if shows else []
     yield Stage(
         "create_csv",
         ["create_csv.py", dataset, *binary, *given(CsvSettings, arguments), *data],

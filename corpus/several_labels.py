@@ -61,10 +61,7 @@ class LabelCells:
         if len(self.places) > 1:
             return self.read_columns([fields[place].strip().casefold() for place in self.places])
         cell = fields[self.places[0]].strip()
-        if not cell:
-            return ""
-        found = decoded(cell) if cell.startswith("[") else cell.split(self.separator or "|")
-        return encoded(sorted({tidy for name in found if (tidy := " ".join(name.split()))}))
+        return encoded(sorted(names_in(cell, self.separator))) if cell else ""
 
     def read_columns(self, cells: Sequence[str]) -> str:
         """The names of the columns that hold 1."""
@@ -79,6 +76,16 @@ class LabelCells:
         if len(self.places) > 1:
             return f"several labels a text: columns of 0 and 1, {', '.join(self.names)[:200]}"
         return f"several labels a text, {f'separated by {self.separator!r}' if self.separator else 'JSON lists'}"
+
+
+def names_in(cell: str, separator: str) -> set[str]:
+    """The names in a cell, a JSON list or with a separator between them.
+
+    Raises:
+        ValueError: It begins like a list and is none.
+    """
+    found = decoded(cell) if cell.strip().startswith("[") else cell.split(separator or SEPARATORS[0])
+    return {tidy for name in found if (tidy := " ".join(name.split()))}
 
 
 def detected_separator(cells: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from explaining.explanations import Scores, score_and_explain
 from explaining.log_odds import LogOddsParts, log_odds, log_odds_parts
 from explaining.phrases import Phrases, phrases_of
 from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, shade_scores
+from runtime.decisions import chosen_names, predicted_name
 from text.text_reader import Reading
 
 if TYPE_CHECKING:
@@ -58,11 +59,14 @@ class Explanation:
     @property
     def predicted(self) -> str:
         """The name of the predicted class; where a text may have several labels, all of them, or ``no label``."""
-        probabilities = self.verdict.probabilities
+        return predicted_name(self.verdict.probabilities, self.class_names, self.thresholds)
+
+    @property
+    def predicted_names(self) -> list[str]:
+        """The name of the predicted class; where a text may have several labels, those of all that are predicted."""
         if self.thresholds is None:
-            return self.class_names[int(probabilities.argmax())]
-        chosen = np.flatnonzero(probabilities >= self.thresholds)
-        return " | ".join(self.class_names[number] for number in chosen) or "no label"
+            return [self.predicted]
+        return chosen_names(self.verdict.probabilities >= self.thresholds, self.class_names)
 
     def shaded(self, most: int | None = MOST_SENTENCES) -> list[ShadedSentence | LeftOut]:
         """The text as it is shown; a sentence's weight is its score, in :meth:`unit`."""
@@ -104,7 +108,7 @@ class Explanation:
         """Everything as plain JSON; starts and ends count code points of the text."""
         probabilities = self.verdict.probabilities.tolist()
         value: dict[str, Any] = {
-            "prediction": self.predicted,
+            "prediction": self.predicted if self.thresholds is None else self.predicted_names,
             "probabilities": dict(zip(self.class_names, probabilities, strict=True)),
             "method": self.method,
             "explained_class": self.class_names[self.target],
@@ -112,6 +116,8 @@ class Explanation:
             "text": self.text,
             "sentences": [self.sentence_json(number) for number in range(len(self.spans))],
         }
+        if self.thresholds is not None:
+            value["thresholds"] = dict(zip(self.class_names, self.thresholds.tolist(), strict=True))
         if self.scores.completeness:
             reached, wanted, steps = self.scores.completeness
             value["completeness"] = {"sum_of_scores": reached, "difference_of_log_odds": wanted, "steps": steps}

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_processing import blank_markup, word_pattern
-from report.several_labels import best_thresholds
+from runtime.decisions import best_thresholds
 from runtime.losses import binary_cross_entropy, negative_log_likelihood
 from utils import log
 

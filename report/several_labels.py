@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from report.evaluation import CALIBRATION_BINS, REPORT_WIDTH, shortened, wilson_interval
-from report.thresholds import USUAL, best_threshold
+from runtime.decisions import BETWEEN, chosen_names
 from runtime.losses import binary_cross_entropy
 from utils import atomic_write
 
@@ -24,7 +24,6 @@ Floats = NDArray[np.floating[Any]]
 Labels = NDArray[np.integer[Any]]
 
 RANKS = (1, 3, 5)  # of precision at k
-BETWEEN = " | "  # the names in a cell of predictions
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class LabelScores:
         recall: Share of the documents that have it that were predicted to; 0 where there is none.
         f1: Harmonic mean of the two; 0 where both are.
         auc: Area under the ROC curve; ``None`` where all documents have it or none.
+        average_precision: Area under the precision-recall curve; ``None`` where no document has it.
         threshold: Probability from which on it is predicted.
         support: Number of documents that have it.
     """
@@ -46,6 +46,7 @@ class LabelScores:
     recall: float
     f1: float
     auc: float | None
+    average_precision: float | None
     threshold: float
     support: int
 
@@ -65,6 +66,7 @@ class SeveralLabels:
         micro_f1: F1 of all decisions of all classes together.
         macro_f1: Mean F1 of the classes.
         auc: Mean of the classes' areas; ``None`` where no class has one.
+        average_precision: Mean of the classes' (mAP); ``None`` where no class has one.
         precision_at: For some k, the mean share of a document's k most probable classes that it has.
         per_class: [C] scores.
     """
@@ -78,25 +80,13 @@ class SeveralLabels:
     micro_f1: float
     macro_f1: float
     auc: float | None
+    average_precision: float | None
     precision_at: dict[str, float]
     per_class: tuple[LabelScores, ...]
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that ``json.dump`` takes as it is."""
         return dataclasses.asdict(self)
-
-
-def best_thresholds(probabilities: Floats, labels: Labels) -> NDArray[np.float32]:
-    """float32 [C], for each class the threshold with the highest F1, which is to be chosen on validation documents.
-
-    It is a half for a class that none of the documents has.
-
-    Args:
-        probabilities: [N, C].
-        labels: [N, C], 0 or 1.
-    """
-    columns = zip(np.asarray(probabilities, np.float64).T, np.asarray(labels, np.int64).T, strict=True)
-    return np.array([best_threshold(p, has) if has.any() else USUAL for p, has in columns], np.float32)
 
 
 def evaluate_several(
@@ -110,7 +100,7 @@ def evaluate_several(
         class_names: [C].
         thresholds: [C].
     """
-    from sklearn.metrics import roc_auc_score
+    from sklearn.metrics import average_precision_score, roc_auc_score
 
     p, true = np.asarray(probabilities, np.float64), np.asarray(labels, bool)
     said = p >= thresholds
@@ -118,7 +108,9 @@ def evaluate_several(
     f1 = f1_of(hits, alarms, misses)
     defined = [0 < count < len(true) for count in true.sum(axis=0)]
     auc = [float(roc_auc_score(true[:, c], p[:, c])) if some else None for c, some in enumerate(defined)]
-    known = [area for area in auc if area is not None]
+    precision = [
+        float(average_precision_score(true[:, c], p[:, c])) if true[:, c].any() else None for c in range(len(auc))
+    ]
     right = int((said == true).all(axis=1).sum())
     return SeveralLabels(
         class_names=tuple(class_names),
@@ -129,7 +121,8 @@ def evaluate_several(
         calibration_error=decision_calibration_error(p, true),
         micro_f1=float(f1_of(hits.sum(), alarms.sum(), misses.sum())),
         macro_f1=float(f1.mean()),
-        auc=float(np.mean(known)) if known else None,
+        auc=mean_of_known(auc),
+        average_precision=mean_of_known(precision),
         precision_at={str(k): precision_at(p, true, k) for k in RANKS if k < len(class_names)},
         per_class=tuple(
             LabelScores(
@@ -138,12 +131,19 @@ def evaluate_several(
                 float(hits[c] / max(hits[c] + misses[c], 1)),
                 float(f1[c]),
                 auc[c],
+                precision[c],
                 float(thresholds[c]),
                 int(true[:, c].sum()),
             )
             for c, name in enumerate(class_names)
         ),
     )
+
+
+def mean_of_known(values: Sequence[float | None]) -> float | None:
+    """The mean of those that are there; ``None`` without any."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def decision_calibration_error(probabilities: Floats, labels: NDArray[np.bool_]) -> float:
@@ -181,7 +181,8 @@ def format_several(
         ("macro F1", f"{found.macro_f1:.4f}", "mean of the classes"),
         ("all labels right", f"{found.accuracy:.2%}", f"95% interval {low:.2%} to {high:.2%}"),
         ("loss", f"{found.loss:.4f}", "nats per document and class"),
-        ("AUC", "none" if found.auc is None else f"{found.auc:.4f}", "mean of the classes"),
+        ("average precision", figure(found.average_precision), "mean of the classes (mAP)"),
+        ("AUC", figure(found.auc), "mean of the classes"),
         *((f"precision at {k}", f"{share:.2%}", "") for k, share in found.precision_at.items()),
     ]
     for name, share, remark in (
@@ -193,22 +194,21 @@ def format_several(
     return "\n".join([heading, "=" * min(len(heading), REPORT_WIDTH), *lines, "", *label_table(found)])
 
 
+def figure(value: float | None) -> str:
+    """A figure of four places; ``none`` where there is none."""
+    return "none" if value is None else f"{value:.4f}"
+
+
 def label_table(found: SeveralLabels) -> list[str]:
     """Lines of the table with a row per class."""
     width = min(max(len("class"), *map(len, found.class_names)), 22)
-    lines = [f"{'class':<{width}}  precision  recall      F1     AUC  threshold  documents"]
+    lines = [f"{'class':<{width}}  precision  recall      F1  av.prec  threshold  documents"]
     for one in found.per_class:
-        auc = "-" if one.auc is None else f"{one.auc:.4f}"
         lines.append(
-            f"{shortened(one.name, width):<{width}}  {one.precision:9.4f}  {one.recall:6.4f}  {one.f1:6.4f}  {auc:>6}  "
-            f"{one.threshold:9.4f}  {one.support:9,}"
+            f"{shortened(one.name, width):<{width}}  {one.precision:9.4f}  {one.recall:6.4f}  {one.f1:6.4f}  "
+            f"{figure(one.average_precision):>7}  {one.threshold:9.4f}  {one.support:9,}"
         )
     return lines
-
-
-def chosen_names(chosen: NDArray[np.bool_], class_names: Sequence[str]) -> list[str]:
-    """The names of the classes that are chosen, bool [C]."""
-    return [name for name, one in zip(class_names, chosen.tolist(), strict=True) if one]
 
 
 def write_several(

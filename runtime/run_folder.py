@@ -541,7 +541,7 @@ def refuse_several_labels(run: RunFolder, what: str) -> None:
     if run.exists() and run.config().several_labels:
         raise UserError(
             f"{what} is for one label a text, and the texts of {run.path} may have several; use han_tester.py, "
-            "predict.py or explain.py --text"
+            "predict.py, explain.py --text or attention_viewer.py"
         )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from network.contract import Documents, Network, thresholds_of
-from report.several_labels import best_thresholds
 from runtime.attention_statistics import MeanEntropy
+from runtime.decisions import best_thresholds
 from runtime.documents import DocumentBorders
 from runtime.input_pipeline import LabelledBatch, Split, evaluation_batches, read_ahead
 from runtime.losses import binary_cross_entropy, negative_log_likelihood

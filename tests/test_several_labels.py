@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from fastapi.testclient import TestClient
 from scipy.optimize import approx_fprime
 from sklearn import metrics
 
-import attention_viewer
 import create_csv
 import explain
 import export
@@ -28,15 +29,19 @@ import serialize_data
 from corpus.corpora import read_csv
 from corpus.several_labels import LabelCells, decoded, detected_separator, encoded, membership, named_sets
 from explaining.log_odds import log_odds, mean_slopes
+from page.answers import ServedRun
+from page.viewer import make_app
 from predictor import Model
-from report.several_labels import best_thresholds, evaluate_several, format_several
+from report.several_labels import evaluate_several, format_several
+from runtime.decisions import best_thresholds
 from runtime.input_pipeline import Split
 from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
+from tests.served_runs import wait_for_table
 from text.records import RecordReader, read_index
 from training.ngrams import fit_scales_of_several
 from training.step import losses_of_several
-from utils import UserError, read_jsonl
+from utils import DataPaths, UserError, read_jsonl
 
 NAMES = ("cheap", "loud", "red")
 WORDS = {"cheap": "bargain", "loud": "noisy", "red": "crimson"}
@@ -62,6 +67,7 @@ def test_metrics_equal_scikit_learn() -> None:
     assert found.macro_f1 == pytest.approx(metrics.f1_score(y, said, average="macro"))
     assert found.accuracy == pytest.approx(metrics.accuracy_score(y, said))
     assert found.auc == pytest.approx(metrics.roc_auc_score(y, p, average="macro"))
+    assert found.average_precision == pytest.approx(metrics.average_precision_score(y, p, average="macro"))
     assert found.loss == pytest.approx(np.mean([metrics.log_loss(y[:, c], p[:, c]) for c in range(4)]))
     report = metrics.classification_report(y, said, target_names=list("abcd"), output_dict=True, zero_division=0)
     for one in found.per_class:
@@ -77,7 +83,7 @@ def test_metrics_equal_scikit_learn() -> None:
 
 
 def test_no_other_threshold_has_a_higher_f1() -> None:
-    p, y = drawn()
+    p, y = drawn(60, 3)
     for column, threshold in enumerate(best_thresholds(p, y)):
         chosen = metrics.f1_score(y[:, column], p[:, column] >= threshold)
         assert chosen == pytest.approx(max(metrics.f1_score(y[:, column], p[:, column] >= one) for one in p[:, column]))
@@ -275,7 +281,7 @@ def test_a_named_label_is_explained(folder: Path, method: str, capsys: pytest.Ca
     text = ["--text", "word1 noisy word2.", "--target", "loud", "--method", method, "--json"]
     main(explain, "things-han", *text, *where)
     found = json.loads(capsys.readouterr().out)
-    assert found["prediction"] == "loud" and found["explained_class"] == "loud"
+    assert found["prediction"] == ["loud"] and found["explained_class"] == "loud"
     scores = {word["word"]: word["score"] for word in found["sentences"][0]["words"]}
     assert scores["noisy"] == max(scores.values()) and scores["noisy"] > 0
     if method == "contribution":
@@ -283,6 +289,51 @@ def test_a_named_label_is_explained(folder: Path, method: str, capsys: pytest.Ca
         [logits] = predictor.logits([predictor.read(found["text"]).document])
         whole = found["parts"]["bias"] + sum(sentence["score"] for sentence in found["sentences"])
         assert whole == pytest.approx(logits[NAMES.index("loud")], abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path) -> Iterator[TestClient]:
+    run, data = RunFolder(folder / "runs" / "things-han"), DataPaths("things", folder / "data")
+    with TestClient(make_app([ServedRun.load(run, data)], ["testserver"])) as client:
+        yield client
+
+
+def test_the_page_shows_all_labels_and_explains_the_one_asked_for(client: TestClient) -> None:
+    shown = client.get("/", params={"text": "word1 bargain crimson.", "target": "red", "method": "contribution"}).text
+    assert "<caption>cheap | red</caption>" in shown and shown.count('<tr class="first">') == 2
+    assert "speaks for red" in shown
+    edited = {"text": "word1 bargain word2.", "original": "word1 bargain crimson."}
+    assert "cheap | red → cheap" in client.post("/answer", data=edited).text
+    document = client.get("/", params={"id": "d32", "data": "things", "text": ""}).text
+    assert "labelled <b>no label</b>: predicted" in document
+
+
+def test_the_overview_has_the_figures_of_the_test(client: TestClient, folder: Path) -> None:
+    [row] = read_jsonl(folder / "runs" / "things-han" / "results.jsonl")
+    shown = client.get("/overview").text
+    assert f"{row['accuracy']:.2%}</b> with all labels right of 24 documents" in shown
+    for one in row["per_class"]:
+        figures = "".join(f'<td class="number">{one[name]:.4f}</td>' for name in ("precision", "recall", "f1"))
+        assert f'<th scope="row">{one["name"]}</th>{figures}' in shown
+
+
+def test_the_table_of_documents_is_filtered_by_one_of_the_labels(client: TestClient) -> None:
+    wait_for_table(client)
+    rows = list(csv.DictReader(io.StringIO(client.get("/documents.csv", params={"label": "red"}).text)))
+    assert len(rows) == 12 and all("red" in row["label"].split(" | ") for row in rows)
+    wrong = list(csv.DictReader(io.StringIO(client.get("/documents.csv", params={"show": "wrong"}).text)))
+    assert all(row["label"] != row["prediction"] for row in wrong)
+    every = list(csv.DictReader(io.StringIO(client.get("/documents.csv").text.lstrip("\ufeff"))))
+    assert len(every) == 24 and {"no label", "cheap | loud | red"} <= {row["label"] for row in every}
+    assert len(wrong) == sum(row["label"] != row["prediction"] for row in every)
+
+
+def test_the_rest_interface_gives_a_list_of_labels(client: TestClient) -> None:
+    body = {"instances": ["word1 bargain crimson.", "word3 word4.", ""], "explain": True}
+    first, second, empty = client.post("/v1/models/han:predict", json=body).json()["predictions"]
+    assert first["label"] == ["cheap", "red"] == first["explanation"]["prediction"]
+    assert second["label"] == [] and empty["label"] is None
+    assert set(first["explanation"]["thresholds"]) == set(NAMES)
 
 
 def test_linear_classifiers_are_tested_alike(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -298,7 +349,6 @@ def test_what_is_for_one_label_is_refused_in_one_line(folder: Path) -> None:
     for module, words in (
         (explain, ["things-han", "--faithfulness", *where]),
         (export, ["things-han", folder / "bundle", *runs]),
-        (attention_viewer, ["things-han", *where]),
         (predict, ["things-han", folder / "things.csv", "--abstain", 0.9, *runs]),
         (predict, ["things-han", folder / "things.csv", "--median", *runs]),
     ):

@@ -8,7 +8,8 @@ import shlex
 import numpy as np
 import tensorflow as tf
 
-from report.thresholds import USUAL, best_threshold, divided, threshold_report
+from report.thresholds import divided, threshold_report
+from runtime.decisions import USUAL, best_threshold
 from runtime.input_pipeline import Split
 from runtime.run_folder import refuse_several_labels
 from runtime.scoring import score_split
