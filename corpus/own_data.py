@@ -27,7 +27,7 @@ from config import CsvSettings
 from corpus.corpora import CORPORA, Corpus, check_nothing
 from corpus.corpus_formats import Row
 from corpus.evidence import EVIDENCE_NAMES, spans_in
-from corpus.several_labels import LabelCells, detected_separator, named_sets
+from corpus.several_labels import LabelCells, detected_separator, looks_like_several, named_sets
 from corpus.tables import (
     DELIMITERS,
     ID_NAMES,
@@ -240,7 +240,8 @@ def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) 
     free = [p for p in free if p.place != text]
     alternatives: tuple[int, ...] = ()
     if label is None:
-        label, alternatives = guess_label(table, free, profiles)
+        way_out = " or, for columns of 0 and 1, with --label_columns" if settings.multi_label else ""
+        label, alternatives = guess_label(table, free, profiles, way_out)
     if len({text, label, split}) < 3:
         raise UserError(f"{table.path}: text, label and split must be different columns; see: {listing(profiles)}")
     identity = next((p.place for p in free if p.comparable in ID_NAMES and p.place != label), None)
@@ -340,8 +341,13 @@ def refuse_text(table: Table, column: Profile) -> None:
         )
 
 
-def guess_label(table: Table, free: Sequence[Profile], profiles: Sequence[Profile]) -> tuple[int, tuple[int, ...]]:
-    """The column of labels, by name, else the only one with few different values; and those it could also be."""
+def guess_label(
+    table: Table, free: Sequence[Profile], profiles: Sequence[Profile], way_out: str = ""
+) -> tuple[int, tuple[int, ...]]:
+    """The column of labels, by name, else the only one with few different values; and those it could also be.
+
+    ``way_out``: what else can be typed where it is not clear.
+    """
     by_name = sorted((p for p in free if p.comparable in LABEL_NAMES), key=lambda p: LABEL_NAMES.index(p.comparable))
     fit = [p for p in by_name if p.could_be_label] or [
         p for p in free if p.could_be_label and p.name_words & set(LABEL_NAMES)
@@ -354,7 +360,7 @@ def guess_label(table: Table, free: Sequence[Profile], profiles: Sequence[Profil
     if len(others) == 1:
         return others[0].place, ()
     problem = f"{quoted(others[:SHOWN])} could each be the label" if others else "no column looks like a label"
-    raise UserError(f"{table.path}: {problem}; say which it is with --label_column: {listing(profiles)}")
+    raise UserError(f"{table.path}: {problem}; say which it is with --label_column{way_out}: {listing(profiles)}")
 
 
 def quoted(columns: Iterable[Profile]) -> str:
@@ -632,6 +638,7 @@ def describe(table: Table, columns: Columns, found: RowCounts, classes: dict[str
         *describe_columns(table, columns),
         *describe_rows(table, found),
         *([columns.several.in_words()] if columns.several else describe_classes(found, classes)),
+        *([] if columns.several else hint_at_several(found.labels)),
     ]
 
 
@@ -639,6 +646,7 @@ def describe_columns(table: Table, columns: Columns) -> Iterator[str]:
     """Which column is which, and which ones are not used."""
     places = {"text": columns.text, "label": columns.label, "split": columns.split, "id": columns.id}
     places["evidence"] = columns.evidence
+    places |= {f"label {place}": place for place in columns.several.places[1:]} if columns.several else {}
     taken = [f"{use} from {table.names[place]!r}" for use, place in places.items() if place is not None]
     unused = [name for place, name in enumerate(table.names) if place not in places.values()]
     yield ", ".join(taken) + (f"; not used: {', '.join(unused)[:200]}" if unused else "")
@@ -664,6 +672,12 @@ def describe_rows(table: Table, found: RowCounts) -> Iterator[str]:
         yield f"no evidence is kept of {len(other):,} rows, where it marks no part of the text; {unit} {where}"
     if found.without_label:
         yield f"{found.without_label:,} rows have no label: kept as unlabelled text for the word vectors"
+
+
+def hint_at_several(labels: Iterable[str]) -> Iterator[str]:
+    """The flag for several labels, where the labels of a text look like combinations of fewer names."""
+    if found := looks_like_several(labels):
+        yield f"labels such as {found[:80]!r} are each a class: add --multi_label if they are several labels of a text"
 
 
 def describe_classes(found: RowCounts, classes: dict[str, Class]) -> Iterator[str]:

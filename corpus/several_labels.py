@@ -1,12 +1,14 @@
 """Several labels a text: how they are read from a table, and how the CSV file of a data set holds them.
 
-A cell holds a JSON list, or names with a separator between them; or several columns of 0 and 1 are the labels. In the
+A cell holds a list, or names with a separator between them; or several columns of 0 and 1 are the labels. In the
 CSV file the label of a document is a JSON list of the names in the order of ``labels.txt``: ``["books", "positive"]``,
 ``[]`` for a document that has none. An unlabelled document has an empty label, as always.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,17 +77,44 @@ class LabelCells:
         """How labels are written, a sentence."""
         if len(self.places) > 1:
             return f"several labels a text: columns of 0 and 1, {', '.join(self.names)[:200]}"
-        return f"several labels a text, {f'separated by {self.separator!r}' if self.separator else 'JSON lists'}"
+        return f"several labels a text, {f'separated by {self.separator!r}' if self.separator else 'lists'}"
 
 
 def names_in(cell: str, separator: str) -> set[str]:
     """The names in a cell, a JSON list or with a separator between them.
 
+    A list may also be written as Python does, which pandas writes into CSV files: ``['a', 'b']``.
+
     Raises:
         ValueError: It begins like a list and is none.
     """
-    found = decoded(cell) if cell.strip().startswith("[") else cell.split(separator or SEPARATORS[0])
+    found = listed(cell) if cell.strip().startswith("[") else cell.split(separator or SEPARATORS[0])
     return {tidy for name in found if (tidy := " ".join(name.split()))}
+
+
+def listed(cell: str) -> Sequence[str]:
+    """The names in a list, as JSON or Python write it; errors as for :func:`names_in`."""
+    try:
+        return decoded(cell)
+    except ValueError:
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            names = ast.literal_eval(cell)
+            if isinstance(names, list) and all(isinstance(name, str) for name in names):
+                return names
+    raise ValueError(f"{cell[:30]!r} is no list of names")
+
+
+def looks_like_several(labels: Iterable[str]) -> str:
+    """A label that looks like several: a list, or names with a separator of which others are made; else empty."""
+    every = list(labels)
+    for label in every:
+        if label.startswith("[") and label.endswith("]"):
+            return label
+    for sign in SEPARATORS:
+        made = [label for label in every if sign in label]
+        if made and len({part.strip() for label in every for part in label.split(sign)}) < len(every):
+            return made[0]
+    return ""
 
 
 def detected_separator(cells: Iterable[str]) -> str:

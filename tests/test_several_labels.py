@@ -27,9 +27,22 @@ import linear_baselines
 import predict
 import serialize_data
 from corpus.corpora import read_csv
-from corpus.several_labels import LabelCells, decoded, detected_separator, encoded, membership, named_sets
+from corpus.several_labels import (
+    LabelCells,
+    decoded,
+    detected_separator,
+    encoded,
+    looks_like_several,
+    membership,
+    named_sets,
+    names_in,
+)
+from corpus.text_rows import Row
+from explaining.explained_text import explain_text
 from explaining.log_odds import log_odds, mean_slopes
 from page.answers import ServedRun
+from page.batcher import Batcher
+from page.split_documents import SplitDocuments
 from page.viewer import make_app
 from predictor import Model
 from report.several_labels import evaluate_several, format_several
@@ -37,6 +50,7 @@ from runtime.decisions import best_thresholds
 from runtime.input_pipeline import Split
 from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
+from runtime.streaming import score_rows
 from tests.served_runs import wait_for_table
 from text.records import RecordReader, read_index
 from training.ngrams import fit_scales_of_several
@@ -143,6 +157,7 @@ def test_the_log_odds_of_a_label_are_its_logit() -> None:
     [
         ("red| cheap", "|", ["cheap", "red"]),
         ('["red", "a, b"]', "", ["a, b", "red"]),
+        ("['red', 'a, b']", "", ["a, b", "red"]),
         ("red;red", ";", ["red"]),
         ("|", "|", []),
         ("[]", "|", []),
@@ -152,6 +167,14 @@ def test_the_log_odds_of_a_label_are_its_logit() -> None:
 def test_cells_of_labels(cell: str, separator: str, expected: list[str] | None) -> None:
     found = LabelCells((1,), ("labels",), separator).read(["a text", cell])
     assert found == ("" if expected is None else encoded(expected))
+
+
+def test_labels_that_look_like_several_get_a_hint() -> None:
+    assert looks_like_several(["a", "b", "a|b", "b|a"]) == "a|b" and looks_like_several(["a", "['a', 'b']"])
+    assert not looks_like_several(["a, of some kind", "b"]) and not looks_like_several(["a", "b"])
+    for cell in ("[1, 2]", "['a'", "[open('x')]"):
+        with pytest.raises(ValueError, match="is no list of names"):
+            names_in(cell, "")
 
 
 def test_columns_of_0_and_1() -> None:
@@ -254,47 +277,58 @@ def test_the_run_knows_the_labels_and_its_thresholds(folder: Path) -> None:
     assert {line["label"] for line in lines} >= {"", "cheap | loud | red"}
 
 
-def test_predictions_hold_several_labels(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def predictor(folder: Path) -> Predictor:
+    return Predictor.load(RunFolder(folder / "runs" / "things-han"))
+
+
+def test_predictions_hold_several_labels(folder: Path, predictor: Predictor, tmp_path: Path) -> None:
     texts = ["word1 bargain crimson.", "word3 word4.", ""]
     (tmp_path / "in.csv").write_text("text\n" + "".join(f'"{text}"\n' for text in texts))
-    for ending in ("csv", "jsonl"):
-        output = ["--output", tmp_path / f"out.{ending}", "--runs_dir", folder / "runs"]
-        main(predict, "things-han", tmp_path / "in.csv", *output, "--device", "cpu")
-    run = RunFolder(folder / "runs" / "things-han")
-    predictor = Predictor.load(run)
+    output = ["--output", tmp_path / "out.jsonl", "--runs_dir", folder / "runs"]
+    main(predict, "things-han", tmp_path / "in.csv", *output, "--device", "cpu")
     expected = []
     for row in predictor.probabilities(predictor.read(text).document for text in texts[:2]):
         assert row.sum() != pytest.approx(1, abs=0.01)  # no softmax
         expected.append([name for name, p, t in zip(NAMES, row, predictor.thresholds, strict=True) if p >= t])  # type: ignore[arg-type]
     assert expected[0] == ["cheap", "red"]
-    lines = list(csv.DictReader(io.StringIO((tmp_path / "out.csv").read_text())))
+    scored = score_rows(predictor, Path("in"), iter([Row(str(n), text, 1) for n, text in enumerate(texts)]), False)
+    write = predict.csv_writer(file := io.StringIO(), predictor, predict.Rule(thresholds=predictor.thresholds))
+    for one in scored:
+        write(one)
+    lines = list(csv.DictReader(io.StringIO(file.getvalue())))
     assert [line["prediction"] for line in lines] == [*(" | ".join(one) for one in expected), ""]
     rows = read_jsonl(tmp_path / "out.jsonl")
     assert [row["prediction"] for row in rows] == [*expected, None]
-    table = Model(run, predictor).predict(texts)
+    table = Model(RunFolder(folder / "runs" / "things-han"), predictor).predict(texts)
     assert table["label"].tolist()[:2] == expected and pd.isna(table["label"][2])
 
 
-@pytest.mark.parametrize("method", ["contribution", "gradient", "leave_one_out"])
-def test_a_named_label_is_explained(folder: Path, method: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_prints_the_labels_and_why_one_of_them(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["--runs_dir", folder / "runs", "--data_dir", folder / "data", "--device", "cpu"]
-    text = ["--text", "word1 noisy word2.", "--target", "loud", "--method", method, "--json"]
-    main(explain, "things-han", *text, *where)
-    found = json.loads(capsys.readouterr().out)
+    main(explain, "things-han", "--text", "word1 noisy bargain.", "--target", "loud", *where)
+    shown = capsys.readouterr().out
+    assert "cheap | loud" in shown and "log-odds of loud" in shown
+
+
+@pytest.mark.parametrize("method", ["contribution", "gradient", "leave_one_out"])
+def test_a_named_label_is_explained(predictor: Predictor, method: str) -> None:
+    found = explain_text(predictor, "word1 noisy word2.", method, NAMES.index("loud")).to_json()
     assert found["prediction"] == ["loud"] and found["explained_class"] == "loud"
     scores = {word["word"]: word["score"] for word in found["sentences"][0]["words"]}
     assert scores["noisy"] == max(scores.values()) and scores["noisy"] > 0
     if method == "contribution":
-        predictor = Predictor.load(RunFolder(folder / "runs" / "things-han"))
         [logits] = predictor.logits([predictor.read(found["text"]).document])
         whole = found["parts"]["bias"] + sum(sentence["score"] for sentence in found["sentences"])
         assert whole == pytest.approx(logits[NAMES.index("loud")], abs=1e-4)
 
 
 @pytest.fixture(scope="module")
-def client(folder: Path) -> Iterator[TestClient]:
+def client(folder: Path, predictor: Predictor) -> Iterator[TestClient]:
     run, data = RunFolder(folder / "runs" / "things-han"), DataPaths("things", folder / "data")
-    with TestClient(make_app([ServedRun.load(run, data)], ["testserver"])) as client:
+    documents = SplitDocuments(run, data, predictor.weights_sha256, thresholds=predictor.thresholds)
+    served = ServedRun("things-han", predictor, Batcher(predictor.score, 10_000), documents)
+    with TestClient(make_app([served], ["testserver"])) as client:
         yield client
 
 
