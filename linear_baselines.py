@@ -307,7 +307,8 @@ def report(
         file.write(text)
     facts = rows[0]["all_systems"]
     print(f"\nTook:    {facts['seconds']} s, at most {human_size(facts['peak_bytes'])} of memory, for all of them")
-    print(f"Written: {run}/results.jsonl, report-test.txt, predictions-*-test.csv, plots/*.png")
+    pictures = "" if isinstance(results[0], SeveralLabels) else ", plots/*.png"
+    print(f"Written: {run}/results.jsonl, report-test.txt, predictions-*-test.csv{pictures}")
     if not networks:
         flags = folder_flags(arguments.data_dir, arguments.runs_dir)
         print(f"Next:    python han_tester.py --dataset {' '.join([arguments.dataset, *flags])}", flush=True)

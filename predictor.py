@@ -324,6 +324,10 @@ class HANClassifier(ClassifierMixin, BaseEstimator):
             UserError: Texts and labels do not fit together, or a stage refuses them; the line is the stage's.
         """
         texts = given_texts(X).texts
+        if (self.settings or {}).get("multi_label") or any(isinstance(one, (list, tuple, set)) for one in y):
+            raise UserError(
+                "HANClassifier is for one label a text; train with run_all.py --multi_label, and load the run"
+            )
         labels = np.asarray(y)
         if labels.shape != (len(texts),):
             raise UserError(f"{len(texts)} texts and labels of the shape {labels.shape}; give one label per text")

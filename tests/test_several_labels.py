@@ -44,7 +44,7 @@ from page.answers import ServedRun
 from page.batcher import Batcher
 from page.split_documents import SplitDocuments
 from page.viewer import make_app
-from predictor import Model
+from predictor import HANClassifier, Model
 from report.several_labels import evaluate_several, format_several
 from runtime.decisions import best_thresholds
 from runtime.input_pipeline import Split
@@ -391,6 +391,12 @@ def test_what_is_for_one_label_is_refused_in_one_line(folder: Path) -> None:
     for flag, value in (("--class_weights", "balanced"), ("--run_type", "lr_range"), ("--run_type", "retrain")):
         with pytest.raises(UserError, match=r"is for one label a text, and the texts of things have several"):
             main(han_trainer, "--dataset", "things", flag, value, *where)
+
+
+@pytest.mark.parametrize(("labels", "settings"), [([["a"], ["a", "b"]], {}), (["a", "a|b"], {"multi_label": True})])
+def test_the_classifier_for_scikit_learn_says_how_to_train_instead(labels: Any, settings: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"is for one label a text; train with run_all\.py --multi_label"):
+        HANClassifier(settings=settings).fit(["one text", "another text"], labels)
 
 
 def test_mistakes_in_the_table_are_one_line(tmp_path: Path) -> None:
