@@ -199,7 +199,8 @@ def chosen_method(predictor: Predictor, run: RunFolder, asked: str | None) -> tu
         return asked, ""
     method, findings = default_method(predictor, run.path)
     if not findings:
-        return method, " Not measured yet: --faithfulness shows how far to trust it."
+        several = predictor.thresholds is not None  # of which nothing is measured
+        return method, "" if several else " Not measured yet: --faithfulness shows how far to trust it."
     if findings["split"] != CHOOSING_SPLIT:
         return method, " Not chosen by figures yet: --faithfulness measures on validation documents."
     return method, f" Chosen by {faithfulness_file(run.path).name}."

@@ -11,7 +11,6 @@ import tensorflow as tf
 from report.thresholds import divided, threshold_report
 from runtime.decisions import USUAL, best_threshold
 from runtime.input_pipeline import Split
-from runtime.run_folder import refuse_several_labels
 from runtime.scoring import score_split
 from training.tester import Result, Tester
 from utils import UserError, folder_flags
@@ -31,7 +30,8 @@ def refuse_threshold(tester: Tester) -> None:
     if not wants_threshold(tester):
         return
     flag = "--best_f1" if tester.arguments.best_f1 else "--cost"
-    refuse_several_labels(tester.run, flag)
+    if tester.config.several_labels:
+        raise UserError(f"{flag} is for two classes; each label of {tester.run.path} has its threshold; leave it out")
     classes = len(tester.config.class_names)
     if classes != 2:
         raise UserError(f"{flag} is for two classes, and {tester.run.path} has {classes}; leave it out")
