@@ -53,7 +53,7 @@ TESTS = {
     "explaining/explanations.py": "test_explanations test_explaining_ngrams",
     "explaining/faithfulness.py": "test_faithfulness test_deletions",
 }
-NOT_COPIED = (".git", ".venv", ".*_cache", "bundles")
+NOT_COPIED = {".git", ".venv", "data", "runs", "bundles"}  # at the root: tests have a folder named data, too
 TIMES = 5  # a mutant that takes this many times as long as the module itself hangs
 
 
@@ -98,9 +98,7 @@ def main(arguments: argparse.Namespace) -> None:
     print("| module | mutants | killed |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "repository"
-        shutil.copytree(
-            ROOT, place, ignore=shutil.ignore_patterns(".git", "data", "runs", "bundles", ".venv", ".*_cache")
-        )
+        shutil.copytree(ROOT, place, ignore=not_copied)
         for module in arguments.modules or TESTS:
             rows = list(results(module, place, arguments))
             killed = sum(row["killed"] for row in rows)
@@ -112,6 +110,12 @@ def main(arguments: argparse.Namespace) -> None:
                     )
 
 
+def not_copied(folder: str, names: list[str]) -> set[str]:
+    """Which entries of a folder the copy does without, for :func:`shutil.copytree`."""
+    caches = {name for name in names if name == "__pycache__" or (name.startswith(".") and name.endswith("_cache"))}
+    return caches | (NOT_COPIED if Path(folder) == ROOT else set())
+
+
 def results(module: str, place: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row for each mutant of a module, from the file of results where it has one."""
     known = read_jsonl(arguments.out) if arguments.out else []
@@ -120,15 +124,23 @@ def results(module: str, place: Path, arguments: argparse.Namespace) -> Iterator
         key = {"module": module, "line": mutant.line, "operator": mutant.operator, "change": mutant.change}
         found = next((row for row in known if key.items() <= row.items()), None)
         if found is None:
-            if not limit:
-                began = time.perf_counter()
-                if fails(module, place, None):
-                    sys.exit(f"the tests of {module} fail without a fault")
-                limit = 30 + TIMES * (time.perf_counter() - began)
+            limit = limit or time_limit(module, place)
             found = key | {"killed": is_killed(mutant, place, limit)}
             if arguments.out:
                 append_jsonl(arguments.out, found)
         yield found
+
+
+def time_limit(module: str, place: Path) -> float:
+    """Seconds that a mutant of a module may take, from a run of its tests without a fault.
+
+    The run before compiles loops and compares nothing with a limit.
+    """
+    failure(module, place, None, "-p", "no:timeout")
+    began = time.perf_counter()
+    if found := failure(module, place, None):
+        sys.exit(f"the tests of {module} fail without a fault:\n{found}")
+    return 30 + TIMES * (time.perf_counter() - began)
 
 
 def drawn(module: str, count: int, seed: int) -> list[Mutant]:
@@ -147,14 +159,17 @@ def drawn(module: str, count: int, seed: int) -> list[Mutant]:
         if spec.start_pos in mutants:
             continue
         changed = mutate_code(code, get_operator(spec.operator_name)(), spec.occurrence)
-        if changed is not None and what_runs(changed) != same:
+        if changed is not None and what_runs(changed) not in ("", same):
             mutants[spec.start_pos] = Mutant(module, spec.start_pos[0], spec.operator_name, changed)
     return list(mutants.values())
 
 
 def what_runs(code: str) -> str:
-    """The syntax tree without docstrings and annotations."""
-    tree = ast.parse(code)
+    """The syntax tree without docstrings and annotations; nothing of what is no Python, as ``{>>settings}``."""
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return ""
     for node in ast.walk(tree):
         for name in ("annotation", "returns"):
             if getattr(node, name, None) is not None:
@@ -168,33 +183,23 @@ def is_killed(mutant: Mutant, place: Path, limit: float) -> bool:
     whole = file.read_text(encoding="utf-8")
     file.write_text(mutant.code, encoding="utf-8")
     try:
-        return fails(mutant.module, place, limit)
+        return bool(failure(mutant.module, place, limit))
     finally:
         file.write_text(whole, encoding="utf-8")
 
 
-def fails(module: str, place: Path, limit: float | None) -> bool:
-    """Whether the tests of a module fail, or take more than ``limit`` seconds."""
+def failure(module: str, place: Path, limit: float | None, *flags: str) -> str:
+    """The last lines of the tests of a module if they fail or take more than ``limit`` seconds, else nothing."""
     tests = [f"tests/{name}.py" for name in TESTS[module].split()]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        "-m",
-        "not slow and not faults",
-        *tests,
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *flags]
+    command += ["-m", "not slow and not faults", *tests]
     environment = {**os.environ, "PROPERTY_EXAMPLES": "20", "PYTHONDONTWRITEBYTECODE": "1"}
     environment["NUMBA_CACHE_DIR"] = str(place.parent / "numba")  # never the compiled loops of another mutant
     try:
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, timeout=limit)
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, timeout=limit)
     except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
+        return f"more than {limit:.0f} seconds"
+    return "\n".join((done.stdout + done.stderr).splitlines()[-30:] or ["no output"]) if done.returncode else ""
 
 
 if __name__ == "__main__":
