@@ -108,7 +108,7 @@ class ServedRun:
     def trust(self) -> list[str]:
         """How far the explanations of this run can be trusted, in sentences."""
         if self.predictor.thresholds is not None:
-            return ["How far to trust this is measured of runs with one label a text alone."]
+            return ["How far to trust this is measured only for runs with one label a text."]
         if not self.findings:
             flags = folder_flags(self.documents.data.data_dir, self.documents.run.path.parent)
             command = shlex.join(["python", "explain.py", self.documents.run.path.name, "--faithfulness", *flags])

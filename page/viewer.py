@@ -449,7 +449,7 @@ def beside_figures(served: ServedRun) -> dict[str, Any]:
         model, training = whole_model(run, served.predictor.weights_sha256), training_speed(run)
         problem = "" if model else how_to_find_words(run, served.documents.data)
         if served.predictor.thresholds is not None:
-            problem = "They are collected of runs with one label a text alone."
+            problem = "They are collected only for runs with one label a text."
     except UserError as error:
         model, training, problem = None, None, f"{error}."
     values: dict[str, Any] = {"model": model, "words": pushing(model) if model else {}, "no_words": problem}
