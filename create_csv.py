@@ -73,6 +73,7 @@ from utils import (
 # Codes of the splits in the arrays of :class:`Survey`; documents that are left out have a code of their own.
 TRAIN, VALID, TEST, UNLABELLED = range(len(SPLITS))
 LEFT_OUT = len(SPLITS)
+FEWEST_OF_COMBINATION = 20  # documents of a combination of labels of which a share can be chosen
 OWN_FLAGS = (
     "text_column",
     "label_column",
@@ -199,7 +200,7 @@ class Survey:
         labels: The class names; a class's id is its place here.
         text_hashes: uint64 [documents], keyed hash of the text.
         splits: uint8 [documents], place in ``SPLITS``, or ``LEFT_OUT``.
-        classes: int16 [documents], class id, -1 where there is none.
+        classes: int32 [documents], class id, -1 where there is none.
         without_text: Number of documents left out because their text is empty.
         to_balance: Number of documents left out so that classes are of one size.
         seen: Number of documents left out because their text is also in the test split.
@@ -209,7 +210,7 @@ class Survey:
     labels: list[str]
     text_hashes: NDArray[np.uint64]
     splits: NDArray[np.uint8]
-    classes: NDArray[np.int16]
+    classes: NDArray[np.int32]
     without_text: int = 0
     to_balance: int = 0
     seen: int = 0
@@ -222,7 +223,7 @@ def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
     sets = membership(labels, corpus.names) if corpus.names else None
     ids = {label: number for number, label in enumerate(labels)}
     key = str(settings.split_seed).encode()
-    names, texts, splits, classes, without_text = bytearray(), bytearray(), bytearray(), array("h"), 0
+    names, texts, splits, classes, without_text = bytearray(), bytearray(), bytearray(), array("i"), 0
     for row in progress(corpus.rows(raw), corpus.documents, "reading", "documents"):
         refuse_nul(row)
         label = corpus.label(row, settings.binary)
@@ -234,7 +235,7 @@ def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
         classes.append(ids.get(label or "", -1))
     refuse_repeated_ids(hashes(names), corpus, raw)
     del names
-    found = hashes(texts), np.array(splits, np.uint8), np.array(classes, np.int16)
+    found = hashes(texts), np.array(splits, np.uint8), np.array(classes, np.int32)
     return Survey(list(corpus.names) or labels, *found, without_text, sets=sets)
 
 
@@ -300,7 +301,23 @@ def move_share(survey: Survey, splits: NDArray[np.uint8], to: int, share: float)
     elsewhere = survey.text_hashes[(splits == VALID) | (splits == TEST)]
     train = np.flatnonzero(splits == TRAIN)
     free = train[~np.isin(survey.text_hashes[train], elsewhere)] if to == TEST and len(elsewhere) else train
-    splits[free[choose_share(survey.text_hashes[free], survey.classes[free], share)]] = to
+    splits[free[choose_share(survey.text_hashes[free], strata(survey)[free], share)]] = to
+
+
+def strata(survey: Survey) -> NDArray[np.int32]:
+    """int32 [documents], of what a share is chosen each: of a class, or of a combination of several labels.
+
+    A combination of few documents belongs to its rarest label: of combinations that occur once, none would be tested.
+    """
+    if survey.sets is None:
+        return survey.classes
+    own = np.arange(len(survey.sets), dtype=np.int32)
+    counts = np.bincount(survey.classes[survey.classes >= 0], minlength=len(own))
+    of_labels = counts @ survey.sets.astype(np.int64)
+    rarest = np.where(survey.sets == 1, of_labels, counts.sum() + 1).argmin(axis=1)
+    rare = (counts < FEWEST_OF_COMBINATION) & survey.sets.any(axis=1)
+    stratum = np.where(rare, len(own) + rarest, own).astype(np.int32)
+    return np.where(survey.classes < 0, np.int32(-1), stratum[survey.classes])
 
 
 def surplus(survey: Survey) -> NDArray[np.int64]:
@@ -314,12 +331,12 @@ def surplus(survey: Survey) -> NDArray[np.int64]:
     return np.concatenate(chosen)
 
 
-def choose_share(texts: NDArray[np.uint64], classes: NDArray[np.int16], share: float) -> NDArray[np.bool_]:
+def choose_share(texts: NDArray[np.uint64], classes: NDArray[np.int32], share: float) -> NDArray[np.bool_]:
     """Marks the documents of a split that is made.
 
     Args:
         texts: uint64 [documents], keyed hash of the text: equal for equal texts.
-        classes: int16 [documents], class id.
+        classes: int32 [documents], class id.
         share: Share of each class that is marked, 0 to 0.9; 0 marks none.
 
     Returns:

@@ -26,13 +26,14 @@ from typing import IO, TYPE_CHECKING, Any
 
 from config import check_range
 from corpus.frames import READERS
+from corpus.several_labels import BETWEEN
 from corpus.sources import is_compressed, open_source, plain_suffix
 from corpus.tables import bounded_lines, find_encoding, is_number, open_table
 from corpus.text_rows import Row, column_rows, find_columns, has_one_column, line_rows, table_rows, text_lines
 from report.evaluation import FEWEST_RATINGS
 from report.ordered import median_classes
 from runtime.averaging import MeanPredictor, check_can_be_averaged
-from runtime.decisions import BETWEEN, chosen_names
+from runtime.decisions import chosen_names
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import RunFolder, find_run, refuse_several_labels
 from runtime.streaming import Scored, score_rows

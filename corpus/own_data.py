@@ -27,7 +27,7 @@ from config import CsvSettings
 from corpus.corpora import CORPORA, Corpus, check_nothing
 from corpus.corpus_formats import Row
 from corpus.evidence import EVIDENCE_NAMES, spans_in
-from corpus.several_labels import LabelCells, detected_separator, looks_like_several, named_sets
+from corpus.several_labels import BETWEEN, NO_LABELS, LabelCells, detected_separator, looks_like_several, named_sets
 from corpus.tables import (
     DELIMITERS,
     ID_NAMES,
@@ -551,6 +551,8 @@ def name_sets(found: RowCounts, table: Table) -> tuple[tuple[str, ...], dict[str
             f"{table.path} has {len(names):,} labels, and 2 to {MOST_CLASSES} are needed; name another --label_column, "
             "or the --label_separator between them"
         )
+    if taken := next((name for name in names if BETWEEN in name or name.casefold() == NO_LABELS), ""):
+        raise UserError(f"{table.path}: the label {taken[:50]!r} would read as several or none; rename it")
     numbers = {label: number for number, label in enumerate(sorted(set(sets.values())), start=1)}
     return tuple(names), {label: Class(of_csv, numbers[of_csv]) for label, of_csv in sets.items()}
 

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from utils import UserError
 
 SEPARATORS = ("|", ";", ",")
+BETWEEN = " | "  # the names of several labels in one cell or line that this project writes
+NO_LABELS = "no label"  # of a text that has none of several labels, where that is shown
 YES, NO = {"1", "1.0", "true", "yes", "x"}, {"0", "0.0", "false", "no", ""}
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from corpus.several_labels import BETWEEN
 from data_processing import UNKNOWN_ID, Span
 from explaining.counterfactuals import Counterfactual, counterfactuals
 from explaining.explained_text import Explanation, WrittenText, read_text, words_of
@@ -32,7 +33,7 @@ from page.neighbours import FEWEST_POINTS, MOST_POINTS, VectorMap
 from page.questions import Question, Refusal
 from page.split_documents import LabelledDocument, SplitDocuments, sample
 from report.shading import printable
-from runtime.decisions import BETWEEN, is_known, predicted_name
+from runtime.decisions import is_known, predicted_name
 from runtime.devices import explain_memory
 from runtime.predictor import BATCH_WORDS, Predictor, Verdict, unfinished
 from runtime.run_folder import RunFolder

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
+from corpus.several_labels import BETWEEN
 from explaining.explanations import METHODS
 from explaining.faithfulness import RANDOM, TITLES
 from page.split_documents import LabelledDocument
 from report.evaluation import CALIBRATION_BINS, expected_calibration_error, wilson_interval
-from runtime.decisions import BETWEEN
 from runtime.run_folder import RunFolder
 from schema import read_json, read_jsonl
 from utils import DataPaths, folder_flags

@@ -16,8 +16,8 @@ from typing import NamedTuple, NotRequired, TypedDict, TypeVar
 import numpy as np
 
 from corpus.corpora import CsvRow, read_csv
-from corpus.several_labels import decoded
-from runtime.decisions import NO_LABEL_NAME, in_words, margin
+from corpus.several_labels import NO_LABELS, decoded
+from runtime.decisions import in_words, margin
 from runtime.run_folder import RunFolder
 from schema import read_jsonl
 from utils import DataPaths, UserError, folder_flags
@@ -152,7 +152,7 @@ class SplitDocuments:
                     probabilities = np.array([float(row[place]) for place in classes])
                     names = (row[label], row[prediction])
                     if self.thresholds is not None:
-                        names = (row[label] or NO_LABEL_NAME, row[prediction] or NO_LABEL_NAME)
+                        names = (row[label] or NO_LABELS, row[prediction] or NO_LABELS)
                     figures = float(probabilities.max()), margin(probabilities, self.thresholds)
                     predictions[row[name]] = (*names, *figures)
             except (ValueError, IndexError, StopIteration, csv.Error) as error:

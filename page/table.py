@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from corpus.several_labels import BETWEEN
 from page.questions import Refusal
 from page.split_documents import UNSURE
 from runtime.abandoning import Abandoned, stop_if_abandoned
-from runtime.decisions import BETWEEN, is_known, margin
+from runtime.decisions import is_known, margin
 
 SHOWS = ("all", "right", "wrong", "unsure")
 SORTS = {  # what it is called, and its column

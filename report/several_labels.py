@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from corpus.several_labels import BETWEEN
 from report.evaluation import CALIBRATION_BINS, REPORT_WIDTH, shortened, wilson_interval
-from runtime.decisions import BETWEEN, chosen_names
+from runtime.decisions import chosen_names
 from runtime.losses import binary_cross_entropy
 from utils import atomic_write
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from corpus.several_labels import BETWEEN, NO_LABELS
+
 USUAL = 0.5  # threshold
-BETWEEN = " | "  # the names of several labels in one cell or line
-NO_LABEL_NAME = "no label"  # of a text that has none of several labels
 
 Floats = NDArray[np.floating[Any]]
 
@@ -60,7 +60,7 @@ def chosen_names(chosen: NDArray[np.bool_], class_names: Sequence[str]) -> list[
 
 def in_words(names: Sequence[str]) -> str:
     """Several labels as they are shown: with signs between them, or ``no label``."""
-    return BETWEEN.join(names) or NO_LABEL_NAME
+    return BETWEEN.join(names) or NO_LABELS
 
 
 def predicted_name(probabilities: Floats, class_names: Sequence[str], thresholds: Floats | None) -> str:
@@ -83,7 +83,7 @@ def is_known(label: str, class_names: Sequence[str], thresholds: Floats | None) 
     """
     if thresholds is None:
         return label in class_names
-    return label == NO_LABEL_NAME or (bool(label) and set(label.split(BETWEEN)) <= set(class_names))
+    return label == NO_LABELS or (bool(label) and set(label.split(BETWEEN)) <= set(class_names))
 
 
 def margin(probabilities: Floats, thresholds: Floats | None) -> float:

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from corpus.several_labels import (
     names_in,
 )
 from corpus.text_rows import Row
+from create_csv import Survey, choose_share, strata
 from explaining.explained_text import explain_text
 from explaining.log_odds import log_odds, mean_slopes
 from page.answers import ServedRun
@@ -167,6 +169,16 @@ def test_the_log_odds_of_a_label_are_its_logit() -> None:
 def test_cells_of_labels(cell: str, separator: str, expected: list[str] | None) -> None:
     found = LabelCells((1,), ("labels",), separator).read(["a text", cell])
     assert found == ("" if expected is None else encoded(expected))
+
+
+def test_a_share_of_combinations_that_occur_once_is_tested() -> None:
+    sets = np.array([[number >> place & 1 for place in range(8)] for number in range(1, 161)], np.uint8)
+    classes = np.append(np.arange(160), [159] * 100).astype(np.int32)  # one combination is frequent
+    hashes = np.random.default_rng(9).permutation(260).astype(np.uint64)
+    survey = Survey(list("abcdefgh"), hashes, np.zeros(260, np.uint8), classes, sets=sets)
+    chosen = choose_share(hashes, strata(survey), 0.2)
+    assert 28 <= chosen[:159].sum() <= 36 and 19 <= chosen[159:].sum() <= 21
+    assert not choose_share(hashes[:159], classes[:159], 0.2).any()
 
 
 def test_labels_that_look_like_several_get_a_hint() -> None:
@@ -399,14 +411,20 @@ def test_the_classifier_for_scikit_learn_says_how_to_train_instead(labels: Any, 
         HANClassifier(settings=settings).fit(["one text", "another text"], labels)
 
 
-def test_mistakes_in_the_table_are_one_line(tmp_path: Path) -> None:
-    rows = [(f"text number {n}", "red") for n in range(20)]
+@pytest.mark.parametrize(
+    ("labels", "flags", "message"),
+    [
+        ("red", ["--multi_label"], "has 1 labels, and 2 to 200 are needed"),
+        ("red", ["--label_separator", ";"], "--label_separator goes with --multi_label"),
+        ("red", ["--multi_label", "--label_columns", "labels"], "names fewer than two columns"),
+        ("red | blue", ["--multi_label", "--label_separator", "x"], "'red | blue' would read as several or none"),
+        ("red;no label", ["--multi_label"], "'no label' would read as several or none"),
+        ("red;blue", ["--multi_label"], "every document of the train split of mine has the label red"),
+    ],
+)
+def test_mistakes_in_the_table_are_one_line(labels: str, flags: list[str], message: str, tmp_path: Path) -> None:
+    rows = [(f"text number {n}", "red" if n % 2 else labels) for n in range(20)]
     with (tmp_path / "mine.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("text", "labels"), *rows])
-    for words, message in (
-        (["--multi_label"], "has 1 labels, and 2 to 200 are needed"),
-        (["--label_separator", ";"], "--label_separator goes with --multi_label"),
-        (["--multi_label", "--label_columns", "labels"], "names fewer than two columns"),
-    ):
-        with pytest.raises(UserError, match=message):
-            main(create_csv, tmp_path / "mine.csv", *words, "--data_dir", tmp_path / "data")
+    with pytest.raises(UserError, match=re.escape(message)):
+        main(create_csv, tmp_path / "mine.csv", *flags, "--data_dir", tmp_path / "data")
