@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import check_range
 from corpus.corpora import SPLITS, read_csv
+from corpus.several_labels import decoded
 from explaining.explained_text import Explanation, WrittenText, explain_written, read_text
 from explaining.explanations import METHODS, methods_of
 from explaining.faithfulness import (
@@ -45,6 +46,7 @@ from explaining.faithfulness import (
 from explaining.pages import explanation_page, likeliest
 from report.plots import png, whole_model_figure
 from report.shading import printable, render, supports_colour
+from runtime.decisions import in_words
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
 from runtime.run_folder import find_run, origin, refuse_several_labels
 from utils import (
@@ -223,7 +225,8 @@ def show_text(
             file.write(explanation_page(explanation, heading, note, most))
         log.info("written: %s", arguments.html)
     if arguments.json:
-        print(json.dumps({"run": run.path.name, "label": label} | explanation.to_json(), ensure_ascii=False, indent=2))
+        own: Any = list(decoded(label)) if label and explanation.thresholds is not None else label
+        print(json.dumps({"run": run.path.name, "label": own} | explanation.to_json(), ensure_ascii=False, indent=2))
     else:
         print_shaded(explanation, heading, note, most)
     sys.stdout.flush()  # here, where a closed pipe is still caught
@@ -249,9 +252,9 @@ def checked_text(predictor: Predictor, text: str) -> WrittenText:
 def prediction_line(explanation: Explanation, label: str | None) -> str:
     """``positive (97.3%), labelled negative``."""
     probabilities = explanation.verdict.probabilities
-    labelled = f", labelled {label}" if label else ""
     if explanation.thresholds is not None:
-        return f"{explanation.predicted}{labelled}"
+        return explanation.predicted + (f", labelled {in_words(decoded(label))}" if label else "")
+    labelled = f", labelled {label}" if label else ""
     predicted = int(probabilities.argmax())
     return f"{explanation.class_names[predicted]} ({probabilities[predicted]:.1%}){labelled}"
 
@@ -261,7 +264,9 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
     colour = supports_colour(sys.stdout)
     print(printable(heading))
     for name, probability in likeliest(explanation):
-        print(f"  {probability:6.1%}  {'▇' * round(30 * probability):30}  {printable(name)}".rstrip())
+        needed = explanation.threshold_of(name)
+        last = "" if needed is None else f" (predicted from {needed:.1%})"
+        print(f"  {probability:6.1%}  {'▇' * round(30 * probability):30}  {printable(name)}{last}".rstrip())
     for sentence in explanation.parts_in_words():
         print(printable(sentence))
     width = min(shutil.get_terminal_size().columns, 100) if colour else 80

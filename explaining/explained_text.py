@@ -68,6 +68,10 @@ class Explanation:
             return [self.predicted]
         return chosen_names(self.verdict.probabilities >= self.thresholds, self.class_names)
 
+    def threshold_of(self, name: str) -> float | None:
+        """The probability from which a label is predicted; ``None`` where a text has one label."""
+        return None if self.thresholds is None else float(self.thresholds[self.class_names.index(name)])
+
     def shaded(self, most: int | None = MOST_SENTENCES) -> list[ShadedSentence | LeftOut]:
         """The text as it is shown; a sentence's weight is its score, in :meth:`unit`."""
         return shade_scores(self.text, self.spans, self.scores.words, self.scores.sentences, most)

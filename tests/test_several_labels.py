@@ -320,7 +320,9 @@ def test_explain_prints_the_labels_and_why_one_of_them(folder: Path, capsys: pyt
     where = ["--runs_dir", folder / "runs", "--data_dir", folder / "data", "--device", "cpu"]
     main(explain, "things-han", "--text", "word1 noisy bargain.", "--target", "loud", *where)
     shown = capsys.readouterr().out
-    assert "cheap | loud" in shown and "log-odds of loud" in shown
+    assert "cheap | loud" in shown and "log-odds of loud" in shown and "loud (predicted from " in shown
+    main(explain, "things-han", "--id", "d35", "--json", *where)
+    assert json.loads(capsys.readouterr().out)["label"] == ["cheap", "loud"]
 
 
 @pytest.mark.parametrize("method", ["contribution", "gradient", "leave_one_out"])
