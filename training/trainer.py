@@ -411,10 +411,10 @@ class Trainer:
         says nothing of a step: the last weights are the best.
         """
         best = self.progress
-        if self.config.several_labels:  # thresholds move the accuracy, the loss is of the probabilities alone
-            return figures.loss < best.best_loss
         if self.ngrams is not None and self.valid_split is not None and len(self.valid_split) < FEW_VALIDATED:
             return len(self.valid_split) < FEWEST_VALIDATED or figures.loss < best.best_loss
+        if self.config.several_labels:  # thresholds move the accuracy, the loss is of the probabilities alone
+            return figures.loss < best.best_loss
         return (figures.accuracy, -figures.loss) > (best.best_accuracy, -best.best_loss)
 
     def validate(self) -> Validation:
