@@ -11,6 +11,7 @@
 RUN is a run folder or its name in `runs/`. --faithfulness deletes the words that each method names in validation
 documents, asks the network again and writes `faithfulness.json` to the run folder; from then on the method that did
 best there is the default for that run. With --split test it writes `faithfulness-test.json`, which chooses nothing.
+--replacement also replaces words by <unk>; --other_runs compares the explanations with those of runs of other seeds.
 --global explains every document of --split and lists the words and phrases that push each class, words whose sign
 depends on their context, and what distinguishes the mistakes; it writes `global-SPLIT.json` and a figure in `plots/`.
 --plausibility compares every method with what people marked, where the data set has it (`evidence.jsonl`), and writes
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import shutil
 import sys
@@ -63,7 +65,7 @@ from utils import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -73,6 +75,7 @@ if TYPE_CHECKING:
     from runtime.input_pipeline import Split
     from runtime.predictor import Predictor
     from runtime.run_folder import RunFolder
+    from text.text_reader import EncodedDocument
 
 
 def build_parser() -> Parser:
@@ -103,6 +106,18 @@ def build_parser() -> Parser:
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write a self-contained HTML page")
     parser.add_argument("--json", action="store_true", help="print JSON instead of shaded text")
     parser.add_argument("--brief", action="store_true", help="with --faithfulness: print what counts most")
+    parser.add_argument(
+        "--replacement",
+        action="store_true",
+        help="with --faithfulness: also replace words by <unk>, in place of deleting them",
+    )
+    parser.add_argument(
+        "--other_runs",
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="with --faithfulness: runs of other seeds; how much their explanations agree with this run's",
+    )
     parser.add_argument("--documents", type=int, default=200, help="size of the sample examined (default: 200)")
     parser.add_argument("--seed", type=int, default=1, help="of the sample and of random choices (default: 1)")
     add_folder_flags(parser)
@@ -114,6 +129,9 @@ def main(arguments: argparse.Namespace) -> int:
     """Explains one text, or examines the methods; returns the exit code."""
     for name, least in (("sentences", 0), ("documents", 2), ("seed", 0)):
         check_range(name, getattr(arguments, name), least)
+    for name in ("replacement", "other_runs"):
+        if getattr(arguments, name) and not arguments.faithfulness:
+            raise UserError(f"--{name} goes with --faithfulness; add that, or leave it out")
     asked = {
         "--faithfulness": arguments.faithfulness,
         "--global": arguments.whole,
@@ -131,10 +149,10 @@ def main(arguments: argparse.Namespace) -> int:
     text, label = (None, None) if many else find_text(arguments, data)
     if many:
         check_writable(run.path)
-    device = start_tensorflow(arguments.device)
+    arguments.device = start_tensorflow(arguments.device)
     from runtime.predictor import Predictor, unfinished
 
-    predictor = Predictor.load(run, device)
+    predictor = Predictor.load(run, arguments.device)
     if remark := unfinished(run):
         log.warning("%s (step %d)", remark, predictor.step)
     with explain_memory("give a shorter text or fewer --documents, or end other programs"):
@@ -289,8 +307,9 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
 
 def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments: argparse.Namespace) -> None:
     """Examines every method on a sample, writes the figures to the run folder and prints what they mean."""
+    others = other_runs(run, data, arguments)
     with opened_split(run, data, arguments.split) as split:
-        value = examination(predictor, run, data, split, arguments)
+        value = examination(predictor, run, data, split, arguments, others)
     file = faithfulness_file(run.path, arguments.split)
     larger = documents_examined(file, predictor.weights_sha256)
     if larger <= value["documents"]:
@@ -302,6 +321,21 @@ def examine_run(predictor: Predictor, run: RunFolder, data: DataPaths, arguments
         log.info("written: %s", file)
     else:
         log.info("%s keeps the examination of %d documents; delete it to put this one in its place", file, larger)
+
+
+def other_runs(run: RunFolder, data: DataPaths, arguments: argparse.Namespace) -> list[RunFolder]:
+    """The runs that ``--other_runs`` names.
+
+    Raises:
+        UserError: One of them is not there, is named twice or is the run itself, or has other words or classes.
+    """
+    others = [find_run(name, arguments.runs_dir) for name in arguments.other_runs]
+    paths = [one.path.resolve() for one in (run, *others)]
+    for place, other in enumerate(others, start=1):
+        if paths[place] in paths[:place]:
+            raise UserError(f"--other_runs {other.path.name} would be compared with itself; name each run once")
+        refuse_other_vocabulary(other, data)
+    return others
 
 
 @contextlib.contextmanager
@@ -321,7 +355,12 @@ def opened_split(run: RunFolder, data: DataPaths, name: str) -> Iterator[Split]:
 
 
 def examination(
-    predictor: Predictor, run: RunFolder, data: DataPaths, split: Split, arguments: argparse.Namespace
+    predictor: Predictor,
+    run: RunFolder,
+    data: DataPaths,
+    split: Split,
+    arguments: argparse.Namespace,
+    others: Sequence[RunFolder] = (),
 ) -> dict[str, Any]:
     """Examines every method on documents drawn from a split; returns the content of ``faithfulness.json``."""
     import numpy as np
@@ -335,7 +374,8 @@ def examination(
     documents = list(parted(split.read(numbers).documents))
     deciding = known_evidence(split, data, run, numbers)
     log.info("examining %d documents of %s by every method", count, split.name)
-    findings = examine(predictor, documents, arguments.seed, lambda chunks: progress(chunks, len(chunks), "examining"))
+    watched = functools.partial(watch, title="examining")
+    findings = examine(predictor, documents, arguments.seed, watched, arguments.replacement)
     return {
         "run": run.path.name,
         "step": predictor.step,
@@ -345,8 +385,27 @@ def examination(
         "seed": arguments.seed,
         **to_json(findings),
         "evidence": evidence_scores(deciding, findings),
+        **({"seeds": of_seeds(predictor, [run, *others], documents, arguments.device)} if others else {}),
         "examined": origin(),
     }
+
+
+def watch(chunks: Sequence[int], title: str) -> Iterator[int]:
+    """The chunks of documents, with a bar that shows how many are done."""
+    return progress(chunks, len(chunks), title)
+
+
+def of_seeds(
+    predictor: Predictor, runs: Sequence[RunFolder], documents: Sequence[EncodedDocument], device: str
+) -> dict[str, Any]:
+    """How much the explanations of several runs agree. ``predictor``: of the first of ``runs``, on ``device``."""
+    from explaining.seeds import seed_agreement
+    from runtime.predictor import Predictor
+
+    log.info("comparing the explanations of %s", ", ".join(run.path.name for run in runs))
+    predictors = [predictor, *(Predictor.load(run, device) for run in runs[1:])]
+    found = seed_agreement(predictors, documents, functools.partial(watch, title="comparing"))
+    return {"runs": [run.path.name for run in runs], **found}
 
 
 def documents_examined(file: Path, weights_sha256: str) -> int:

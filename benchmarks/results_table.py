@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from config import ModelSettings, TrainingSettings, from_json, model_settings_to_json, to_json  # noqa: E402
+from explaining.deletions import REACH_SHARE  # noqa: E402
 from explaining.faithfulness import (  # noqa: E402
     TITLES,
     faithfulness_file,
@@ -106,6 +107,8 @@ KEPT_OF_FAITHFULNESS = (
     "best_method",
     "evidence",
     "weights_sha256",
+    "replaced",
+    "seeds",
 )
 
 
@@ -435,26 +438,59 @@ def examination(row: dict[str, Any]) -> Iterator[str]:
     yield f"{row['title']}, {row['documents']:,} {split} documents: `{row['command']}`, commit {row['commit']}.\n"
     yield deletions(row, "words")
     yield deletions(row, "sentences")
+    if row.get("replaced"):
+        yield replacements(row["replaced"])
+    if row.get("seeds"):
+        yield agreement_of_seeds(row["seeds"])
 
 
 def deletions(row: dict[str, Any], level: str) -> str:
     """What deleting words, or sentences, does, a line per method."""
     evidence = row["evidence"] or {}
-    header = [f"{level} chosen by", "changed", "comprehensiveness", "sufficiency"]
+    header = [f"{level} chosen by", *measures(row[level])]
     if level == "words":
         header += agreement_header(row)
     elif evidence:
         header.append("top sentence is one that decided")
     lines = []
     for method, figures in row[level].items():
-        line = [TITLES[method], f"{figures['flips']['mean']:.1%}"]
-        line += [with_interval(figures[name]) for name in ("comprehensiveness", "sufficiency")]
+        line = [TITLES[method], *measured_cells(figures)]
         if level == "words":
             line += agreement_cells(row, method)
         elif evidence:
             line.append(f"{evidence['chance' if method == 'random' else method]:.1%}")
         lines.append(line)
     return markdown(header, lines)
+
+
+def measures(rows: dict[str, Any]) -> list[str]:
+    """Headers of what is measured with every ranking; ``reached`` is not in older rows."""
+    reached = (
+        [f"reached by the top {REACH_SHARE:.0%}"] if all("reached" in figures for figures in rows.values()) else []
+    )
+    return ["changed", "comprehensiveness", "sufficiency", *reached]
+
+
+def measured_cells(figures: dict[str, Any]) -> list[str]:
+    """The cells of a ranking, in the columns of :func:`measures`."""
+    reached = [f"{figures['reached']['mean']:.1%}"] if "reached" in figures else []
+    intervals = (with_interval(figures[name]) for name in ("comprehensiveness", "sufficiency"))
+    return [f"{figures['flips']['mean']:.1%}", *intervals, *reached]
+
+
+def replacements(rows: dict[str, Any]) -> str:
+    """What replacing words by ``<unk>`` does, a line per method."""
+    lines = [[TITLES[method], *measured_cells(figures)] for method, figures in rows.items()]
+    return markdown(["words replaced by `<unk>`, chosen by", *measures(rows)], lines)
+
+
+def agreement_of_seeds(seeds: dict[str, Any]) -> str:
+    """Rank correlations between the explanations of several runs, a line per method."""
+    known = {name: (seeds["words"][name], seeds["sentences"][name]) for name in seeds["words"]}
+    lines = [
+        [TITLES[name], *("" if one is None else with_interval(one) for one in pair)] for name, pair in known.items()
+    ]
+    return markdown([f"Spearman's ρ of {len(seeds['runs'])} runs by", "words", "sentences"], lines)
 
 
 def agreement_header(row: dict[str, Any]) -> list[str]:

@@ -7,6 +7,8 @@ Both are of the class that the network predicts for the whole text (DeYoung et a
 
 each averaged over the top 1, 5, 10, 20 and 50% of words (AOPC; rounded up, so at least one word). The same is done with
 sentences. Deleting is what :func:`explaining.leaving_out.keep_words` says: as if the words had never been written.
+Sufficiency is also insertion, from nothing upward: how often the text's verdict is reached with each share is counted.
+Words can be replaced by ``<unk>`` in place of being deleted, which leaves the text its length.
 
     N words   S sentences   B documents   C classes   K shares
 """
@@ -14,9 +16,9 @@ sentences. Deleting is what :func:`explaining.leaving_out.keep_words` says: as i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -25,7 +27,11 @@ from text.text_reader import EncodedDocument
 
 SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)
 FLIP_SHARE = 0.20
+REACH_SHARE = 0.05
 LEVELS = ("words", "sentences")
+
+# (a document, bool [N] of the words to keep) -> the document without the others
+Edit: TypeAlias = Callable[[EncodedDocument, np.ndarray], EncodedDocument]
 
 
 class Scorer(Protocol):
@@ -43,11 +49,20 @@ class Deletions:
         comprehensiveness: [B] times float64 [K].
         sufficiency: [B] times float64 [K].
         flips: [B], 1 where the verdict changes when the top 20% are deleted; a share where several rankings were tried.
+        reached: [B] times float64 [K], 1 where the top alone has the verdict of the text; a share likewise.
     """
 
     comprehensiveness: list[np.ndarray] = field(default_factory=list)
     sufficiency: list[np.ndarray] = field(default_factory=list)
     flips: list[float] = field(default_factory=list)
+    reached: list[np.ndarray] = field(default_factory=list)
+
+    def extend(self, other: Deletions) -> None:
+        """Appends what was measured on further documents."""
+        self.comprehensiveness += other.comprehensiveness
+        self.sufficiency += other.sufficiency
+        self.flips += other.flips
+        self.reached += other.reached
 
     def quality(self) -> np.ndarray:
         """float64 [B]: comprehensiveness less sufficiency, each averaged over the shares."""
@@ -60,6 +75,9 @@ class Deletions:
             by_share = np.array(getattr(self, name))  # [B, K]
             value[name] = interval(by_share.mean(axis=1))
             value[f"{name}_by_share"] = by_share.mean(axis=0).tolist()
+        reached = np.array(self.reached)  # [B, K]
+        value["reached"] = interval(reached[:, SHARES.index(REACH_SHARE)])
+        value["reached_by_share"] = reached.mean(axis=0).tolist()
         return value
 
 
@@ -74,13 +92,14 @@ def top_counts(items: int) -> list[int]:
     return [max(1, math.ceil(share * items - 1e-9)) for share in SHARES]
 
 
-def edits(document: EncodedDocument, scores: np.ndarray, level: str) -> list[EncodedDocument]:
+def edits(document: EncodedDocument, scores: np.ndarray, level: str, edit: Edit = keep_words) -> list[EncodedDocument]:
     """Deletes the top words, or sentences, of a ranking.
 
     Args:
         document: The whole text.
         scores: float [N], or [S] at the level of sentences; of equals the earlier counts more.
         level: One of :data:`LEVELS`.
+        edit: Makes the document with some of its words only.
 
     Returns:
         2 K documents: the text without its top, for each share, and then the top alone.
@@ -91,13 +110,17 @@ def edits(document: EncodedDocument, scores: np.ndarray, level: str) -> list[Enc
         top = np.zeros(len(scores), bool)
         top[ranking[:count]] = True
         words = top if level == "words" else words_of_sentences(document, top)
-        without.append(keep_words(document, ~words))
-        alone.append(keep_words(document, words))
+        without.append(edit(document, ~words))
+        alone.append(edit(document, words))
     return without + alone
 
 
 def delete(
-    scorer: Scorer, documents: Sequence[EncodedDocument], rankings: Sequence[Sequence[np.ndarray]], level: str
+    scorer: Scorer,
+    documents: Sequence[EncodedDocument],
+    rankings: Sequence[Sequence[np.ndarray]],
+    level: str,
+    edit: Edit = keep_words,
 ) -> Deletions:
     """Measures what deleting does, averaged over the rankings of each document.
 
@@ -106,12 +129,13 @@ def delete(
         documents: [B].
         rankings: [B], for each document one or more vectors of scores, as :func:`edits` takes them.
         level: One of :data:`LEVELS`.
+        edit: Makes a document with some of its words only.
     """
     edited = [
-        edit
+        one
         for document, draws in zip(documents, rankings, strict=True)
         for scores in draws
-        for edit in edits(document, scores, level)
+        for one in edits(document, scores, level, edit)
     ]
     probabilities = scorer.probabilities([*documents, *edited]).astype(np.float64)
     whole, changed = probabilities[: len(documents)], probabilities[len(documents) :]
@@ -125,4 +149,5 @@ def delete(
         found.comprehensiveness.append(lost[0])
         found.sufficiency.append(lost[1])
         found.flips.append(float((values[:, 0, SHARES.index(FLIP_SHARE)].argmax(axis=-1) != verdict).mean()))
+        found.reached.append((values[:, 1].argmax(axis=-1) == verdict).mean(axis=0))
     return found

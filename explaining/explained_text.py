@@ -14,7 +14,7 @@ import numpy as np
 
 from data_processing import Span
 from explaining.counterfactuals import Counterfactual, counterfactuals
-from explaining.explanations import Scores, score_and_explain
+from explaining.explanations import Scores, score_and_explain, shades
 from explaining.log_odds import LogOddsParts, log_odds, log_odds_parts
 from explaining.phrases import Phrases, phrases_of
 from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, shade_scores
@@ -74,7 +74,8 @@ class Explanation:
 
     def shaded(self, most: int | None = MOST_SENTENCES) -> list[ShadedSentence | LeftOut]:
         """The text as it is shown; a sentence's weight is its score, in :meth:`unit`."""
-        return shade_scores(self.text, self.spans, self.scores.words, self.scores.sentences, most)
+        words = shades(self.scores, self.words_per_sentence)
+        return shade_scores(self.text, self.spans, words, self.scores.sentences, most)
 
     @property
     def unit(self) -> str:

@@ -1,7 +1,8 @@
 """Which words and sentences made the network predict what it predicts: several methods, one table, one kind of result.
 
-``attention``             what the network attended to. A word counts sqrt(sentence weight) x word weight, as the paper
-                          shows it (Yang et al. 2016, section 3.3). Never negative, and not of one class.
+``attention``             what the network attended to. A word counts sentence weight x word weight: the weights of a
+                          text add up to 1. Never negative, and not of one class. Words are shaded as the paper shows
+                          them, by sqrt(sentence weight) x word weight (Yang et al. 2016, section 3.3).
 ``contribution``          what each sentence adds to the log-odds: exact, because the logits are a sum over sentences of
                           attention weight x encoded sentence x classifier, and the bias. A word counts what its
                           sentence's vector receives from it, times the gradient at the sentence vectors.
@@ -38,7 +39,6 @@ import numpy as np
 
 from explaining.leaving_out import first_words, without_each_sentence, without_each_word
 from explaining.log_odds import log_odds
-from report.shading import importance
 from text.text_reader import EncodedDocument
 
 if TYPE_CHECKING:
@@ -171,8 +171,25 @@ def attention_scores(document: EncodedDocument, verdict: Verdict) -> Scores:
     """Scores from the attention weights of a document that was scored."""
     if verdict.word_weights is None or verdict.sentence_weights is None:
         raise ValueError("the network has no attention")
-    words = importance(verdict.word_weights, document.words_per_sentence, verdict.sentence_weights)
-    return Scores(words, verdict.sentence_weights.astype(np.float64), signed=False)
+    sentences = verdict.sentence_weights.astype(np.float64)
+    # Without the paper's square root, which is for showing: words rank a little better (docs/explanations.md).
+    words = np.repeat(sentences, document.words_per_sentence) * verdict.word_weights
+    return Scores(words, sentences, signed=False)
+
+
+def shades(scores: Scores, words_per_sentence: np.ndarray) -> np.ndarray:
+    """float64 [N], how strongly each word is shaded: its score; by attention as the paper shows it.
+
+    The paper's sqrt(sentence weight) x word weight shows the important words of less important sentences, too.
+
+    Args:
+        scores: By a method; the one without signs is attention.
+        words_per_sentence: int32 [S].
+    """
+    if scores.signed:
+        return scores.words
+    roots = np.sqrt(np.repeat(scores.sentences, words_per_sentence))
+    return np.divide(scores.words, roots, out=np.zeros_like(roots), where=roots > 0)
 
 
 def contribution(

@@ -23,7 +23,7 @@ import numpy as np
 from corpus.corpora import CsvRow, read_csv
 from data_processing import UNKNOWN_ID
 from explaining.explained_text import Explanation, explain_text
-from explaining.explanations import METHODS, attention_scores
+from explaining.explanations import METHODS, attention_scores, shades
 from explaining.faithfulness import TITLES, default_method, examine, to_json
 from explaining.pages import explanation_page
 from report.plots import evenness_figure, faithfulness_figure, map_figure, png, top_words_figure
@@ -244,7 +244,10 @@ def show_top_words(
         return remark
     found = verdicts(opened, documents)
     predicted = [int(verdict.probabilities.argmax()) for verdict in found]
-    importances = [attention_scores(one.document, verdict).words for one, verdict in zip(documents, found, strict=True)]
+    importances = [
+        shades(attention_scores(one.document, verdict), one.document.words_per_sentence)
+        for one, verdict in zip(documents, found, strict=True)
+    ]
     known = [one.document.token_ids != UNKNOWN_ID for one in documents]
     words = [
         [opened.predictor.reader.vocabulary.words[number] for number in one.document.token_ids[kept].tolist()]

@@ -26,8 +26,9 @@ import numpy as np
 
 import schema
 from explaining.counterfactuals import SetSizes, found_together, searches
-from explaining.deletions import FLIP_SHARE, LEVELS, SHARES, Deletions, delete, interval
+from explaining.deletions import FLIP_SHARE, LEVELS, REACH_SHARE, SHARES, Deletions, delete, interval
 from explaining.explanations import METHODS, UNEXAMINED, Scores, explain, methods_of
+from explaining.leaving_out import replace_words
 from text.text_reader import EncodedDocument
 from utils import UserError
 
@@ -119,6 +120,7 @@ class Findings:
         top_sentences: [B], the place of the top sentence; not of the random choice.
         completeness: [B], that of integrated gradients (:class:`explaining.explanations.Scores`).
         set_sizes: How little must be left out for another verdict; of methods only.
+        replaced: What replacing words by ``<unk>`` did; empty where that was not asked for.
     """
 
     words: dict[str, Deletions] = field(default_factory=dict)
@@ -127,15 +129,15 @@ class Findings:
     top_sentences: dict[str, list[int]] = field(default_factory=dict)
     completeness: list[tuple[float, float, int]] = field(default_factory=list)
     set_sizes: dict[str, SetSizes] = field(default_factory=dict)
+    replaced: dict[str, Deletions] = field(default_factory=dict)
 
     def add(self, other: Findings) -> None:
         """Appends what was measured on further documents."""
         for level in LEVELS:
             for method, deletions in getattr(other, level).items():
-                mine = getattr(self, level).setdefault(method, Deletions())
-                mine.comprehensiveness += deletions.comprehensiveness
-                mine.sufficiency += deletions.sufficiency
-                mine.flips += deletions.flips
+                getattr(self, level).setdefault(method, Deletions()).extend(deletions)
+        for method, replaced in other.replaced.items():
+            self.replaced.setdefault(method, Deletions()).extend(replaced)
         for method, pairs in other.agreement.items():
             self.agreement.setdefault(method, []).extend(pairs)
         for method, places in other.top_sentences.items():
@@ -150,6 +152,7 @@ def examine(
     documents: Sequence[EncodedDocument],
     seed: int,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
+    replacement: bool = False,
 ) -> Findings:
     """Explains documents by every method, deletes what each names, and compares.
 
@@ -158,16 +161,20 @@ def examine(
         documents: The sample.
         seed: Of the random choice.
         progress: Wraps the loop over chunks of documents.
+        replacement: Also replace words by ``<unk>``.
     """
     generator = np.random.default_rng(seed)
     findings = Findings()
     for begin in progress(range(0, len(documents), CHUNK)):
-        findings.add(examine_chunk(predictor, documents[begin : begin + CHUNK], generator))
+        findings.add(examine_chunk(predictor, documents[begin : begin + CHUNK], generator, replacement))
     return findings
 
 
 def examine_chunk(
-    predictor: Predictor, documents: Sequence[EncodedDocument], generator: np.random.Generator
+    predictor: Predictor,
+    documents: Sequence[EncodedDocument],
+    generator: np.random.Generator,
+    replacement: bool = False,
 ) -> Findings:
     """Examines a few documents, each for the class that the network predicts."""
     predicted = predictor.probabilities(documents).argmax(axis=1).tolist()
@@ -177,6 +184,9 @@ def examine_chunk(
         for level in LEVELS:
             values = [[getattr(one, level) for one in of_document] for of_document in draws]
             getattr(findings, level)[name] = delete(predictor, documents, values, level)
+        if replacement:
+            words = [[one.words for one in of_document] for of_document in draws]
+            findings.replaced[name] = delete(predictor, documents, words, "words", replace_words)
         first_draws = [of_document[0] for of_document in draws]
         if name != "leave_one_out":
             pairs = zip(first_draws, scores["leave_one_out"], strict=True)
@@ -263,6 +273,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
     """All figures, for ``faithfulness.json``."""
     errors = [abs(reached - wanted) / max(abs(wanted), 1) for reached, wanted, _ in findings.completeness]
     steps = [steps for *_, steps in findings.completeness]
+    replaced = {method: one.to_json() for method, one in findings.replaced.items()}
     return {
         "shares": list(SHARES),
         "flip_share": FLIP_SHARE,
@@ -275,6 +286,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
         },
         "completeness": {"largest_relative_error": max(errors), "mean_steps": float(np.mean(steps))},
         "counterfactuals": {method: sizes.to_json() for method, sizes in findings.set_sizes.items()},
+        **({"replaced": replaced} if replaced else {}),
         "best_method": best_method(findings),
         "rule": RULE,
     }
@@ -293,8 +305,20 @@ class DeletionFigures(TypedDict):
     flips: Mean
 
 
+class SeedFigures(TypedDict):
+    """How much the explanations of several runs agree (:func:`explaining.seeds.seed_agreement`)."""
+
+    runs: list[str]
+    same_verdict: float
+    words: dict[str, Mean | None]
+    sentences: dict[str, Mean | None]
+
+
 class FaithfulnessFile(TypedDict):
-    """``faithfulness.json``, as far as readers need it; those of earlier versions have no controls."""
+    """``faithfulness.json``, as far as readers need it; those of earlier versions have no controls.
+
+    ``replaced`` and ``seeds`` are there where they were asked for.
+    """
 
     weights_sha256: str
     split: str
@@ -305,6 +329,8 @@ class FaithfulnessFile(TypedDict):
     sentences: dict[str, DeletionFigures]
     best_method: str
     agreement_with_leave_one_out: NotRequired[dict[str, dict[str, float]]]
+    replaced: NotRequired[dict[str, DeletionFigures]]
+    seeds: NotRequired[SeedFigures]
 
 
 def faithfulness_file(run: Path, split: str = CHOOSING_SPLIT) -> Path:
@@ -376,14 +402,19 @@ def format_findings(value: dict[str, Any], heading: str) -> str:
     """The figures as tables, and what they mean in plain words.
 
     Args:
-        value: What :func:`to_json` gave, with ``split``, and with ``evidence`` where the data set knows it: for each
-            method, and for ``chance``, the share of documents whose top sentence is one that decided.
+        value: What :func:`to_json` gave, with ``split``, with ``seeds`` (:class:`SeedFigures`) where other runs were
+            compared, and with ``evidence`` where the data set knows it: for each method, and for ``chance``, the share
+            of documents whose top sentence is one that decided.
         heading: First line.
     """
     lines = [heading, "=" * len(heading)]
     for level in LEVELS:
-        lines += ["", *deletion_table(value, level)]
+        lines += ["", *deletion_table(value[level], f"top {level} by")]
+    if "replaced" in value:
+        lines += ["", *deletion_table(value["replaced"], "words replaced by <unk>")]
     lines += ["", *agreement_table(value), "", *counterfactual_table(value)]
+    if "seeds" in value:
+        lines += ["", *seed_table(value["seeds"])]
     return "\n".join([*lines, *(f"\n{textwrap.fill(remark, WIDTH)}" for remark in remarks(value))])
 
 
@@ -403,12 +434,13 @@ def format_briefly(value: dict[str, Any], heading: str) -> str:
     )
 
 
-def deletion_table(value: dict[str, Any], level: str) -> Iterator[str]:
-    """Yields the lines of the table of words, or of sentences."""
-    yield f"{'top ' + level + ' by':26}  verdicts changed  comprehensiveness      sufficiency"
-    for name, row in value[level].items():
+def deletion_table(rows: dict[str, Any], title: str) -> Iterator[str]:
+    """Yields the lines of the table of words, of sentences, or of words that were replaced."""
+    yield f"{title:26}  verdicts changed  comprehensiveness      sufficiency  reached"
+    for name, row in rows.items():
         comprehensiveness, sufficiency = (with_interval(row[n]) for n in ("comprehensiveness", "sufficiency"))
-        yield f"{TITLES[name]:26}  {row['flips']['mean']:16.1%}  {comprehensiveness:>17}  {sufficiency:>15}"
+        flips, reached = (row[n]["mean"] for n in ("flips", "reached"))
+        yield f"{TITLES[name]:26}  {flips:16.1%}  {comprehensiveness:>17}  {sufficiency:>15}  {reached:7.1%}"
 
 
 def agreement_table(value: dict[str, Any]) -> Iterator[str]:
@@ -428,9 +460,19 @@ def counterfactual_table(value: dict[str, Any]) -> Iterator[str]:
         yield f"{TITLES[name]:26}  {cells[0]:>16}  {found[0]:>5}  {cells[1]:>18}  {found[1]:>5}"
 
 
-def with_interval(value: dict[str, float]) -> str:
+def seed_table(value: SeedFigures) -> Iterator[str]:
+    """Yields the lines of the table of the agreement between runs."""
+    title = f"Spearman of {len(value['runs'])} runs"
+    yield f"{title:26}  {'words':>13}  {'sentences':>13}"
+    for name in value["words"]:
+        known = (value["words"][name], value["sentences"][name])
+        cells = ("-" if one is None else with_interval(one, 2) for one in known)
+        yield f"{TITLES[name]:26}  {next(cells):>13}  {next(cells):>13}"
+
+
+def with_interval(value: Mean, places: int = 3) -> str:
     """``0.123 ± 0.045``."""
-    return f"{value['mean']:.3f} ± {value['half_width']:.3f}"
+    return f"{value['mean']:.{places}f} ± {value['half_width']:.{places}f}"
 
 
 def remarks(value: dict[str, Any]) -> Iterator[str]:
@@ -438,12 +480,14 @@ def remarks(value: dict[str, Any]) -> Iterator[str]:
     yield (
         f"Verdicts changed: when the top {value['flip_share']:.0%} are deleted. Comprehensiveness (better high) and "
         "sufficiency (better low): the probability that is lost when the top is deleted, or is all that is kept; mean "
-        f"over the top {', '.join(f'{share:.0%}' for share in value['shares'])}, with 95% intervals."
+        f"over the top {', '.join(f'{share:.0%}' for share in value['shares'])}, with 95% intervals. Reached: the top "
+        f"{REACH_SHARE:.0%} alone have the verdict of the whole text."
     )
     yield (
         "Another verdict: how few words, or sentences, were enough to leave out (at most 50, and half of the text); a "
         "document where none were found counts as larger than every other, and - is a median that no set reached."
     )
+    yield from optional_remarks(value)
     yield from verdict_in_words(value)
     if evidence := value.get("evidence"):
         shares = (f"{TITLES[method]} {share:.1%}" for method, share in evidence.items() if method in TITLES)
@@ -460,6 +504,18 @@ def remarks(value: dict[str, Any]) -> Iterator[str]:
         yield (
             f"Figures of the {value['split']} split choose no method: those of validation do (explain.py RUN "
             "--faithfulness)."
+        )
+
+
+def optional_remarks(value: dict[str, Any]) -> Iterator[str]:
+    """Yields what the figures mean that are there where they were asked for."""
+    if "replaced" in value:
+        yield "Replaced by <unk>, not deleted: the text keeps its length, and the other words their places."
+    if seeds := value.get("seeds"):
+        yield (
+            f"Spearman of runs: rank correlations of the explanations by {', '.join(seeds['runs'])} for the class that "
+            "the first one predicts, the mean over the pairs of runs and the documents. All of them predict the same "
+            f"class in {seeds['same_verdict']:.1%} of documents."
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from data_processing import UNKNOWN_ID
 from text.text_reader import EMPTY, EncodedDocument
 
 
@@ -26,6 +27,11 @@ def keep_words(document: EncodedDocument, kept: np.ndarray) -> EncodedDocument:
     if not lengths.any():
         return EMPTY
     return EncodedDocument(document.token_ids[kept], lengths[lengths > 0])
+
+
+def replace_words(document: EncodedDocument, kept: np.ndarray) -> EncodedDocument:
+    """The document with ``<unk>`` in place of the words that are not kept. ``kept``: bool [N]."""
+    return document._replace(token_ids=np.where(kept, document.token_ids, UNKNOWN_ID).astype(np.int32))
 
 
 def words_of_sentences(document: EncodedDocument, chosen: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ from utils import append_jsonl, read_jsonl  # noqa: E402
 # The tests of each module, as few as prove it: a mutant costs one run of them.
 TESTS = {
     "data_processing.py": "test_data_processing test_properties_text",
-    "han.py": "test_han",
+    "han.py": "test_han test_explanations",
     "network/kernels.py": "test_kernels test_recurrent test_han",
     "network/recurrent.py": "test_recurrent",
     "training/step.py": "test_step test_training_methods",
@@ -158,7 +158,10 @@ def drawn(module: str, count: int, seed: int) -> list[Mutant]:
             break
         if spec.start_pos in mutants:
             continue
-        changed = mutate_code(code, get_operator(spec.operator_name)(), spec.occurrence)
+        try:
+            changed = mutate_code(code, get_operator(spec.operator_name)(), spec.occurrence)
+        except AttributeError:  # of cosmic-ray 8.7: an operator that meets what it does not know
+            continue
         if changed is not None and what_runs(changed) not in ("", same):
             mutants[spec.start_pos] = Mutant(module, spec.start_pos[0], spec.operator_name, changed)
     return list(mutants.values())

@@ -15,7 +15,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import explain as explain_command
-from explaining.explanations import METHODS, explain
+from explaining.explanations import METHODS, explain, shades
 from explaining.leaving_out import keep_words
 from page.answers import ServedRun, answer
 from page.batcher import Busy
@@ -47,7 +47,7 @@ def test_the_answer_is_the_networks_own_and_shades_the_words_by_the_method(
         document = served.predictor.read(TEXT).document
         target = int(probabilities(served.predictor, TEXT).argmax())
         [scores] = explain(served.predictor, [document], [target], method)
-        strongest = int(np.abs(scores.words).argmax())
+        strongest = int(np.abs(shades(scores, document.words_per_sentence)).argmax())
         assert "level5" in (words[strongest]["class"] or "")
         if method != "attention":
             assert (words[strongest]["title"] or "").startswith(f"{scores.words[strongest]:+.4f} log-odds")

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 
-from explaining.deletions import delete, top_counts
+from explaining.deletions import SHARES, delete, edits, top_counts
+from explaining.leaving_out import replace_words
 from text.text_reader import EncodedDocument
 
 WORTH = {2: 0.3, 3: 0.1, 4: -0.15}
@@ -103,3 +104,31 @@ def test_the_verdict_is_said_to_change_when_the_top_fifth_is_deleted() -> None:
     found = delete(HundredWords(), [document], [[eleven]], "words")
     assert found.flips == [0.0]  # at 50% it would lose it
     assert found.comprehensiveness[0][4] == pytest.approx(0.11) and found.comprehensiveness[0][3] == pytest.approx(0.11)
+
+
+def test_the_verdict_is_reached_where_the_top_alone_has_it() -> None:
+    """Ranked 4, 2, 3, 5: "4" alone has 0.30 and the other verdict, "4 2" has 0.60."""
+    ranked, found = np.array([3.0, 2.0, 4.0, 1.0]), []
+    for draws in ([ranked], [ranked, np.array([4.0, 3.0, 1.0, 2.0])]):
+        found.append(delete(SumOfWords(), [DOCUMENT], [draws], "words"))
+    np.testing.assert_array_equal(found[0].reached, [[0, 0, 0, 0, 1]])
+    np.testing.assert_array_equal(found[1].reached, [[0.5, 0.5, 0.5, 0.5, 1]])  # "2" alone has 0.75
+    found[1].extend(found[0])
+    value = found[1].to_json()
+    assert value["reached"]["mean"] == 0.25 and value["reached_by_share"] == [0.25, 0.25, 0.25, 0.25, 1]
+
+
+def test_words_are_replaced_in_place_and_sentences_keep_their_lengths() -> None:
+    scores = np.array([1.0, 4.0, 2.0, 3.0])
+    made = edits(DOCUMENT, scores, "words", replace_words)
+    best = sorted(range(4), key=lambda place: -scores[place])
+    words = DOCUMENT.token_ids.tolist()
+    for place, count in enumerate(top_counts(4)):
+        top = best[:count]
+        assert made[place].token_ids.tolist() == [1 if n in top else word for n, word in enumerate(words)]
+        alone = made[len(SHARES) + place]
+        assert alone.token_ids.tolist() == [word if n in top else 1 for n, word in enumerate(words)]
+    assert all(one.words_per_sentence.tolist() == [2, 2] and one.token_ids.dtype == np.int32 for one in made)
+    assert words == [2, 3, 4, 5]
+    replaced = delete(SumOfWords(), [DOCUMENT], [[scores]], "words", replace_words)
+    np.testing.assert_allclose(replaced.comprehensiveness, [[0.1] * 5], atol=1e-6)  # "<unk>" and "5" are worth nothing

@@ -38,6 +38,7 @@ def test_too_little_address_space_is_one_line(data: Path, tmp_path: Path, kiloby
     assert "Traceback" not in limited.stderr and not (tmp_path / "tiny-han").exists()
 
 
+@pytest.mark.slow
 def test_closed_streams_change_neither_the_exit_code_nor_the_files(data: Path, tmp_path: Path) -> None:
     once = ["--num_epochs", "1"]
     where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(tmp_path)]

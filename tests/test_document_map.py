@@ -143,6 +143,7 @@ def test_a_run_named_by_its_folder_is_the_same_and_only_its_own_weights_and_reco
     assert len(projected) == 3
 
 
+@pytest.mark.drawn
 def test_training_separates_the_classes_and_the_projector_shows_it(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

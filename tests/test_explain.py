@@ -14,6 +14,8 @@ import pytest
 
 import explain
 from explaining.explained_text import explain_text
+from explaining.explanations import METHODS
+from explaining.faithfulness import read_findings
 from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
 from tests.helpers import loaded_once, write_tiny_records, write_tiny_run
@@ -31,6 +33,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = folder.parent / "data" / "tiny" / "records"
     write_tiny_records(records)
     write_tiny_run(folder / "tiny-han", records, seed=4)
+    write_tiny_run(folder / "tiny-2", records, seed=5)
+    write_tiny_run(folder / "other-words", records)
+    with (folder / "other-words" / "vocab.txt").open("a", encoding="utf-8") as file:
+        file.write("another\n")
     return folder
 
 
@@ -102,6 +108,7 @@ def test_the_default_method_is_the_one_that_did_best_with_these_weights(
     printed = json.loads(capsys.readouterr().out)
     file = runs / "tiny-han" / "faithfulness.json"
     stored = json.loads(file.read_text())
+    assert not {"replaced", "seeds"} & stored.keys()
     assert stored == printed and stored["documents"] == 4 and stored["evidence"] is None and stored["split"] == "valid"
     write_json(file, stored | {"best_method": "gradient"})
     run_explain(runs, "--text", "good")
@@ -133,6 +140,32 @@ def test_figures_of_test_documents_choose_no_method(runs: Path, capsys: pytest.C
         (runs / "tiny-han" / name).unlink()
 
 
+def test_words_are_replaced_and_runs_compared_where_that_is_asked_for(
+    runs: Path, predictor: Predictor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with loaded_once(predictor, runs / "tiny-2"):  # the same network: it agrees with itself
+        run_explain(runs, "--faithfulness", "--documents", "4", "--replacement", "--other_runs", "tiny-2")
+    printed = capsys.readouterr().out
+    file = runs / "tiny-han" / "faithfulness.json"
+    stored = read_findings(file)
+    assert set(stored["replaced"]) == set(stored["words"]) and stored["replaced"] != stored["words"]
+    assert stored["seeds"]["runs"] == ["tiny-han", "tiny-2"] and stored["seeds"]["same_verdict"] == 1
+    assert set(stored["seeds"]["words"]) == set(METHODS) - {"leave_one_out"} == set(stored["seeds"]["sentences"])
+    lines = printed.splitlines()
+    [replaced], [agreement] = (
+        [number for number, line in enumerate(lines) if line.startswith(title)]
+        for title in ("words replaced by <unk>", "Spearman of 2 runs")
+    )
+    share = stored["replaced"]["attention"]["reached"]["mean"]
+    assert lines[replaced + 2].startswith("attention ") and lines[replaced + 2].endswith(f" {share:.1%}")
+    assert lines[agreement + 1].split()[:4] == ["attention", "1.00", "±", "0.00"]
+    assert "the explanations by tiny-han, tiny-2 for the class" in " ".join(printed.split())
+    write_json(file, stored | {"seeds": {"runs": 3}})
+    with pytest.raises(UserError, match=r"faithfulness\.json is damaged"):
+        read_findings(file)
+    file.unlink()
+
+
 @pytest.mark.parametrize(
     "words, message",
     [
@@ -143,6 +176,15 @@ def test_figures_of_test_documents_choose_no_method(runs: Path, capsys: pytest.C
         (["--id", "test/9"], r"tiny.csv is not there"),
         (["--faithfulness", "--split", "unlabelled"], "choose valid or test"),
         (["--faithfulness", "--documents", "1"], "--documents 1 is out of range"),
+        (["--text", "good", "--replacement"], "--replacement goes with --faithfulness; add that"),
+        (["--plausibility", "--other_runs", "tiny-2"], "--other_runs goes with --faithfulness; add that"),
+        (
+            ["--faithfulness", "--other_runs", "tiny-2", "tiny-han"],
+            "--other_runs tiny-han would be compared with itself",
+        ),
+        (["--faithfulness", "--other_runs", "tiny-2", "tiny-2"], "--other_runs tiny-2 would be compared with itself"),
+        (["--faithfulness", "--other_runs", "gone"], "gone"),
+        (["--faithfulness", "--other_runs", "other-words"], "is not that of .*other-words"),
     ],
 )
 def test_mistakes_are_one_line(runs: Path, words: list[str], message: str) -> None:

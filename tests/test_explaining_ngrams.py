@@ -292,7 +292,7 @@ def test_spread_scores_keep_the_sum_of_each_sentence_and_reach_no_further(attend
     np.testing.assert_array_equal(spread(single, np.array([30, 1, 29])), single)  # not beyond the sentence
 
 
-@pytest.mark.parametrize("pooling", ["attention", "max"])
+@pytest.mark.parametrize("pooling", ["attention", pytest.param("max", marks=pytest.mark.slow)])
 def test_the_padded_path_gives_the_same_contributions(pooling: str) -> None:
     both = (build(HAN, 2, ngrams=True, padded=padded, pooling=pooling) for padded in (False, True))
     compiled, padded = (contributions(one, DOCUMENTS, [0, 1, 1]) for one in both)

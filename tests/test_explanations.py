@@ -15,7 +15,7 @@ from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
 from explaining import gradients
 from explaining.explained_text import explain_text
-from explaining.explanations import explain, integrate, integrated_gradients
+from explaining.explanations import Scores, explain, integrate, integrated_gradients, shades
 from explaining.gradients import gradient_products, logits_from_vectors
 from explaining.leaving_out import keep_words
 from explaining.log_odds import log_odds
@@ -164,7 +164,7 @@ def test_leaving_out_the_only_word_leaves_an_unknown_one(predictor: Predictor) -
     np.testing.assert_allclose(scores.sentences, [lost], atol=1e-5)
 
 
-def test_attention_is_the_papers_product_of_weights(predictor: Predictor) -> None:
+def test_attention_ranks_by_the_product_of_weights_and_is_shaded_as_the_paper_shows_it(predictor: Predictor) -> None:
     if not predictor.has_attention:
         with pytest.raises(ValueError, match="unknown method 'attention'"):
             explain(predictor, DOCUMENTS, TARGETS, "attention")
@@ -172,10 +172,19 @@ def test_attention_is_the_papers_product_of_weights(predictor: Predictor) -> Non
     for one, scores in zip(DOCUMENTS, explain(predictor, DOCUMENTS, TARGETS, "attention"), strict=True):
         attended = predictor.model.attend(join([one]))
         sentence = np.repeat(np.arange(len(one.words_per_sentence)), one.words_per_sentence)
-        product = np.sqrt(attended.sentence_weights.numpy()[sentence]) * attended.word_weights.numpy()
-        np.testing.assert_allclose(scores.words, product, atol=1e-6)
+        of_sentence, of_word = attended.sentence_weights.numpy()[sentence], attended.word_weights.numpy()
+        np.testing.assert_allclose(scores.words, of_sentence * of_word, atol=1e-6)
+        assert scores.words.sum() == pytest.approx(1, abs=1e-5)
+        np.testing.assert_allclose(shades(scores, one.words_per_sentence), np.sqrt(of_sentence) * of_word, atol=1e-6)
         np.testing.assert_allclose(scores.sentences, attended.sentence_weights, atol=1e-6)
         assert not scores.signed
+
+
+def test_shades_are_scores_where_a_method_has_signs_and_nothing_without_weight() -> None:
+    words = np.array([0.5, -2.0, 0.25])
+    assert shades(Scores(words, np.array([-1.5, 0.25]), signed=True), np.array([2, 1])) is words
+    attended = Scores(np.array([0.5, 0.5, 0.0]), np.array([1.0, 0.0]), signed=False)
+    assert shades(attended, np.array([2, 1])).tolist() == [0.5, 0.5, 0]  # a sentence that is left out has no weight
 
 
 def test_an_explained_text_carries_the_places_of_what_was_written(predictor: Predictor) -> None:

@@ -62,6 +62,7 @@ def opened(folder: Path) -> OpenRun:
     return open_run("tiny-han", folder / "data", folder / "runs")
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nbclient import NotebookClient
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -290,6 +291,48 @@ def test_weights_have_distinct_stable_names() -> None:
     assert len(names) == 21 == len(model().trainable_variables)
     assert len({id(weight) for weight in names.values()}) == 21
     assert "word_encoder/right_to_left/recurrent_kernel" in names
+
+
+def test_a_seed_gives_the_same_initial_weights_for_ever() -> None:
+    """Published figures name their seed. Scores of attention begin with a variance of about one (context vectors)."""
+    weights = HAN(NetworkArguments(VOCABULARY, EMBEDDING, CLASSES, SETTINGS["gru"], seed=7)).named_weights()
+    for level, inputs, units, seed in (("word", EMBEDDING, 4, 7), ("sentence", 8, 5, 27)):
+        encoder = keras.initializers.GlorotUniform(seed + 10)((inputs, 3 * units))
+        attention = keras.initializers.GlorotUniform(seed + 20)((2 * units, 6))
+        context = keras.initializers.RandomUniform(-(0.5**0.5), 0.5**0.5, seed + 21)((6,))  # sqrt(3 / 6)
+        np.testing.assert_array_equal(weights[f"{level}_encoder/left_to_right/kernel"], encoder)
+        np.testing.assert_array_equal(weights[f"{level}_attention/kernel"], attention)
+        np.testing.assert_allclose(weights[f"{level}_attention/context"], context, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["attention", "mean", "max"])
+def test_contributions_are_those_of_the_equations_and_add_up(pooling: str) -> None:
+    """A sentence adds its part of the pooled vector along the classifier's direction; words add up to no more."""
+    network = model(pooling=pooling)
+    slopes = np.array([[1.0, 0.5, -2.0]] * len(TEXTS), np.float32)
+    attended, of_words, of_sentences = network.contributions(batch(TEXTS), lambda _: tf.constant(slopes))
+    weights = {name: weight.numpy() for name, weight in network.named_weights().items()}
+    direction = weights["classifier/kernel"] @ slopes[0]
+    begin = 0
+    for text, logits in zip(TEXTS, attended.logits.numpy(), strict=True):
+        _, vectors = zip(*(sentence_of(sentence, weights, pooling) for sentence in text), strict=True)
+        encoded = numpy_encode(np.array(vectors), weights, "sentence", "gru")
+        if pooling == "attention":
+            parts = encoded * numpy_attention(encoded, weights, "sentence")[1][:, np.newaxis]
+        else:
+            parts = encoded / len(encoded) if pooling == "mean" else np.where(encoded == encoded.max(0), encoded, 0)
+        mine = of_sentences.numpy()[begin : begin + len(text)]
+        np.testing.assert_allclose(mine, parts @ direction, rtol=1e-4, atol=1e-5)
+        assert mine.sum() + slopes[0] @ weights["classifier/bias"] == pytest.approx(logits @ slopes[0], abs=1e-4)
+        begin += len(text)
+    assert of_words.shape == (sum(len(sentence) for text in TEXTS for sentence in text),)
+
+
+def sentence_of(sentence: list[int], weights: dict[str, np.ndarray], pooling: str) -> tuple[np.ndarray, np.ndarray]:
+    """The states of the words of a sentence, and its vector."""
+    states = numpy_encode(weights["embeddings"][sentence], weights, "word", "gru")
+    pooled = numpy_attention(states, weights, "word") if pooling == "attention" else numpy_pooling(states, pooling)
+    return states, pooled[0]
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

@@ -192,6 +192,7 @@ def test_arrays_lie_where_tensorflow_takes_them_over() -> None:
     assert array.ctypes.data % 64 == 0 and array.shape == (3, 5, 7) and array.dtype == np.float32
 
 
+@pytest.mark.slow
 def test_a_process_that_compiles_and_one_that_loads_compute_the_same_bits(tmp_path: Path) -> None:
     script = Path(__file__).with_name("kernel_hashes.py")
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}

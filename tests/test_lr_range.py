@@ -56,6 +56,7 @@ def test_it_stops_when_the_loss_diverges_or_is_no_number() -> None:
     assert not whole.diverged and len(whole.losses) == 150 and "did not diverge" in summary(whole, test)
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("scale", ["exponential", "linear"])
 def test_as_its_users_run_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scale: str

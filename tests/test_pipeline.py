@@ -1,7 +1,7 @@
 """The whole pipeline as its users run it, on the built-in data set and on a spreadsheet.
 
-Once with every stage in a process of its own; where a test asks what the stages do together, they run in this process,
-which has imported TensorFlow already.
+The stages run in this process, which has imported TensorFlow already; each in a process of its own, as for users, by
+`make demo` and the test marked ``slow``.
 """
 
 from __future__ import annotations
@@ -71,32 +71,29 @@ def run_all_here(folder: Path, *flags: str) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("pipeline")
-    return folder, run_all(folder, *FLAGS)
+    code, printed = run_all_here(folder, "sample", *FLAGS, "--until", "test")  # explained below: 40 rows take less
+    assert code == 0
+    return folder, printed
 
 
-def test_it_ends_in_a_report(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder, done = finished
-    assert done.returncode == 0, done.stderr
-    for stage in ("create_csv.py", "serialize_data.py", "han_trainer.py", "han_tester.py", "explain.py"):
-        assert f"$ python {stage}" in done.stdout
-    assert "accuracy" in done.stdout and "confusion matrix" in done.stdout
-    assert "Attention's top sentence" in done.stdout and "Next:" in done.stdout
-    examined = json.loads((folder / "runs/sample-han/faithfulness.json").read_text())
-    assert (examined["documents"], examined["split"]) == (50, "valid")
-    assert "python attention_viewer.py sample-han\n" in done.stdout
-    assert "\x1b[" not in done.stdout  # no colours where nobody sees them
+def test_it_ends_in_a_report(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    for stage in ("create_csv.py", "serialize_data.py", "han_trainer.py", "han_tester.py"):
+        assert f"$ python {stage}" in printed
+    assert "accuracy" in printed and "confusion matrix" in printed
+    assert "Attention's top sentence" in printed
     results = [json.loads(line) for line in (folder / "runs/sample-han/results.jsonl").read_text().splitlines()]
     assert len(results) == 1 and results[0]["documents"] == 1000
 
 
-def test_the_second_time_everything_is_skipped(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_the_second_time_everything_is_skipped(finished: tuple[Path, str]) -> None:
     folder, first = finished
-    again = run_all(folder, *FLAGS)
+    again = run_all(folder, *FLAGS, "--until", "test")
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("skipped") == 5
-    report = first.stdout[first.stdout.index("documents  ") : first.stdout.index("confusion matrix")]
+    assert again.stdout.count("skipped") == 4
+    report = first[first.index("documents  ") : first.index("confusion matrix")]
     assert report in again.stdout
 
 
@@ -140,7 +137,10 @@ def test_a_spreadsheet_of_forty_rows_ends_in_a_report(sheet: tuple[Path, str, st
     assert "8 test documents are few" in printed
     assert "runs/Meine Filme-han on test" in printed
     assert "mean absolute error" not in printed  # two classes, though they are stars
-    assert json.loads((folder / "runs/Meine Filme-han/faithfulness.json").read_text())["split"] == "valid"
+    examined = json.loads((folder / "runs/Meine Filme-han/faithfulness.json").read_text())
+    assert (examined["documents"], examined["split"]) == (4, "valid")
+    assert "$ python explain.py" in printed and "python attention_viewer.py 'Meine Filme-han'\n" in printed
+    assert "Next:" in printed and "\x1b[" not in printed  # no colours where nobody sees them
 
 
 def test_a_changed_setting_reruns_what_depends_on_it_and_keeps_the_old_run(sheet: tuple[Path, str, str]) -> None:

@@ -29,6 +29,7 @@ from report.plots import (
     training_pictures,
 )
 
+pytestmark = pytest.mark.drawn
 SOURCE = (Path(__file__).parent.parent / "report" / "plots.py").read_text()
 STEPS = [{"step": s, "loss": 1 / s, "accuracy": 1 - 1 / s, "learning_rate": 0.002 / s} for s in range(50, 301, 50)]
 HISTORY: list[dict[str, Any]] = [

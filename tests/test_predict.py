@@ -356,6 +356,7 @@ def test_names_that_are_not_utf8_are_read_written_and_reported(
         find_run("gone", run.parent)
 
 
+@pytest.mark.slow
 def test_streams_that_the_shell_closed_are_done_without(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("good\nbad\n", encoding="utf-8")
     script = f"{sys.executable} {ROOT / 'predict.py'} {runs / 'tiny-han'}"

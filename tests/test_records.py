@@ -205,6 +205,9 @@ def test_missing_split_shard_and_damaged_index_are_named(folder: Path) -> None:
     np.save(path, np.zeros(3))
     with pytest.raises(UserError, match="another version"):
         read_index(folder, SPLIT)
+    np.save(path, np.array([Path("anything that runs code when it is read")]), allow_pickle=True)
+    with pytest.raises(UserError, match=r"is damaged \(.*Python objects"):
+        read_index(folder, SPLIT)
 
 
 def test_reader_notices_a_shard_that_is_gone_or_cut(folder: Path) -> None:

@@ -184,3 +184,15 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
         np.testing.assert_array_equal(a, b)
     assert not np.allclose(first.weights[0], other.weights[0])
     assert not np.allclose(first.left_to_right.cell.kernel, first.right_to_left.cell.kernel)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_seed_gives_the_same_initial_weights_for_ever(cell: str) -> None:
+    """Published figures name their seed: kernels and recurrent kernels of both directions come from four neighbours."""
+    encoder = BidirectionalEncoder(cell, UNITS, INPUTS, seed=5)
+    gates = UNITS * {"gru": 3, "lstm": 4}[cell]
+    for number, direction in enumerate((encoder.left_to_right, encoder.right_to_left)):
+        kernel = keras.initializers.GlorotUniform(5 + number * 2)((INPUTS, gates))
+        recurrent = keras.initializers.Orthogonal(seed=6 + number * 2)((UNITS, gates))
+        np.testing.assert_array_equal(direction.cell.kernel, kernel)
+        np.testing.assert_array_equal(direction.cell.recurrent_kernel, recurrent)

@@ -215,6 +215,23 @@ def test_an_examination_becomes_tables_and_a_sentence() -> None:
     assert with_tables(written, kept) == written
 
 
+def test_replacement_and_the_agreement_of_runs_become_tables() -> None:
+    names = ["random", "attention"]
+    value = examined(names, agreement_with_leave_one_out={}, split="test")
+    rows = {
+        name: {**figures, "reached": {"mean": 0.375, "half_width": 0.1}} for name, figures in value["words"].items()
+    }
+    agreement = {"attention": {"mean": 0.5, "half_width": 0.0125}}
+    seeds = {"runs": ["a", "b"], "same_verdict": 0.9, "words": agreement, "sentences": {"attention": None}}
+    row = kept_faithfulness({**value, "replaced": rows, "seeds": seeds}, {"task": "films-2", "title": "HAN-GRU"})
+    page = "<!-- faithfulness:films-2 -->\n<!-- /faithfulness -->\n"
+    written = with_tables(page, Kept([], [row]))
+    assert "| words replaced by `<unk>`, chosen by | changed | comprehensiveness | sufficiency | reached by" in written
+    assert "| attention | 25.0% | 0.500 ± 0.100 | -0.100 ± 0.020 | 37.5% |" in written
+    assert "| Spearman's ρ of 2 runs by | words | sentences |\n" in written
+    assert "| attention | 0.500 ± 0.013 |  |" in written or "| attention | 0.500 ± 0.012 |  |" in written
+
+
 def test_figures_of_test_documents_are_kept_with_their_split_and_two_agreements(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

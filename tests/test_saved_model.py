@@ -57,7 +57,10 @@ def rectangle(documents: list[np.ndarray]) -> np.ndarray:
     return ids
 
 
-@pytest.mark.parametrize("name", ["gru-lane", "lstm-max-lane", "bilstm", "cnn-lane"])
+@pytest.mark.parametrize(
+    "name",
+    ["gru-lane", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lstm-max-lane", "bilstm", "cnn-lane"))],
+)
 def test_what_is_loaded_computes_what_the_network_computes(tmp_path: Path, records: Path, name: str) -> None:
     run = write_tiny_run(tmp_path / "run", records, **NETWORKS[name])
     export_to(tmp_path / "out", run)

@@ -196,7 +196,7 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(
     ]
 
 
-@pytest.mark.parametrize("model", ["han", "cnn"])
+@pytest.mark.parametrize("model", ["han", pytest.param("cnn", marks=pytest.mark.slow)])
 def test_a_model_resumes_to_the_same_weights_and_frozen_vectors_stay(
     model: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -536,6 +536,7 @@ def test_a_half_written_checkpoint_is_never_seen(tmp_path: Path, monkeypatch: py
 # The tester beside the trainer
 
 
+@pytest.mark.slow
 def test_tester_follows_a_running_trainer_and_then_tests_the_best(data: Path, tmp_path: Path) -> None:
     where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(tmp_path)]
     flags = ["--num_checkpoints", "100", "--num_epochs", "2", "--checkpoint_every", "6"]

@@ -72,6 +72,7 @@ def train_killed(data: Path, runs: Path, steps: int, monkeypatch: pytest.MonkeyP
         train(data, runs, *flags)
 
 
+@pytest.mark.slow
 def test_every_method_together_killed_and_resumed_ends_with_the_same_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -116,6 +117,7 @@ def test_the_loss_of_a_step_is_the_one_that_the_settings_ask_for(data: Path, tmp
     split.close()
 
 
+@pytest.mark.slow
 def test_on_a_gpu_no_compiled_loop_runs(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainer, range test, tester and predictor; here with the device of another machine."""
     for name in ("gru_forward", "lstm_forward", "attention_forward"):

@@ -135,6 +135,7 @@ def run_command(folder: Path, *words: str) -> None:
     explain_command.main(explain_command.build_parser().parse_args(["tiny-han", *words, *flags]))
 
 
+@pytest.mark.drawn
 def test_the_command_writes_json_and_a_picture_and_prints_the_same(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
