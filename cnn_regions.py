@@ -27,7 +27,7 @@ from config import check_range, numbers_in
 from report.regions import Region, Width, in_words, probabilities_of, strongest_regions, widths_of
 from runtime.checkpoints import best_checkpoint
 from runtime.devices import start_tensorflow
-from runtime.run_folder import RunConfig, RunFolder, add_run_flags, chosen_run, no_such_run
+from runtime.run_folder import RunConfig, RunFolder, add_run_flags, chosen_run, no_such_run, refuse_several_labels
 from text.text_reader import TextReader
 from utils import DataPaths, Parser, UserError, folder_flags, log, run_script
 
@@ -72,6 +72,7 @@ def main(arguments: argparse.Namespace) -> None:
     for name in ("documents", "regions"):
         check_range(name, getattr(arguments, name), 1)
     run = chosen_run(arguments, model="cnn")
+    refuse_several_labels(run, "cnn_regions.py")
     config = config_of_cnn(run, arguments)
     weights = best_checkpoint(run).weights
     widths = widths_of(weights, numbers_in(config.model.filter_widths))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from corpus.corpora import read_csv
 from report.evaluation import wilson_interval
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
-from runtime.run_folder import RunFolder, find_run, origin
+from runtime.run_folder import RunFolder, find_run, origin, refuse_several_labels
 from utils import DataPaths, Parser, UserError, add_folder_flags, check_writable, log, run_script, write_json
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Compares and prints the table."""
     runs = [find_run(name, arguments.runs_dir) for name in (arguments.first, arguments.second)]
+    for run in runs:
+        refuse_several_labels(run, "compare_runs.py")
     refuse_other_classes(*runs)
     sets = test_sets(runs, arguments.data_dir)
     check_writable(runs[1].path)

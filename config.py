@@ -186,6 +186,13 @@ class CsvSettings:
         "the classes are in an order, as stars are: reports also have the error in steps and the quadratic kappa; "
         "labels have to be numbers",
     )
+    multi_label: bool = setting(False, "own data: a text may have several labels, or none")
+    label_separator: str = setting(
+        "", "with --multi_label: what is between the names in the label column; detected among | ; and ,"
+    )
+    label_columns: str = setting(
+        "", "with --multi_label: the columns of 0 and 1 that are the labels, with commas between their names"
+    )
     encoding: str = setting("", "own data: for example cp1251 or gb18030; detected if not given")
 
 

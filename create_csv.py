@@ -7,7 +7,8 @@
 Writes, under ``data/<dataset>/``:
 
 * ``<dataset>.csv``: UTF-8, RFC 4180, header ``id,split,label,rating,text``; ``split`` is train, valid, test or
-  unlabelled; ``label`` is the class name, empty for an unlabelled document; ``rating`` is the publisher's number for
+  unlabelled; ``label`` is the class name, empty for an unlabelled document,
+  with ``--multi_label`` a JSON list of names; ``rating`` is the publisher's number for
   it (stars, number of the class), in your own data the label where labels are whole numbers, else the class's number.
 * ``labels.txt``: one class name per line; the line number, from 0, is the class's id.
 * ``evidence.jsonl``: for data sets that know them, the character spans of the sentences that decide.
@@ -46,6 +47,7 @@ from numpy.typing import NDArray
 from config import CsvSettings, add_flags, settings_from_flags, to_json
 from corpus.corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
 from corpus.corpus_formats import Row
+from corpus.several_labels import membership
 from corpus.tables import is_number
 from report.evaluation import FEWEST_RATINGS, star_ratings, wilson_interval
 from utils import (
@@ -71,7 +73,16 @@ from utils import (
 # Codes of the splits in the arrays of :class:`Survey`; documents that are left out have a code of their own.
 TRAIN, VALID, TEST, UNLABELLED = range(len(SPLITS))
 LEFT_OUT = len(SPLITS)
-OWN_FLAGS = ("text_column", "label_column", "split_column", "encoding")
+FEWEST_OF_COMBINATION = 20  # documents of a combination of labels of which a share can be chosen
+OWN_FLAGS = (
+    "text_column",
+    "label_column",
+    "split_column",
+    "multi_label",
+    "label_separator",
+    "label_columns",
+    "encoding",
+)
 
 
 def build_parser() -> Parser:
@@ -120,6 +131,8 @@ def check_order(corpus: Corpus, settings: CsvSettings) -> None:
         UserError: Fewer than three classes, or names that are no rising numbers.
     """
     names = corpus.class_names(settings.binary)
+    if settings.ordinal and settings.multi_label:
+        raise UserError("--ordinal is for one label a text; leave --ordinal or --multi_label out")
     if not settings.ordinal:
         if star_ratings(names) is not None:
             log.info("the classes are numbers: --ordinal also reports the error in steps and the quadratic kappa")
@@ -187,27 +200,30 @@ class Survey:
         labels: The class names; a class's id is its place here.
         text_hashes: uint64 [documents], keyed hash of the text.
         splits: uint8 [documents], place in ``SPLITS``, or ``LEFT_OUT``.
-        classes: int16 [documents], class id, -1 where there is none.
+        classes: int32 [documents], class id, -1 where there is none.
         without_text: Number of documents left out because their text is empty.
         to_balance: Number of documents left out so that classes are of one size.
         seen: Number of documents left out because their text is also in the test split.
+        sets: uint8 [combinations, C], where a text may have several labels: its class is a combination then.
     """
 
     labels: list[str]
     text_hashes: NDArray[np.uint64]
     splits: NDArray[np.uint8]
-    classes: NDArray[np.int16]
+    classes: NDArray[np.int32]
     without_text: int = 0
     to_balance: int = 0
     seen: int = 0
+    sets: NDArray[np.uint8] | None = None
 
 
 def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
     """Reads all documents once; validation documents are not chosen yet."""
     labels = corpus.class_names(settings.binary)
+    sets = membership(labels, corpus.names) if corpus.names else None
     ids = {label: number for number, label in enumerate(labels)}
     key = str(settings.split_seed).encode()
-    names, texts, splits, classes, without_text = bytearray(), bytearray(), bytearray(), array("h"), 0
+    names, texts, splits, classes, without_text = bytearray(), bytearray(), bytearray(), array("i"), 0
     for row in progress(corpus.rows(raw), corpus.documents, "reading", "documents"):
         refuse_nul(row)
         label = corpus.label(row, settings.binary)
@@ -219,7 +235,8 @@ def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
         classes.append(ids.get(label or "", -1))
     refuse_repeated_ids(hashes(names), corpus, raw)
     del names
-    return Survey(labels, hashes(texts), np.array(splits, np.uint8), np.array(classes, np.int16), without_text)
+    found = hashes(texts), np.array(splits, np.uint8), np.array(classes, np.int32)
+    return Survey(list(corpus.names) or labels, *found, without_text, sets=sets)
 
 
 def hashes(digests: bytearray) -> NDArray[np.uint64]:
@@ -284,7 +301,23 @@ def move_share(survey: Survey, splits: NDArray[np.uint8], to: int, share: float)
     elsewhere = survey.text_hashes[(splits == VALID) | (splits == TEST)]
     train = np.flatnonzero(splits == TRAIN)
     free = train[~np.isin(survey.text_hashes[train], elsewhere)] if to == TEST and len(elsewhere) else train
-    splits[free[choose_share(survey.text_hashes[free], survey.classes[free], share)]] = to
+    splits[free[choose_share(survey.text_hashes[free], strata(survey)[free], share)]] = to
+
+
+def strata(survey: Survey) -> NDArray[np.int32]:
+    """int32 [documents], of what a share is chosen each: of a class, or of a combination of several labels.
+
+    A combination of few documents belongs to its rarest label: of combinations that occur once, none would be tested.
+    """
+    if survey.sets is None:
+        return survey.classes
+    own = np.arange(len(survey.sets), dtype=np.int32)
+    counts = np.bincount(survey.classes[survey.classes >= 0], minlength=len(own))
+    of_labels = counts @ survey.sets.astype(np.int64)
+    rarest = np.where(survey.sets == 1, of_labels, counts.sum() + 1).argmin(axis=1)
+    rare = (counts < FEWEST_OF_COMBINATION) & survey.sets.any(axis=1)
+    stratum = np.where(rare, len(own) + rarest, own).astype(np.int32)
+    return np.where(survey.classes < 0, np.int32(-1), stratum[survey.classes])
 
 
 def surplus(survey: Survey) -> NDArray[np.int64]:
@@ -298,12 +331,12 @@ def surplus(survey: Survey) -> NDArray[np.int64]:
     return np.concatenate(chosen)
 
 
-def choose_share(texts: NDArray[np.uint64], classes: NDArray[np.int16], share: float) -> NDArray[np.bool_]:
+def choose_share(texts: NDArray[np.uint64], classes: NDArray[np.int32], share: float) -> NDArray[np.bool_]:
     """Marks the documents of a split that is made.
 
     Args:
         texts: uint64 [documents], keyed hash of the text: equal for equal texts.
-        classes: int16 [documents], class id.
+        classes: int32 [documents], class id.
         share: Share of each class that is marked, 0 to 0.9; 0 marks none.
 
     Returns:
@@ -359,6 +392,9 @@ def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, way_o
     """Refuses splits that a classifier could not be trained or tested on."""
     if not (survey.splits != LEFT_OUT).any():
         raise UserError(f"{corpus.name} holds no documents; {way_out}")
+    if survey.sets is not None:
+        refuse_unusable_sets(survey, survey.sets, corpus, settings, way_out)
+        return
     present = {split: set(survey.classes[survey.splits == split].tolist()) for split in (TRAIN, VALID, TEST)}
     for split, classes in present.items():
         share = {VALID: settings.valid_share, TEST: settings.test_share}.get(split)
@@ -371,6 +407,22 @@ def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, way_o
     for class_id in sorted(present[TEST] - present[TRAIN]):
         name = survey.labels[class_id]
         raise UserError(f"class {name} of {corpus.name} occurs in the test split and not in the train split; {way_out}")
+
+
+def refuse_unusable_sets(
+    survey: Survey, sets: NDArray[np.uint8], corpus: Corpus, settings: CsvSettings, way_out: str
+) -> None:
+    """The same where a text may have several labels: each has to occur in training, and not on every document."""
+    for split in (TRAIN, VALID, TEST):
+        share = {VALID: settings.valid_share, TEST: settings.test_share}.get(split)
+        documents = survey.classes[survey.splits == split]
+        if not len(documents) and share != 0:
+            raise UserError(f"the {SPLITS[split]} split of {corpus.name} holds no labelled document; {way_out}")
+        counts = sets[documents].sum(axis=0, dtype=np.int64)
+        for name, count in zip(survey.labels, counts.tolist(), strict=True):
+            if split == TRAIN and count in {0, len(documents)}:
+                found = "every document" if count else "no document"
+                raise UserError(f"{found} of the train split of {corpus.name} has the label {name}; {way_out}")
 
 
 def how_to_validate(survey: Survey, settings: CsvSettings) -> str:
@@ -418,7 +470,11 @@ def count_classes(survey: Survey, split: int) -> dict[str, int]:
     """Documents of each class in a split; empty for the unlabelled ones."""
     if split == UNLABELLED:
         return {}
-    counts = np.bincount(survey.classes[survey.splits == split], minlength=len(survey.labels))
+    classes = survey.classes[survey.splits == split]
+    if survey.sets is not None:
+        counts = survey.sets[classes].sum(axis=0, dtype=np.int64)
+    else:
+        counts = np.bincount(classes, minlength=len(survey.labels))
     return dict(zip(survey.labels, counts.tolist(), strict=True))
 
 

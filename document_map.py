@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from config import check_range
 from runtime.checkpoints import Checkpoint, best_checkpoint, run_checkpoint
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
-from runtime.run_folder import RunFolder, add_run_flags, chosen_run, no_such_run
+from runtime.run_folder import RunFolder, add_run_flags, chosen_run, no_such_run, refuse_several_labels
 from utils import (
     EMBEDDINGS_FILE,
     DataPaths,
@@ -101,6 +101,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_range("documents", arguments.documents, FEWEST_DOCUMENTS)
     check_range("evaluation_batch_words", arguments.evaluation_batch_words, 1)
     run = chosen_run(arguments)
+    refuse_several_labels(run, "document_map.py")
     if not run.exists():
         raise no_such_run(run, trainer_command(arguments))
     check_writable(run.plots)

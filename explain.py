@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from config import check_range
 from corpus.corpora import SPLITS, read_csv
+from corpus.several_labels import decoded
 from explaining.explained_text import Explanation, WrittenText, explain_written, read_text
 from explaining.explanations import METHODS, methods_of
 from explaining.faithfulness import (
@@ -47,8 +48,9 @@ from explaining.faithfulness import (
 from explaining.pages import explanation_page, likeliest
 from report.plots import png, whole_model_figure
 from report.shading import printable, render, supports_colour
+from runtime.decisions import in_words
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
-from runtime.run_folder import find_run, origin
+from runtime.run_folder import find_run, origin, refuse_several_labels
 from utils import (
     DataPaths,
     Parser,
@@ -130,10 +132,17 @@ def main(arguments: argparse.Namespace) -> int:
     for name in ("replacement", "other_runs"):
         if getattr(arguments, name) and not arguments.faithfulness:
             raise UserError(f"--{name} goes with --faithfulness; add that, or leave it out")
-    many = arguments.faithfulness or arguments.whole or arguments.plausibility
+    asked = {
+        "--faithfulness": arguments.faithfulness,
+        "--global": arguments.whole,
+        "--plausibility": arguments.plausibility,
+    }
+    many = any(asked.values())
     arguments.split = arguments.split or (CHOOSING_SPLIT if many else "test")
     run = find_run(arguments.run, arguments.runs_dir)
     config = run.config()
+    if many:
+        refuse_several_labels(run, next(flag for flag, given in asked.items() if given))
     if arguments.target is not None and arguments.target not in config.class_names:
         raise UserError(f"--target {arguments.target!r} is not a class; choose from: {', '.join(config.class_names)}")
     data = DataPaths(config.dataset, arguments.data_dir)
@@ -210,7 +219,8 @@ def chosen_method(predictor: Predictor, run: RunFolder, asked: str | None) -> tu
         return asked, ""
     method, findings = default_method(predictor, run.path)
     if not findings:
-        return method, " Not measured yet: --faithfulness shows how far to trust it."
+        several = predictor.thresholds is not None  # of which nothing is measured
+        return method, "" if several else " Not measured yet: --faithfulness shows how far to trust it."
     if findings["split"] != CHOOSING_SPLIT:
         return method, " Not chosen by figures yet: --faithfulness measures on validation documents."
     return method, f" Chosen by {faithfulness_file(run.path).name}."
@@ -233,7 +243,8 @@ def show_text(
             file.write(explanation_page(explanation, heading, note, most))
         log.info("written: %s", arguments.html)
     if arguments.json:
-        print(json.dumps({"run": run.path.name, "label": label} | explanation.to_json(), ensure_ascii=False, indent=2))
+        own: Any = list(decoded(label)) if label and explanation.thresholds is not None else label
+        print(json.dumps({"run": run.path.name, "label": own} | explanation.to_json(), ensure_ascii=False, indent=2))
     else:
         print_shaded(explanation, heading, note, most)
     sys.stdout.flush()  # here, where a closed pipe is still caught
@@ -259,8 +270,10 @@ def checked_text(predictor: Predictor, text: str) -> WrittenText:
 def prediction_line(explanation: Explanation, label: str | None) -> str:
     """``positive (97.3%), labelled negative``."""
     probabilities = explanation.verdict.probabilities
-    predicted = int(probabilities.argmax())
+    if explanation.thresholds is not None:
+        return explanation.predicted + (f", labelled {in_words(decoded(label))}" if label else "")
     labelled = f", labelled {label}" if label else ""
+    predicted = int(probabilities.argmax())
     return f"{explanation.class_names[predicted]} ({probabilities[predicted]:.1%}){labelled}"
 
 
@@ -269,7 +282,9 @@ def print_shaded(explanation: Explanation, heading: str, note: str, most: int | 
     colour = supports_colour(sys.stdout)
     print(printable(heading))
     for name, probability in likeliest(explanation):
-        print(f"  {probability:6.1%}  {'▇' * round(30 * probability):30}  {printable(name)}".rstrip())
+        needed = explanation.threshold_of(name)
+        last = "" if needed is None else f" (predicted from {needed:.1%})"
+        print(f"  {probability:6.1%}  {'▇' * round(30 * probability):30}  {printable(name)}{last}".rstrip())
     for sentence in explanation.parts_in_words():
         print(printable(sentence))
     width = min(shutil.get_terminal_size().columns, 100) if colour else 80

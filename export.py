@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.devices import start_tensorflow
-from runtime.run_folder import find_run
+from runtime.run_folder import find_run, refuse_several_labels
 from utils import Parser, UserError, add_folder_flags, human_size, log, run_script
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Writes the bundle and prints what it holds."""
     run = find_run(arguments.run, arguments.runs_dir)
+    refuse_several_labels(run, "export.py")
     from shipping.bundle import new_folder, read_run, refuse_used_folder, write_card, write_program
     from shipping.card import model_card
     from shipping.classify import Classifier

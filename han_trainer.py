@@ -42,6 +42,7 @@ from training.preparation import (
     lock_refusal,
     may_resume,
     prepare_folder,
+    refuse_with_several_labels,
     run_config,
 )
 from training.retraining import retraining_config
@@ -115,6 +116,7 @@ def main(arguments: argparse.Namespace) -> int:
     manifest = verify_records(records)
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     config = run_config(arguments, model_settings, training_settings, records, manifest)
+    refuse_with_several_labels(config, arguments)
     if arguments.run_type == "lr_range":
         return find_learning_rates(run, config, arguments, range_test)
     if arguments.run_type == "retrain":

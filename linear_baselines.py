@@ -26,7 +26,16 @@ from numpy.typing import NDArray
 
 import schema
 from config import check_range
-from corpus.corpora import CsvRow, create_csv_command, is_ordinal, read_csv, read_labels, require_csv
+from corpus.corpora import (
+    CsvRow,
+    create_csv_command,
+    has_several_labels,
+    is_ordinal,
+    read_csv,
+    read_labels,
+    require_csv,
+)
+from corpus.several_labels import membership
 from report.evaluation import Evaluation, evaluate, format_report, write_predictions
 from report.linear_models import (
     SYSTEMS,
@@ -39,6 +48,7 @@ from report.linear_models import (
     trained_again,
 )
 from report.ordered import Ordered
+from report.several_labels import SeveralLabels, evaluate_several, format_several, write_several
 from utils import (
     DataPaths,
     Parser,
@@ -110,10 +120,17 @@ def main(arguments: argparse.Namespace) -> None:
     ids, labels, probabilities = score_test(paths, names, counter.transform, baselines)
     csv_sha256 = sha256_of_file(paths.csv)
     ordinal = is_ordinal(paths, csv_sha256)
-    results = [evaluate(values, labels, names, ordinal) for values in probabilities]
+    results: list[Any] = []
     for baseline, values in zip(baselines, probabilities, strict=True):
-        write_predictions(run / f"predictions-{baseline.system.slug}-test.csv", ids, labels, values, names)
-    draw(run, baselines[1:], results[1:], labels, probabilities[1:])
+        file = run / f"predictions-{baseline.system.slug}-test.csv"
+        if baseline.thresholds is None:
+            results.append(evaluate(values, labels, names, ordinal))
+            write_predictions(file, ids, labels, values, names)
+        else:
+            results.append(evaluate_several(values, labels.astype(np.uint8), names, baseline.thresholds))
+            write_several(file, ids, labels.astype(np.uint8), values, names, baseline.thresholds)
+    if not has_several_labels(paths):
+        draw(run, baselines[1:], results[1:], labels, probabilities[1:])
     facts = {"seconds": round(time.monotonic() - started), "peak_bytes": peak_memory()}
     rows = result_rows(arguments, run, csv_sha256, baselines, results, facts)
     write_jsonl(run / "results.jsonl", rows)
@@ -124,8 +141,12 @@ def main(arguments: argparse.Namespace) -> None:
 # Reading
 
 
-def labelled(paths: DataPaths, names: Sequence[str], splits: tuple[str, ...]) -> Iterator[tuple[CsvRow, int]]:
-    """Streams the documents of some splits with the number of their class."""
+def labelled(paths: DataPaths, names: Sequence[str], splits: tuple[str, ...]) -> Iterator[tuple[CsvRow, Any]]:
+    """Streams the documents of some splits with the number of their class; of several labels a list of 0 and 1."""
+    if has_several_labels(paths):
+        rows = (row for row in read_csv(paths.csv) if row.split in splits)
+        yield from ((row, membership([row.label], names)[0].tolist()) for row in rows)
+        return
     numbers = {name: number for number, name in enumerate(names)}
     for row in read_csv(paths.csv):
         if row.split in splits:
@@ -154,7 +175,7 @@ def count_training(
         UserError: There is no validation document, or training has one class only.
     """
     drawn = drawn_documents(paths, names, limit) if limit else None
-    labels: list[int] = []
+    labels: list[Any] = []
     is_valid: list[bool] = []
 
     def texts() -> Iterator[str]:
@@ -171,7 +192,7 @@ def count_training(
         raise UserError(
             f"{paths.csv} has no validation documents; make some: {create_csv_command(paths)} --valid_share 0.1"
         )
-    if len(np.unique(documents.labels[~valid])) < 2:
+    if not documents.several and len(np.unique(documents.labels[~valid])) < 2:
         raise UserError(f"training on {paths.csv} sees fewer than two classes; raise --train_documents")
     return documents, valid
 
@@ -238,7 +259,8 @@ def result_rows(
             "settings": baseline.settings,
             "train_on_valid": arguments.train_on_valid,
             "train_documents": arguments.train_documents,
-            "valid_accuracy": baseline.valid_accuracy,
+            # of several labels the share of decisions, which is not comparable with a network's share of documents
+            "valid_accuracy": baseline.valid_accuracy if baseline.thresholds is None else None,
             **result.to_json(),
             "csv_sha256": csv_sha256,
             "all_systems": facts,
@@ -274,7 +296,7 @@ def report(
 ) -> None:
     """Prints the reports, then all systems side by side, tested networks among them, and keeps the text."""
     parts = [
-        format_report(result, f"{described(baseline.system, baseline.settings)}: {arguments.dataset}, test")
+        report_of(result, f"{described(baseline.system, baseline.settings)}: {arguments.dataset}, test")
         for baseline, result in zip(baselines[1:], results[1:], strict=True)
     ]
     networks = list(tested_networks(arguments.runs_dir, arguments.dataset, rows[0]["class_names"]))
@@ -285,10 +307,16 @@ def report(
         file.write(text)
     facts = rows[0]["all_systems"]
     print(f"\nTook:    {facts['seconds']} s, at most {human_size(facts['peak_bytes'])} of memory, for all of them")
-    print(f"Written: {run}/results.jsonl, report-test.txt, predictions-*-test.csv, plots/*.png")
+    pictures = "" if isinstance(results[0], SeveralLabels) else ", plots/*.png"
+    print(f"Written: {run}/results.jsonl, report-test.txt, predictions-*-test.csv{pictures}")
     if not networks:
         flags = folder_flags(arguments.data_dir, arguments.runs_dir)
         print(f"Next:    python han_tester.py --dataset {' '.join([arguments.dataset, *flags])}", flush=True)
+
+
+def report_of(result: Evaluation | SeveralLabels, heading: str) -> str:
+    """The report of one classifier."""
+    return format_several(result, heading) if isinstance(result, SeveralLabels) else format_report(result, heading)
 
 
 class TestedNetwork(TypedDict):
@@ -304,6 +332,8 @@ class TestedNetwork(TypedDict):
     mae: NotRequired[float | None]
     ordered: NotRequired[Ordered | None]
     title: NotRequired[str | None]
+    micro_f1: NotRequired[float]
+    macro_f1: NotRequired[float]
 
 
 def tested_networks(runs_dir: Path, dataset: str, names: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -324,6 +354,8 @@ def comparison(rows: list[dict[str, Any]]) -> Iterator[str]:
         low, high = row["accuracy_interval"]
         valid = row["valid_accuracy"]  # None of a network trained on validation, too
         error = f"  mean error {row['mae']:.3f} stars" if row.get("mae") is not None else ""
+        if row.get("micro_f1") is not None:
+            error = f"  micro F1 {row['micro_f1']:.4f}, macro F1 {row['macro_f1']:.4f}"
         if steps := row.get("ordered"):
             error = f"  mean error {steps['likeliest']['error']:.3f} steps, of medians {steps['median']['error']:.3f}"
         yield (

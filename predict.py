@@ -26,14 +26,16 @@ from typing import IO, TYPE_CHECKING, Any
 
 from config import check_range
 from corpus.frames import READERS
+from corpus.several_labels import BETWEEN
 from corpus.sources import is_compressed, open_source, plain_suffix
 from corpus.tables import bounded_lines, find_encoding, is_number, open_table
 from corpus.text_rows import Row, column_rows, find_columns, has_one_column, line_rows, table_rows, text_lines
 from report.evaluation import FEWEST_RATINGS
 from report.ordered import median_classes
 from runtime.averaging import MeanPredictor, check_can_be_averaged
+from runtime.decisions import chosen_names
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow
-from runtime.run_folder import RunFolder, find_run
+from runtime.run_folder import RunFolder, find_run, refuse_several_labels
 from runtime.streaming import Scored, score_rows
 from text.text_reader import remarks_on
 from utils import Parser, UserError, atomic_write, log, run_script
@@ -52,11 +54,13 @@ class Rule:
         abstain: Confidence below which there is none.
         threshold: Of two classes, the probability of the second from which on it is predicted; ``None``: the likeliest.
         median: Whether the median of ordered classes is predicted in place of the likeliest.
+        thresholds: Where a text may have several labels, the probability of each from which on it is predicted.
     """
 
     abstain: float = 0.0
     threshold: float | None = None
     median: bool = False
+    thresholds: np.ndarray | None = None
 
     def abstains(self, scored: Scored) -> bool:
         """Whether a text with words gets no prediction because the network is not confident enough."""
@@ -66,6 +70,10 @@ class Rule:
         """The class of a text with words; empty where the rule abstains."""
         values = scored.probabilities
         return "" if self.abstains(scored) else class_names[self.number(values)]
+
+    def labels(self, scored: Scored, class_names: Sequence[str]) -> list[str]:
+        """The labels of a text with words, where it may have several."""
+        return chosen_names(scored.probabilities >= self.thresholds, class_names)
 
     def number(self, values: np.ndarray) -> int:
         """The class that is predicted of probabilities [C]."""
@@ -129,6 +137,9 @@ def main(arguments: argparse.Namespace) -> int:
     runs = [find_run(name, arguments.runs_dir) for name in arguments.runs]
     if len(runs) > 1:
         check_can_be_averaged(runs)
+    for flag in ("abstain", "threshold", "median"):
+        if getattr(arguments, flag):
+            refuse_several_labels(runs[0], f"--{flag}")
     if arguments.output and arguments.output.exists():
         raise UserError(f"{arguments.output} already exists; name another --output, or delete it")
     with contextlib.ExitStack() as stack:
@@ -140,7 +151,7 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.median:
             refuse_median(predictor.class_names, runs[0], arguments.threshold)
         interactive = arguments.file == "-" and sys.stdin.isatty()
-        rule = Rule(arguments.abstain, arguments.threshold, arguments.median)
+        rule = Rule(arguments.abstain, arguments.threshold, arguments.median, predictor.thresholds)
         with explain_memory("give shorter texts, or end other programs"), writer(arguments, predictor, rule) as write:
             counts = Counts(rule)
             score_all(predictor, runs[0].path, rows, write, size_of(arguments.file), interactive, counts)
@@ -311,7 +322,8 @@ def writer(arguments: argparse.Namespace, predictor: Reader, rule: Rule) -> Iter
 def csv_writer(file: IO[str], predictor: Reader, rule: Rule = LIKELIEST) -> Any:
     """Writes ``id,prediction,probability_...,words,unknown_words,remarks``; the remarks are separated by semicolons.
 
-    Where the rule can abstain, the last column is ``abstained``, yes or no.
+    Where the rule can abstain, the last column is ``abstained``, yes or no. Of several labels the prediction has all,
+    with `` | `` between them, and is empty where the text has none.
     """
     class_names = predictor.class_names
     table = csv.writer(file, lineterminator="\n")
@@ -322,7 +334,9 @@ def csv_writer(file: IO[str], predictor: Reader, rule: Rule = LIKELIEST) -> Any:
     def write(scored: Scored) -> None:
         answer = [""] * (1 + len(class_names))
         if scored.reading.words:
-            answer = [rule.label(scored, class_names), *(f"{value:.6f}" for value in scored.probabilities)]
+            several = rule.thresholds is not None
+            said = BETWEEN.join(rule.labels(scored, class_names)) if several else rule.label(scored, class_names)
+            answer = [said, *(f"{value:.6f}" for value in scored.probabilities)]
         remarks = "; ".join(remarks_on(scored.reading, predictor.short_text))
         last = [("no", "yes")[rule.abstains(scored)]] if rule.abstain else []
         table.writerow([scored.row.id, *answer, scored.reading.words, scored.reading.unknown_words, remarks, *last])
@@ -333,7 +347,7 @@ def csv_writer(file: IO[str], predictor: Reader, rule: Rule = LIKELIEST) -> Any:
 def jsonl_writer(file: IO[str], predictor: Reader, rule: Rule = LIKELIEST) -> Any:
     """Writes one JSON object per line; ``null`` for the prediction of a text without a word.
 
-    Where the rule abstains, it is ``null``, too, and ``abstained`` is true.
+    Where the rule abstains, it is ``null``, too, and ``abstained`` is true. Of several labels it is a list.
     """
     class_names = predictor.class_names
 
@@ -341,7 +355,10 @@ def jsonl_writer(file: IO[str], predictor: Reader, rule: Rule = LIKELIEST) -> An
         row: dict[str, Any] = {"id": scored.row.id, "prediction": None, "probabilities": None}
         if scored.reading.words:
             values = scored.probabilities
-            row["prediction"] = rule.label(scored, class_names) or None
+            if rule.thresholds is not None:
+                row["prediction"] = rule.labels(scored, class_names)
+            else:
+                row["prediction"] = rule.label(scored, class_names) or None
             row["probabilities"] = {name: round(float(p), 6) for name, p in zip(class_names, values, strict=True)}
         row |= {"words": scored.reading.words, "unknown_words": scored.reading.unknown_words}
         row["remarks"] = remarks_on(scored.reading, predictor.short_text)

@@ -38,6 +38,7 @@ from explaining.exploration import Page, page_height
 from explaining.faithfulness import default_method
 from explaining.pages import explanation_page
 from report.run_table import as_frame, run_rows
+from runtime.decisions import chosen_names
 from runtime.devices import start_tensorflow
 from runtime.run_folder import RunFolder, find_run
 from text.text_reader import remarks_on
@@ -114,23 +115,24 @@ class Model:
             One row per text, with the index of ``texts`` if it has one. ``label`` (missing for a text without a word),
             ``probability_<class>`` of each class, ``confidence`` (the largest of them), ``abstained``, ``words``,
             ``unknown_words`` and ``remarks``, separated by semicolons (:func:`text.text_reader.remarks_on`); empty for
-            most texts.
+            most texts. Where a text may have several labels, ``label`` is the list of them.
 
         Raises:
             UserError: A text is not a string, or it is not clear which column is the text.
         """
         check_range("abstain", abstain, 0, 1)
+        if abstain and self.predictor.thresholds is not None:
+            raise UserError("abstain is for one label a text, and the texts of this run may have several; leave it out")
         given = given_texts(texts, text_column)
         readings = [self.predictor.read(text) for text in given.texts]
         probabilities = self.predictor.probabilities(reading.document for reading in readings).astype(np.float64)
         has_words = np.array([reading.words > 0 for reading in readings], bool)
         probabilities[~has_words] = np.nan
-        best = np.array(self.classes, object)[probabilities.argmax(axis=1)]
         confidence, short = probabilities.max(axis=1), self.predictor.short_text
         abstained = has_words & (confidence < abstain)
         return pd.DataFrame(
             {
-                "label": pd.Series(best, given.index, "str").where(has_words & ~abstained),
+                "label": self.labels(probabilities, has_words & ~abstained, given.index),
                 **{f"probability_{name}": probabilities[:, place] for place, name in enumerate(self.classes)},
                 "confidence": confidence,
                 "abstained": abstained,
@@ -140,6 +142,14 @@ class Model:
             },
             index=given.index,
         )
+
+    def labels(self, probabilities: np.ndarray, answered: np.ndarray, index: pd.Index[Any]) -> pd.Series[Any]:
+        """The predicted labels, lists where a text may have several; missing where ``answered``, bool [B], is not."""
+        if self.predictor.thresholds is None:
+            best = np.array(self.classes, object)[probabilities.argmax(axis=1)]
+            return pd.Series(best, index, "str").where(answered)
+        lists = [chosen_names(row >= self.predictor.thresholds, self.classes) for row in probabilities]
+        return pd.Series(lists, index, object).where(answered)
 
     def probabilities(self, texts: Texts, text_column: str = "") -> np.ndarray:
         """float32 [B, C]; of a text without a word what the network says of an empty one. Errors as for ``predict``."""
@@ -188,6 +198,8 @@ class Explained:
     def heading(self) -> str:
         """``imdb-han: positive (97.3%)``."""
         names, probabilities = self.explanation.class_names, self.explanation.verdict.probabilities
+        if self.explanation.thresholds is not None:
+            return f"{self.run}: {self.explanation.predicted}"
         return f"{self.run}: {names[int(probabilities.argmax())]} ({probabilities.max():.1%})"
 
     def to_html(self) -> str:
@@ -312,6 +324,10 @@ class HANClassifier(ClassifierMixin, BaseEstimator):
             UserError: Texts and labels do not fit together, or a stage refuses them; the line is the stage's.
         """
         texts = given_texts(X).texts
+        if (self.settings or {}).get("multi_label") or any(isinstance(one, (list, tuple, set)) for one in y):
+            raise UserError(
+                "HANClassifier is for one label a text; train with run_all.py --multi_label, and load the run"
+            )
         labels = np.asarray(y)
         if labels.shape != (len(texts),):
             raise UserError(f"{len(texts)} texts and labels of the shape {labels.shape}; give one label per text")

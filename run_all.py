@@ -29,7 +29,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import schema
 from config import (
@@ -48,7 +48,7 @@ from config import (
     has_setting,
     model_settings_from_flags,
 )
-from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, own_source, sha256_of_source
+from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, has_several_labels, own_source, sha256_of_source
 from data_processing import MadeOfTexts, tokeniser_difference
 from runtime.run_folder import RunFolder, find_run
 from training.presets import PRESETS, STUDENT, TEACHERS, suited
@@ -145,6 +145,7 @@ class SplitsOfRecords(TypedDict):
     """What this script reads of ``manifest.json``."""
 
     splits: dict[str, RecordsOfSplit]
+    several_labels: NotRequired[bool]
 
 
 def build_parser() -> Parser:
@@ -210,7 +211,7 @@ def main(arguments: argparse.Namespace) -> int:
         named += folder_flags(arguments.data_dir, arguments.runs_dir)
         print(f"\nNext:    python attention_viewer.py {shlex.join(named)}")
         print(f"         tensorboard --logdir {shlex.quote(str(arguments.runs_dir))} --host 127.0.0.1")
-        if NETWORKS[arguments.model].attends:
+        if NETWORKS[arguments.model].attends and not has_several_labels(paths):
             print(f"         python han_tester.py {shlex.join(run_flags(arguments))} --show_documents 10")
     return 0
 
@@ -259,6 +260,12 @@ def refuse_settings(arguments: argparse.Namespace) -> None:
     model_settings_from_flags(arguments)
     for settings_class in (CsvSettings, TextSettings, TrainingSettings, TrainerOperation):
         given_settings(settings_class, arguments)
+    if not getattr(arguments, "multi_label", False):
+        return
+    balanced = getattr(arguments, "class_weights", "none") != "none"
+    asked = {"--preset best": arguments.preset == "best", "--from_run": arguments.from_run, "--class_weights": balanced}
+    if refused := [flag for flag, is_asked in asked.items() if is_asked]:
+        raise UserError(f"{refused[0]} is for one label a text; leave it or --multi_label out")
 
 
 def advice(code: int) -> str:
@@ -285,7 +292,8 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     first = [RunFolder(Path(arguments.from_run)).best] if arguments.from_run else []
     vectors = [Path(file) for file in [embeddings_source(getattr(arguments, "embeddings", "random"))[1]] if file]
     order = [paths.csv_manifest] if getattr(arguments, "ordinal", False) else []  # the tester reads it there
-    shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if NETWORKS[arguments.model].attends else []
+    shows = NETWORKS[arguments.model].attends and not getattr(arguments, "multi_label", False)
+    shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if shows else []
     yield Stage(
         "create_csv",
         ["create_csv.py", dataset, *binary, *given(CsvSettings, arguments), *data],
@@ -337,8 +345,9 @@ def examined_documents(paths: DataPaths) -> int:
     """The number of validation documents that explanations are examined on; fewer where they are long, 0 for none."""
     if not paths.manifest.exists():
         return 0
-    valid = schema.read_json(paths.manifest, SplitsOfRecords)["splits"].get("valid")
-    if valid is None or not valid["documents"]:
+    found = schema.read_json(paths.manifest, SplitsOfRecords)
+    valid = found["splits"].get("valid")
+    if valid is None or not valid["documents"] or found.get("several_labels"):
         return 0
     words = max(valid["words"] / valid["documents"], 1)
     return min(EXAMINED_DOCUMENTS, valid["documents"], int(EXAMINED_WORK / words**2))

@@ -51,7 +51,16 @@ from config import (
     settings_from_flags,
     to_json,
 )
-from corpus.corpora import SPLITS, CsvRow, create_csv_command, read_csv, read_labels, require_csv
+from corpus.corpora import (
+    SPLITS,
+    CsvRow,
+    create_csv_command,
+    has_several_labels,
+    read_csv,
+    read_labels,
+    require_csv,
+)
+from corpus.several_labels import membership
 from data_processing import (
     UNKNOWN_ID,
     TextProcessor,
@@ -84,6 +93,7 @@ from training.continuing import GivenText, refuse_unknown_labels, text_of_run
 from utils import (
     EMBEDDINGS_FILE,
     FORMAT_VERSION,
+    LABEL_SETS_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
     SPLITTER_FILE,
@@ -178,6 +188,8 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int, given: Giv
     labels = read_labels(paths)
     check_labels(paths, labels)
     if given:
+        if has_several_labels(paths):
+            raise UserError("--from_run is for one label a text, and the CSV file has several; leave it out")
         refuse_unknown_labels(given, labels, paths.csv)
         labels, settings = given.labels, settings_of(given, settings)
     settings = with_embedding_dim(settings)
@@ -186,7 +198,9 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int, given: Giv
         spool = folder / "spool"
         spool.mkdir()
         with worker_pool(workers, get_ready, FEWER_WORKERS) as pool:
-            manifest = Serializer(paths, settings, labels, began_with, folder, spool, pool, workers, given).run()
+            several = has_several_labels(paths)
+            maker = Serializer(paths, settings, labels, began_with, folder, spool, pool, workers, given, several)
+            manifest = maker.run()
         shutil.rmtree(spool)
         write_json(folder / MANIFEST_FILE, manifest)
     log.info("records are in %s", paths.records)
@@ -380,7 +394,7 @@ class Sample:
 
 
 def check_splits(found: FirstReading, labels: Sequence[str], paths: DataPaths) -> None:
-    """Refuses a CSV file that a classifier could not be trained or tested on."""
+    """Refuses a CSV file that a classifier could not be trained or tested on; ``labels``: all that are allowed."""
     again = create_csv_command(paths)
     if not found.documents["train"]:
         raise UserError(f"{paths.csv} has no document in the train split; correct it, or write it again: {again}")
@@ -422,6 +436,9 @@ class Serializer:
         pool: The workers.
         workers: How many they are.
         given: Text processing of a run; None learns it from the training texts.
+        several: Whether a text may have several labels.
+        combinations: All labels of the CSV file then, each a JSON list of names; found in the first reading.
+        sets: uint8 [combinations, C], which classes each of them has.
     """
 
     paths: DataPaths
@@ -433,6 +450,9 @@ class Serializer:
     pool: ProcessPoolExecutor
     workers: int
     given: GivenText | None = None
+    several: bool = False
+    combinations: list[str] = field(default_factory=list)
+    sets: NDArray[np.uint8] | None = None
 
     def run(self) -> dict[str, Any]:
         """Runs steps 1 to 5; returns the manifest, which is written when everything else is on disk."""
@@ -457,6 +477,7 @@ class Serializer:
             "csv": {"name": self.paths.csv.name, "sha256": csv_sha256},
             **self.origin_of_text(),
             "labels": self.labels,
+            **({"several_labels": True} if self.several else {}),
             "vocabulary_size": len(vocabulary),
             "embeddings": embeddings,
             "splits": splits,
@@ -473,7 +494,9 @@ class Serializer:
         """Step 1: counts and a sample."""
         with timed("first reading") as said:
             found = read_first(read_csv(self.paths.csv), self.settings)
-            check_splits(found, self.labels, self.paths)
+            self.combinations = sorted({label for counts in found.classes.values() for label in counts})
+            self.sets = membership(self.combinations, self.labels) if self.several else None
+            check_splits(found, self.combinations if self.several else self.labels, self.paths)
             said.append(", ".join(f"{split} {found.documents[split]:,}" for split in SPLITS if found.documents[split]))
         return found
 
@@ -496,7 +519,7 @@ class Serializer:
     def spool_words(self, found: FirstReading) -> list[SpooledChunk]:
         """Step 2: every text, cut into words once."""
         documents = sum(found.documents.values())
-        class_ids = {label: number for number, label in enumerate(self.labels)}
+        class_ids = {label: number for number, label in enumerate(self.combinations if self.several else self.labels)}
         spooled = []
         with timed("words") as said:
             chunks = chunks_of(read_csv(self.paths.csv), class_ids, SPLITS)
@@ -541,7 +564,11 @@ class Serializer:
         by_split = {split: [chunk for chunk in spooled if chunk.split == split] for split in SPLITS}
         with timed("records") as said:
             shards = [shard for split, chunks in by_split.items() if chunks for shard in shards_of(split, chunks)]
-            written = list(self.pool.map(functools.partial(write_shard, folder=self.spool), shards))
+            write = functools.partial(write_shard, folder=self.spool, label_sets=self.sets)
+            written = list(self.pool.map(write, shards))
+            if self.sets is not None:
+                with atomic_write(self.folder / LABEL_SETS_FILE, "wb") as output:
+                    np.save(output, self.sets)
             described = {}
             for split in dict.fromkeys(shard.split for shard in shards):
                 own = [result for shard, result in zip(shards, written, strict=True) if shard.split == split]
@@ -549,7 +576,7 @@ class Serializer:
                 described[split] = {
                     **describe_split(by_split[split]),
                     "unknown_words": sum(unknown for _, unknown in own),
-                    "labels": {label: found.classes[split][label] for label in self.labels if split in found.classes},
+                    "labels": self.documents_of_labels(found.classes[split]) if split in found.classes else {},
                     "shards": [shard_name(split, number, len(own)) for number in range(len(own))],
                     "index": index_name(split),
                 }
@@ -557,6 +584,13 @@ class Serializer:
         for split, facts in described.items():
             log.info("%s", split_line(split, facts))
         return described
+
+    def documents_of_labels(self, counts: Counter[str]) -> dict[str, int]:
+        """How many documents of a split have each label."""
+        if self.sets is None:
+            return {label: counts[label] for label in self.labels}
+        of_combinations = np.array([counts[label] for label in self.combinations])
+        return dict(zip(self.labels, (of_combinations @ self.sets).tolist(), strict=True))
 
     def make_vectors(
         self, spooled: list[SpooledChunk], vocabulary: Vocabulary, counts: NDArray[np.int64]
@@ -680,7 +714,8 @@ def show_documents(rows: Sequence[CsvRow], processor: TextProcessor, vocabulary:
     """Logs documents as the model will see them: words that are unknown to it are in brackets."""
     for row in rows:
         words = processor.process(row.text).words
-        log.info("document %s, label %d (%s), %d sentences:", row.id, labels.index(row.label), row.label, len(words))
+        numbered = f"{labels.index(row.label)} " if row.label in labels else ""  # none of several labels
+        log.info("document %s, label %s(%s), %d sentences:", row.id, numbered, row.label, len(words))
         for number, sentence in enumerate(words[:SHOWN_SENTENCES], start=1):
             ids = zip(sentence, vocabulary.ids(sentence), strict=True)
             shown = (f"[{word}]:{id}" if id == UNKNOWN_ID else f"{word}:{id}" for word, id in ids)

@@ -54,6 +54,7 @@ VOCABULARY_FILE = "vocab.txt"
 LABELS_FILE = "labels.txt"
 SPLITTER_FILE = "sentence_splitter.json"
 EMBEDDINGS_FILE = "embeddings.npy"
+LABEL_SETS_FILE = "label_sets.npy"
 MANIFEST_FILE = "manifest.json"
 
 

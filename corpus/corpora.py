@@ -60,6 +60,7 @@ class Corpus:
         has_test: Whether there is a test split; otherwise create_csv.py makes one.
         balanced: Whether two classes get the same number of documents.
         own: The file or folder of a person, read where it is: no raw folder, no download.
+        names: The labels, where a text may have several: ``classes`` are their combinations then.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Corpus:
     has_test: bool = True
     balanced: bool = False
     own: Path | None = None
+    names: tuple[str, ...] = ()
 
     def class_names(self, binary: bool) -> list[str]:
         """The names of the classes, in the order of their ids."""
@@ -503,6 +505,13 @@ def is_ordinal(paths: DataPaths, csv_sha256: str) -> bool:
         return False
     found = schema.read_json(paths.csv_manifest, OrderOfClasses)
     return found.get("csv_sha256") == csv_sha256 and found.get("settings", {}).get("ordinal") is True
+
+
+def has_several_labels(paths: DataPaths) -> bool:
+    """Whether the CSV file was written with ``--multi_label``, so that its labels are JSON lists of names."""
+    if not paths.csv_manifest.is_file():
+        return False
+    return schema.read_json(paths.csv_manifest, OrderOfClasses).get("settings", {}).get("multi_label") is True
 
 
 def csv_lines(file: IO[bytes]) -> Iterator[str]:

@@ -27,6 +27,7 @@ from config import CsvSettings
 from corpus.corpora import CORPORA, Corpus, check_nothing
 from corpus.corpus_formats import Row
 from corpus.evidence import EVIDENCE_NAMES, spans_in
+from corpus.several_labels import BETWEEN, NO_LABELS, LabelCells, detected_separator, looks_like_several, named_sets
 from corpus.tables import (
     DELIMITERS,
     ID_NAMES,
@@ -69,6 +70,7 @@ class Columns:
     alternatives: tuple[int, ...] = ()  # columns that could be the label, too
     no_split: str = ""  # what keeps a column with such a name from being that of the splits
     evidence: int | None = None
+    several: LabelCells | None = None  # where a text may have several labels
 
 
 class Class(NamedTuple):
@@ -123,9 +125,13 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
     if name in {corpus.name for corpus in CORPORA}:
         raise UserError(f"{path} would become the data set {name}, which is a published one; give it another name")
     table = open_table(path, settings.encoding)
-    columns = find_columns(table, list(itertools.islice(usable(table), SAMPLE_RECORDS)), settings)
+    sample = list(itertools.islice(usable(table), SAMPLE_RECORDS))
+    if settings.label_columns and settings.multi_label:
+        first, *_ = settings.label_columns.split(",")
+        settings = replace(settings, label_column=first)
+    columns = with_several_labels(table, find_columns(table, sample, settings), sample, settings)
     found = count_rows(table, columns)
-    classes = name_classes(found, table, columns)
+    names, classes = name_sets(found, table) if columns.several else ((), name_classes(found, table, columns))
     identity = columns.id if found.ids_are_unique else None
     places = replace(columns, id=identity)
     ordered = {one.rating: one.name for one in sorted(set(classes.values()), key=lambda one: one.rating)}
@@ -143,6 +149,7 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
         has_evidence=found.marked > 0,
         has_test=bool(found.splits["test"]),
         own=path,
+        names=names,
     )
     return corpus, describe(table, places, found, classes)
 
@@ -233,7 +240,8 @@ def find_columns(table: Table, sample: Sequence[Record], settings: CsvSettings) 
     free = [p for p in free if p.place != text]
     alternatives: tuple[int, ...] = ()
     if label is None:
-        label, alternatives = guess_label(table, free, profiles)
+        way_out = " or, for columns of 0 and 1, with --label_columns" if settings.multi_label else ""
+        label, alternatives = guess_label(table, free, profiles, way_out)
     if len({text, label, split}) < 3:
         raise UserError(f"{table.path}: text, label and split must be different columns; see: {listing(profiles)}")
     identity = next((p.place for p in free if p.comparable in ID_NAMES and p.place != label), None)
@@ -333,8 +341,13 @@ def refuse_text(table: Table, column: Profile) -> None:
         )
 
 
-def guess_label(table: Table, free: Sequence[Profile], profiles: Sequence[Profile]) -> tuple[int, tuple[int, ...]]:
-    """The column of labels, by name, else the only one with few different values; and those it could also be."""
+def guess_label(
+    table: Table, free: Sequence[Profile], profiles: Sequence[Profile], way_out: str = ""
+) -> tuple[int, tuple[int, ...]]:
+    """The column of labels, by name, else the only one with few different values; and those it could also be.
+
+    ``way_out``: what else can be typed where it is not clear.
+    """
     by_name = sorted((p for p in free if p.comparable in LABEL_NAMES), key=lambda p: LABEL_NAMES.index(p.comparable))
     fit = [p for p in by_name if p.could_be_label] or [
         p for p in free if p.could_be_label and p.name_words & set(LABEL_NAMES)
@@ -347,7 +360,7 @@ def guess_label(table: Table, free: Sequence[Profile], profiles: Sequence[Profil
     if len(others) == 1:
         return others[0].place, ()
     problem = f"{quoted(others[:SHOWN])} could each be the label" if others else "no column looks like a label"
-    raise UserError(f"{table.path}: {problem}; say which it is with --label_column: {listing(profiles)}")
+    raise UserError(f"{table.path}: {problem}; say which it is with --label_column{way_out}: {listing(profiles)}")
 
 
 def quoted(columns: Iterable[Profile]) -> str:
@@ -440,9 +453,10 @@ def judge(record: Record, columns: Columns) -> tuple[str, str, str]:
     text = record.fields[columns.text]
     if not text or text.isspace() or text.strip().casefold() in MISSING:
         return "no text", "", ""
-    label = " ".join(record.fields[columns.label].split())
-    if label.casefold() in MISSING:
-        label = ""
+    try:
+        label = label_of(record, columns)
+    except ValueError as error:
+        return f"labels that cannot be read ({error})"[:100], "", ""
     split = ""
     if columns.split is not None:
         word = record.fields[columns.split].strip()
@@ -454,6 +468,39 @@ def judge(record: Record, columns: Columns) -> tuple[str, str, str]:
     if split in ("valid", "test") and not label:
         return f"no label in the {split} split", "", ""
     return "", split or "train", label
+
+
+def label_of(record: Record, columns: Columns) -> str:
+    """The label of a record as it is written, of several labels a JSON list of them; empty where there is none.
+
+    Raises:
+        ValueError: Several labels that cannot be read.
+    """
+    if columns.several:
+        return columns.several.read(record.fields)
+    label = " ".join(record.fields[columns.label].split())
+    return "" if label.casefold() in MISSING else label
+
+
+def with_several_labels(table: Table, columns: Columns, sample: Sequence[Record], settings: CsvSettings) -> Columns:
+    """The columns with those of several labels, where ``--multi_label`` asks for them.
+
+    Raises:
+        UserError: A flag that goes with ``--multi_label`` alone, or a column that is not there.
+    """
+    given = next((name for name in ("label_separator", "label_columns") if getattr(settings, name)), None)
+    if not settings.multi_label:
+        if given:
+            raise UserError(f"--{given} goes with --multi_label; add it, or leave --{given} out")
+        return columns
+    places = [named_column(table, "label_columns", name.strip()) for name in settings.label_columns.split(",")]
+    chosen = tuple(place for place in places if place is not None) or (columns.label,)
+    if settings.label_columns and len(chosen) < 2:
+        raise UserError(f"--label_columns {settings.label_columns!r} names fewer than two columns; use --label_column")
+    if columns.text in chosen or columns.split in chosen:
+        raise UserError(f"{table.path}: text, labels and split must be different columns; name others")
+    separator = settings.label_separator or detected_separator(r.fields[chosen[0]] for r in sample)
+    return replace(columns, several=LabelCells(chosen, tuple(table.names[place] for place in chosen), separator))
 
 
 def ask_columns(table: Table, columns: Columns) -> str:
@@ -490,6 +537,24 @@ def name_classes(found: RowCounts, table: Table, columns: Columns) -> dict[str, 
         classes = number_classes(found)
     check_classes(found, table, columns, classes)
     return classes
+
+
+def name_sets(found: RowCounts, table: Table) -> tuple[tuple[str, ...], dict[str, Class]]:
+    """The labels, and the combination of them for each label as it is written.
+
+    Raises:
+        UserError: There are fewer than two labels, or more than a network is made for.
+    """
+    names, sets = named_sets(found.labels)
+    if not 2 <= len(names) <= MOST_CLASSES:
+        raise UserError(
+            f"{table.path} has {len(names):,} labels, and 2 to {MOST_CLASSES} are needed; name another --label_column, "
+            "or the --label_separator between them"
+        )
+    if taken := next((name for name in names if BETWEEN in name or name.casefold() == NO_LABELS), ""):
+        raise UserError(f"{table.path}: the label {taken[:50]!r} would read as several or none; rename it")
+    numbers = {label: number for number, label in enumerate(sorted(set(sets.values())), start=1)}
+    return tuple(names), {label: Class(of_csv, numbers[of_csv]) for label, of_csv in sets.items()}
 
 
 def number_classes(found: RowCounts) -> dict[str, Class]:
@@ -574,7 +639,8 @@ def describe(table: Table, columns: Columns, found: RowCounts, classes: dict[str
         *table.remarks,
         *describe_columns(table, columns),
         *describe_rows(table, found),
-        *describe_classes(found, classes),
+        *([columns.several.in_words()] if columns.several else describe_classes(found, classes)),
+        *([] if columns.several else hint_at_several(found.labels)),
     ]
 
 
@@ -582,6 +648,7 @@ def describe_columns(table: Table, columns: Columns) -> Iterator[str]:
     """Which column is which, and which ones are not used."""
     places = {"text": columns.text, "label": columns.label, "split": columns.split, "id": columns.id}
     places["evidence"] = columns.evidence
+    places |= {f"label {place}": place for place in columns.several.places[1:]} if columns.several else {}
     taken = [f"{use} from {table.names[place]!r}" for use, place in places.items() if place is not None]
     unused = [name for place, name in enumerate(table.names) if place not in places.values()]
     yield ", ".join(taken) + (f"; not used: {', '.join(unused)[:200]}" if unused else "")
@@ -607,6 +674,12 @@ def describe_rows(table: Table, found: RowCounts) -> Iterator[str]:
         yield f"no evidence is kept of {len(other):,} rows, where it marks no part of the text; {unit} {where}"
     if found.without_label:
         yield f"{found.without_label:,} rows have no label: kept as unlabelled text for the word vectors"
+
+
+def hint_at_several(labels: Iterable[str]) -> Iterator[str]:
+    """The flag for several labels, where the labels of a text look like combinations of fewer names."""
+    if found := looks_like_several(labels):
+        yield f"labels such as {found[:80]!r} are each a class: add --multi_label if they are several labels of a text"
 
 
 def describe_classes(found: RowCounts, classes: dict[str, Class]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from explaining.explanations import Scores, score_and_explain, shades
 from explaining.log_odds import LogOddsParts, log_odds, log_odds_parts
 from explaining.phrases import Phrases, phrases_of
 from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, shade_scores
+from runtime.decisions import chosen_names, predicted_name
 from text.text_reader import Reading
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Explanation:
         parts: What the network and the n-gram lane add to the log-odds; ``None`` without a lane.
         counterfactuals: The words, and the sentences, without which the verdict would be another; empty where they
             were not searched for.
+        thresholds: float32 [C], where a text may have several labels.
     """
 
     text: str
@@ -52,6 +54,23 @@ class Explanation:
     words_per_sentence: np.ndarray
     parts: LogOddsParts | None = None
     counterfactuals: Sequence[Counterfactual] = ()
+    thresholds: np.ndarray | None = None
+
+    @property
+    def predicted(self) -> str:
+        """The name of the predicted class; where a text may have several labels, all of them, or ``no label``."""
+        return predicted_name(self.verdict.probabilities, self.class_names, self.thresholds)
+
+    @property
+    def predicted_names(self) -> list[str]:
+        """The name of the predicted class; where a text may have several labels, those of all that are predicted."""
+        if self.thresholds is None:
+            return [self.predicted]
+        return chosen_names(self.verdict.probabilities >= self.thresholds, self.class_names)
+
+    def threshold_of(self, name: str) -> float | None:
+        """The probability from which a label is predicted; ``None`` where a text has one label."""
+        return None if self.thresholds is None else float(self.thresholds[self.class_names.index(name)])
 
     def shaded(self, most: int | None = MOST_SENTENCES) -> list[ShadedSentence | LeftOut]:
         """The text as it is shown; a sentence's weight is its score, in :meth:`unit`."""
@@ -78,7 +97,7 @@ class Explanation:
     @functools.cached_property
     def phrases(self) -> Phrases:
         """The strongest phrases, and what they leave of the log-odds of the class."""
-        [whole] = log_odds(self.verdict.logits[np.newaxis], [self.target])
+        [whole] = log_odds(self.verdict.logits[np.newaxis], [self.target], self.thresholds is not None)
         return phrases_of(self.text, words_of(self.spans), self.words_per_sentence, self.scores, float(whole))
 
     def phrases_in_words(self) -> list[str]:
@@ -94,7 +113,7 @@ class Explanation:
         """Everything as plain JSON; starts and ends count code points of the text."""
         probabilities = self.verdict.probabilities.tolist()
         value: dict[str, Any] = {
-            "prediction": self.class_names[int(self.verdict.probabilities.argmax())],
+            "prediction": self.predicted if self.thresholds is None else self.predicted_names,
             "probabilities": dict(zip(self.class_names, probabilities, strict=True)),
             "method": self.method,
             "explained_class": self.class_names[self.target],
@@ -102,6 +121,8 @@ class Explanation:
             "text": self.text,
             "sentences": [self.sentence_json(number) for number in range(len(self.spans))],
         }
+        if self.thresholds is not None:
+            value["thresholds"] = dict(zip(self.class_names, self.thresholds.tolist(), strict=True))
         if self.scores.completeness:
             reached, wanted, steps = self.scores.completeness
             value["completeness"] = {"sum_of_scores": reached, "difference_of_log_odds": wanted, "steps": steps}
@@ -190,5 +211,6 @@ def explain_written(predictor: Predictor, written: WrittenText, method: str, tar
         scores,
         document.words_per_sentence,
         log_odds_parts(predictor, written.text, words_of(written.spans), document, verdict, chosen),
-        counterfactuals(predictor, document, scores, predicted, chosen),
+        counterfactuals(predictor, document, scores, predicted, chosen) if predictor.thresholds is None else (),
+        predictor.thresholds,
     )

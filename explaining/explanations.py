@@ -255,7 +255,7 @@ def left_out_scores(predictor: Predictor, document: EncodedDocument, target: int
     """Leave-one-out of one document."""
     variants = itertools.chain([document], without_each_word(document), without_each_sentence(document))
     logits = predictor.logits(variants)
-    odds = log_odds(logits, np.full(len(logits), target))
+    odds = log_odds(logits, np.full(len(logits), target), predictor.thresholds is not None)
     lost = odds[0] - odds[1:]
     words = len(document.token_ids)
     return Scores(lost[:words], lost[words:], signed=True)

@@ -30,7 +30,7 @@ from report.plots import evenness_figure, faithfulness_figure, map_figure, png, 
 from report.shading import LeftOut, ShadedSentence
 from runtime.attention_statistics import evenness, top_words
 from runtime.devices import start_tensorflow
-from runtime.run_folder import RunFolder, find_run
+from runtime.run_folder import RunFolder, find_run, refuse_several_labels
 from utils import DataPaths, UserError
 
 if TYPE_CHECKING:
@@ -107,8 +107,10 @@ def draw_documents(opened: OpenRun, count: int, split: str = "test", seed: int =
         seed: Another one draws others.
 
     Raises:
-        UserError: The data set's CSV file is not there, holds no such documents or other classes than the run.
+        UserError: The data set's CSV file is not there, holds no such documents or other classes than the run, or its
+            texts may have several labels.
     """
+    refuse_several_labels(opened.run, "a sample of the documents")
     generator, names = np.random.default_rng(seed), opened.predictor.class_names
     kept: list[CsvRow] = []
     seen = 0
@@ -170,8 +172,9 @@ def show(opened: OpenRun, text: str | DrawnDocument, method: str | None = None, 
 
 def heading(opened: OpenRun, text: str | DrawnDocument, explanation: Explanation) -> str:
     """``sample-han: positive (97.3%), labelled negative (test/00012)``."""
-    probabilities = explanation.verdict.probabilities
-    verdict = f"{explanation.class_names[int(probabilities.argmax())]} ({probabilities.max():.1%})"
+    verdict = explanation.predicted
+    if explanation.thresholds is None:
+        verdict += f" ({explanation.verdict.probabilities.max():.1%})"
     truth = "" if isinstance(text, str) else f", labelled {explanation.class_names[text.label]} ({text.id})"
     return f"{opened.run.path.name}: {verdict}{truth}"
 

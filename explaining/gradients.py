@@ -16,12 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from explaining.log_odds import mean_slopes
-from network.contract import Documents
+from network.contract import Documents, thresholds_of
 from network.ngrams import separated
 from runtime.abandoning import between_batches
 from runtime.documents import DocumentBorders, join
 from runtime.predictor import Predictor, Verdict, batches
-from runtime.scoring import VECTOR, Inferred
+from runtime.scoring import VECTOR, Inferred, probabilities_of
 from text.text_reader import EncodedDocument
 
 GRADIENT_WORDS = 15_000  # most words in a batch whose gradient is taken: several times the memory of a forward pass
@@ -58,7 +58,7 @@ def product_function(model: Any) -> Any:
     products of gradient and (unscaled) input.
     """
     if not hasattr(model, "_product_function"):
-        network = separated(model).network
+        network, several = separated(model).network, thresholds_of(model) is not None
         number = tf.TensorSpec([], tf.float32)
         matrix, vector = (tf.TensorSpec([None] * rank, tf.float32) for rank in (2, 1))
         signature = [Documents(VECTOR, VECTOR, VECTOR), vector, VECTOR, matrix, vector, number]
@@ -75,8 +75,9 @@ def product_function(model: Any) -> Any:
                 logits = scale * tf.cast(logits_from_vectors(network, documents, scaled), tf.float32)  # [B, C]
                 logits += lane_bias + tf.math.segment_sum(scaled_lane, document)
                 is_target = tf.one_hot(targets, tf.shape(logits)[1], on_value=True, off_value=False)
-                others = tf.reduce_logsumexp(tf.where(is_target, logits.dtype.min, logits), axis=1)
-                odds = tf.boolean_mask(logits, is_target) - others
+                odds = tf.boolean_mask(logits, is_target)
+                if not several:
+                    odds -= tf.reduce_logsumexp(tf.where(is_target, logits.dtype.min, logits), axis=1)
             # A document's log-odds depend on its own words alone, so one gradient of all serves every document.
             gradient, lane_gradient = tape.gradient(odds, [scaled, scaled_lane])
             products = tf.reduce_sum(dense(gradient, tf.shape(scaled)[0]) * vectors, axis=1)
@@ -137,6 +138,7 @@ def contribution_function(model: Any) -> Any:
     """
     if not hasattr(model, "_contribution_function"):
         network, lane = (part := separated(model)).network, part.lane
+        several = thresholds_of(model) is not None
         signature = [Documents(VECTOR, VECTOR, VECTOR), VECTOR, tf.TensorSpec([None], tf.float64)]
 
         @tf.function(input_signature=signature, autograph=False)
@@ -149,23 +151,30 @@ def contribution_function(model: Any) -> Any:
             def slopes_of(logits: Any) -> Any:
                 scale = 1.0 if lane is None else model.scales.value[0]
                 whole = combined(logits)
+                if several:  # the log-odds are the logit of the class
+                    return scale * tf.one_hot(predicted_or(targets, whole), logits.shape[1])
                 if logits.shape[1] == 2:  # the log-odds are the difference of the logits
-                    chosen = tf.where(targets < 0, tf.argmax(whole, axis=1, output_type=tf.int32), targets)
-                    return scale * (2 * tf.one_hot(chosen, 2) - 1)
+                    return scale * (2 * tf.one_hot(predicted_or(targets, whole), 2) - 1)
                 found = tf.numpy_function(float32_slopes, [bias, whole, targets], tf.float32, stateful=False)
                 return scale * tf.ensure_shape(found, logits.shape)
 
             attended, words, sentences = network.contributions(documents, slopes_of)
             logits = combined(attended.logits)
-            return Inferred(logits, tf.nn.softmax(logits), *attended[1:]), words, sentences
+            return Inferred(logits, probabilities_of(model, logits), *attended[1:]), words, sentences
 
         model._contribution_function = explained
     return model._contribution_function
 
 
-def float32_slopes(bias: np.ndarray, logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def predicted_or(targets: Any, logits: Any) -> Any:
+    """int32 [B], the targets, and where they are -1 the likeliest classes."""
+    return tf.where(targets < 0, tf.argmax(logits, axis=1, output_type=tf.int32), targets)
+
+
+def float32_slopes(bias: np.ndarray, logits: np.ndarray, targets: np.ndarray, several: bool = False) -> np.ndarray:
     """:func:`explaining.log_odds.mean_slopes` in float32; a target of -1 is the predicted class."""
-    return mean_slopes(bias, logits, np.where(targets < 0, logits.argmax(axis=1), targets)).astype(np.float32)
+    chosen = np.where(targets < 0, logits.argmax(axis=1), targets)
+    return mean_slopes(bias, logits, chosen, several).astype(np.float32)
 
 
 def contributions(
@@ -192,7 +201,7 @@ def contributions(
         given = tf.constant(classes[numbers], tf.int32)
         inferred, words, sentences = function(joined, given, tf.constant(bias, tf.float64))
         borders, lengths = DocumentBorders(joined), joined.words_per_sentence.numpy()
-        slopes = float32_slopes(bias, inferred.logits.numpy(), classes[numbers])
+        slopes = float32_slopes(bias, inferred.logits.numpy(), classes[numbers], predictor.thresholds is not None)
         of_words = np.repeat(np.repeat(slopes, joined.sentences_per_document, axis=0), lengths, axis=0)
         lane = (parts.lane_shares(joined) * of_words).sum(axis=1)
         of_sentences = sentences.numpy() + np.add.reduceat(lane, np.cumsum(lengths) - lengths)

@@ -23,23 +23,28 @@ MOST_NGRAMS = 5  # that are listed for a class, and as many against it
 LEAST_SHARE = 0.01  # of the log-odds; n-grams with less are listed in JSON alone
 
 
-def log_odds(logits: np.ndarray, targets: Sequence[int] | np.ndarray) -> np.ndarray:
+def log_odds(logits: np.ndarray, targets: Sequence[int] | np.ndarray, several: bool = False) -> np.ndarray:
     """log(p / (1 - p)) of a class, from logits, exact where p is nearly 1.
 
     Args:
         logits: float [B, C], C at least 2.
         targets: int [B].
+        several: Whether a text may have several labels: the log-odds are the logit of the class alone.
 
     Returns:
         float64 [B].
     """
     values, rows = logits.astype(np.float64), np.arange(len(logits))
+    if several:
+        return np.asarray(values[rows, targets])
     others = values.copy()
     others[rows, targets] = -np.inf
     return values[rows, targets] - np.logaddexp.reduce(others, axis=1)
 
 
-def mean_slopes(bias: np.ndarray, logits: np.ndarray, targets: Sequence[int] | np.ndarray) -> np.ndarray:
+def mean_slopes(
+    bias: np.ndarray, logits: np.ndarray, targets: Sequence[int] | np.ndarray, several: bool = False
+) -> np.ndarray:
     """The gradient of the log-odds over the logits, averaged along the straight line from ``bias`` to ``logits``.
 
     So the slopes times (logits - bias) add up to the difference of the log-odds at both ends (integrated gradients of
@@ -49,10 +54,13 @@ def mean_slopes(bias: np.ndarray, logits: np.ndarray, targets: Sequence[int] | n
         bias: float [C], where the line begins.
         logits: float [B, C], where it ends.
         targets: int [B].
+        several: Whether a text may have several labels: 1 for the class and 0 for the others.
 
     Returns:
         float64 [B, C].
     """
+    if several:
+        return np.eye(logits.shape[1])[np.asarray(targets)]
     nodes, weights = np.polynomial.legendre.leggauss(SLOPE_STEPS)
     rows = np.arange(len(logits))
     way = logits.astype(np.float64) - bias
@@ -147,11 +155,12 @@ def log_odds_parts(
     if parts.lane is None:
         return None
     bias = parts.bias()
-    [slopes] = mean_slopes(bias, verdict.logits[np.newaxis], [target])
+    several = predictor.thresholds is not None
+    [slopes] = mean_slopes(bias, verdict.logits[np.newaxis], [target], several)
     found = parts.lane.ngrams_of(document.token_ids)
     shares = parts.lane_scale * (found.shares @ slopes)  # [K]
     whole = float(slopes @ (verdict.logits - bias))
-    [of_bias] = log_odds(bias[np.newaxis], [target])
+    [of_bias] = log_odds(bias[np.newaxis], [target], several)
     ngrams = float(shares.sum())
     return LogOddsParts(whole - ngrams, ngrams, float(of_bias), strongest_ngrams(text, words, found, shares))
 

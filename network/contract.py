@@ -86,6 +86,15 @@ class Network(Protocol):
         """Every weight by a stable name, for checkpoints and for readers that have NumPy alone."""
 
 
+def thresholds_of(network: Any) -> Any:
+    """The thresholds of a network whose texts may have several labels, a Keras variable float32 [C]; else ``None``.
+
+    Its classes are a yes or no each: a probability is the logit's sigmoid, and a class is predicted from its threshold
+    on. The thresholds are chosen on validation, as the scales of an n-gram lane are, and saved with the weights.
+    """
+    return getattr(network, "thresholds", None)
+
+
 @dataclass(frozen=True, eq=False)
 class NetworkArguments:
     """What a network is built from; one that has no use for an argument ignores it.

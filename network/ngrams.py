@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from config import NGRAM_WORD_BITS
 from data_processing import UNKNOWN_ID
-from network.contract import Attended, Documents, Network
+from network.contract import Attended, Documents, Network, thresholds_of
 from network.kernels import compiled, empty, ranges, side_by_side
 from text.records import starts_of
 from utils import usable_cores
@@ -357,6 +357,7 @@ class NetworkWithNgrams:
         self.scales = keras.Variable(np.ones(2, np.float32), trainable=False, name="scales")
         self.attends, self.embeddings, self.classifier = network.attends, network.embeddings, network.classifier
         self.trainable_variables = network.trainable_variables
+        self.thresholds = thresholds_of(network)
 
     def __call__(self, documents: Documents, training: bool = False, seed: Tensor | None = None) -> Tensor:
         """Logits, float32 [B, C]; in training those of the network alone."""

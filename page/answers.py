@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from corpus.several_labels import BETWEEN
 from data_processing import UNKNOWN_ID, Span
 from explaining.counterfactuals import Counterfactual, counterfactuals
 from explaining.explained_text import Explanation, WrittenText, read_text, words_of
@@ -32,6 +33,7 @@ from page.neighbours import FEWEST_POINTS, MOST_POINTS, VectorMap
 from page.questions import Question, Refusal
 from page.split_documents import LabelledDocument, SplitDocuments, sample
 from report.shading import printable
+from runtime.decisions import is_known, predicted_name
 from runtime.devices import explain_memory
 from runtime.predictor import BATCH_WORDS, Predictor, Verdict, unfinished
 from runtime.run_folder import RunFolder
@@ -83,7 +85,7 @@ class ServedRun:
         predictor = Predictor.load(run, device)
         predictor.score([predictor.read("A first text.").document])
         method, findings = default_method(predictor, run.path)
-        documents = SplitDocuments(run, data, predictor.weights_sha256)
+        documents = SplitDocuments(run, data, predictor.weights_sha256, thresholds=predictor.thresholds)
         batcher = Batcher(predictor.score, BATCH_WORDS)
         return cls(printable(run.path.name), predictor, batcher, documents, unfinished(run) or "", method, findings)
 
@@ -106,6 +108,8 @@ class ServedRun:
 
     def trust(self) -> list[str]:
         """How far the explanations of this run can be trusted, in sentences."""
+        if self.predictor.thresholds is not None:
+            return ["How far to trust this is measured only for runs with one label a text."]
         if not self.findings:
             flags = folder_flags(self.documents.data.data_dir, self.documents.run.path.parent)
             command = shlex.join(["python", "explain.py", self.documents.run.path.name, "--faithfulness", *flags])
@@ -143,8 +147,8 @@ class Answer:
 
     @property
     def verdict(self) -> str:
-        """The likeliest class."""
-        return self.explanation.class_names[int(self.explanation.verdict.probabilities.argmax())]
+        """The predicted class, or all labels that are predicted, as they are shown."""
+        return self.explanation.predicted
 
     @property
     def method_title(self) -> str:
@@ -153,8 +157,18 @@ class Answer:
 
     @property
     def verdict_before(self) -> str:
-        """The likeliest class before; empty where nothing was changed."""
-        return "" if self.before is None else self.explanation.class_names[int(self.before.probabilities.argmax())]
+        """The prediction before; empty where nothing was changed."""
+        if self.before is None:
+            return ""
+        return predicted_name(self.before.probabilities, self.explanation.class_names, self.explanation.thresholds)
+
+    def has_label(self, name: str, label: str) -> bool:
+        """Whether a class is the label of a document, or one of its several labels."""
+        return name == label if self.explanation.thresholds is None else name in label.split(BETWEEN)
+
+    def knows(self, label: str) -> bool:
+        """Whether the run knows the label of a document, so that it is predicted right or wrong."""
+        return is_known(label, self.explanation.class_names, self.explanation.thresholds)
 
     @functools.cached_property
     def classes(self) -> list[tuple[str, float, float | None]]:
@@ -249,7 +263,8 @@ def answer(served: ServedRun, question: Question) -> Answer:
     document = written.reading.document
     kept = kept_words(written.spans, question.without)
     method, about_method = usable_method(served, question.method, int(kept.sum()))
-    cost = words_to_read(keep_words(document, kept), method) if kept.any() else 0
+    turns = served.predictor.thresholds is None  # a verdict of one label, for which counterfactuals are searched
+    cost = words_to_read(keep_words(document, kept), method, turns) if kept.any() else 0
     refuse_if_busy(served, cost)
     will_read(cost)
     verdict, before = predictions(served, question, document, kept)
@@ -270,6 +285,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
         document.words_per_sentence,
         log_odds_parts(served.predictor, written.text, words, keep_words(document, kept), verdict, target),
         turning,
+        served.predictor.thresholds,
     )
     return Answer(
         served,
@@ -336,8 +352,11 @@ def scores_of_kept(
 def counterfactuals_of_kept(
     served: ServedRun, document: EncodedDocument, kept: np.ndarray, scores: Scores, verdict: Verdict, target: int
 ) -> list[Counterfactual]:
-    """What else would have to be left out for another verdict; none of a long text. Arguments as for the scores."""
-    if not 0 < kept.sum() <= COUNTERFACTUAL_WORDS:
+    """What else would have to be left out for another verdict; none of a long text, or of several labels.
+
+    Arguments as for the scores.
+    """
+    if served.predictor.thresholds is not None or not 0 < kept.sum() <= COUNTERFACTUAL_WORDS:
         return []
     kept_sentences = np.logical_or.reduceat(kept, first_words(document))
     of_kept = replace(scores, words=scores.words[kept], sentences=scores.sentences[kept_sentences])
@@ -419,10 +438,11 @@ def scored(served: ServedRun, documents: Sequence[EncodedDocument]) -> list[Verd
         raise Refusal(503, f"{error}.", RETRY_SECONDS) from error
 
 
-def words_to_read(document: EncodedDocument, method: str) -> int:
-    """About how many words the network reads to explain a text and to find what turns its verdict."""
+def words_to_read(document: EncodedDocument, method: str, turns: bool = True) -> int:
+    """About how many words the network reads to explain a text and, with ``turns``, to find what turns its verdict."""
     words = len(document.token_ids)
-    return words * (METHODS[method].passes(document) + (COUNTERFACTUAL_PASSES if words <= COUNTERFACTUAL_WORDS else 0))
+    search = COUNTERFACTUAL_PASSES if turns and words <= COUNTERFACTUAL_WORDS else 0
+    return words * (METHODS[method].passes(document) + search)
 
 
 def refuse_if_busy(served: ServedRun, words: int) -> None:

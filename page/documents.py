@@ -21,6 +21,7 @@ from page.sources import ENDINGS, PACKED_ENDINGS, SPLITS, Source
 from page.split_documents import LabelledDocument
 from page.table import SHOWS, SORTS, Selection, TableRow
 from page.uploads import Receptions
+from runtime.decisions import is_known
 from utils import human_size
 
 ROWS_PER_PAGE = 50
@@ -175,7 +176,12 @@ def page_of_documents(
     shown: dict[str, Any] = {"runs": runs, "served": served, "source": source, "scoring": scoring, "desk": desk}
     shown |= {"selection": selection, "splits": SPLITS, "uploads": desk.uploads(list(dict.fromkeys([*kept, key])))}
     shown |= {"token": desk.token, "question": Question(), "excerpt": excerpt, "as_document": as_document}
-    shown |= {"classes": served.predictor.class_names, "limit": upload_limit(desk)}
+    names, thresholds = served.predictor.class_names, served.predictor.thresholds
+    shown |= {
+        "classes": names,
+        "limit": upload_limit(desk),
+        "is_known": lambda label: is_known(label, names, thresholds),
+    }
     shown |= {"endings": ", ".join(ENDINGS), "packed": ", ".join(PACKED_ENDINGS)}
 
     def address(page: str = "documents", **changes: str) -> str:

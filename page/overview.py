@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
+from corpus.several_labels import BETWEEN
 from explaining.explanations import METHODS
 from explaining.faithfulness import RANDOM, TITLES
 from page.split_documents import LabelledDocument
@@ -43,6 +44,21 @@ class Bin(NamedTuple):
     accuracy: float
 
 
+class LabelCounts(NamedTuple):
+    """Of one of several labels: its name, and the documents that have it, that are predicted to, and both."""
+
+    name: str
+    has: int
+    predicted: int
+    both: int
+
+    @property
+    def figures(self) -> tuple[float, float, float]:
+        """Precision, recall and F1; 0 where nothing is predicted, or nothing has the label."""
+        f1 = 2 * self.both / max(self.has + self.predicted, 1)
+        return self.both / max(self.predicted, 1), self.both / max(self.has, 1), f1
+
+
 class Overview(NamedTuple):
     """The figures of a run.
 
@@ -51,9 +67,10 @@ class Overview(NamedTuple):
         documents: N.
         accuracy: Share of them that was predicted right.
         interval: 95% Wilson interval of the accuracy.
-        confusion: [C true, C predicted] numbers of documents.
-        bins: Those that have documents, by rising confidence.
+        confusion: [C true, C predicted] numbers of documents; empty of several labels.
+        bins: Those that have documents, by rising confidence; none of several labels.
         calibration_error: Mean distance of confidence and accuracy in the bins, weighted by their documents.
+        labels: [C] of several labels; empty where a text has one.
     """
 
     names: list[str]
@@ -63,6 +80,25 @@ class Overview(NamedTuple):
     confusion: list[list[int]]
     bins: list[Bin]
     calibration_error: float
+    labels: Sequence[LabelCounts] = ()
+
+
+def overview_of_several(documents: Sequence[LabelledDocument], class_names: Sequence[str]) -> Overview:
+    """Counts where a text may have several labels. Arguments as for :func:`overview_of`."""
+    own = [set(document.label.split(BETWEEN)) for document in documents]
+    predicted = [set(document.prediction.split(BETWEEN)) for document in documents]
+    labels = [
+        LabelCounts(
+            name,
+            sum(name in some for some in own),
+            sum(name in some for some in predicted),
+            sum(name in some and name in others for some, others in zip(own, predicted, strict=True)),
+        )
+        for name in class_names
+    ]
+    right = sum(some == others for some, others in zip(own, predicted, strict=True))
+    interval = wilson_interval(right, len(documents))
+    return Overview(list(class_names), len(documents), right / len(documents), interval, [], [], 0.0, labels)
 
 
 def overview_of(documents: Sequence[LabelledDocument], class_names: Sequence[str]) -> Overview:

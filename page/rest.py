@@ -27,6 +27,7 @@ from network.ngrams import separated
 from page.answers import ServedRun, answer, run_named, scored
 from page.at_work import Workplace
 from page.questions import MOST_TEXT_BYTES, Question, Refusal
+from runtime.decisions import chosen_names
 from runtime.predictor import Verdict
 from text.text_reader import Reading
 
@@ -102,6 +103,7 @@ class Ngram(BaseModel):
 class Prediction(BaseModel):
     """The network's prediction for a text; ``null`` twice where the text has no word.
 
+    Of a run whose texts may have several labels, ``label`` is the list of those that are predicted.
     ``words`` were read, ``unknown_words`` of them are not in the vocabulary; ``cut_words`` were not read, because the
     text has more sentences than the network reads.
 
@@ -109,7 +111,7 @@ class Prediction(BaseModel):
     the request asks for it, ``explanation`` is what ``explain.py --json`` prints of the text.
     """
 
-    label: str | None
+    label: str | list[str] | None
     probabilities: dict[str, float] | None
     words: int
     unknown_words: int
@@ -174,7 +176,10 @@ def predict(served: ServedRun, request: PredictRequest) -> PredictResponse:
             target = int(verdict.probabilities.argmax())
             names = served.predictor.class_names
             by_class = dict(zip(names, verdict.probabilities.tolist(), strict=True))
-            values = {"label": names[target], "probabilities": by_class}
+            label: str | list[str] = names[target]
+            if (thresholds := served.predictor.thresholds) is not None:
+                label = chosen_names(verdict.probabilities >= thresholds, names)
+            values = {"label": label, "probabilities": by_class}
             values |= parts_of_log_odds(served, text, reading, verdict, target)
             if request.explain:
                 question = Question(text, served.default_method)

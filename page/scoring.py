@@ -20,12 +20,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from corpus.several_labels import detected_separator, names_in
 from page.answers import ServedRun
 from page.questions import Refusal
 from page.sources import SPLITS, Source, SplitSource, UploadedFile
 from page.table import DocumentTable, TableRow
 from report.shading import printable
 from runtime.abandoning import Abandoned, pausing_with, stop_if_abandoned, stopping_when
+from runtime.decisions import in_words, predicted_name
 from runtime.devices import explain_memory
 from runtime.streaming import Scored, score_rows
 from utils import UserError, human_size, log
@@ -132,15 +134,31 @@ class Scoring:
     def _row(self, number: int, scored: Scored) -> TableRow:
         row, reading = scored.row, scored.reading
         predicted = reading.words > 0 or self.source.empty_counts
-        prediction = self.served.predictor.class_names[int(scored.probabilities.argmax())] if predicted else ""
-        names = self.served.predictor.class_names
-        label = next((name for name in names if name.casefold() == row.label.casefold()), row.label)
+        names, thresholds = self.served.predictor.class_names, self.served.predictor.thresholds
+        prediction = predicted_name(scored.probabilities, names, thresholds) if predicted else ""
+        label = named_as(names, row.label) if thresholds is None else several_named_as(names, row.label)
         values = (storable(label), prediction, scored.probabilities, reading.words, reading.unknown_words)
         return TableRow(number, storable(row.id), *values, storable(row.text))
 
     def _let_pass(self) -> None:
         self.served.batcher.wait_until_idle(PAUSE_SECONDS)
         self.served.lines.wait_until_empty(PAUSE_SECONDS)
+
+
+def named_as(names: Sequence[str], label: str) -> str:
+    """The class that a label names, upper and lower case alike; the label where there is none."""
+    return next((name for name in names if name.casefold() == label.casefold()), label)
+
+
+def several_named_as(names: Sequence[str], cell: str) -> str:
+    """Several labels as they are shown, in the order of the classes; empty for a cell without any."""
+    if not cell.strip():
+        return ""
+    try:
+        found = {named_as(names, one) for one in names_in(cell, detected_separator([cell]))}
+    except ValueError:
+        return cell
+    return in_words([*(name for name in names if name in found), *sorted(found.difference(names))])
 
 
 def storable(text: str) -> str:
@@ -271,7 +289,9 @@ class Desk:
             if before is not None:
                 before.table.remove()
             file = self.folder / f"{secrets.token_hex(8)}.sqlite"
-            scoring = Scoring(served, source, DocumentTable(file, served.predictor.class_names))
+            scoring = Scoring(
+                served, source, DocumentTable(file, served.predictor.class_names, served.predictor.thresholds)
+            )
             self._scorings[source.key, served.name] = scoring
             self._queue.append(scoring)
             self._changed.notify_all()

@@ -15,7 +15,9 @@ from typing import NamedTuple, NotRequired, TypedDict, TypeVar
 
 import numpy as np
 
-from corpus.corpora import read_csv
+from corpus.corpora import CsvRow, read_csv
+from corpus.several_labels import NO_LABELS, decoded
+from runtime.decisions import in_words, margin
 from runtime.run_folder import RunFolder
 from schema import read_jsonl
 from utils import DataPaths, UserError, folder_flags
@@ -41,11 +43,11 @@ class LabelledDocument(NamedTuple):
 
     Attributes:
         id: Its name; of an uploaded file, the number of its row.
-        label: Its class; empty where it has none.
+        label: Its class; empty where it has none. Several labels as they are shown, ``no label`` where there is none.
         text: The original.
         prediction: The class that the run predicted; empty where it was not tested.
         confidence: Probability of that class.
-        margin: How much lower the probability of the second class is.
+        margin: How much lower the probability of the second class is, or how far labels are from their thresholds.
         dataset: Name of its data set, or key of the uploaded file, without which ``id`` says nothing.
         title: How a row of an uploaded file is shown; else empty.
     """
@@ -68,11 +70,19 @@ class SplitDocuments:
         data: Its data set.
         weights_sha256: Hash of the weights that are served, to detect predictions of others.
         most: Number of documents to keep at most.
+        thresholds: float32 [C], where a text may have several labels; else ``None``.
     """
 
-    def __init__(self, run: RunFolder, data: DataPaths, weights_sha256: str, most: int = MOST_DOCUMENTS) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        data: DataPaths,
+        weights_sha256: str,
+        most: int = MOST_DOCUMENTS,
+        thresholds: np.ndarray | None = None,
+    ) -> None:
         self.run, self.data, self.most = run, data, most
-        self.weights_sha256 = weights_sha256
+        self.weights_sha256, self.thresholds = weights_sha256, thresholds
         self.predictions_file = run.path / f"predictions-{SPLIT}.csv"
         self._lock = threading.Lock()
 
@@ -116,12 +126,12 @@ class SplitDocuments:
         for row in read_csv(self.data.csv):
             if row.split != SPLIT or (names is not None and row.id not in names) or len(found) == self.most:
                 continue
-            document = LabelledDocument(row.id, row.label, row.text, dataset=self.data.dataset)
+            document = self._document(row)
             if predicted:
-                label, prediction, confidence, margin = predicted[row.id]
-                if label != row.label:
+                label, prediction, confidence, distance = predicted[row.id]
+                if label != document.label:
                     break  # the same name for another document
-                document = document._replace(prediction=prediction, confidence=confidence, margin=margin)
+                document = document._replace(prediction=prediction, confidence=confidence, margin=distance)
             found[row.id] = document
         if names is not None and len(found) < len(names):
             raise UserError(f"{self.predictions_file} is of other documents than {self.data.csv}; test the run again")
@@ -139,8 +149,12 @@ class SplitDocuments:
                 name, label, prediction = map(columns.index, ("id", "label", "prediction"))
                 classes = [place for place, column in enumerate(columns) if column.startswith("probability_")]
                 for row in rows:
-                    *_, second, first = sorted([0.0, *(float(row[place]) for place in classes)])
-                    predictions[row[name]] = (row[label], row[prediction], first, first - second)
+                    probabilities = np.array([float(row[place]) for place in classes])
+                    names = (row[label], row[prediction])
+                    if self.thresholds is not None:
+                        names = (row[label] or NO_LABELS, row[prediction] or NO_LABELS)
+                    figures = float(probabilities.max()), margin(probabilities, self.thresholds)
+                    predictions[row[name]] = (*names, *figures)
             except (ValueError, IndexError, StopIteration, csv.Error) as error:
                 raise UserError(f"{self.predictions_file} is damaged ({error}); {self.why_untested()}") from error
         return predictions
@@ -152,7 +166,12 @@ class SplitDocuments:
             UserError: The CSV is missing or damaged.
         """
         found = next((row for row in read_csv(self.data.csv) if row.id == name), None)
-        return found and LabelledDocument(found.id, found.label, found.text, dataset=self.data.dataset)
+        return found and self._document(found)
+
+    def _document(self, row: CsvRow) -> LabelledDocument:
+        """A row of the CSV, without a prediction."""
+        label = row.label if self.thresholds is None or not row.label else in_words(decoded(row.label))
+        return LabelledDocument(row.id, label, row.text, dataset=self.data.dataset)
 
     def chosen(self, filter: str) -> list[LabelledDocument]:
         """The documents that pass a filter, one of :data:`FILTERS`.

@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from corpus.several_labels import BETWEEN
 from page.questions import Refusal
 from page.split_documents import UNSURE
 from runtime.abandoning import Abandoned, stop_if_abandoned
+from runtime.decisions import is_known, margin
 
 SHOWS = ("all", "right", "wrong", "unsure")
 SORTS = {  # what it is called, and its column
@@ -50,7 +52,7 @@ class TableRow(NamedTuple):
         number: Its place in the source, from 1.
         name: Its id.
         label: Its class; empty where it has none.
-        prediction: The likeliest class; empty for a text without a word.
+        prediction: The likeliest class, or several labels as they are shown; empty for a text without a word.
         probabilities: float32 [C].
         words: Number of words that were read.
         unknown_words: Those of them that are not in the vocabulary.
@@ -76,13 +78,13 @@ class TableRow(NamedTuple):
         """Share of words that are not in the vocabulary."""
         return self.unknown_words / max(self.words, 1)
 
-    def values(self, class_names: Sequence[str]) -> tuple[Any, ...]:
+    def values(self, class_names: Sequence[str], thresholds: np.ndarray | None) -> tuple[Any, ...]:
         """The columns of the table of documents."""
         if not self.prediction:
             numbers: tuple[Any, ...] = (None, None, None)
         else:
-            *_, second, first = sorted([0.0, *self.probabilities.tolist()])
-            numbers = (first, first - second, self.label == self.prediction if self.label in class_names else None)
+            is_right = self.label == self.prediction if is_known(self.label, class_names, thresholds) else None
+            numbers = (self.confidence, margin(self.probabilities, thresholds), is_right)
         kept = self.probabilities.astype("<f4").tobytes()
         first_ones = (self.number, self.name, self.label, self.prediction)
         return (*first_ones, *numbers, self.words, self.unknown_words, self.unknown_share, kept)
@@ -93,8 +95,8 @@ class Selection(NamedTuple):
 
     Attributes:
         show: One of :data:`SHOWS`; unsure are those of which the second class is nearly as likely.
-        label: Class that they have; empty for all.
-        prediction: Class that was predicted; empty for all.
+        label: Class that they have, or one of their several labels; empty for all.
+        prediction: Class that was predicted, or one of several; empty for all.
         least_words: Of a document.
         most_words: Of a document; 0 for no limit.
         least_unknown: Percentage of words that are not in the vocabulary, at least.
@@ -113,14 +115,14 @@ class Selection(NamedTuple):
     sort: str = "place"
     descending: bool = False
 
-    def condition(self) -> tuple[str, list[Any]]:
-        """The part of a statement after WHERE, with its values."""
+    def condition(self, several: bool = False) -> tuple[str, list[Any]]:
+        """The part of a statement after WHERE, with its values. ``several``: whether texts may have several labels."""
         limits: list[tuple[bool, str, list[Any]]] = [
             (self.show == "right", "is_right = 1", []),
             (self.show == "wrong", "is_right = 0", []),
             (self.show == "unsure", "margin < ?", [UNSURE]),
-            (bool(self.label), "label = ?", [self.label]),
-            (bool(self.prediction), "prediction = ?", [self.prediction]),
+            (bool(self.label), *has_name("label", self.label, several)),
+            (bool(self.prediction), *has_name("prediction", self.prediction, several)),
             (self.least_words > 0, "words >= ?", [self.least_words]),
             (self.most_words > 0, "words <= ?", [self.most_words]),
             (self.least_unknown > 0, "unknown_share >= ?", [self.least_unknown / 100]),
@@ -140,6 +142,13 @@ class Selection(NamedTuple):
         return f"{column} {direction} NULLS LAST" + ("" if column == "number" else ", number")
 
 
+def has_name(column: str, name: str, several: bool) -> tuple[str, list[Any]]:
+    """The condition that a column is a name, or one of its several names, with the values."""
+    if not several:
+        return f"{column} = ?", [name]
+    return f"({column} = ? OR instr(? || {column} || ?, ?) > 0)", [name, BETWEEN, BETWEEN, f"{BETWEEN}{name}{BETWEEN}"]
+
+
 class Figures(NamedTuple):
     """Numbers of documents in a table: all, those with a label that the run knows, and those predicted right."""
 
@@ -154,10 +163,11 @@ class DocumentTable:
     Args:
         file: Of the database.
         class_names: [C] of the run.
+        thresholds: float32 [C], where a text may have several labels; else ``None``.
     """
 
-    def __init__(self, file: Path, class_names: Sequence[str]) -> None:
-        self.file, self.class_names = file, tuple(class_names)
+    def __init__(self, file: Path, class_names: Sequence[str], thresholds: np.ndarray | None = None) -> None:
+        self.file, self.class_names, self.thresholds = file, tuple(class_names), thresholds
         with contextlib.closing(sqlite3.connect(file)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")  # readers do not wait for the writer
             connection.executescript(SCHEMA)
@@ -167,7 +177,7 @@ class DocumentTable:
         """Opens the table for adding documents."""
         with contextlib.closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
             connection.execute("PRAGMA synchronous = OFF")  # the file does not outlive the server
-            yield Writer(connection, self.class_names)
+            yield Writer(connection, self.class_names, self.thresholds)
 
     def figures(self) -> Figures:
         """Of all documents that are there so far."""
@@ -177,7 +187,7 @@ class DocumentTable:
 
     def count(self, selection: Selection) -> int:
         """Number of documents that are selected."""
-        condition, values = selection.condition()
+        condition, values = selection.condition(self.thresholds is not None)
         with self._reading() as connection:
             found: tuple[int] = connection.execute(
                 f"SELECT count(*) FROM documents WHERE {condition}", values
@@ -186,7 +196,7 @@ class DocumentTable:
 
     def rows(self, selection: Selection, first: int = 0, most: int = -1) -> Iterator[TableRow]:
         """Yields the documents that are selected, from the ``first`` on, counted from 0; ``most`` -1 gives all."""
-        condition, values = selection.condition()
+        condition, values = selection.condition(self.thresholds is not None)
         chosen = f"SELECT number FROM documents WHERE {condition} ORDER BY {selection.order()} LIMIT ? OFFSET ?"
         with self._reading() as connection:
             for (number,) in connection.execute(chosen, [*values, most, first]):
@@ -257,11 +267,12 @@ class Writer(NamedTuple):
 
     connection: sqlite3.Connection
     class_names: tuple[str, ...]
+    thresholds: np.ndarray | None = None
 
     def add(self, rows: Iterable[TableRow]) -> None:
         """Adds some documents at once; readers see all of them or none."""
         kept = list(rows)
-        values = [row.values(self.class_names) for row in kept]
+        values = [row.values(self.class_names, self.thresholds) for row in kept]
         self.connection.execute("BEGIN")
         self.connection.executemany(f"INSERT INTO documents VALUES ({', '.join('?' * 11)})", values)
         self.connection.executemany("INSERT INTO texts VALUES (?, ?)", [(row.number, row.text) for row in kept])

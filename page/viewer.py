@@ -39,6 +39,7 @@ from page.overview import (
     faithfulness_rows,
     how_to_find_words,
     overview_of,
+    overview_of_several,
     pushing,
     training_speed,
     whole_model,
@@ -435,7 +436,8 @@ def figures_of(served: ServedRun) -> tuple[Overview | None, str]:
         documents = list(served.documents.all().values())
         if not served.documents.tested:
             return None, served.documents.why_untested()
-        return overview_of(documents, served.predictor.class_names), served.documents.stale()
+        count = overview_of if served.predictor.thresholds is None else overview_of_several
+        return count(documents, served.predictor.class_names), served.documents.stale()
     except UserError as error:
         return None, str(error)
 
@@ -446,6 +448,8 @@ def beside_figures(served: ServedRun) -> dict[str, Any]:
     try:
         model, training = whole_model(run, served.predictor.weights_sha256), training_speed(run)
         problem = "" if model else how_to_find_words(run, served.documents.data)
+        if served.predictor.thresholds is not None:
+            problem = "They are collected only for runs with one label a text."
     except UserError as error:
         model, training, problem = None, None, f"{error}."
     values: dict[str, Any] = {"model": model, "words": pushing(model) if model else {}, "no_words": problem}

@@ -11,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from data_processing import blank_markup, word_pattern
-from runtime.losses import negative_log_likelihood
+from runtime.decisions import best_thresholds
+from runtime.losses import binary_cross_entropy, negative_log_likelihood
 from utils import log
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class CountedDocuments:
 
     Attributes:
         counts: float32 [N, F], sparse.
-        labels: int64 [N].
+        labels: int64 [N]; where a text may have several, int64 [N, C], 0 or 1.
         lengths: int8 [F], words in each feature.
         classes: C.
     """
@@ -81,6 +82,11 @@ class CountedDocuments:
     labels: Ints
     lengths: NDArray[np.int8]
     classes: int
+
+    @property
+    def several(self) -> bool:
+        """Whether a text may have several labels."""
+        return self.labels.ndim == 2
 
     def only(self, chosen: NDArray[np.bool_]) -> CountedDocuments:
         """Some of the documents (bool [N]); every feature keeps its column."""
@@ -101,6 +107,11 @@ class Candidate:
 
 def fit_majority(train: CountedDocuments, penalty: float) -> Iterator[Candidate]:
     """Each class as probable as it is common in training, whatever the document."""
+    if train.several:
+        has = train.labels.sum(axis=0)
+        odds = np.log((has + 1) / (len(train.labels) - has + 1))
+        yield Candidate({}, lambda documents: np.tile(odds, (documents.shape[0], 1)))
+        return
     counts = np.bincount(train.labels, minlength=train.classes)
     shares = np.log((counts + 1) / (counts + 1).sum())
     yield Candidate({}, lambda documents: np.tile(shares, (documents.shape[0], 1)))
@@ -251,10 +262,37 @@ class System:
     scaled: bool = False
 
 
+def one_against_rest(fit: Callable[[CountedDocuments, float], Iterator[Candidate]]) -> Any:
+    """A kind of classifier of two classes, fitted for each label of texts that may have several: with it or without."""
+
+    def fit_several(train: CountedDocuments, penalty: float) -> Iterator[Candidate]:
+        if not train.several:
+            yield from fit(train, penalty)
+            return
+        of_classes = [
+            list(fit(CountedDocuments(train.counts, has, train.lengths, 2), penalty))
+            for has in np.asarray(train.labels, np.int64).T
+        ]
+        for candidates in zip(*of_classes, strict=True):
+
+            def margins(documents: csr_matrix, candidates: tuple[Candidate, ...] = candidates) -> Floats:
+                both = [one.margins(documents) for one in candidates]
+                return np.stack([values[:, 1] - values[:, 0] for values in both], axis=1)
+
+            yield Candidate(candidates[0].settings, margins)
+
+    return fit_several
+
+
 SYSTEMS = (
     System("majority class", "majority", (0.0,), fit_majority),
-    System("TF-IDF + logistic regression, 1-2 grams", "logistic", (1.0, 3.0, 10.0, 30.0, 100.0), fit_logistic),
-    System("NB-SVM, 1-3 grams", "nbsvm", (0.0001, 0.001, 0.01, 0.1, 1.0), fit_nbsvm, scaled=True),
+    System(
+        "TF-IDF + logistic regression, 1-2 grams",
+        "logistic",
+        (1.0, 3.0, 10.0, 30.0, 100.0),
+        one_against_rest(fit_logistic),
+    ),
+    System("NB-SVM, 1-3 grams", "nbsvm", (0.0001, 0.001, 0.01, 0.1, 1.0), one_against_rest(fit_nbsvm), scaled=True),
 )
 
 
@@ -268,6 +306,7 @@ class Chosen:
         valid_accuracy: On validation, trained without it.
         scale: Factor of the margins, chosen on validation.
         margins: Of the model to be tested.
+        thresholds: float32 [C], chosen on validation where a text may have several labels; else ``None``.
     """
 
     system: System
@@ -275,10 +314,12 @@ class Chosen:
     valid_accuracy: float
     scale: float
     margins: Margins
+    thresholds: NDArray[np.float32] | None = None
 
     def probabilities(self, counts: csr_matrix) -> Floats:
         """float64 [N, C]."""
-        return softmax(self.scale * self.margins(counts))
+        scaled = self.scale * self.margins(counts)
+        return softmax(scaled) if self.thresholds is None else sigmoid(scaled)
 
 
 def choose(system: System, train: CountedDocuments, valid: CountedDocuments) -> Chosen:
@@ -292,12 +333,13 @@ def choose(system: System, train: CountedDocuments, valid: CountedDocuments) -> 
         highest = 0.0
         for candidate in system.fit(train, penalty):
             margins = candidate.margins(valid.counts)
-            accuracy = float((margins.argmax(axis=1) == valid.labels).mean())
+            accuracy = share_right(margins, valid)
             log.info("validation %.2f%%  %s", 100 * accuracy, described(system, candidate.settings))
             highest = max(highest, accuracy)
             if best is None or accuracy > best.valid_accuracy:
                 scale = best_scale(margins, valid.labels) if system.scaled else 1.0
-                best = Chosen(system, candidate.settings, accuracy, scale, candidate.margins)
+                thresholds = best_thresholds(sigmoid(scale * margins), valid.labels) if valid.several else None
+                best = Chosen(system, candidate.settings, accuracy, scale, candidate.margins, thresholds)
         if highest < before:
             break
         before = highest
@@ -306,11 +348,18 @@ def choose(system: System, train: CountedDocuments, valid: CountedDocuments) -> 
     return best
 
 
+def share_right(margins: Floats, valid: CountedDocuments) -> float:
+    """The share of documents that are classified rightly; of several labels the share of decisions."""
+    if valid.several:
+        return float(((margins > 0) == (valid.labels == 1)).mean())
+    return float((margins.argmax(axis=1) == valid.labels).mean())
+
+
 def trained_again(chosen: Chosen, documents: CountedDocuments) -> Chosen:
     """The same settings trained on other documents."""
     candidates = chosen.system.fit(documents, chosen.settings.get("C", 0.0))
     margins = next(candidate.margins for candidate in candidates if candidate.settings == chosen.settings)
-    return Chosen(chosen.system, chosen.settings, chosen.valid_accuracy, chosen.scale, margins)
+    return replace(chosen, margins=margins)
 
 
 def described(system: System, settings: Mapping[str, float]) -> str:
@@ -326,11 +375,22 @@ def best_scale(margins: Floats, labels: Ints) -> float:
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
-        lambda power: negative_log_likelihood(softmax(np.exp(power) * margins), labels),
+        lambda power: (
+            binary_cross_entropy(sigmoid(np.exp(power) * margins), labels)
+            if labels.ndim == 2
+            else negative_log_likelihood(softmax(np.exp(power) * margins), labels)
+        ),
         bounds=(-5, 5),
         method="bounded",
     )
     return float(np.exp(found.x))
+
+
+def sigmoid(values: Floats) -> Floats:
+    """1 / (1 + exp(-x)) of each value."""
+    from scipy.special import expit
+
+    return np.asarray(expit(values))
 
 
 def softmax(values: Floats) -> Floats:

@@ -43,6 +43,7 @@ DESCRIPTIONS = {
     "loss": "Mean cross-entropy of a document, in nats. In training with dropout, label smoothing and class weights.",
     "accuracy": "Share of documents whose likeliest class is their label.",
     "class_accuracy": "The same of the documents of one class.",
+    "micro_f1": "Of texts that may have several labels: F1 of the decisions of all classes together.",
     "macro_f1": "F1 of each class, then the mean: each class counts alike.",
     "calibration_error": "Mean distance of confidence and accuracy, in 15 bins of confidence. 0 is best.",
     "auc": "Area under the ROC curve; of more than two classes the mean of each against the others.",

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-USUAL = 0.5
-
 
 @dataclass(frozen=True)
 class Divided:
@@ -59,28 +57,6 @@ def divided(probabilities: NDArray[np.float64], labels: NDArray[np.int64], thres
         2 * hits / max(2 * hits + alarms + misses, 1),
         (alarms + cost * misses) / len(labels),
     )
-
-
-def best_threshold(probabilities: NDArray[np.float64], labels: NDArray[np.int64], cost: float | None = None) -> float:
-    """The threshold with the lowest cost, or without a cost the highest F1; of equally good ones the nearest to 0.5.
-
-    Every threshold that divides the documents in another way is tried: those halfway between two probabilities.
-
-    Args:
-        probabilities: [N], of the second class.
-        labels: [N], 0 or 1.
-        cost: Of a missed document of the second class; a false one costs 1.
-    """
-    order = np.argsort(-probabilities, kind="stable")
-    p, hits = probabilities[order], np.append(0, np.cumsum(labels[order] == 1))  # with the first k predicted as class 2
-    alarms, misses = np.arange(len(p) + 1) - hits, hits[-1] - hits
-    goodness = 2 * hits / np.maximum(2 * hits + alarms + misses, 1) if cost is None else -(alarms + cost * misses)
-    between = (np.append(1.0, p) + np.append(p, 0.0)) / 2
-    possible = np.append(True, np.append(p[1:] != p[:-1], True))  # equal probabilities cannot be divided
-    possible[0] = p[0] < 1
-    best = possible & (goodness == goodness[possible].max())
-    nearest = np.argmin(np.where(best, np.abs(between - USUAL), np.inf))
-    return float(between[nearest])
 
 
 def threshold_report(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.run_folder import TEXT_FILES, RunFolder
+from runtime.run_folder import TEXT_FILES, RunFolder, refuse_several_labels
 from utils import UserError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def check_can_be_averaged(runs: Sequence[RunFolder]) -> None:
     paths = [run.path.resolve() for run in runs]
     for run, path in zip(runs, paths, strict=True):
         run.check_files()
+        refuse_several_labels(run, "the mean of several runs")
         if paths.count(path) > 1:
             raise UserError(f"{run.path} is named {paths.count(path)} times; name each run once")
         for name in TEXT_FILES:
@@ -48,6 +49,7 @@ class MeanPredictor:
     def __init__(self, predictors: Sequence[Predictor]) -> None:
         self.predictors = list(predictors)
         self.class_names = self.predictors[0].class_names
+        self.thresholds: np.ndarray | None = None
         self.short_text = self.predictors[0].short_text
 
     def read(self, text: str) -> Reading:

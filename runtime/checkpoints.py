@@ -18,6 +18,7 @@ from safetensors.numpy import save
 
 import schema
 from config import differences
+from network.contract import thresholds_of
 from runtime.run_folder import Progress, RunFolder
 from utils import (
     FORMAT_VERSION,
@@ -29,7 +30,13 @@ from utils import (
 
 def weights_of(model: Any) -> dict[str, np.ndarray]:
     """The model's weights by name."""
-    return {name: weight.numpy() for name, weight in model.named_weights().items()}
+    return {name: weight.numpy() for name, weight in saved_weights(model).items()}
+
+
+def saved_weights(model: Any) -> dict[str, Any]:
+    """What a checkpoint holds of a network: its weights, and the thresholds where a text may have several labels."""
+    thresholds = thresholds_of(model)
+    return model.named_weights() | ({} if thresholds is None else {"thresholds": thresholds})
 
 
 def hash_of_weights(weights: dict[str, np.ndarray]) -> str:
@@ -161,7 +168,7 @@ def restore(checkpoint: Checkpoint, model: Any, optimizer: Any = None) -> Progre
     Raises:
         UserError: The shapes do not fit, for example those of another vocabulary.
     """
-    variables = model.named_weights()
+    variables = saved_weights(model)
     shapes = {name: tuple(value.shape) for name, value in variables.items()}
     saved = {name: value.shape for name, value in checkpoint.weights.items()}
     if saved != shapes:

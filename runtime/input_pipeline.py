@@ -7,6 +7,7 @@ are read when their batch is needed. So the order of an epoch can be a true rand
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -18,7 +19,7 @@ import tensorflow as tf
 
 from config import TrainingSettings, entry
 from network.contract import Documents
-from text.records import RecordReader, starts_of
+from text.records import RecordReader, read_label_sets, starts_of
 
 Item = TypeVar("Item")
 
@@ -40,7 +41,7 @@ class LabelledBatch(NamedTuple):
 
     Attributes:
         documents: The words.
-        labels: int32 [B]; -1 for a document without one.
+        labels: int32 [B]; -1 for a document without one. Where a text may have several, float32 [B, C].
         numbers: int64 [B], position of each document in its split.
         marked: int32 [N], 1 for a word that is marked as evidence, else 0; empty from a split that knows of none.
     """
@@ -98,6 +99,13 @@ class Split:
         names = name.split("+")
         self.reader = RecordReader(folder, name) if len(names) == 1 else JoinedReader(folder, names)
         self.index = self.reader.index
+        self.label_sets = read_label_sets(folder)
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """int32 [documents], -1 for none; where a text may have several, float32 [documents, C], 1 for those it has."""
+        labels = self.index["label"].astype(np.int32)
+        return labels if self.label_sets is None else self.label_sets[np.maximum(labels, 0)].astype(np.float32)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -107,7 +115,7 @@ class Split:
         documents = whole = Documents(*parse_records(tf.constant(self.reader.read_payloads(numbers))))
         if self.max_sentences or self.max_words:
             documents = first_of(whole, self.max_sentences, self.max_words)
-        batch = LabelledBatch(documents, tf.constant(self.index["label"][numbers], tf.int32), numbers)
+        batch = LabelledBatch(documents, tf.constant(self.labels[numbers]), numbers)
         return batch if self.marks is None else batch._replace(marked=self.marked(whole, numbers, self.marks))
 
     def marked(self, whole: Documents, numbers: np.ndarray, marks: Mapping[int, np.ndarray]) -> Any:

@@ -19,3 +19,15 @@ def negative_log_likelihood(probabilities: np.ndarray, labels: np.ndarray) -> fl
     """
     of_true_class = probabilities[np.arange(len(labels)), labels]
     return float(-np.log(np.maximum(of_true_class, SMALLEST_PROBABILITY)).mean())
+
+
+def binary_cross_entropy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean over documents and classes of -ln(probability of the truth) in nats, where a text may have several labels.
+
+    Args:
+        probabilities: float [N, C], of having each class; clipped as above.
+        labels: [N, C], 0 or 1.
+    """
+    p = np.asarray(probabilities, np.float64)
+    of_truth = np.where(np.asarray(labels, bool), p, 1 - p)
+    return float(-np.log(np.maximum(of_truth, SMALLEST_PROBABILITY)).mean())

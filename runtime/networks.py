@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,16 @@ def build_model(config: RunConfig, embeddings: np.ndarray | None = None, padded:
             dtype="mixed_bfloat16" if training.mixed_precision else "float32",
         )
     )
+    if config.several_labels:
+        network.thresholds = several_thresholds(len(config.class_names))  # type: ignore[attr-defined]
     return network
+
+
+def several_thresholds(classes: int) -> Any:
+    """Thresholds before they are chosen, a half for each class."""
+    import keras
+
+    return keras.Variable(np.full(classes, 0.5, np.float32), trainable=False, name="thresholds")
 
 
 def network_of(

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data_processing import Span
-from network.contract import Documents, Network
+from network.contract import Documents, Network, thresholds_of
 from runtime.abandoning import between_batches
 from runtime.checkpoints import best_checkpoint, restore
 from runtime.documents import DocumentBorders, join
@@ -64,6 +64,7 @@ class Predictor:
         weights_sha256: Their hash, "" if unknown.
         short_text: Words below which a text is shorter than almost all training texts, 0 if unknown.
         has_attention: Whether the network has attention.
+        thresholds: float32 [C], where a text may have several labels; else ``None``.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class Predictor:
         self.class_names = tuple(class_names)
         self.step, self.weights_sha256, self.short_text = step, weights_sha256, short_text
         self.has_attention = model.attends
+        thresholds = thresholds_of(model)
+        self.thresholds: np.ndarray | None = None if thresholds is None else np.asarray(thresholds.numpy())
         self._infer = inference(model)
 
     @classmethod

@@ -113,6 +113,7 @@ class SettingsOfConfig(TypedDict):
     distillation: NotRequired[Distillation | None]
     continuation: NotRequired[Continuation | None]
     evidence_sha256: NotRequired[str]
+    several_labels: NotRequired[bool]
 
 
 @dataclass(frozen=True)
@@ -179,6 +180,7 @@ class RunConfig:
         distillation: Whose judgements it learns from; ``None`` for a run that learns from labels alone.
         continuation: Whose weights it begins with; ``None`` for a run that begins at random.
         evidence_sha256: Of the marked evidence that it also learns from; empty for a run that does not.
+        several_labels: Whether a text may have several labels, or none.
     """
 
     dataset: str
@@ -193,10 +195,14 @@ class RunConfig:
     distillation: Distillation | None = None
     continuation: Continuation | None = None
     evidence_sha256: str = ""
+    several_labels: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary; of the model's settings those that this model has."""
-        return {**asdict(self), "model": model_settings_to_json(self.architecture, self.model)}
+        value = {**asdict(self), "model": model_settings_to_json(self.architecture, self.model)}
+        if not self.several_labels:
+            del value["several_labels"]  # such runs are identified as they were before there was this setting
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any], source: str) -> RunConfig:
@@ -524,6 +530,19 @@ def newest_run(runs_dir: Path) -> RunFolder:
 def runs_in(runs_dir: Path) -> str:
     """The names of the runs in a folder, in a row; empty if there are none."""
     return ", ".join(sorted(file.parent.name for file in runs_dir.glob("*/config.json")))
+
+
+def refuse_several_labels(run: RunFolder, what: str) -> None:
+    """Refuses a run whose texts may have several labels, for what is made for one.
+
+    Raises:
+        UserError: It is such a run. ``what``: a flag or a script.
+    """
+    if run.exists() and run.config().several_labels:
+        raise UserError(
+            f"{what} is for one label a text, and the texts of {run.path} may have several; use han_tester.py, "
+            "predict.py, explain.py --text or attention_viewer.py"
+        )
 
 
 def no_such_run(run: RunFolder, train: str) -> UserError:

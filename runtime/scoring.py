@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from network.contract import Documents, Network
+from network.contract import Documents, Network, thresholds_of
 from runtime.attention_statistics import MeanEntropy
+from runtime.decisions import best_thresholds
 from runtime.documents import DocumentBorders
 from runtime.input_pipeline import LabelledBatch, Split, evaluation_batches, read_ahead
-from runtime.losses import negative_log_likelihood
+from runtime.losses import binary_cross_entropy, negative_log_likelihood
 from runtime.workers import SINGLE_WORKER, SingleWorker
 
 VECTOR = tf.TensorSpec([None], tf.int32)
@@ -50,11 +51,16 @@ def inference(model: Any) -> Callable[[Documents], Inferred]:
         @tf.function(input_signature=[Documents(VECTOR, VECTOR, VECTOR)], autograph=False)
         def infer(documents: Documents) -> Any:
             logits, words, sentences, vectors = model.attend(documents)
-            return Inferred(logits, tf.nn.softmax(logits), words, sentences, vectors)
+            return Inferred(logits, probabilities_of(model, logits), words, sentences, vectors)
 
         model._inference = infer
     inferred: Callable[[Documents], Inferred] = model._inference
     return inferred
+
+
+def probabilities_of(model: Any, logits: Any) -> Any:
+    """The probabilities that logits mean: by softmax, or by sigmoid where a text may have several labels."""
+    return tf.nn.softmax(logits) if thresholds_of(model) is None else tf.sigmoid(logits)
 
 
 class Scored(NamedTuple):
@@ -109,7 +115,7 @@ def score_split(
     workers: SingleWorker = SINGLE_WORKER,
     also: Callable[[Scored], None] = lambda scored: None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits float32 [documents, C] and labels int32 [documents], in the split's order, on every worker.
+    """Logits float32 [documents, C] and labels as of :attr:`Split.labels`, in the split's order, on every worker.
 
     Args:
         model: The network.
@@ -126,7 +132,7 @@ def score_split(
     numbers = workers.gather(numbers.astype(np.int32)[:, np.newaxis])[:, 0]
     logits = np.zeros((len(split), values.shape[1]), np.float32)
     logits[numbers] = workers.gather(values)
-    return logits, split.index["label"].astype(np.int32)
+    return logits, split.labels
 
 
 class Validation(NamedTuple):
@@ -165,13 +171,32 @@ def validate(
     """
     entropy = MeanEntropy()
     logits, labels = score_split(model, split, max_words, workers, functools.partial(add_entropy, entropy))
-    probabilities = tf.nn.softmax(adjust(logits, labels)).numpy()
+    probabilities = probabilities_of(model, adjust(logits, labels)).numpy()
     entropy.sums = workers.gather(entropy.sums[np.newaxis].astype(np.float32)).sum(axis=0)
+    if (thresholds := thresholds_of(model)) is not None:
+        thresholds.assign(best_thresholds(probabilities, labels))
+        return validation_of_several(probabilities, labels, thresholds.numpy(), entropy.means())
     loss = negative_log_likelihood(probabilities, labels)
     right = probabilities.argmax(axis=1) == labels
     by_class = [right[labels == c] for c in range(classes)]
     class_accuracy = [float(of_class.mean()) if len(of_class) else None for of_class in by_class]
     return Validation(loss, float(right.mean()), class_accuracy, entropy.means())
+
+
+def validation_of_several(
+    probabilities: np.ndarray, labels: np.ndarray, thresholds: np.ndarray, entropy: dict[str, float]
+) -> Validation:
+    """The figures where a text may have several labels; its accuracy is the share of texts with all of them right.
+
+    Args:
+        probabilities: float32 [documents, C].
+        labels: float32 [documents, C], 0 or 1.
+        thresholds: float32 [C].
+        entropy: Of the attention.
+    """
+    right = (probabilities >= thresholds) == (labels == 1)
+    accuracy = float(right.all(axis=1).mean())
+    return Validation(binary_cross_entropy(probabilities, labels), accuracy, right.mean(axis=0).tolist(), entropy)
 
 
 def add_entropy(total: MeanEntropy, scored: Scored) -> None:

@@ -52,7 +52,10 @@ def test_no_clear_example_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     result = SimpleNamespace(probabilities=np.array([[0.9, 0.1]]), labels=np.array([1]), sentence_focus=np.ones(1))
     split = SimpleNamespace(index={"sentences": np.array([6])})
     tester = SimpleNamespace(
-        config=SimpleNamespace(class_names=("a", "b")), split=split, arguments=SimpleNamespace(show_documents=3)
+        config=SimpleNamespace(class_names=("a", "b")),
+        split=split,
+        arguments=SimpleNamespace(show_documents=3),
+        thresholds=None,
     )
     with caplog.at_level("INFO", logger="han"):
         module.Tester.show(tester, result)  # type: ignore[arg-type]

@@ -11,7 +11,8 @@ import pytest
 from sklearn import metrics
 
 import han_tester
-from report.thresholds import best_threshold, divided, threshold_report
+from report.thresholds import divided, threshold_report
+from runtime.decisions import best_threshold
 from tests.helpers import write_tiny_records, write_tiny_run
 from utils import UserError
 

@@ -150,9 +150,10 @@ def test_a_finished_run_holds_everything(uninterrupted: RunFolder) -> None:
 
 
 def test_the_loss_on_few_validation_documents_decides_and_the_accuracy_on_many() -> None:
-    def better(ngrams: object, documents: int, loss: float, accuracy: float) -> bool:
+    def better(ngrams: object, documents: int, loss: float, accuracy: float, several: bool = False) -> bool:
         progress = Progress(best_loss=0.5, best_accuracy=0.8)
-        fake = SimpleNamespace(ngrams=ngrams, valid_split=range(documents), progress=progress)
+        config = SimpleNamespace(several_labels=several)
+        fake = SimpleNamespace(ngrams=ngrams, valid_split=range(documents), progress=progress, config=config)
         return Trainer.is_better(fake, Validation(loss, accuracy, [], {}))  # type: ignore[arg-type]
 
     lane = object()
@@ -162,6 +163,8 @@ def test_the_loss_on_few_validation_documents_decides_and_the_accuracy_on_many()
     for ngrams, documents in ((lane, FEW_VALIDATED), (None, 30)):
         assert better(ngrams, documents, 0.6, 0.9) and not better(ngrams, documents, 0.4, 0.7)
         assert better(ngrams, documents, 0.4, 0.8) and not better(ngrams, documents, 0.5, 0.8)
+        assert better(ngrams, documents, 0.4, 0.7, several=True)  # thresholds move the accuracy
+        assert not better(ngrams, documents, 0.6, 0.9, several=True)
 
 
 def test_tensorboard_shows_validation_documents_and_how_attention_narrows(uninterrupted: RunFolder) -> None:

@@ -3,7 +3,8 @@
 A record holds four features and no padding::
 
     id                  bytes [1]            the document's id, UTF-8
-    label               int64 [1]            class id, -1 if there is none
+    label               int64 [1]            class id, -1 if there is none; where a text may have several labels
+                                             int64 [labels], the ids of all, and [-1] if it is unlabelled
     token_ids           int64 [words]        all words in a row
     words_per_sentence  int64 [sentences]    sums to words
 
@@ -11,7 +12,8 @@ A shard is a sequence of frames, ``length u8 | masked CRC-32C of the length u4 |
 u4``, little-endian, as ``tf.data.TFRecordDataset`` reads them. Each split has an index beside its shards, a NumPy
 array with one row per document in the order of the documents (:data:`INDEX_TYPE`), which can be memory-mapped: a reader
 picks any document at random with one ``pread``, so that the order of an epoch is a pure function of (seed, epoch) and
-memory does not grow with the data.
+memory does not grow with the data. Where a text may have several labels, the label in the index is the number of their
+combination, a row of ``label_sets.npy`` (uint8 [combinations, classes]).
 
 ``manifest.json`` is written last and knows the size and SHA-256 of every file: a shard that was cut between two records
 reads as a shorter valid shard; only the manifest shows it.
@@ -36,7 +38,16 @@ from numpy.typing import NDArray
 
 import schema
 from data_processing import MadeOfTexts, tokeniser_difference
-from utils import FORMAT_VERSION, MANIFEST_FILE, UserError, index_name, read_json, sha256_of_file, shard_name
+from utils import (
+    FORMAT_VERSION,
+    LABEL_SETS_FILE,
+    MANIFEST_FILE,
+    UserError,
+    index_name,
+    read_json,
+    sha256_of_file,
+    shard_name,
+)
 
 NO_LABEL = -1
 
@@ -66,7 +77,7 @@ class RecordBatch:
 
     Attributes:
         ids: The documents' ids [documents].
-        labels: int [documents], -1 for none.
+        labels: int [documents], -1 for none; of several labels a row of ``label_sets``.
         token_ids: int [words], document by document.
         words_per_sentence: int [sentences], document by document.
         sentences_per_document: int [documents].
@@ -77,6 +88,7 @@ class RecordBatch:
     token_ids: NDArray[np.integer]
     words_per_sentence: NDArray[np.integer]
     sentences_per_document: NDArray[np.integer]
+    label_sets: NDArray[np.uint8] | None = None
 
     @property
     def words_per_document(self) -> NDArray[np.int64]:
@@ -152,16 +164,27 @@ def encode_examples(batch: RecordBatch) -> list[bytes]:
     first_sentences = starts_of(batch.sentences_per_document)
     token_bounds = token_starts[first_words[first_sentences]].tolist()
     length_bounds = length_starts[first_sentences].tolist()
+    labels = encoded_labels(batch)
     return [
         delimited(
             FIRST,
             bytes_feature(b"id", document)
-            + int64_feature(b"label", varint(label))
+            + int64_feature(b"label", labels[label])
             + int64_feature(b"token_ids", tokens[token_bounds[number] : token_bounds[number + 1]])
             + int64_feature(b"words_per_sentence", lengths[length_bounds[number] : length_bounds[number + 1]]),
         )
         for number, (document, label) in enumerate(zip(batch.ids, batch.labels.tolist(), strict=True))
     ]
+
+
+def encoded_labels(batch: RecordBatch) -> dict[int, bytes]:
+    """The feature ``label`` of each label that occurs, as varints."""
+    if batch.label_sets is None:
+        return {label: varint(label) for label in np.unique(batch.labels).tolist()}
+    return {
+        label: varint(label) if label == NO_LABEL else varints(np.flatnonzero(batch.label_sets[label]))[0]
+        for label in np.unique(batch.labels).tolist()
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -270,6 +293,21 @@ def read_index(folder: Path, split: str) -> NDArray[np.void]:
     if index.dtype != INDEX_TYPE or index.ndim != 1:
         raise UserError(f"{path} is of another version of this project; {remake(folder)}")
     return index
+
+
+def read_label_sets(folder: Path) -> NDArray[np.uint8] | None:
+    """uint8 [combinations, C], where a text may have several labels; else ``None``.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = folder / LABEL_SETS_FILE
+    if not path.is_file():
+        return None
+    try:
+        return np.asarray(np.load(path, allow_pickle=False), np.uint8)
+    except Exception as error:  # as in read_index
+        raise UserError(f"{path} is damaged ({error}); {remake(folder)}") from error
 
 
 @dataclass

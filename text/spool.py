@@ -353,12 +353,17 @@ def shards_of(split: str, chunks: Sequence[SpooledChunk]) -> list[Shard]:
     return shards
 
 
-def write_shard(shard: Shard, folder: Path) -> tuple[NDArray[np.void], int]:
-    """In a worker: writes a shard; returns its rows of the index and its number of unknown words."""
+def write_shard(
+    shard: Shard, folder: Path, label_sets: NDArray[np.uint8] | None = None
+) -> tuple[NDArray[np.void], int]:
+    """In a worker: writes a shard; returns its rows of the index and its number of unknown words.
+
+    ``label_sets``: uint8 [combinations, C], where a text may have several labels.
+    """
     unknown = 0
     with RecordWriter(folder.parent, shard.split, shard.number, shard.shards) as writer:
         for chunk in shard.chunks:
-            batch = final_batch(folder, chunk)
+            batch = dataclasses.replace(final_batch(folder, chunk), label_sets=label_sets)
             unknown += int(np.count_nonzero(batch.token_ids == UNKNOWN_ID))
             writer.write(batch)
     return writer.index, unknown

@@ -30,7 +30,8 @@ def report_mean(runs: Sequence[RunFolder], results: Sequence[Result]) -> Evaluat
     """
     probabilities = np.mean([result.probabilities for result in results], axis=0, dtype=np.float64)
     first = results[0]
-    mean = evaluate(probabilities, first.labels, first.evaluation.class_names, first.evaluation.ordered is not None)
+    ordinal = isinstance(first.evaluation, Evaluation) and first.evaluation.ordered is not None
+    mean = evaluate(probabilities, first.labels, first.evaluation.class_names, ordinal)
     heading = f"mean of {len(runs)} runs on {mean.documents:,} documents of the test split"
     print(f"\n{format_report(mean, heading, first.unknown_words, first.cut_words)}\n")
     rows = [*((run.path.name, result.evaluation) for run, result in zip(runs, results, strict=True)), ("mean", mean)]

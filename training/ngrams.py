@@ -122,18 +122,39 @@ def fit_table(split: Split, classes: int, balanced: bool = False) -> NgramTable:
         balanced: Whether documents of rare classes weigh more, as with ``--class_weights balanced``.
     """
     numbers = drawn(split)
-    labels = split.index["label"][numbers].astype(np.int64)
+    labels = split.labels[numbers]
     keys, frequencies = document_frequencies(split, numbers)
     kept = frequencies >= min(FEWEST_DOCUMENTS, len(numbers))
     keys, idf = keys[kept], (np.log((1 + len(numbers)) / (1 + frequencies[kept])) + 1).astype(np.float32)
     features = tfidf(split, numbers, keys, idf)
     weights, bias = np.zeros((len(keys), classes), np.float32), np.zeros(classes, np.float32)
+    if split.label_sets is not None:
+        fit_several(features, labels == 1, weights, bias)
+        return NgramTable(keys, idf, weights, bias)
     present = np.unique(labels)
     bias[np.setdiff1d(np.arange(classes), present)] = ABSENT_CLASS
     if len(keys) and len(present) > 1:
         for label in present[1:] if len(present) == 2 else present:
             weights[:, label], bias[label] = fit_class(features, labels == label, balanced)
     return NgramTable(keys, idf, weights, bias)
+
+
+def fit_several(
+    features: csr_matrix, has: NDArray[np.bool_], weights: NDArray[np.float32], bias: NDArray[np.float32]
+) -> None:
+    """Fits each class where a text may have several: those with it against those without it.
+
+    Args:
+        features: float32 [B, G].
+        has: bool [B, C].
+        weights: float32 [G, C]; written.
+        bias: float32 [C]; written.
+    """
+    for label, positive in enumerate(has.T):
+        if not features.shape[1] or positive.all() or not positive.any():
+            bias[label] = -ABSENT_CLASS if positive.all() else ABSENT_CLASS
+        else:
+            weights[:, label], bias[label] = fit_class(features, positive, balanced=False)
 
 
 def tfidf(split: Split, numbers: NDArray[np.int64], keys: NDArray[np.int64], idf: NDArray[np.float32]) -> csr_matrix:
@@ -251,6 +272,30 @@ def fit_scales(
 
     found = minimize(loss, np.ones(2), jac=True, method="L-BFGS-B", bounds=[(0, None)] * 2)
     return found.x.astype(np.float32)
+
+
+def fit_scales_of_several(
+    network: NDArray[np.float32], lane: NDArray[np.float32], labels: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """:func:`fit_scales` where a text may have several labels: by the sum over documents of the mean over classes.
+
+    Args:
+        network: float [B, C], logits.
+        lane: float [B, C], logits.
+        labels: float [B, C], 0 or 1.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    both = np.stack([network, lane]).astype(np.float64)  # [2, B, C]
+
+    def loss(scales: Floats) -> tuple[float, Floats]:
+        logits = np.tensordot(scales, both, 1)
+        losses = (np.logaddexp(0, logits) - labels * logits).mean(axis=1)
+        slope = ((expit(logits) - labels) * both).mean(axis=2).sum(axis=1)
+        return float(losses.sum() + ((scales - 1) ** 2).sum() / 2), slope + scales - 1
+
+    return minimize(loss, np.ones(2), jac=True, method="L-BFGS-B", bounds=[(0, None)] * 2).x.astype(np.float32)
 
 
 def usual_scales(both: Floats) -> Floats:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import TrainingSettings, entry
-from network.contract import Documents
+from network.contract import Documents, thresholds_of
 from runtime.workers import SINGLE_WORKER, SingleWorker
 from training.evidence import evidence_loss
 
@@ -75,14 +75,17 @@ def train_step(
     with tf.GradientTape() as tape:
         attended = model.attend(documents, training=True, seed=seed)
         logits = attended.logits
-        loss = tf.reduce_mean(document_losses(logits, labels, settings.label_smoothing, class_weights))
+        if thresholds_of(model) is not None:
+            losses = losses_of_several(logits, labels, settings.label_smoothing)
+        else:
+            losses = document_losses(logits, labels, settings.label_smoothing, class_weights)
+        loss = tf.reduce_mean(losses)
         if settings.evidence_weight:
             report["evidence_loss"] = evidence_loss(attended, documents, marked)
             loss += settings.evidence_weight * report["evidence_loss"]
     variables = [variable.value for variable in model.trainable_variables]
     gradients = tape.gradient(loss, variables)
-    wanted = labels if len(labels.shape) == 1 else tf.argmax(labels, axis=1, output_type=tf.int32)
-    right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), wanted)
+    right = rightly_classified(logits, labels, thresholds_of(model) is not None)
     report |= {"loss": loss, "accuracy": tf.reduce_mean(tf.cast(right, tf.float32))}
     if model.attends:
         report["word_attention_entropy"] = entropy(attended.word_weights, documents.words_per_sentence)
@@ -99,6 +102,26 @@ def train_step(
         gradients, _ = tf.clip_by_global_norm(gradients, settings.max_grad_norm, use_norm=norm)
     optimizer.apply(gradients, model.trainable_variables)
     return report | {"gradient_norm": norm}
+
+
+def rightly_classified(logits: Any, labels: Any, several: bool) -> Any:
+    """bool [B]; where a text may have several labels, whether all classes are right at a probability of a half."""
+    if several:
+        return tf.reduce_all(tf.equal(logits >= 0, labels > 0.5), axis=1)
+    wanted = labels if len(labels.shape) == 1 else tf.argmax(labels, axis=1, output_type=tf.int32)
+    return tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), wanted)
+
+
+def losses_of_several(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
+    """Binary cross-entropy of each document in nats, mean over the classes, where a text may have several labels.
+
+    Args:
+        logits: float32 [B, C].
+        labels: float32 [B, C], 0 or 1.
+        smoothing: Share of a label that is spread evenly over yes and no.
+    """
+    wanted = (1 - smoothing) * labels + smoothing / 2
+    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits), axis=1)
 
 
 def document_losses(logits: Any, labels: Any, smoothing: float = 0.0, class_weights: np.ndarray | None = None) -> Any:

@@ -15,9 +15,11 @@ import numpy as np
 
 from corpus.corpora import is_ordinal
 from data_processing import UNKNOWN_ID
+from network.contract import thresholds_of
 from report.attention_check import attended_texts, deciding_sentences, evidence_score
 from report.evaluation import Evaluation, evaluate, format_report, write_predictions
 from report.plots import evaluation_pictures
+from report.several_labels import SeveralLabels, evaluate_several, format_several, write_several
 from report.shading import render, shade, supports_colour
 from report.summaries import SummaryWriter
 from runtime.checkpoints import Checkpoint, restore
@@ -83,7 +85,7 @@ class Result:
         checkpoint: What was tested.
         evaluation: The metrics.
         probabilities: float32 [documents, C].
-        labels: int32 [documents].
+        labels: int32 [documents]; where a text may have several, float32 [documents, C].
         sentence_focus: float32 [documents], largest sentence weight of each document; ``None`` without attention.
         unknown_words: Share of words that are ``<unk>``.
         cut_words: Share of words cut off when the records were made.
@@ -92,7 +94,7 @@ class Result:
     """
 
     checkpoint: Checkpoint
-    evaluation: Evaluation
+    evaluation: Evaluation | SeveralLabels
     probabilities: np.ndarray
     labels: np.ndarray
     sentence_focus: np.ndarray | None
@@ -168,21 +170,39 @@ class Tester:
                 focus[numbers], top[numbers] = strongest_sentence(scored.sentence_weights, sentences.numpy())
             unknown += int((tokens.numpy() == UNKNOWN_ID).sum())
             words += int(tokens.shape[0])
-        labels = self.split.index["label"].astype(np.int32)
+        labels = self.split.labels
         counts = self.manifest["splits"][self.split.name]
         result = Result(
             checkpoint,
-            evaluate(probabilities, labels, self.config.class_names, self.ordinal),
+            self.measured(probabilities, labels),
             probabilities,
             labels,
             focus if attends else None,
             unknown / words,
             counts["cut_words"] / (counts["words"] + counts["cut_words"]),
             evidence_score(top, self.deciding) if attends and self.deciding else None,
-            self.without_seen(probabilities.argmax(axis=1) == labels),
+            self.without_seen(self.rightly_classified(probabilities, labels)),
         )
         self.write(result)
         return result
+
+    @property
+    def thresholds(self) -> np.ndarray | None:
+        """float32 [C], of the weights that were restored last, where a text may have several labels; else ``None``."""
+        thresholds = thresholds_of(self.model)
+        return None if thresholds is None else np.asarray(thresholds.numpy())
+
+    def measured(self, probabilities: np.ndarray, labels: np.ndarray) -> Evaluation | SeveralLabels:
+        """The metrics; arguments as in :class:`Result`."""
+        if self.thresholds is not None:
+            return evaluate_several(probabilities, labels.astype(np.uint8), self.config.class_names, self.thresholds)
+        return evaluate(probabilities, labels, self.config.class_names, self.ordinal)
+
+    def rightly_classified(self, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """bool [documents]; where a text may have several labels, whether all of its classes are right."""
+        if self.thresholds is None:
+            return np.asarray(probabilities.argmax(axis=1) == labels)
+        return np.asarray(((probabilities >= self.thresholds) == (labels == 1)).all(axis=1))
 
     def find_evidence(self) -> list[list[bool]] | None:
         """The sentences that are known to decide, for data sets with known evidence (``evidence.jsonl``)."""
@@ -282,12 +302,21 @@ class Tester:
 
         path = self.result_file("predictions", "csv", result.checkpoint)
         remove_leftovers(path)
+        if self.thresholds is not None:
+            several = result.labels.astype(np.uint8), result.probabilities, self.config.class_names, self.thresholds
+            write_several(path, self.ids, *several)
+            return
         write_predictions(path, self.ids, result.labels, result.probabilities, self.config.class_names)
 
     def write_summaries(self, result: Result) -> None:
         """Scalars, figures and precision-recall curves for TensorBoard; the figures as files, too."""
 
         step, measured = result.checkpoint.progress.step, result.evaluation
+        if isinstance(measured, SeveralLabels):
+            with SummaryWriter(self.run.tensorboard / f"tester-{self.split.name}") as writer:
+                figures = {"loss": measured.loss, "accuracy": measured.accuracy, "macro_f1": measured.macro_f1}
+                writer.scalars(step, figures | {"micro_f1": measured.micro_f1})
+            return
         scalars = {
             "accuracy": measured.accuracy,
             "loss": measured.loss,
@@ -332,7 +361,12 @@ class Tester:
 
         step = result.checkpoint.progress.step
         heading = f"{self.run.path} on {self.split.name}: {self.config.title()}, weights of step {step}"
-        text = "\n" + format_report(result.evaluation, heading, result.unknown_words, result.cut_words) + "\n"
+        read = heading, result.unknown_words, result.cut_words
+        measured = result.evaluation
+        if isinstance(measured, SeveralLabels):
+            text = "\n" + format_several(measured, *read) + "\n"
+        else:
+            text = "\n" + format_report(measured, *read) + "\n"
         if self.config.retraining:
             text += f"\nThe weights are {self.chosen()}.\n"
         if result.evidence:
@@ -350,7 +384,8 @@ class Tester:
         if self.arguments.show_documents and self.csv_is_that_of_the_records():
             self.show(result)
         print(f"\nWritten: {self.result_file('predictions', 'csv', result.checkpoint)}, {self.run.results}")
-        print(f"Look:    {self.picture_file('*', result.checkpoint)}")
+        if self.thresholds is None:
+            print(f"Look:    {self.picture_file('*', result.checkpoint)}")
         print(f"         tensorboard --logdir {shlex.quote(str(self.run.path.parent))} --host 127.0.0.1", flush=True)
 
     def linear_baselines(self) -> str:
@@ -365,6 +400,9 @@ class Tester:
     def show(self, result: Result) -> None:
         """Prints clear examples, shaded by attention."""
 
+        if self.thresholds is not None:
+            log.info("no document to show: --show_documents is for one label a text; use explain.py")
+            return
         if result.sentence_focus is None:
             log.info("no document to show: a %s has no attention; use explain.py", self.config.title())
             return

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from data_processing import Vocabulary, load_text_processing
+from network.contract import thresholds_of
 from report.attention_check import texts_by_id
 from report.shading import MOST_SENTENCES, LeftOut, Piece, ShadedSentence, Span, printable, shade
 from runtime.input_pipeline import Split
@@ -85,7 +86,7 @@ class TextPanel:
         Args:
             model: The network.
         """
-        if not len(self.numbers) or not model.attends:
+        if not len(self.numbers) or not model.attends or thresholds_of(model) is not None:
             return {}
         batch = self.split.read(self.numbers)
         scored = score_batch(model, batch)

@@ -8,7 +8,8 @@ import shlex
 import numpy as np
 import tensorflow as tf
 
-from report.thresholds import USUAL, best_threshold, divided, threshold_report
+from report.thresholds import divided, threshold_report
+from runtime.decisions import USUAL, best_threshold
 from runtime.input_pipeline import Split
 from runtime.scoring import score_split
 from training.tester import Result, Tester
@@ -29,6 +30,8 @@ def refuse_threshold(tester: Tester) -> None:
     if not wants_threshold(tester):
         return
     flag = "--best_f1" if tester.arguments.best_f1 else "--cost"
+    if tester.config.several_labels:
+        raise UserError(f"{flag} is for two classes; each label of {tester.run.path} has its threshold; leave it out")
     classes = len(tester.config.class_names)
     if classes != 2:
         raise UserError(f"{flag} is for two classes, and {tester.run.path} has {classes}; leave it out")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from network.contract import Network
 from network.ngrams import NetworkWithNgrams, NgramLane, NgramTable
-from runtime.checkpoints import newest_checkpoint, restore, save_weights, step_of
+from runtime.checkpoints import newest_checkpoint, restore, save_weights, saved_weights, step_of
 from runtime.input_pipeline import Epochs, LabelledBatch, Split, read_ahead
 from runtime.networks import build_model, weights_by_layer
 from runtime.ngram_tables import read_table, save_table
@@ -30,7 +30,14 @@ from text.records import NO_LABEL
 from training.distillation import UNLABELLED
 from training.evidence import read_marks
 from training.log import TrainingLog
-from training.ngrams import FEW_VALIDATED, FEWEST_VALIDATED, fit_scales, fit_table, logits_of_split
+from training.ngrams import (
+    FEW_VALIDATED,
+    FEWEST_VALIDATED,
+    fit_scales,
+    fit_scales_of_several,
+    fit_table,
+    logits_of_split,
+)
 from training.optimizers import build_optimizer
 from training.preparation import refuse_changed_records
 from training.schedules import momentum_schedule, rate_schedule
@@ -123,9 +130,8 @@ class Trainer:
         return self.workers.gather(own)
 
     def labels(self) -> np.ndarray:
-        """int32, the labels of the training documents that have one."""
-        labels = self.train_split.index["label"].astype(np.int32)
-        return labels[labels != NO_LABEL]
+        """The labels of the training documents that have one, as of :attr:`Split.labels`."""
+        return self.train_split.labels[self.train_split.index["label"] != NO_LABEL]
 
     def add_ngrams(self) -> NetworkWithNgrams:
         """The network with the n-gram lane; a retraining, which has no validation, takes the first run's scales."""
@@ -159,14 +165,14 @@ class Trainer:
 
     def state(self) -> list[Any]:
         """All variables that a step changes."""
-        return [*self.model.named_weights().values(), *self.optimizer.variables]
+        return [*saved_weights(self.model).values(), *self.optimizer.variables]
 
     def compile_step(self) -> Any:
         """The training step of this model and optimiser as one graph."""
         settings = self.config.training
         classes = len(self.config.class_names)
         weights = chosen_class_weights(settings, self.labels(), classes)
-        soft = classes if self.targets is not None else 0
+        soft = classes if self.targets is not None or self.config.several_labels else 0
         return compile_step(self.model, self.optimizer, settings, weights, self.workers, soft)
 
     def make_log(self) -> TrainingLog:
@@ -407,6 +413,8 @@ class Trainer:
         best = self.progress
         if self.ngrams is not None and self.valid_split is not None and len(self.valid_split) < FEW_VALIDATED:
             return len(self.valid_split) < FEWEST_VALIDATED or figures.loss < best.best_loss
+        if self.config.several_labels:  # thresholds move the accuracy, the loss is of the probabilities alone
+            return figures.loss < best.best_loss
         return (figures.accuracy, -figures.loss) > (best.best_accuracy, -best.best_loss)
 
     def validate(self) -> Validation:
@@ -427,7 +435,8 @@ class Trainer:
         """
         if self.ngrams is None:
             raise ValueError("the run has no n-grams")
-        self.ngrams.scales.assign(fit_scales(logits, self.lane_on_valid, labels))
+        fit = fit_scales_of_several if self.config.several_labels else fit_scales
+        self.ngrams.scales.assign(fit(logits, self.lane_on_valid, labels))
         network, lane = self.ngrams.scales.numpy()
         self.log_line("step %5d  scale of the network %.2f, of the n-grams %.2f", self.progress.step, network, lane)
         return self.ngrams.combined(logits, self.lane_on_valid)
