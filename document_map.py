@@ -101,11 +101,11 @@ def main(arguments: argparse.Namespace) -> None:
     check_range("documents", arguments.documents, FEWEST_DOCUMENTS)
     check_range("evaluation_batch_words", arguments.evaluation_batch_words, 1)
     run = chosen_run(arguments)
-    refuse_several_labels(run, "document_map.py")
     if not run.exists():
         raise no_such_run(run, trainer_command(arguments))
     check_writable(run.plots)
     check_writable(run.tensorboard)
+    refuse_several_labels(run, "document_map.py")
     checkpoint = chosen_checkpoint(run, arguments.checkpoint)
     mapped = mapped_documents(run, checkpoint, arguments)
     print_neighbours(mapped)
