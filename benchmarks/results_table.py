@@ -442,7 +442,8 @@ def examined_together(kept: Kept, task: str) -> Iterator[dict[str, Any]]:
             groups.setdefault((row["title"], row.get("split", "test"), row["documents"]), []).append(row)
     for rows in groups.values():
         figures = {name: mean_of([row.get(name) for row in rows]) for name in AVERAGED}
-        yield {**rows[0], **figures, "runs": [row.get("training_seed") for row in rows]}
+        replaced = [row.get("training_seed") for row in rows if row.get("replaced")]
+        yield {**rows[0], **figures, "runs": [row.get("training_seed") for row in rows], "replaced_in": replaced}
 
 
 def mean_of(values: Sequence[Any]) -> Any:
@@ -471,7 +472,8 @@ def examination(row: dict[str, Any]) -> Iterator[str]:
     yield deletions(row, "words")
     yield deletions(row, "sentences")
     if row.get("replaced"):
-        yield replacements(row["replaced"])
+        some = "" if row["replaced_in"] == row["runs"] else f" (seed {', '.join(map(str, row['replaced_in']))} alone)"
+        yield replacements(row["replaced"], some)
     if row.get("seeds"):
         yield agreement_of_seeds(row["seeds"])
 
@@ -510,10 +512,10 @@ def measured_cells(figures: dict[str, Any]) -> list[str]:
     return [f"{figures['flips']['mean']:.1%}", *intervals, *reached]
 
 
-def replacements(rows: dict[str, Any]) -> str:
-    """What replacing words by ``<unk>`` does, a line per method."""
+def replacements(rows: dict[str, Any], some: str) -> str:
+    """What replacing words by ``<unk>`` does, a line per method; ``some``: of which runs, if not of all."""
     lines = [[TITLES[method], *measured_cells(figures)] for method, figures in rows.items()]
-    return markdown(["words replaced by `<unk>`, chosen by", *measures(rows)], lines)
+    return markdown([f"words replaced by `<unk>`{some}, chosen by", *measures(rows)], lines)
 
 
 def agreement_of_seeds(seeds: dict[str, Any]) -> str:
