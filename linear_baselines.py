@@ -36,7 +36,7 @@ from corpus.corpora import (
     require_csv,
 )
 from corpus.several_labels import membership
-from report.evaluation import Evaluation, evaluate, format_report, write_predictions
+from report.evaluation import Evaluation, evaluate, write_predictions
 from report.linear_models import (
     SYSTEMS,
     Chosen,
@@ -48,7 +48,7 @@ from report.linear_models import (
     trained_again,
 )
 from report.ordered import Ordered
-from report.several_labels import SeveralLabels, evaluate_several, format_several, write_several
+from report.several_labels import SeveralLabels, evaluate_several, report_of, write_several
 from utils import (
     DataPaths,
     Parser,
@@ -312,11 +312,6 @@ def report(
     if not networks:
         flags = folder_flags(arguments.data_dir, arguments.runs_dir)
         print(f"Next:    python han_tester.py --dataset {' '.join([arguments.dataset, *flags])}", flush=True)
-
-
-def report_of(result: Evaluation | SeveralLabels, heading: str) -> str:
-    """The report of one classifier."""
-    return format_several(result, heading) if isinstance(result, SeveralLabels) else format_report(result, heading)
 
 
 class TestedNetwork(TypedDict):

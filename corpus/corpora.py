@@ -492,26 +492,27 @@ def labels_in(file: Path, again: str) -> list[str]:
     return labels
 
 
-class OrderOfClasses(TypedDict):
-    """What ``csv_manifest.json`` says about the order of the classes; earlier versions had no such setting."""
+class WrittenWith(TypedDict):
+    """What ``csv_manifest.json`` says of the settings of the CSV file; earlier versions had fewer."""
 
     csv_sha256: NotRequired[str]
     settings: NotRequired[dict[str, Any]]
 
 
+def written_with(paths: DataPaths) -> WrittenWith:
+    """The settings of the CSV file; nothing where it has no manifest."""
+    return schema.read_json(paths.csv_manifest, WrittenWith) if paths.csv_manifest.is_file() else {}
+
+
 def is_ordinal(paths: DataPaths, csv_sha256: str) -> bool:
     """Whether the CSV file with this hash was written with ``--ordinal``, so that its classes are in an order."""
-    if not paths.csv_manifest.is_file():
-        return False
-    found = schema.read_json(paths.csv_manifest, OrderOfClasses)
+    found = written_with(paths)
     return found.get("csv_sha256") == csv_sha256 and found.get("settings", {}).get("ordinal") is True
 
 
 def has_several_labels(paths: DataPaths) -> bool:
     """Whether the CSV file was written with ``--multi_label``, so that its labels are JSON lists of names."""
-    if not paths.csv_manifest.is_file():
-        return False
-    return schema.read_json(paths.csv_manifest, OrderOfClasses).get("settings", {}).get("multi_label") is True
+    return written_with(paths).get("settings", {}).get("multi_label") is True
 
 
 def csv_lines(file: IO[bytes]) -> Iterator[str]:

@@ -213,11 +213,14 @@ def expected_calibration_error(probabilities: Floats, labels: Ints, bins: int = 
     result is the mean over documents of |accuracy - mean confidence| in their bin. The bias is upwards for few
     documents: a perfectly calibrated model on 100 documents scores a few percent.
     """
-    confidence = probabilities.max(axis=1)
-    correct = probabilities.argmax(axis=1) == labels
+    return binned_distance(probabilities.max(axis=1), probabilities.argmax(axis=1) == labels, bins)
+
+
+def binned_distance(confidence: Floats, right: NDArray[np.bool_], bins: int = CALIBRATION_BINS) -> float:
+    """Mean over decisions of |share that is right - mean confidence| in the bin of each; both arguments are [N]."""
     bin_of = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
-    # |accuracy - confidence| of a bin, times its share of the documents, is |sum of differences| / N.
-    return float(np.abs(np.bincount(bin_of, weights=correct - confidence)).sum() / len(labels))
+    # |share - confidence| of a bin, times its share of the decisions, is |sum of differences| / N.
+    return float(np.abs(np.bincount(bin_of, weights=right - confidence)).sum() / len(confidence))
 
 
 def class_scores(labels: Ints, predicted: Ints, class_names: Sequence[str]) -> tuple[tuple[ClassScores, ...], float]:
@@ -266,12 +269,8 @@ def format_report(
         unknown_words: Share of the words that are not in the vocabulary; left out where not known.
         truncated_text: Share of the words that were cut off; left out where not known.
     """
-    lines = [heading, "=" * min(len(heading), REPORT_WIDTH)] if heading else []
-    lines += [
-        f"{name:<20} {value:>8}  {remark}".rstrip()
-        for name, value, remark in summary_rows(evaluation, unknown_words, truncated_text)
-    ]
-    lines += [
+    lines = [
+        *head_of_report(heading, [*summary_rows(evaluation), *rows_of_text(unknown_words, truncated_text)]),
         "",
         *class_table(evaluation),
         "",
@@ -283,9 +282,22 @@ def format_report(
     return "\n".join(lines)
 
 
-def summary_rows(
-    evaluation: Evaluation, unknown_words: float | None, truncated_text: float | None
-) -> list[tuple[str, str, str]]:
+def head_of_report(heading: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """The heading, underlined, and a line for each (name, value, remark)."""
+    lines = [heading, "=" * min(len(heading), REPORT_WIDTH)] if heading else []
+    return lines + [f"{name:<20} {value:>8}  {remark}".rstrip() for name, value, remark in rows]
+
+
+def rows_of_text(unknown_words: float | None, truncated_text: float | None) -> list[tuple[str, str, str]]:
+    """(name, value, remark) of what the network did not read; arguments as for :func:`format_report`."""
+    shares = (
+        ("unknown words", unknown_words, "not in the vocabulary"),
+        ("truncated text", truncated_text, "of the words, cut off"),
+    )
+    return [(name, f"{share:.2%}", remark) for name, share, remark in shares if share is not None]
+
+
+def summary_rows(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     """(name, value, remark) of each figure that holds for the whole set."""
     low, high = evaluation.accuracy_interval
     commonest = max(evaluation.per_class, key=lambda scores: scores.support)
@@ -312,10 +324,6 @@ def summary_rows(
                 f"stars, predicted class (expected star: {evaluation.mae_expected:.3f})",
             )
         )
-    if unknown_words is not None:
-        rows.append(("unknown words", f"{unknown_words:.2%}", "not in the vocabulary"))
-    if truncated_text is not None:
-        rows.append(("truncated text", f"{truncated_text:.2%}", "of the words, cut off"))
     return rows
 
 

@@ -16,7 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from corpus.several_labels import BETWEEN
-from report.evaluation import CALIBRATION_BINS, REPORT_WIDTH, shortened, wilson_interval
+from report.evaluation import (
+    Evaluation,
+    binned_distance,
+    format_report,
+    head_of_report,
+    rows_of_text,
+    shortened,
+    wilson_interval,
+)
 from runtime.decisions import chosen_names
 from runtime.losses import binary_cross_entropy
 from utils import atomic_write
@@ -147,10 +155,9 @@ def mean_of_known(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def decision_calibration_error(probabilities: Floats, labels: NDArray[np.bool_]) -> float:
+def decision_calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.bool_]) -> float:
     """How far probabilities and shares lie apart, of all decisions; bins as in ``expected_calibration_error``."""
-    bins = np.digitize(probabilities.ravel(), np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1], right=True)
-    return float(np.abs(np.bincount(bins, weights=(labels - probabilities).ravel())).sum() / labels.size)
+    return binned_distance(probabilities.ravel(), labels.ravel())
 
 
 def f1_of(hits: Any, alarms: Any, misses: Any) -> Any:
@@ -185,14 +192,21 @@ def format_several(
         ("average precision", figure(found.average_precision), "mean of the classes (mAP)"),
         ("AUC", figure(found.auc), "mean of the classes"),
         *((f"precision at {k}", f"{share:.2%}", "") for k, share in found.precision_at.items()),
+        *rows_of_text(unknown_words, truncated_text),
     ]
-    for name, share, remark in (
-        ("unknown words", unknown_words, "not in the vocabulary"),
-        ("truncated text", truncated_text, "of the words, cut off"),
-    ):
-        rows += [] if share is None else [(name, f"{share:.2%}", remark)]
-    lines = [f"{name:<20} {value:>8}  {remark}".rstrip() for name, value, remark in rows]
-    return "\n".join([heading, "=" * min(len(heading), REPORT_WIDTH), *lines, "", *label_table(found)])
+    return "\n".join([*head_of_report(heading, rows), "", *label_table(found)])
+
+
+def report_of(
+    found: Evaluation | SeveralLabels,
+    heading: str,
+    unknown_words: float | None = None,
+    truncated_text: float | None = None,
+) -> str:
+    """The report of texts with one label or with several; arguments as for :func:`format_several`."""
+    if isinstance(found, SeveralLabels):
+        return format_several(found, heading, unknown_words, truncated_text)
+    return format_report(found, heading, unknown_words, truncated_text)
 
 
 def figure(value: float | None) -> str:

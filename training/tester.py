@@ -17,9 +17,9 @@ from corpus.corpora import is_ordinal
 from data_processing import UNKNOWN_ID
 from network.contract import thresholds_of
 from report.attention_check import attended_texts, deciding_sentences, evidence_score
-from report.evaluation import Evaluation, evaluate, format_report, write_predictions
+from report.evaluation import Evaluation, evaluate, write_predictions
 from report.plots import evaluation_pictures
-from report.several_labels import SeveralLabels, evaluate_several, format_several, write_several
+from report.several_labels import SeveralLabels, evaluate_several, report_of, write_several
 from report.shading import render, shade, supports_colour
 from report.summaries import SummaryWriter
 from runtime.checkpoints import Checkpoint, restore
@@ -361,12 +361,7 @@ class Tester:
 
         step = result.checkpoint.progress.step
         heading = f"{self.run.path} on {self.split.name}: {self.config.title()}, weights of step {step}"
-        read = heading, result.unknown_words, result.cut_words
-        measured = result.evaluation
-        if isinstance(measured, SeveralLabels):
-            text = "\n" + format_several(measured, *read) + "\n"
-        else:
-            text = "\n" + format_report(measured, *read) + "\n"
+        text = "\n" + report_of(result.evaluation, heading, result.unknown_words, result.cut_words) + "\n"
         if self.config.retraining:
             text += f"\nThe weights are {self.chosen()}.\n"
         if result.evidence:
