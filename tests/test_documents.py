@@ -111,6 +111,13 @@ def test_another_split_is_scored_when_somebody_asks_for_it(fresh: TestClient) ->
     assert "<b>train/3</b> of tiny, labelled" in answer
 
 
+def test_who_asks_whether_the_page_exists_starts_nothing(fresh: TestClient) -> None:
+    assert fresh.head("/documents").status_code == 200
+    assert fresh.get("/progress", params={"source": "test"}).status_code == 404
+    fresh.get("/documents")
+    assert wait_for_table(fresh)["state"] == "done"
+
+
 def test_a_split_that_the_data_set_lacks_is_a_sentence(fresh: TestClient) -> None:
     fresh.post("/table", data={"token": token(fresh), "source": "valid", "act": "score"})
     progress = wait_for_table(fresh, "valid")
