@@ -90,7 +90,9 @@ def test_nothing_of_a_text_becomes_markup(client: TestClient, text: str) -> None
 def test_phrases_are_listed_with_their_shares_for_the_class_first(client: TestClient, served: ServedRun) -> None:
     text = "good word01, bad word02. word03 good good, and bad."
     page = client.post("/answer", data={"text": text, "method": "gradient", "run": served.name}).text
-    listed = re.findall(r'<li><span class="(for|against)[^"]*">([^<]+)</span> <span class="number">([^<]+)</span>', page)
+    listed = re.findall(
+        r'<li><span class="(for|against)[^"]*">([^<]+)</span> <span class="number">([^<]+)</span>', page
+    )
     expected = explain_text(served.predictor, text, "gradient").phrases_quoted()
     assert [(quoted, share) for _, quoted, share in listed] == [(one, f"{share:+.2f}") for one, share in expected]
     assert {side for side, *_ in listed} == {"for", "against"}
