@@ -53,6 +53,7 @@ class Batcher:
 
     Attributes:
         calls: Number of times that ``score`` was called.
+        documents: That were scored.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._closed = False
         self._idle = threading.Event()
-        self.calls = 0
+        self.calls = self.documents = 0
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
@@ -107,6 +108,12 @@ class Batcher:
         """Speed of the last batches; infinite before the first."""
         return self._words_per_second
 
+    @property
+    def waiting(self) -> int:
+        """Documents that wait for the network."""
+        with self._changed:
+            return len(self._small) + len(self._large)
+
     def wait_until_idle(self, seconds: float) -> None:
         """Returns when nothing is waiting and nothing is scored, or after so many seconds."""
         self._idle.wait(seconds)
@@ -127,6 +134,7 @@ class Batcher:
                 begun = time.monotonic()
                 verdicts = self._score(documents)
                 self._measured(sum(len(document.token_ids) for document in documents), time.monotonic() - begun)
+                self.documents += len(documents)
                 for future, verdict in zip(futures, verdicts, strict=True):
                     future.set_result(verdict)
             except Exception as error:  # passed on to the threads that asked; this thread continues
