@@ -176,6 +176,8 @@ def build_parser() -> Parser:
         help="go on with new data: begin with text processing, vocabulary and weights of this finished run; compare "
         "both runs on the test documents of both data sets",
     )
+    parser.add_argument("--new_words", action="store_true", help="with --from_run: also learn words it does not know")
+    parser.add_argument("--new_classes", action="store_true", help="with --from_run: allow classes it does not know")
     add_folder_flags(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to train (default: auto)")
     add_wandb_flags(parser)
@@ -196,6 +198,8 @@ def main(arguments: argparse.Namespace) -> int:
     paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
     if arguments.from_run:
         go_on_from(arguments, paths)
+    elif asked := [name for name in ("new_words", "new_classes") if getattr(arguments, name)]:
+        raise UserError(f"--{asked[0]} goes with --from_run RUN; add that, or leave it out")
     memory = paths.folder / "run_all.json"
     drop_damaged(memory)
     for stage in stages(arguments, paths):
@@ -307,7 +311,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         own.dataset = paths.dataset
     yield Stage(
         "serialize_data",
-        ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *flag(arguments, "from_run"), *data],
+        ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *continuing_flags(arguments), *data],
         [paths.csv, paths.labels, *vectors, *first],
         [paths.manifest],
         flag(arguments, "workers"),
@@ -438,6 +442,12 @@ def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
         decided = bool(arguments.from_run) and name not in of_training  # by the run that is gone on from
         if not decided and not hasattr(arguments, name) and has_setting(arguments.model, name):
             setattr(arguments, name, value)
+
+
+def continuing_flags(arguments: argparse.Namespace) -> list[str]:
+    """The run whose text processing records have, and what may be added to it."""
+    added = [f"--{name}" for name in ("new_words", "new_classes") if getattr(arguments, name)]
+    return [*flag(arguments, "from_run"), *added]
 
 
 def given(settings_class: type, arguments: argparse.Namespace) -> list[str]:

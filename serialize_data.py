@@ -89,7 +89,13 @@ from text.spool import (
     write_shard,
 )
 from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size, write_part
-from training.continuing import GivenText, refuse_unknown_labels, text_of_run
+from training.continuing import (
+    GivenText,
+    refuse_unknown_labels,
+    text_of_run,
+    vectors_with_new_words,
+    with_new_words,
+)
 from utils import (
     EMBEDDINGS_FILE,
     FORMAT_VERSION,
@@ -145,6 +151,13 @@ def build_parser() -> Parser:
         help="take sentence splitter, vocabulary, classes and word vectors of this run, for a training that goes "
         "on with new data",
     )
+    parser.add_argument(
+        "--new_words",
+        action="store_true",
+        help="with --from_run: add the words that the run does not know and that occur --min_count times; --embeddings "
+        "word2vec (default) gives them vectors learnt from the new texts, random the vector of unknown words",
+    )
+    parser.add_argument("--new_classes", action="store_true", help="with --from_run: allow classes it does not know")
     add_flags(parser, TextSettings)
     return parser
 
@@ -157,7 +170,11 @@ def main(arguments: argparse.Namespace) -> None:
     require_csv(arguments.dataset, paths)
     try:
         given = text_of_run(RunFolder(arguments.from_run)) if arguments.from_run else None
-        serialize(paths, settings, arguments.workers or usable_cores(), given)
+        if given is None and (arguments.new_words or arguments.new_classes):
+            flag = "--new_words" if arguments.new_words else "--new_classes"
+            raise UserError(f"{flag} goes with --from_run RUN; add that, or leave it out")
+        new = Additions(arguments.new_words, arguments.new_classes)
+        serialize(paths, settings, arguments.workers or usable_cores(), given, new)
     except MemoryError as error:
         raise UserError(
             "out of memory; lower --workers or --embedding_dim, or raise --min_count, and run the same command again"
@@ -167,7 +184,29 @@ def main(arguments: argparse.Namespace) -> None:
         raise
 
 
-def serialize(paths: DataPaths, settings: TextSettings, workers: int, given: GivenText | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Additions:
+    """What records may have beyond what a run knows.
+
+    Attributes:
+        words: Whether words are added to its vocabulary.
+        classes: Whether classes are.
+    """
+
+    words: bool = False
+    classes: bool = False
+
+
+NOTHING_NEW = Additions()
+
+
+def serialize(
+    paths: DataPaths,
+    settings: TextSettings,
+    workers: int,
+    given: GivenText | None = None,
+    new: Additions = NOTHING_NEW,
+) -> dict[str, Any]:
     """Runs all the steps on one data set.
 
     Args:
@@ -175,6 +214,7 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int, given: Giv
         settings: How text becomes ids.
         workers: Number of processes beside this one.
         given: Text processing of a run; None learns it from the training texts.
+        new: What may be added to it.
 
     Returns:
         The manifest.
@@ -190,8 +230,10 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int, given: Giv
     if given:
         if has_several_labels(paths):
             raise UserError("--from_run is for one label a text, and the CSV file has several; leave it out")
-        refuse_unknown_labels(given, labels, paths.csv)
-        labels, settings = given.labels, settings_of(given, settings)
+        if not new.classes:
+            refuse_unknown_labels(given, labels, paths.csv)
+        labels = [*given.labels, *(label for label in labels if label not in given.labels)]
+        settings = settings_of(given, settings, new.words)
     settings = with_embedding_dim(settings)
     refusal = f"another serialize_data.py is at work on {paths.folder}; wait until it has ended"
     with exclusive_lock(paths.folder / ".serialize_data.lock", refusal), new_folder(paths.records) as folder:
@@ -199,7 +241,7 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int, given: Giv
         spool.mkdir()
         with worker_pool(workers, get_ready, FEWER_WORKERS) as pool:
             several = has_several_labels(paths)
-            maker = Serializer(paths, settings, labels, began_with, folder, spool, pool, workers, given, several)
+            maker = Serializer(paths, settings, labels, began_with, folder, spool, pool, workers, given, several, new)
             manifest = maker.run()
         shutil.rmtree(spool)
         write_json(folder / MANIFEST_FILE, manifest)
@@ -248,21 +290,24 @@ def with_embedding_dim(settings: TextSettings) -> TextSettings:
     return dataclasses.replace(settings, embedding_dim=size)
 
 
-def settings_of(given: GivenText, settings: TextSettings) -> TextSettings:
+def settings_of(given: GivenText, settings: TextSettings, new_words: bool) -> TextSettings:
     """The settings with those of a run's text processing in the place of what they would decide.
 
     Raises:
         UserError: One of those was given.
     """
+    free = {"seed", *(("min_count", "embeddings", "word2vec_epochs") if new_words else ())}
+    if new_words and settings.embeddings not in {"word2vec", "random"}:
+        raise UserError(f"--embeddings {settings.embeddings} does not go with --new_words; give word2vec or random")
     for name, usual in to_json(TextSettings()).items():
-        if name != "seed" and getattr(settings, name) != usual:
+        if name not in free and getattr(settings, name) != usual:
             raise UserError(f"--{name} does not go with --from_run: {given.run.path} decides it; leave it out")
     return dataclasses.replace(
         settings,
         max_words_per_sentence=given.processor.max_words_per_sentence,
         max_sentences_per_document=given.processor.max_sentences_per_document,
         splitter_documents=0,
-        embeddings="random",
+        embeddings=settings.embeddings if new_words else "random",
         embedding_dim=given.vectors.shape[1],
     )
 
@@ -439,6 +484,7 @@ class Serializer:
         several: Whether a text may have several labels.
         combinations: All labels of the CSV file then, each a JSON list of names; found in the first reading.
         sets: uint8 [combinations, C], which classes each of them has.
+        new: What may be added to what the run knows.
     """
 
     paths: DataPaths
@@ -451,6 +497,7 @@ class Serializer:
     workers: int
     given: GivenText | None = None
     several: bool = False
+    new: Additions = NOTHING_NEW
     combinations: list[str] = field(default_factory=list)
     sets: NDArray[np.uint8] | None = None
 
@@ -488,7 +535,9 @@ class Serializer:
         """What the manifest says of a run that gave its text processing; nothing without one."""
         if self.given is None:
             return {}
-        return {"from_run": {"run": self.given.run.path.name, "weights_sha256": self.given.weights_sha256}}
+        added = {"new_words": self.new.words, "new_classes": self.new.classes}
+        origin = {"run": self.given.run.path.name, "weights_sha256": self.given.weights_sha256}
+        return {"from_run": origin | {name: True for name, is_asked in added.items() if is_asked}}
 
     def read_first(self) -> FirstReading:
         """Step 1: counts and a sample."""
@@ -545,13 +594,17 @@ class Serializer:
             counted = self.pool.map(count, filter(None, by_generation.values()))
             least = 1 if self.given else self.settings.min_count
             frequent, different = frequent_words(list(counted), least)
-            if self.given:
+            if self.given and self.new.words:
+                vocabulary = with_new_words(self.given, frequent, self.settings.min_count)
+            elif self.given:
                 vocabulary = self.given.vocabulary
             else:
                 vocabulary = Vocabulary.from_counts(frequent, self.settings.min_count)
             vocabulary.save(self.folder / VOCABULARY_FILE)
             list(self.pool.map(functools.partial(translate_generation, folder=self.spool), by_generation))
-            known = f"{len(vocabulary):,} words, those of the run; the texts have {different:,}"
+            added = len(vocabulary) - len(self.given.vocabulary) if self.given else 0
+            more = f"and {added:,} new ones; " if added else ""
+            known = f"{len(vocabulary) - added:,} words, those of the run; {more}the texts have {different:,}"
             seen = f"{len(frequent):,} of {different:,} words are seen at least {self.settings.min_count} times"
             said.append(known if self.given else seen)
         count_of = dict(frequent)
@@ -597,9 +650,7 @@ class Serializer:
     ) -> dict[str, Any]:
         """Step 5: a first vector for each word of the vocabulary; returns what the manifest says of them."""
         if self.given:
-            with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as output:
-                np.save(output, self.given.vectors)
-            return {"method": "run"}
+            return self.vectors_of_run(self.given, spooled, vocabulary)
         method, file = embeddings_source(self.settings.embeddings)
         with timed("word vectors") as said:
             vectors, found, epochs = self.first_vectors(method, file, spooled, vocabulary)
@@ -615,6 +666,23 @@ class Serializer:
         described = {"method": method, "hits": hits, "misses": words - hits, "share_of_running_words": share}
         described |= {"epochs": epochs} if epochs else {}
         return {**described, "file": describe_vector_file(Path(file))} if file else described
+
+    def vectors_of_run(self, given: GivenText, spooled: list[SpooledChunk], vocabulary: Vocabulary) -> dict[str, Any]:
+        """Step 5 with a run: its trained vectors, and first vectors of new words behind them."""
+        vectors, size = given.vectors, len(vocabulary)
+        described: dict[str, Any] = {"method": "run"}
+        if new := size - len(vectors):
+            with timed("word vectors") as said:
+                learnt, found = None, np.zeros(size, np.bool_)
+                if self.settings.embeddings == "word2vec":
+                    learnt, found, _ = self.first_vectors("word2vec", "", spooled, vocabulary)
+                vectors = vectors_with_new_words(given, learnt, found, size)
+                hits = int(found[-new:].sum())
+                said.append(f"{hits:,} of {new:,} new words learnt from the texts; the others begin as <unk>")
+            described |= {"new_words": new, "new_words_learnt": hits}
+        with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as output:
+            np.save(output, vectors)
+        return described
 
     def first_vectors(
         self, method: str, file: str, spooled: list[SpooledChunk], vocabulary: Vocabulary
