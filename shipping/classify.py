@@ -50,6 +50,7 @@ BUNDLE_FORMAT = 1
 CHECKED_FILES = ("model.onnx", "text.json", "ngrams.npy")
 UNKNOWN_ID = 1
 LONGEST_NGRAM = 3
+BETWEEN_LABELS = " | "  # of a text with several, in a table
 STRONGEST_NGRAMS = 10  # in an explanation
 REMEMBERED_DECISIONS = 50_000  # of the sentence splitter
 LARGEST_REQUEST = 10_000_000  # bytes
@@ -438,6 +439,8 @@ class Classifier:
         self.scale: float = self.settings["scale"]
         self.bias = np.array(self.settings["bias"], np.float64) * self.scale
         self.reader = TextReader(self.settings)
+        thresholds = self.settings.get("thresholds")  # only where a text may have several labels
+        self.thresholds = None if thresholds is None else np.array(thresholds, np.float64)
         lane = self.settings["ngrams"]
         self.ngrams = Ngrams(np.load(self.folder / "ngrams.npy"), **lane) if lane else None
         self.session = session_of(self.folder / "model.onnx", threads)
@@ -449,7 +452,8 @@ class Classifier:
 
         Returns:
             For each text ``label`` and ``confidence`` (None for a text without a word), ``probabilities`` by class,
-            ``words``, ``unknown_words`` and ``remarks``.
+            ``words``, ``unknown_words`` and ``remarks``. Where a text may have several labels, ``label`` is the list of
+            those whose probability reaches their threshold, and may be empty.
 
         Raises:
             BundleError: Something is not a text, for example a missing value.
@@ -465,16 +469,31 @@ class Classifier:
 
     def verdict(self, document: Document, logits: NDArray[np.float64]) -> dict[str, Any]:
         """One entry of :meth:`predict` from the logits."""
-        probabilities, best = softmax(logits), int(logits.argmax())
+        probabilities, best = self.probabilities_of(logits), int(logits.argmax())
         counts = {"words": document.words, "unknown_words": document.unknown_words, "remarks": remarks(document)}
         if not document.words:
             return {"label": None, "confidence": None, "probabilities": None, **counts}
         return {
-            "label": self.class_names[best],
+            "label": self.class_names[best] if self.thresholds is None else self.labels_of(probabilities),
             "confidence": float(probabilities[best]),
             "probabilities": self.by_class(probabilities),
             **counts,
         }
+
+    def probabilities_of(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64 [C]: of one label, or each label's own where a text may have several."""
+        return softmax(logits) if self.thresholds is None else sigmoid(logits)
+
+    def labels_of(self, probabilities: NDArray[np.float64]) -> list[str]:
+        """The labels that reach their thresholds, in order."""
+        if self.thresholds is None:
+            raise ValueError("a text has one label")
+        reached = probabilities >= self.thresholds
+        return [name for name, one in zip(self.class_names, reached.tolist(), strict=True) if one]
+
+    def margin(self, shares: Floats, label: int) -> Floats:
+        """What shares of the logits [..., C] add to the log-odds of a label: [...]."""
+        return margin(shares, label) if self.thresholds is None else shares[..., label]
 
     # -- one text -----------------------------------------------------------------------------------------------------
 
@@ -522,7 +541,7 @@ class Classifier:
         """The n-grams that speak most for or against the verdict, strongest first."""
         if outputs.ngrams is None or self.ngrams is None:
             return []
-        strength = margin(outputs.ngrams.added, int(outputs.logits.argmax()))
+        strength = self.margin(outputs.ngrams.added, int(outputs.logits.argmax()))
         order = np.argsort(-np.abs(strength), kind="stable")[:STRONGEST_NGRAMS]
         return [
             {
@@ -576,6 +595,12 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities, float64 [C]."""
     exponentials = np.exp(logits - logits.max())
     result: NDArray[np.float64] = exponentials / exponentials.sum()
+    return result
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability of each label by itself, float64 [C]."""
+    result: NDArray[np.float64] = np.exp(-np.logaddexp(0, -logits))
     return result
 
 
@@ -704,20 +729,29 @@ def shown(explanation: dict[str, Any]) -> str:
     lines = [f"remark: {remark}" for remark in explanation["remarks"]]
     if explanation["label"] is None:
         return "\n".join(lines)
-    label = explanation["label"]
-    lines.append(f"{label} ({explanation['confidence']:.1%})")
+    label, several = explanation["label"], isinstance(explanation["label"], list)
+    if several:
+        chances = explanation["probabilities"]
+        lines.append(", ".join(f"{name} ({chances[name]:.1%})" for name in label) or "no label")
+        label = max(chances, key=chances.__getitem__)
+    else:
+        lines.append(f"{label} ({explanation['confidence']:.1%})")
     for sentence in explanation["sentences"]:
         weight = "" if sentence["weight"] is None else f"{sentence['weight']:6.2f}"
-        lines.append(f"{evidence(sentence['shares'], label):+7.2f}{weight}  {' '.join(sentence['text'].split())}")
+        lines.append(
+            f"{evidence(sentence['shares'], label, several):+7.2f}{weight}  {' '.join(sentence['text'].split())}"
+        )
     if explanation["ngrams"]:
-        strongest = (f"{one['ngram']} {evidence(one['shares'], label):+.2f}" for one in explanation["ngrams"])
+        strongest = (f"{one['ngram']} {evidence(one['shares'], label, several):+.2f}" for one in explanation["ngrams"])
         lines.append("n-grams: " + ", ".join(strongest))
     lines.append(f"Columns: what a sentence adds to the log-odds of {label}; its attention, where there is attention.")
     return "\n".join(lines)
 
 
-def evidence(shares: dict[str, float], label: str) -> float:
-    """What shares of the logits add to those of a class beyond the mean of the others."""
+def evidence(shares: dict[str, float], label: str, several: bool = False) -> float:
+    """What shares of the logits add to the log-odds of a class: where a text has one, beyond the mean of the others."""
+    if several:
+        return shares[label]
     names = list(shares)
     return float(margin(np.array([shares[name] for name in names]), names.index(label)))
 
@@ -757,7 +791,9 @@ def csv_writer(output: IO[str], class_names: Sequence[str]) -> Callable[[str, di
     def write(name: str, verdict: dict[str, Any]) -> None:
         probabilities = verdict["probabilities"] or {}
         cells = [f"{probabilities[one]:.6f}" if one in probabilities else "" for one in class_names]
-        table.writerow([name, verdict["label"] or "", *cells, verdict["words"], verdict["unknown_words"]])
+        label = verdict["label"] or ""
+        label = BETWEEN_LABELS.join(label) if isinstance(label, list) else label
+        table.writerow([name, label, *cells, verdict["words"], verdict["unknown_words"]])
 
     return write
 
