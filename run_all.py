@@ -176,7 +176,14 @@ def build_parser() -> Parser:
         help="go on with new data: begin with text processing, vocabulary and weights of this finished run; compare "
         "both runs on the test documents of both data sets",
     )
-    parser.add_argument("--new_words", action="store_true", help="with --from_run: also learn words it does not know")
+    parser.add_argument(
+        "--new_words",
+        nargs="?",
+        const="unk",
+        choices=("unk", "word2vec"),
+        help="with --from_run: also learn words that it does not know; their vectors begin with that of unknown words "
+        "(unk, the default) or with what word2vec learns from the new texts",
+    )
     parser.add_argument("--new_classes", action="store_true", help="with --from_run: allow classes it does not know")
     add_folder_flags(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to train (default: auto)")
@@ -446,8 +453,8 @@ def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
 
 def continuing_flags(arguments: argparse.Namespace) -> list[str]:
     """The run whose text processing records have, and what may be added to it."""
-    added = [f"--{name}" for name in ("new_words", "new_classes") if getattr(arguments, name)]
-    return [*flag(arguments, "from_run"), *added]
+    classes = ["--new_classes"] if arguments.new_classes else []
+    return [*flag(arguments, "from_run"), *flag(arguments, "new_words"), *classes]
 
 
 def given(settings_class: type, arguments: argparse.Namespace) -> list[str]:

@@ -128,6 +128,7 @@ CORPUS_SPLITS = ("train", "unlabelled")  # no document of the others; a text of 
 SAMPLE_CHARACTERS = 20_000
 WORDS_PER_PART = 1_000_000
 SECONDS_BETWEEN_LINES = 15
+NEW_WORDS = ("unk", "word2vec")  # what the vectors of new words begin with
 SHOWN_DOCUMENTS, SHOWN_SENTENCES = 3, 4
 MOST_WORKERS = 256
 FEWER_WORKERS = "run the same command again with fewer --workers"
@@ -153,9 +154,12 @@ def build_parser() -> Parser:
     )
     parser.add_argument(
         "--new_words",
-        action="store_true",
-        help="with --from_run: add the words that the run does not know and that occur --min_count times; --embeddings "
-        "word2vec (default) gives them vectors learnt from the new texts, random the vector of unknown words",
+        nargs="?",
+        const=NEW_WORDS[0],
+        default="",
+        choices=NEW_WORDS,
+        help="with --from_run: add the words that the run does not know and that occur --min_count times; they begin "
+        "with the vector of unknown words (unk, the default), or with one that word2vec learns from the new texts",
     )
     parser.add_argument("--new_classes", action="store_true", help="with --from_run: allow classes it does not know")
     add_flags(parser, TextSettings)
@@ -189,11 +193,12 @@ class Additions:
     """What records may have beyond what a run knows.
 
     Attributes:
-        words: Whether words are added to its vocabulary.
-        classes: Whether classes are.
+        words: What the vectors of words that are added to its vocabulary begin with, one of :data:`NEW_WORDS`; empty
+            where none are.
+        classes: Whether classes are added.
     """
 
-    words: bool = False
+    words: str = ""
     classes: bool = False
 
 
@@ -290,15 +295,13 @@ def with_embedding_dim(settings: TextSettings) -> TextSettings:
     return dataclasses.replace(settings, embedding_dim=size)
 
 
-def settings_of(given: GivenText, settings: TextSettings, new_words: bool) -> TextSettings:
+def settings_of(given: GivenText, settings: TextSettings, new_words: str) -> TextSettings:
     """The settings with those of a run's text processing in the place of what they would decide.
 
     Raises:
         UserError: One of those was given.
     """
-    free = {"seed", *(("min_count", "embeddings", "word2vec_epochs") if new_words else ())}
-    if new_words and settings.embeddings not in {"word2vec", "random"}:
-        raise UserError(f"--embeddings {settings.embeddings} does not go with --new_words; give word2vec or random")
+    free = {"seed", *(("min_count",) if new_words else ()), *(("word2vec_epochs",) if new_words == "word2vec" else ())}
     for name, usual in to_json(TextSettings()).items():
         if name not in free and getattr(settings, name) != usual:
             raise UserError(f"--{name} does not go with --from_run: {given.run.path} decides it; leave it out")
@@ -307,7 +310,7 @@ def settings_of(given: GivenText, settings: TextSettings, new_words: bool) -> Te
         max_words_per_sentence=given.processor.max_words_per_sentence,
         max_sentences_per_document=given.processor.max_sentences_per_document,
         splitter_documents=0,
-        embeddings=settings.embeddings if new_words else "random",
+        embeddings="random",
         embedding_dim=given.vectors.shape[1],
     )
 
@@ -537,7 +540,7 @@ class Serializer:
             return {}
         added = {"new_words": self.new.words, "new_classes": self.new.classes}
         origin = {"run": self.given.run.path.name, "weights_sha256": self.given.weights_sha256}
-        return {"from_run": origin | {name: True for name, is_asked in added.items() if is_asked}}
+        return {"from_run": origin | {name: value for name, value in added.items() if value}}
 
     def read_first(self) -> FirstReading:
         """Step 1: counts and a sample."""
@@ -674,7 +677,7 @@ class Serializer:
         if new := size - len(vectors):
             with timed("word vectors") as said:
                 learnt, found = None, np.zeros(size, np.bool_)
-                if self.settings.embeddings == "word2vec":
+                if self.new.words == "word2vec":
                     learnt, found, _ = self.first_vectors("word2vec", "", spooled, vocabulary)
                 vectors = vectors_with_new_words(given, learnt, found, size)
                 hits = int(found[-new:].sum())

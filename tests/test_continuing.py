@@ -169,7 +169,10 @@ def grown(folder: Path) -> RunFolder:
     more = write_data(
         DataPaths("more", folder / "data"), with_a_third_class(new_rows(5)), ["neutral", "negative", "positive"]
     )
-    new, settings = serialize_data.Additions(words=True, classes=True), TextSettings(min_count=3, word2vec_epochs=1)
+    new, settings = (
+        serialize_data.Additions(words="word2vec", classes=True),
+        TextSettings(min_count=3, word2vec_epochs=1),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serialize_data, "worker_pool", no_worker_pool)
         serialize_data.serialize(more, settings, 1, text_of_run(old), new)
@@ -184,7 +187,7 @@ def test_new_words_and_classes_come_after_those_of_the_run(folder: Path, grown: 
     words = [(run.path / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1] for run in (old, grown)]
     assert words[1] == [*words[0], ".", "unheard", "fairly", "ordinary"]
     assert grown.config().class_names == ("negative", "positive", "neutral")
-    assert read_json(folder / "data" / "more" / "records" / "manifest.json")["from_run"]["new_words"] is True
+    assert read_json(folder / "data" / "more" / "records" / "manifest.json")["from_run"]["new_words"] == "word2vec"
     before, after = best_checkpoint(old).weights, best_checkpoint(grown).weights
     for name in before.keys() - {"ngrams/scales", "embeddings", "classifier/kernel", "classifier/bias"}:
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
@@ -289,8 +292,9 @@ def test_what_does_not_fit_the_run_is_refused_in_one_line(folder: Path, tmp_path
         serialize(other, run)
     with pytest.raises(UserError, match="--min_count does not go with --from_run"):
         serialize(DataPaths("fresh", folder / "data"), run, TextSettings(min_count=2))
-    with pytest.raises(UserError, match="--embeddings glove:x does not go with --new_words"):
-        serialize_data.settings_of(text_of_run(run), TextSettings(embeddings="glove:x"), True)
+    with pytest.raises(UserError, match="--embeddings random does not go with --from_run"):
+        serialize_data.settings_of(text_of_run(run), TextSettings(embeddings="random"), "word2vec")
+    assert serialize_data.settings_of(text_of_run(run), TextSettings(min_count=2), "unk").min_count == 2
     with pytest.raises(UserError, match="--word_units 5: a training that goes on has the network"):
         train(folder, "wide", "--word_units", "5")
     with pytest.raises(UserError, match="is a han; add --model han"):
