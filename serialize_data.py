@@ -304,7 +304,8 @@ def settings_of(given: GivenText, settings: TextSettings, new_words: str) -> Tex
     free = {"seed", *(("min_count",) if new_words else ()), *(("word2vec_epochs",) if new_words == "word2vec" else ())}
     for name, usual in to_json(TextSettings()).items():
         if name not in free and getattr(settings, name) != usual:
-            raise UserError(f"--{name} does not go with --from_run: {given.run.path} decides it; leave it out")
+            value = getattr(settings, name)
+            raise UserError(f"--{name} {value} does not go with --from_run: {given.run.path} decides it; leave it out")
     return dataclasses.replace(
         settings,
         max_words_per_sentence=given.processor.max_words_per_sentence,

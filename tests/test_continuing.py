@@ -290,7 +290,7 @@ def test_what_does_not_fit_the_run_is_refused_in_one_line(folder: Path, tmp_path
     other = write_data(DataPaths("fresh", tmp_path), new_rows(3, "splendid"), ["negative", "splendid"])
     with pytest.raises(UserError, match=r"has the class 'splendid', which .*old does not know \(it knows negative"):
         serialize(other, run)
-    with pytest.raises(UserError, match="--min_count does not go with --from_run"):
+    with pytest.raises(UserError, match="--min_count 2 does not go with --from_run"):
         serialize(DataPaths("fresh", folder / "data"), run, TextSettings(min_count=2))
     with pytest.raises(UserError, match="--embeddings random does not go with --from_run"):
         serialize_data.settings_of(text_of_run(run), TextSettings(embeddings="random"), "word2vec")
