@@ -273,8 +273,7 @@ def refuse_settings(arguments: argparse.Namespace) -> None:
         given_settings(settings_class, arguments)
     if not getattr(arguments, "multi_label", False):
         return
-    balanced = getattr(arguments, "class_weights", "none") != "none"
-    asked = {"--preset best": arguments.preset == "best", "--from_run": arguments.from_run, "--class_weights": balanced}
+    asked = {"--preset best": arguments.preset == "best", "--from_run": arguments.from_run}
     if refused := [flag for flag, is_asked in asked.items() if is_asked]:
         raise UserError(f"{refused[0]} is for one label a text; leave it or --multi_label out")
 

@@ -19,7 +19,9 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 from scipy.optimize import approx_fprime
+from scipy.sparse import csr_matrix
 from sklearn import metrics
+from sklearn.utils.class_weight import compute_class_weight
 
 import create_csv
 import explain
@@ -60,8 +62,8 @@ from shipping.classify import Classifier
 from shipping.quantization import decisions
 from tests.served_runs import wait_for_table
 from text.records import RecordReader, read_index
-from training.ngrams import fit_scales_of_several
-from training.step import losses_of_several
+from training.ngrams import fit_scales_of_several, fit_several
+from training.step import balanced_class_weights, losses_of_several
 from utils import DataPaths, UserError, read_json, read_jsonl
 
 NAMES = ("cheap", "loud", "red")
@@ -129,6 +131,34 @@ def test_the_loss_is_keras_binary_cross_entropy() -> None:
     for smoothing in (0.0, 0.2):
         expected = keras.losses.binary_crossentropy(labels, logits, from_logits=True, label_smoothing=smoothing)
         np.testing.assert_allclose(losses_of_several(logits, labels, smoothing), expected, rtol=1e-5)
+
+
+def test_balanced_weights_let_texts_with_and_without_a_label_count_alike() -> None:
+    generator = np.random.default_rng(9)
+    labels = np.array([[1, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1], [1, 0, 1]])
+    weights = balanced_class_weights(labels, 3)
+    for column in (0, 2):
+        expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels[:, column])
+        np.testing.assert_allclose(weights[:, column], expected, rtol=1e-6)
+    assert weights[:, 1].tolist() == [0.5, 0]
+    logits = generator.normal(size=(5, 3)).astype(np.float32)
+    found = losses_of_several(logits, labels.astype(np.float32), 0.0, weights).numpy()
+    for row in range(5):
+        chances = 1 / (1 + np.exp(-logits[row].astype(np.float64)))
+        each = [-weights[has, c] * math.log(chances[c] if has else 1 - chances[c]) for c, has in enumerate(labels[row])]
+        assert found[row] == pytest.approx(sum(each) / 3, rel=1e-5)
+
+
+def test_balanced_ngrams_say_yes_to_a_rare_label_more_often() -> None:
+    features = csr_matrix(np.eye(40, 8, dtype=np.float32)[np.arange(40) % 8])
+    has = np.zeros((40, 1), np.bool_)
+    has[[0, 8, 9]] = True
+    bias = []
+    for balanced in (False, True):
+        weights, one = np.zeros((8, 1), np.float32), np.zeros(1, np.float32)
+        fit_several(features, has, weights, one, balanced)
+        bias.append(float(one[0]))
+    assert bias[1] > bias[0] + 0.5
 
 
 def test_the_scales_are_where_the_loss_has_no_slope() -> None:
@@ -407,7 +437,7 @@ def test_what_is_for_one_label_is_refused_in_one_line(folder: Path) -> None:
     ):
         with pytest.raises(UserError, match=r"is for one label a text, and the texts of .* may have several; use"):
             main(module, *words)
-    for flag, value in (("--class_weights", "balanced"), ("--run_type", "lr_range"), ("--run_type", "retrain")):
+    for flag, value in (("--run_type", "lr_range"), ("--run_type", "retrain")):
         with pytest.raises(UserError, match=r"is for one label a text, and the texts of things have several"):
             main(han_trainer, "--dataset", "things", flag, value, *where)
 
