@@ -607,8 +607,8 @@ class Serializer:
             vocabulary.save(self.folder / VOCABULARY_FILE)
             list(self.pool.map(functools.partial(translate_generation, folder=self.spool), by_generation))
             added = len(vocabulary) - len(self.given.vocabulary) if self.given else 0
-            more = f"and {added:,} new ones; " if added else ""
-            known = f"{len(vocabulary) - added:,} words, those of the run; {more}the texts have {different:,}"
+            more = f", and {added:,} new ones" if added else ""
+            known = f"{len(vocabulary) - added:,} words, those of the run{more}; the texts have {different:,}"
             seen = f"{len(frequent):,} of {different:,} words are seen at least {self.settings.min_count} times"
             said.append(known if self.given else seen)
         count_of = dict(frequent)
@@ -682,7 +682,7 @@ class Serializer:
                     learnt, found, _ = self.first_vectors("word2vec", "", spooled, vocabulary)
                 vectors = vectors_with_new_words(given, learnt, found, size)
                 hits = int(found[-new:].sum())
-                said.append(f"{hits:,} of {new:,} new words learnt from the texts; the others begin as <unk>")
+                said.append(f"{new - hits:,} new words begin as <unk>, {hits:,} with vectors learnt from the texts")
             described |= {"new_words": new, "new_words_learnt": hits}
         with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as output:
             np.save(output, vectors)
