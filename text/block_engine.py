@@ -28,7 +28,7 @@ from config import TextSettings
 from corpus.corpora import SPLITS
 from corpus.csv_blocks import Block, csv_blocks, read_block, refuse_unseen
 from data_processing import UNKNOWN_ID, TextProcessor, Vocabulary
-from text import spool
+from text import spool as spool_module
 from text.engines import WrittenShard
 from text.first_reading import Drawn, FirstReading, Sample, count_rows
 from text.punkt import SentenceSplitter, train_splitter
@@ -233,8 +233,8 @@ def chunk_ends(characters: NDArray[np.int64]) -> Iterator[int]:
     total = np.cumsum(characters)
     start, before = 0, 0
     while True:
-        by_length = int(np.searchsorted(total, before + spool.CHUNK_CHARACTERS)) + 1
-        end = min(start + spool.CHUNK_DOCUMENTS, by_length)
+        by_length = int(np.searchsorted(total, before + spool_module.CHUNK_CHARACTERS)) + 1
+        end = min(start + spool_module.CHUNK_DOCUMENTS, by_length)
         if end > len(total):
             return
         yield end
@@ -256,6 +256,7 @@ class BlockEngine:
 
     def __init__(self, cluster: Cluster, folder: Path, spool: Path) -> None:
         self._cluster, self._folder, self._spool = cluster, folder, spool
+        self._ready = [cluster.submit(spool_module.get_ready) for _ in range(cluster.cores)]  # while this process reads
         self._blocks: list[Block] = []
         self._words: list[Handle] = []  # of each block; as final ids when those are fixed
         self._counts: list[Handle] = []
@@ -266,6 +267,7 @@ class BlockEngine:
 
     def first_reading(self, csv: Path, settings: TextSettings) -> tuple[FirstReading, str]:
         """See :class:`text.engines.Engine`; this process reads the file to hash it and to find the blocks."""
+        csv = Path(os.path.abspath(csv))  # tasks run in other folders
         cores = self._cluster.cores * BLOCKS_PER_CORE
         size = min(max(csv.stat().st_size // cores, SMALLEST_BLOCK), BLOCK_BYTES)
         digest = hashlib.sha256()
@@ -290,6 +292,7 @@ class BlockEngine:
 
     def find_words(self, csv: Path, processor: TextProcessor, class_ids: dict[str, int]) -> Iterator[SpooledChunk]:
         """See :class:`text.engines.Engine`."""
+        csv = Path(os.path.abspath(csv))
         given = self._cluster.put(processor), self._cluster.put(class_ids)
         results = 3 + len(SPLITS)
         tasks = (self._cluster.submit(words_of_block, csv, block, *given, results=results) for block in self._blocks)
@@ -310,7 +313,8 @@ class BlockEngine:
         while len(counts) > MERGED_AT_ONCE:
             groups = [counts[first : first + MERGED_AT_ONCE] for first in range(0, len(counts), MERGED_AT_ONCE)]
             counts = [handle for group in groups for handle in self._cluster.submit(merge_counts, *group)]
-        return spool.frequent_words(merged_counts(self._cluster.get(part).split("\n")[:-1] for part in counts), least)
+        lines = (self._cluster.get(part).split("\n")[:-1] for part in counts)
+        return spool_module.frequent_words(merged_counts(lines), least)
 
     def number_words(self, chunks: Sequence[SpooledChunk], vocabulary: Vocabulary) -> None:
         """See :class:`text.engines.Engine`."""

@@ -20,6 +20,8 @@ from utils import UserError
 # Before the import. Ray would report its use over the network, and warn of changes that do not concern us.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+# Processes of Ray on this machine would have the lowest priority: on a machine with other work, five times as slow.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import ray
 
@@ -27,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SENT = ("corpus", "text")  # folders whose modules the tasks import, beside those of the root folder
 # How often a task is run again whose machine or process is lost; errors of the task itself are not tried again.
 RETRIES = 10
+QUIET: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
 LOST = (ray.exceptions.ObjectLostError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
 
 
@@ -83,23 +86,46 @@ def ray_cluster(address: str, workers: int) -> Iterator[RayCluster]:
         UserError: There is no such cluster.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    with tempfile.TemporaryDirectory(prefix="han-modules-") as folder:
-        send_modules(Path(folder))
-        quiet: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
-        place = {"address": address} if address else {"num_cpus": workers, "include_dashboard": False}
-        try:
-            ray.init(runtime_env={"working_dir": folder}, **quiet, **place)
-        except (ConnectionError, ValueError, TimeoutError) as error:
-            raise UserError(
-                f"no Ray cluster answers at --ray_address {address} ({' '.join(str(error).split())[:150]}); start one "
-                "with ray start --head, or leave the flag out to use this machine alone"
-            ) from error
+    with connect(address) if address else start(workers):
         for number, handler in before.items():  # Ray has put its own in their place
             signal.signal(number, handler)
         try:
             yield RayCluster()
         finally:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def connect(address: str) -> Iterator[None]:
+    """Connects to a cluster, whose machines get the modules of this project."""
+    with tempfile.TemporaryDirectory(prefix="han-modules-") as folder:
+        send_modules(Path(folder))
+        try:
+            ray.init(address, runtime_env={"working_dir": folder}, **QUIET)
+        except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
+            raise UserError(
+                f"no Ray cluster answers at --ray_address {address} ({' '.join(str(error).split())[:150]}); start one "
+                "with: ray start --head; or leave the flag out to use this machine alone"
+            ) from error
+        yield
+
+
+@contextlib.contextmanager
+def start(workers: int) -> Iterator[None]:
+    """Starts Ray on this machine, whatever else of it is running; its processes find the modules where they are.
+
+    (A process with an environment of its own, as :func:`connect` asks for, takes two to three times as long to start.)
+    """
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before]))
+    try:
+        ray.init("local", num_cpus=workers, include_dashboard=False, **QUIET)
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    yield
 
 
 def send_modules(folder: Path) -> None:
