@@ -65,7 +65,8 @@ from data_processing import (
 )
 from runtime.run_folder import RunFolder
 from text.block_engine import BlockEngine
-from text.engines import Engine, LocalEngine, add_engine_flags, check_engine
+from text.engine_choice import add_engine_flags, check_engine
+from text.engines import Engine, LocalEngine
 from text.first_reading import FirstReading
 from text.process_pool import worker_pool
 from text.records import (
@@ -172,7 +173,7 @@ def serialize(
         settings: How text becomes ids.
         workers: Number of processes beside this one.
         given: Text processing of a run; None learns it from the training texts.
-        engine: Where the work on the texts runs, one of :data:`text.engines.ENGINES`; the records are the same.
+        engine: Where the work on the texts runs, one of :data:`text.engine_choice.ENGINES`; the records are the same.
         ray_address: Of a cluster, for the engine ``ray``; empty for this machine.
 
     Returns:

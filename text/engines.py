@@ -7,11 +7,9 @@ them, so that every engine writes the same bytes.
 
 from __future__ import annotations
 
-import argparse
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -37,9 +35,7 @@ from text.spool import (
     write_shard,
 )
 from text.word_vectors import write_part
-from utils import UserError, sha256_of_file
-
-ENGINES = ("local", "ray")
+from utils import sha256_of_file
 
 
 class WrittenShard(NamedTuple):
@@ -77,39 +73,6 @@ class Engine(Protocol):
 
     def write_corpus(self, parts: Sequence[tuple[Path, list[SpooledChunk]]]) -> None:
         """Writes what word vectors are learnt from: files, each of the words of some chunks."""
-
-
-INSTALL = "python -m pip install --require-hashes -r requirements-ray.txt"
-
-
-def add_engine_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that choose an engine."""
-    parser.add_argument(
-        "--engine",
-        choices=ENGINES,
-        default=ENGINES[0],
-        help="where texts become records: processes of this machine, or tasks of Ray; what is written is the same "
-        "(default: local)",
-    )
-    parser.add_argument(
-        "--ray_address",
-        default="",
-        help="with --engine ray: auto for the cluster that this machine belongs to, or HOST:PORT; not given: Ray is "
-        "started on this machine",
-    )
-
-
-def check_engine(engine: str, ray_address: str) -> None:
-    """Raises :class:`UserError` where an engine cannot be used, before anything is read.
-
-    Args:
-        engine: One of :data:`ENGINES`.
-        ray_address: As given by ``--ray_address``; empty if it was not.
-    """
-    if ray_address and engine != "ray":
-        raise UserError(f"--ray_address {ray_address} goes with --engine ray; add it, or leave the flag out")
-    if engine == "ray" and find_spec("ray") is None:
-        raise UserError(f"--engine ray needs the package ray, which is not installed; type: {INSTALL}")
 
 
 class LocalEngine:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SENT = ("corpus", "text")  # folders whose modules the tasks import, beside those of the root folder
 # How often a task is run again whose machine or process is lost; errors of the task itself are not tried again.
 RETRIES = 10
+CONNECT_SECONDS = 10
 QUIET: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
 LOST = (ray.exceptions.ObjectLostError, ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError)
 
@@ -98,16 +100,35 @@ def ray_cluster(address: str, workers: int) -> Iterator[RayCluster]:
 @contextlib.contextmanager
 def connect(address: str) -> Iterator[None]:
     """Connects to a cluster, whose machines get the modules of this project."""
+    refuse_silent(address)
     with tempfile.TemporaryDirectory(prefix="han-modules-") as folder:
         send_modules(Path(folder))
         try:
             ray.init(address, runtime_env={"working_dir": folder}, **QUIET)
         except (ConnectionError, ValueError, TimeoutError, RuntimeError) as error:
-            raise UserError(
-                f"no Ray cluster answers at --ray_address {address} ({' '.join(str(error).split())[:150]}); start one "
-                "with: ray start --head; or leave the flag out to use this machine alone"
-            ) from error
+            raise no_cluster(address, error) from error
         yield
+
+
+def refuse_silent(address: str) -> None:
+    """Refuses ``HOST:PORT`` where nobody listens: Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UserError(f"--ray_address {address!r} is no address; give auto, or HOST:PORT, for example 10.0.0.5:6379")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise no_cluster(address, error) from error
+
+
+def no_cluster(address: str, error: Exception) -> UserError:
+    """The message where a cluster does not answer."""
+    return UserError(
+        f"no Ray cluster answers at --ray_address {address} ({' '.join(str(error).split())[:150]}); start one with: "
+        "ray start --head; or leave the flag out to use this machine alone"
+    )
 
 
 @contextlib.contextmanager
