@@ -395,6 +395,9 @@ def own_source(text: str, paths: DataPaths) -> Path | None:
     """
     if text in {corpus.name for corpus in CORPORA}:
         return None
+    if "://" in text:
+        name = dataset_name(text.rstrip("/"))
+        raise UserError(f"{text} is an address; run first: python create_csv.py {shlex.quote(text)}; then type {name}")
     if "/" in text or dataset_name(text) != text or Path(text).exists():
         return Path(text).expanduser()
     source = schema.read_json(paths.csv_manifest, SourceOfCsv).get("source") if paths.csv_manifest.is_file() else None
