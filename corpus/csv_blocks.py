@@ -45,9 +45,13 @@ def read_block(path: Path, block: Block) -> Iterator[CsvRow]:
     """Streams the documents of a block.
 
     Raises:
-        UserError: As :func:`corpus.corpora.read_csv`.
+        UserError: As :func:`corpus.corpora.read_csv`; or the machine that runs this does not have the file.
     """
-    with path.open("rb") as file:
+    try:
+        opened = path.open("rb")
+    except OSError as error:
+        raise unseen(path, error) from error
+    with opened as file:
         yield from rows_of_csv(path, csv_lines(file, block.start, block.size), block.header, block.line)
 
 
@@ -125,7 +129,7 @@ def well_placed(values: NDArray[np.uint8], quotes: NDArray[np.int64], is_first: 
     return bool(BEFORE_CELL[values[inner - 1]].all() and AFTER_CELL[values[closing + 1]].all())
 
 
-def refuse_unseen(path: Path, error: OSError) -> UserError:
+def unseen(path: Path, error: OSError) -> UserError:
     """The error of a machine that does not have the file."""
     return UserError(
         f"a machine of the Ray cluster cannot read {path} ({error.strerror}); put --data_dir into a folder that all "

@@ -17,7 +17,7 @@ import pytest
 import serialize_data
 from config import TextSettings
 from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
-from corpus.csv_blocks import csv_blocks, read_block
+from corpus.csv_blocks import Block, csv_blocks, read_block
 from serialize_data import serialize
 from tests.test_serialize_data import SETTINGS, contents, make_rows, no_worker_pool, write_data
 from text import block_engine, spool
@@ -152,6 +152,14 @@ def test_a_damaged_file_is_refused_in_the_words_of_the_local_engine(
     with pytest.raises(UserError) as blocks:
         in_blocks(monkeypatch, paths, SETTINGS, 3_000)
     assert str(blocks.value) == str(local.value) and not paths.records.exists()
+
+
+def test_a_machine_without_the_file_is_one_line(tmp_path: Path) -> None:
+    block = Block(0, 10, 1, ())
+    with pytest.raises(
+        UserError, match=r"a machine of the Ray cluster cannot read .*films.csv .*; put --data_dir into"
+    ):
+        block_engine.read_first_of_block(tmp_path / "films.csv", block, TextSettings(), -(1 << 64))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

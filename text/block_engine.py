@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from config import TextSettings
 from corpus.corpora import SPLITS
-from corpus.csv_blocks import Block, csv_blocks, read_block, refuse_unseen
+from corpus.csv_blocks import Block, csv_blocks, read_block
 from data_processing import UNKNOWN_ID, TextProcessor, Vocabulary
 from text import spool as spool_module
 from text.engines import WrittenShard
@@ -83,10 +83,7 @@ def read_first_of_block(
     ``least``: as in :class:`text.first_reading.Sample`.
     """
     sample = Sample(settings.splitter_documents, settings.seed, least)
-    try:
-        return count_rows(read_block(csv, block), sample), sample.drawn
-    except OSError as error:
-        raise refuse_unseen(csv, error) from error
+    return count_rows(read_block(csv, block), sample), sample.drawn
 
 
 def words_of_block(
