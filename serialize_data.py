@@ -17,8 +17,8 @@ Each text is cut into words once, by all cores, in memory that does not grow wit
 5. *Word vectors*, from the words of the training and the unlabelled texts, or from a published file.
 6. The manifest; then the new folder takes the place of the old one, which is unchanged until then.
 
-That is ``--engine local``. With ``--engine ray`` steps 1 to 4 are tasks of a cluster, on blocks of the CSV file, and the
-main process writes what they give (:mod:`text.block_engine`): the same bytes. Steps 5 and 6 are the same.
+That is ``--engine local``. With ``--engine ray`` steps 1 to 4 are tasks of a cluster, on blocks of the CSV file, and
+the main process writes what they give (:mod:`text.block_engine`): the same bytes. Steps 5 and 6 are the same.
 
 No network but that of the cluster, no TensorFlow.
 """

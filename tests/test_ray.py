@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+import run_all
 import serialize_data
 from serialize_data import serialize
 from tests.test_serialize_data import SETTINGS, contents, make_rows, write_data
 from text import block_engine, engine_choice
 from text.block_engine import BlockEngine
 from text.engine_choice import check_engine
-from utils import UserError
+from utils import DataPaths, UserError, write_json
 
 ROOT = Path(__file__).parent.parent
 RANDOM = replace(SETTINGS, embeddings="random", word2vec_epochs=0)
@@ -146,3 +147,12 @@ def test_the_script_offers_both_engines() -> None:
     arguments = serialize_data.build_parser().parse_args(["films", "--engine", "ray", "--ray_address", "auto"])
     assert (arguments.engine, arguments.ray_address) == ("ray", "auto")
     assert serialize_data.build_parser().parse_args(["films"]).engine == "local"
+
+
+def test_run_all_passes_the_engine_and_does_not_serialise_again_for_it(tmp_path: Path) -> None:
+    flags = ["sample", "--data_dir", str(tmp_path), "--engine", "ray", "--ray_address", "auto"]
+    arguments, paths = run_all.build_parser().parse_args(flags), DataPaths("sample", tmp_path)
+    write_json(paths.csv_manifest, {"splits": {"train": {"documents": 100_000}}})
+    stages = run_all.stages(arguments, paths)
+    [stage] = [stage for stage, _ in zip(stages, range(3), strict=False) if stage.name == "serialize_data"]
+    assert stage.options == ["--engine", "ray", "--ray_address", "auto"] and "--engine" not in stage.command
