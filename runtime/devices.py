@@ -127,15 +127,22 @@ def limit_gpu_memory(gpu: object, fraction: float) -> None:
 
 def gpu_memory_megabytes() -> int | None:
     """Total memory of the first visible GPU in MB, or ``None`` where ``nvidia-smi`` does not report it."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    found = nvidia_smi("memory.total")
+    return int(found[0].split()[0]) if found and found[0].split()[0].isdecimal() else None
+
+
+def nvidia_smi(*fields: str) -> list[str] | None:
+    """What ``nvidia-smi`` reports of the first visible GPU, a text per field; ``None`` where it reports nothing."""
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     if visible:
         command.append(f"--id={visible}")
     try:
         output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
-        return int(output.splitlines()[0])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+    except (OSError, subprocess.SubprocessError):
         return None
+    values = [value.strip() for value in output.partition("\n")[0].split(",")]
+    return values if len(values) == len(fields) and all(values) else None
 
 
 @contextlib.contextmanager
