@@ -29,7 +29,7 @@ from config import (
     model_settings_from_flags,
     settings_from_flags,
 )
-from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.devices import add_device_flag, explain_memory, start_tensorflow, trained_on
 from runtime.run_folder import RunConfig, RunFolder, find_run
 from runtime.workers import SingleWorker, meet_workers
 from text.records import verify_records
@@ -167,11 +167,12 @@ def train(
 ) -> int:
     """Starts TensorFlow and trains; returns the exit code."""
     workers.start()
-    device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction, workers.connect)
+    memory = arguments.per_process_gpu_memory_fraction
+    device = start_tensorflow(arguments.device, memory, workers.connect, tf32=arguments.tf32)
     from training.trainer import Trainer
 
     if workers.is_chief:
-        prepare_folder(run, config, records, arguments.restart, resume)
+        prepare_folder(run, config, records, trained_on(device), arguments.restart, resume)
     first = find_run(arguments.from_run, arguments.runs_dir) if arguments.from_run else None
     if first and workers.is_chief:
         take_ngrams(first, run)
@@ -187,7 +188,7 @@ def find_learning_rates(
 ) -> int:
     """Runs the learning-rate range test and prints its suggestion; returns the exit code."""
     check_writable(run.path.parent)
-    device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction)
+    device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction, tf32=arguments.tf32)
     from training.lr_range import report, run_range_test
 
     with explain_memory(LESS_MEMORY):

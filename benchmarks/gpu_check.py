@@ -30,7 +30,7 @@ import numpy as np
 from measuring import processor
 
 from config import ModelSettings, TrainingSettings
-from runtime.devices import add_device_flag, nvidia_smi, start_tensorflow
+from runtime.devices import add_device_flag, card, card_details, nvidia_smi, start_tensorflow
 from runtime.run_folder import commit
 from utils import Parser, UserError, human_size, log, run_script
 
@@ -157,17 +157,9 @@ def versions(device: str) -> list[list[str]]:
         ["driver, memory", ", ".join(nvidia_smi("driver_version", "memory.total") or ["skipped: no nvidia-smi"])],
     ]
     if device == "gpu":
-        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
-        lines.append(["card", f"{card()}, compute capability {details.get('compute_capability', 'unknown')}"])
+        capability = ".".join(map(str, card_details().get("compute_capability", ("unknown",))))
+        lines.append(["card", f"{card()}, compute capability {capability}"])
     return lines
-
-
-def card() -> str:
-    """The name of the GPU."""
-    import tensorflow as tf
-
-    gpu = tf.config.list_physical_devices("GPU")[0]
-    return str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
 
 
 def installed_version(package: str) -> str:

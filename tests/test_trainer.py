@@ -98,7 +98,7 @@ def train(
 def train_here(data: Path, runs: Path, *flags: str) -> int:
     """The trainer in this process, where TensorFlow has its devices already; a user's error is raised."""
 
-    def devices(wanted: str, *_: Any) -> str:
+    def devices(wanted: str, *_: Any, **__: Any) -> str:
         if wanted == "gpu":
             raise UserError("TensorFlow sees no GPU here")
         return "cpu"
@@ -121,6 +121,7 @@ def test_a_finished_run_holds_everything(uninterrupted: RunFolder) -> None:
     names = {path.name for path in uninterrupted.path.iterdir()}
     assert {
         "config.json",
+        "device.json",
         "vocab.txt",
         "labels.txt",
         "sentence_splitter.json",
@@ -369,7 +370,7 @@ def test_records_replaced_while_the_trainer_starts_are_refused(
         (tmp_path / "newer").rename(records)
 
     create = RunFolder.create
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: "cpu")
 
     def creating(self: RunFolder, *arguments: Any) -> None:
         if when == "copying":
