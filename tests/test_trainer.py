@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -34,6 +35,7 @@ from tests.helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_
 from training import trainer, waiting
 from training.ngrams import FEW_VALIDATED, FEWEST_VALIDATED
 from training.preparation import run_config
+from training.step import StepTotals
 from training.trainer import Trainer
 from training.waiting import follow_checkpoints
 from utils import UserError, exclusive_lock, read_json, read_jsonl, sha256_of_json
@@ -290,6 +292,36 @@ def test_numbers_that_diverge_are_reported_and_never_saved(data: Path, tmp_path:
     run = RunFolder(tmp_path / "tiny-han")
     for path in [*run.checkpoint_files(), *run.path.glob("best*")]:
         assert all(np.isfinite(value).all() for value in read_checkpoint(path).weights.values()), path
+
+
+def test_the_device_is_asked_once_a_summary_and_the_step_that_diverged_is_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    read = StepTotals.read
+
+    def noted(self: StepTotals) -> list[dict[str, float]]:
+        asked.append(len(self.unread))
+        return read(self)
+
+    monkeypatch.setattr(StepTotals, "read", noted)
+    rare = ("--evaluate_every", "99", "--checkpoint_every", "99", "--num_epochs", "1")
+    assert train_here(data, tmp_path / "whole", *rare) == 0
+    assert [number for number in asked if number] == [7, 5]  # 12 steps, a summary after 7, validation after the last
+
+    step = trainer.compile_step
+
+    def diverging(*given: Any) -> Any:
+        function = step(*given)
+        return lambda documents, labels, seed, *more: {
+            **function(documents, labels, seed, *more),
+            **({"loss": tf.constant(math.nan)} if seed[1] == 8 else {}),  # the ninth
+        }
+
+    monkeypatch.setattr(trainer, "compile_step", diverging)
+    with pytest.raises(UserError, match="the loss became nan at step 9; "):
+        train_here(data, tmp_path / "diverged", *rare)
+    assert not RunFolder(tmp_path / "diverged" / "tiny-han").has_weights()
 
 
 def test_early_stopping_that_ends_before_it_is_noted_stays_stopped(
