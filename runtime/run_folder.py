@@ -311,6 +311,10 @@ class RunFolder:
         self.tensorboard = path / "tensorboard"
         self.results_lock = path.parent / f".{path.name}.results.lock"
 
+    def worker_log(self, number: int) -> Path:
+        """Where a worker that has no terminal writes; next to the folder, which only the chief touches."""
+        return self.path.with_name(f"{self.path.name}.worker-{number}.log")
+
     def exists(self) -> bool:
         """Whether a run has begun in this folder."""
         return self.config_file.exists()

@@ -37,6 +37,8 @@ from utils import UserError, log
 Items = TypeVar("Items", bound="Sequence[Any] | np.ndarray")
 
 SEED_STRIDE = 7_368_787
+# Steps between two agreements on whether to stop: each costs a message to every worker, and a GPU waits for it.
+SIGNAL_STEPS = 10
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -48,6 +50,7 @@ class SingleWorker:
 
     index, count = 0, 1
     is_chief = True
+    signal_steps = 1  # :meth:`signal_of_any` is called after steps that this divides
 
     def __enter__(self) -> SingleWorker:
         return self
@@ -125,6 +128,8 @@ class Workers(SingleWorker):
     Raises:
         UserError: The port is in use, a worker was started with other settings, or one did not start in time.
     """
+
+    signal_steps = SIGNAL_STEPS
 
     def __init__(self, cluster: Cluster, settings: dict[str, Any], patience: float) -> None:
         self.cluster, self.index, self.count = cluster, cluster.index, len(cluster.addresses)

@@ -463,7 +463,8 @@ class Trainer:
 
     def save_or_stop(self) -> None:
         """Saves a checkpoint when one is due; stops after a signal."""
-        if agreed := self.workers.signal_of_any(self.stop_signal):
+        is_due = self.progress.step % self.workers.signal_steps == 0
+        if is_due and (agreed := self.workers.signal_of_any(self.stop_signal)):
             self.stop_signal = agreed
             raise Interrupted
         if self.progress.step % self.arguments.checkpoint_every == 0:
