@@ -56,8 +56,8 @@ def end(processes: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
 
 
 def test_two_workers_train_as_one_process_with_the_joint_batch(data: Path, tmp_path: Path) -> None:
-    """Without dropout, whose masks differ. The last batch of an epoch holds 2 documents, the others 8."""
-    flags = ("--dropout_keep_proba", "1", "--word_dropout", "0", "--max_grad_norm", "0.5", "--l2", "0.001")
+    """With dropout on words, sentences and documents. The last batch of an epoch holds 2 documents, the others 8."""
+    flags = ("--max_grad_norm", "0.5", "--l2", "0.001")
     together = end(start(data, tmp_path, *flags))
     assert [code for code, *_ in together] == [0, 0], together
     alone = subprocess.run(

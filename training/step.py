@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import TrainingSettings, entry
-from network.contract import Documents, thresholds_of
+from network.contract import Documents, JointBatch, JointSeed, thresholds_of
 from runtime.workers import SINGLE_WORKER, SingleWorker
 from training.evidence import evidence_loss
 
@@ -83,7 +83,7 @@ def train_step(
         optimizer: A Keras optimiser, built.
         documents: The batch.
         labels: int32 [B]; or float32 [B, C], a probability of each class.
-        seed: int32 [2], of dropout.
+        seed: int32 [2], of dropout; or a :class:`network.contract.JointSeed`.
         settings: Clipping norm, L2, label smoothing and the weight of evidence.
         workers: The processes that train together, this one with its part of a joint batch.
         share: float32 scalar, the share of the joint batch that ``documents`` are.
@@ -227,15 +227,20 @@ def compile_step(
     class_weights: np.ndarray | None = None,
     workers: SingleWorker = SINGLE_WORKER,
     soft: int = 0,
+    joint: bool = False,
 ) -> Any:
     """:func:`train_step` as one graph ``(documents, labels, seed, share, marked)`` for batches of any size.
 
-    Arguments as there, and ``soft``: 0 for labels int32 [B], else C for labels float32 [B, C].
+    Arguments as there, and ``soft``: 0 for labels int32 [B], else C for labels float32 [B, C]; ``joint``: whether the
+    seed is a :class:`network.contract.JointSeed`.
     """
     vector = tf.TensorSpec([None], tf.int32)
     labels = tf.TensorSpec([None, soft], tf.float32) if soft else vector
-    seed, share = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.float32)
-    signature = (Documents(vector, vector, vector), labels, seed, share, vector)
+    documents, share = Documents(vector, vector, vector), tf.TensorSpec([], tf.float32)
+    seed: Any = tf.TensorSpec([2], tf.int32)
+    if joint:
+        seed = JointSeed(seed, JointBatch(documents, vector, vector, vector))
+    signature = (documents, labels, seed, share, vector)
 
     @tf.function(input_signature=signature, autograph=False)
     def step(documents: Documents, labels: Any, seed: Any, share: Any, marked: Any) -> Any:

@@ -17,10 +17,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from network.contract import Network
+from network.contract import JointSeed, Network
 from network.ngrams import NetworkWithNgrams, NgramLane, NgramTable
 from runtime.checkpoints import newest_checkpoint, restore, save_weights, saved_weights, step_of
-from runtime.input_pipeline import Epochs, LabelledBatch, Split, read_ahead
+from runtime.input_pipeline import Epochs, LabelledBatch, Split, part_of, read_ahead
 from runtime.networks import build_model, weights_by_layer
 from runtime.ngram_tables import read_table, save_table
 from runtime.run_folder import Progress, RunConfig, RunFolder
@@ -173,7 +173,13 @@ class Trainer:
         classes = len(self.config.class_names)
         weights = chosen_class_weights(settings, self.labels(), classes)
         soft = classes if self.targets is not None or self.config.several_labels else 0
-        return compile_step(self.model, self.optimizer, settings, weights, self.workers, soft)
+        return compile_step(self.model, self.optimizer, settings, weights, self.workers, soft, self.draws_together)
+
+    @property
+    def draws_together(self) -> bool:
+        """Whether this is one of several workers, whose dropout is to be that of one process."""
+        settings = self.config.training
+        return self.workers.count > 1 and (settings.dropout_keep_proba < 1 or settings.word_dropout > 0)
 
     def make_log(self) -> TrainingLog:
         """The log of this training, not opened yet."""
@@ -301,12 +307,18 @@ class Trainer:
     def read_part(self, numbers: np.ndarray) -> LabelledBatch:
         """This worker's part of a joint batch (of one worker all of it), with the numbers of all documents."""
         own = self.workers.part(numbers)
-        batch = self.train_split.read(own)._replace(numbers=numbers)
+        if self.draws_together:
+            batch = part_of(self.train_split.read(numbers), self.workers.part(np.arange(len(numbers))))
+        else:
+            batch = self.train_split.read(own)
+        batch = batch._replace(numbers=numbers)
         return batch if self.targets is None else batch._replace(labels=tf.constant(self.targets[own]))
 
     def take_step(self, batch: LabelledBatch) -> None:
         """Trains on one batch, counts it, and writes summaries when they are due."""
-        seed = [self.workers.seed(self.config.training.seed), self.progress.step]
+        seed: Any = [self.config.training.seed, self.progress.step]
+        if batch.joint is not None:
+            seed = JointSeed(tf.constant(seed, tf.int32), batch.joint)
         share = self.workers.share(len(batch.numbers))
         report = self.step_function(batch.documents, batch.labels, seed, share, batch.marked)
         self.progress.step += 1
