@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import errno
 import socket
+import threading
 
 from config import check_range
 from runtime.devices import add_device_flag, start_for_runs
@@ -82,7 +83,7 @@ def serve(folders: list[RunFolder], listening: socket.socket, arguments: argpars
     device = start_for_runs(folders, arguments.device, arguments.tf32)
     import uvicorn
 
-    from page.answers import ServedRun
+    from page.answers import ServedRun, explain_first_text
     from page.connections import ImpatientProtocol
     from page.viewer import make_app
 
@@ -105,6 +106,7 @@ def serve(folders: list[RunFolder], listening: socket.socket, arguments: argpars
     )
     shown = "127.0.0.1" if arguments.host in EVERYWHERE else f"[{host}]" if ":" in host else host
     print(f"http://{shown}:{port}   (Ctrl-C ends it)", flush=True)
+    threading.Thread(target=explain_first_text, args=[runs], daemon=True).start()
     try:
         uvicorn.Server(config).run(sockets=[listening])
     except KeyboardInterrupt:  # the way to end it

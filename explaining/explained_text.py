@@ -16,7 +16,7 @@ from data_processing import Span
 from explaining.counterfactuals import Counterfactual, counterfactuals
 from explaining.explanations import Scores, score_and_explain, shades
 from explaining.log_odds import LogOddsParts, log_odds, log_odds_parts
-from explaining.phrases import Phrases, phrases_of
+from explaining.phrases import Phrases, phrases_of, quote
 from report.shading import MOST_SENTENCES, LeftOut, ShadedSentence, shade_scores
 from runtime.decisions import chosen_names, predicted_name
 from text.text_reader import Reading
@@ -103,6 +103,11 @@ class Explanation:
     def phrases_in_words(self) -> list[str]:
         """The strongest phrases with their shares, in sentences."""
         return self.phrases.in_words(self.text, words_of(self.spans), self.scores.signed)
+
+    def phrases_quoted(self) -> list[tuple[str, float]]:
+        """The phrases on one line each with their shares: what speaks for the class first, the strongest first."""
+        words = words_of(self.spans)
+        return [(quote(self.text, words, one), one.share) for one in self.phrases.ranked()]
 
     def counterfactuals_in_words(self) -> list[str]:
         """Without which words, and sentences, the verdict would be another, a sentence each."""

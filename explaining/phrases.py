@@ -47,6 +47,10 @@ class Phrases(NamedTuple):
     found: list[Phrase]
     rest: float
 
+    def ranked(self) -> list[Phrase]:
+        """Those for the class before those against it, and of each the strongest first."""
+        return sorted(self.found, key=lambda one: (one.share < 0, -abs(one.share)))
+
     def in_words(self, text: str, words: Sequence[Span], signed: bool) -> list[str]:
         """Sentences for people; none without a phrase.
 
@@ -58,7 +62,7 @@ class Phrases(NamedTuple):
         form = "+.2f" if signed else ".0%"
         sentences = []
         for what, sign in (("for it" if signed else "attended to", 1), ("against it", -1)):
-            chosen = sorted((one for one in self.found if one.share * sign > 0), key=lambda one: -abs(one.share))
+            chosen = [one for one in self.ranked() if one.share * sign > 0]
             quoted = ", ".join(f'"{quote(text, words, one)}" {one.share:{form}}' for one in chosen)
             sentences += [f"Phrases {what}: {quoted}."] if chosen else []
         return [*sentences, f"Everything else: {self.rest:{form}}."] if sentences else []

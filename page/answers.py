@@ -299,6 +299,13 @@ def answer(served: ServedRun, question: Question) -> Answer:
     )
 
 
+def explain_first_text(runs: Sequence[ServedRun]) -> None:
+    """Explains a text before anybody asks: the first explanation traces its graph, which takes seconds."""
+    for served in runs:
+        with contextlib.suppress(Refusal):
+            answer(served, Question(text="A first text. And a second sentence.", method=served.default_method))
+
+
 def edits(served: ServedRun, original: str, written: WrittenText) -> dict[int, str]:
     """What was edited, by the position of the word. ``original``: the text before."""
     before = [original[start:end] for start, end in words_of(served.predictor.spans(original))]

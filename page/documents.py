@@ -52,8 +52,8 @@ def add_documents(app: FastAPI, runs: Sequence[ServedRun], desk: Desk, workplace
     @app.api_route("/documents", methods=READING, include_in_schema=False)
     async def documents(request: Request) -> Response:
         values = dict(request.query_params)
-        kept = kept_keys(request)
-        return await workplace.run(request, 0, lambda: page_of_documents(runs, desk, values, kept))
+        kept, looks = kept_keys(request), request.method == "GET"
+        return await workplace.run(request, 0, lambda: page_of_documents(runs, desk, values, kept, looks))
 
     @app.api_route("/documents.csv", methods=READING, include_in_schema=False)
     async def download(request: Request) -> Response:
@@ -163,14 +163,14 @@ def in_address(selection: Selection) -> dict[str, str]:
 
 
 def page_of_documents(
-    runs: Sequence[ServedRun], desk: Desk, values: dict[str, str], kept: Sequence[str]
+    runs: Sequence[ServedRun], desk: Desk, values: dict[str, str], kept: Sequence[str], looks: bool
 ) -> HTMLResponse:
-    """The page."""
+    """The page; whoever ``looks`` at the test split has it scored, but not who only asks whether the page exists."""
     served = run_asked_for(runs, values.get("run", ""))
     key = values.get("source") or SPLITS[0]
     source = desk.source(served, key)
     scoring = desk.scoring(served, key)
-    if scoring is None and key == SPLITS[0]:
+    if scoring is None and key == SPLITS[0] and looks:
         scoring = desk.start(served, source)
     selection = selection_of(values)
     shown: dict[str, Any] = {"runs": runs, "served": served, "source": source, "scoring": scoring, "desk": desk}

@@ -17,13 +17,14 @@ from corpus.sources import DAMAGED, is_compressed, open_source, plain_suffix
 from corpus.tables import JSON_ENDINGS, LABEL_NAMES, Record, Table, bounded_lines, comparable_name, find_encoding
 from corpus.tables import open_table as open_any_table
 from corpus.text_rows import Row, column_rows, find_columns, has_one_column, line_rows, table_rows
+from page import conversion
 from page.questions import MOST_TEXT_BYTES
 from report.shading import printable
 from schema import read_json
 from utils import DataPaths, UserError, human_size
 
 SPLITS = ("test", "valid", "train")
-ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json")
+ENDINGS = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", *conversion.ENDINGS)
 PACKED_ENDINGS = (".gz", ".bz2", ".xz", ".zip")
 PIECE_BYTES = 1 << 20
 FREE_PACKING, MOST_PACKING = 100_000_000, 100  # bytes that a file may unpack to, plus so many times its own
@@ -126,6 +127,7 @@ class UploadedFile:
         self.file = folder / f"upload{ending_of(name)}"
         self.size = 0
         self.remarks: list[str] = []
+        self._remarks_on_sheets: list[str] = []
         self._text_column, self._label_column, self._check_space = text_column, label_column, check_space
 
     def rows(self) -> Iterator[Row]:
@@ -133,6 +135,8 @@ class UploadedFile:
         self.remarks = []
         try:
             self._unpack()
+            self._convert()
+            self.remarks += self._remarks_on_sheets
             self.size = self.file.stat().st_size
             problems: Counter[str] = Counter()
             row = None
@@ -195,6 +199,17 @@ class UploadedFile:
                 raise
             raise UserError(f"{packed} is damaged or no {packed.suffix} file ({error}); save it again") from error
         packed.unlink()
+        self.file = plain
+
+    def _convert(self) -> None:
+        """Replaces a file that is no text by a table that is."""
+        whole = self.file
+        if whole.suffix not in conversion.ENDINGS:
+            return
+        most = FREE_PACKING + MOST_PACKING * whole.stat().st_size
+        plain = self.folder / "upload.csv"
+        self._remarks_on_sheets = conversion.convert(whole, plain, most, self._check_space)
+        whole.unlink()
         self.file = plain
 
     def _in_words(self, message: str) -> str:

@@ -42,7 +42,7 @@ TESTS = {
     "han.py": "test_han test_explanations",
     "network/kernels.py": "test_kernels test_recurrent test_han",
     "network/recurrent.py": "test_recurrent",
-    "training/step.py": "test_step test_training_methods",
+    "training/step.py": "test_step test_training_methods test_several_labels",
     "training/ngrams.py": "test_fitting_ngrams test_ngrams",
     "training/optimizers.py": "test_optimizers",
     "training/schedules.py": "test_schedules",

@@ -17,9 +17,10 @@ from fastapi.testclient import TestClient
 import explain as explain_command
 from explaining.explanations import METHODS, explain, shades
 from explaining.leaving_out import keep_words
+from page import answers
 from page.answers import ServedRun, answer
 from page.batcher import Busy
-from page.questions import Question, parse_ranges
+from page.questions import Question, Refusal, parse_ranges
 from page.viewer import make_app
 from runtime.predictor import Predictor
 from tests.helpers import write_tiny_run
@@ -244,3 +245,18 @@ def test_the_method_that_did_best_is_the_first_choice_with_its_figures(page_fold
     with TestClient(make_app([examined], ["testserver"])) as client:
         shown = client.get("/", params={"text": TEXT}).text
     assert re.search(r'value="gradient" checked', shown) and "changes the verdict in 25.0% of documents" in shown
+
+
+def test_a_first_text_is_explained_by_the_default_method_and_a_busy_server_does_not_mind(
+    served: ServedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Question] = []
+
+    def answer_and_refuse(run: ServedRun, question: Question) -> None:
+        asked.append(question)
+        assert answer(run, question).explanation.method == served.default_method
+        raise Refusal(503, "Too much is waiting.", 1)
+
+    monkeypatch.setattr(answers, "answer", answer_and_refuse)
+    answers.explain_first_text([served, served])
+    assert [question.method for question in asked] == [served.default_method] * 2

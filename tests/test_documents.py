@@ -22,12 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import openpyxl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
 import page.viewer
+from page import conversion, sources, uploads
 from page import scoring as scoring_module
-from page import sources, uploads
 from page.answers import ServedRun
 from page.questions import Refusal
 from page.scoring import Desk, remove_leftovers
@@ -106,6 +109,13 @@ def test_another_split_is_scored_when_somebody_asks_for_it(fresh: TestClient) ->
     link = html.unescape(re.findall(r'<th scope="row"><a href="\./([^"]+)"', page)[3])
     answer = fresh.get(f"/{link}").text  # the page knows documents of the test split by heart, others not
     assert "<b>train/3</b> of tiny, labelled" in answer
+
+
+def test_who_asks_whether_the_page_exists_starts_nothing(fresh: TestClient) -> None:
+    assert fresh.head("/documents").status_code == 200
+    assert fresh.get("/progress", params={"source": "test"}).status_code == 404
+    fresh.get("/documents")
+    assert wait_for_table(fresh)["state"] == "done"
 
 
 def test_a_split_that_the_data_set_lacks_is_a_sentence(fresh: TestClient) -> None:
@@ -209,6 +219,61 @@ def test_files_of_all_kinds_are_read(fresh: TestClient, name: str, content: str 
     assert [row["text"] for row in downloaded(fresh, source=key)] == texts
 
 
+def workbook(sheets: dict[str, list[list[Any]]]) -> bytes:
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
+    target = io.BytesIO()
+    book.save(target)
+    return target.getvalue()
+
+
+def parquet(columns: dict[str, list[Any]]) -> bytes:
+    target = io.BytesIO()
+    pq.write_table(pa.table(columns), target)
+    return target.getvalue()
+
+
+REVIEWS: dict[str, list[Any]] = {
+    "id": [1, 2, 3],
+    "review": ["good, word01", "bad\n=word02", None],
+    "label": ["positive", "negative", ""],
+}
+
+
+def test_a_workbook_and_a_parquet_file_are_read_as_their_rows(fresh: TestClient) -> None:
+    rows = [list(REVIEWS), [], *map(list, zip(*REVIEWS.values(), strict=True))]
+    key, progress = uploaded(fresh, workbook({"Reviews": rows, "Notes": [["nothing"]]}), "a.xlsx")
+    assert progress["state"] == "done", progress
+    assert "Of 2 sheets the first is read: &#39;Reviews&#39;." in fresh.get("/documents", params={"source": key}).text
+    of_workbook = downloaded(fresh, source=key)
+    key, progress = uploaded(fresh, parquet({**REVIEWS, "tags": [["a"], ["b"], []]}), "a.parquet")
+    assert progress["state"] == "done", progress
+    assert "Columns of lists are not read: &#39;tags&#39;." in fresh.get("/documents", params={"source": key}).text
+    assert [row["text"] for row in of_workbook] == ["good, word01", "bad\n=word02", ""]
+    assert [row["label"] for row in of_workbook] == REVIEWS["label"]
+    assert downloaded(fresh, source=key) == of_workbook
+
+
+def test_a_file_of_few_bytes_that_stands_for_many_is_refused(
+    fresh: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "FREE_PACKING", 1_000_000)
+    bomb = parquet({"text": ["word01 good " * 1_000] * 5_000})
+    assert len(bomb) < 100_000
+    _, progress = uploaded(fresh, bomb, "a.parquet")
+    assert progress["state"] == "failed" and "a.parquet unpacks to more than" in progress["problem"]
+    monkeypatch.setattr(conversion, "MOST_WORKBOOK", 10_000)
+    _, progress = uploaded(fresh, workbook({"all": [["text"], *[["word01 good " * 20]] * 500]}), "a.xlsx")
+    assert progress["state"] == "failed" and "too much for a workbook" in progress["problem"]
+    monkeypatch.setattr(conversion, "MOST_GROUP", 10)
+    _, progress = uploaded(fresh, parquet({"text": ["good"]}), "a.parquet")
+    assert progress["state"] == "failed" and "save it with smaller ones" in progress["problem"]
+
+
 def test_a_column_can_be_named(fresh: TestClient) -> None:
     content = "one,two,three\n" + "\n".join(f"word01 good {n},word02 bad {n},positive" for n in range(9))
     key, progress = uploaded(fresh, content, text_column="two", label_column="3")
@@ -234,6 +299,8 @@ def test_a_column_can_be_named(fresh: TestClient) -> None:
         ("a.csv.gz", b"no gzip", "damaged"),
         ("a.zip.csv.zip", b"PK no zip", "damaged"),
         ("a.txt", b"x" * 6_000_000, "longer"),
+        ("a.xlsx", b"PK no workbook", "no Excel file"),
+        ("a.parquet", b"PAR1 and nothing PAR1", "no Parquet file"),
     ],
     ids=named,
 )
@@ -312,7 +379,7 @@ def test_no_form_of_another_site_is_accepted(fresh: TestClient) -> None:
     assert fresh.get("/documents", headers={"host": "evil.example"}).status_code == 400
 
 
-@pytest.mark.parametrize("name", ["a.exe", "a", ".csv/..", "a.csv.exe", "../../etc/passwd", "a.gz", "", "a.parquet"])
+@pytest.mark.parametrize("name", ["a.exe", "a", ".csv/..", "a.csv.exe", "../../etc/passwd", "a.gz", "", "a.feather"])
 def test_a_file_of_another_kind_is_refused_at_once(fresh: TestClient, name: str) -> None:
     response = upload(fresh, b"x" * 3_000_000, name) if name else fresh.post("/upload", params={"token": token(fresh)})
     assert response.status_code == 415, response.text
@@ -515,7 +582,7 @@ def test_names_and_endings() -> None:
     assert ending_of("A.B.CSV.GZ") == ".csv.gz" and ending_of("x/y.tsv") == ".tsv"
     assert shown_name("/a/b\\c.csv") == "c.csv" and len(shown_name("x" * 500 + ".csv")) == 80
     with pytest.raises(UserError, match="none of the endings"):
-        ending_of("a.xlsx")
+        ending_of("a.feather")
 
 
 def test_progress_is_json_that_a_script_can_follow(client: TestClient) -> None:

@@ -15,7 +15,16 @@ from config import ModelSettings
 from data_processing import TextProcessor, Vocabulary
 from explaining import gradients
 from explaining.explained_text import explain_text
-from explaining.explanations import Scores, explain, integrate, integrated_gradients, shades
+from explaining.explanations import (
+    METHODS,
+    Scores,
+    explain,
+    integrate,
+    integrated_gradients,
+    methods_of,
+    score_and_explain,
+    shades,
+)
 from explaining.gradients import gradient_products, logits_from_vectors
 from explaining.leaving_out import keep_words
 from explaining.log_odds import log_odds
@@ -215,6 +224,33 @@ def test_scores_come_in_the_order_of_the_documents_whatever_their_batches(
         other = alone[number % 3].word_weights
         if verdict.word_weights is not None and other is not None:
             np.testing.assert_allclose(verdict.word_weights, other, atol=1e-6)
+
+
+def test_the_price_of_a_method_is_the_number_of_texts_that_it_reads(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def counted(function: Any, place: int, price: int) -> Any:
+        def call(*arguments: Any) -> Any:
+            documents = [list(one) if number == place else one for number, one in enumerate(arguments)]
+            read.append(price * len(documents[place]))
+            return function(*documents)
+
+        return call
+
+    backward = 3  # a pass back costs about two forward
+    monkeypatch.setattr(predictor, "score", counted(predictor.score, 0, 1))
+    monkeypatch.setattr(predictor, "logits", counted(predictor.logits, 0, 1))
+    monkeypatch.setattr(gradients, "contributions", counted(gradients.contributions, 1, 1))
+    monkeypatch.setattr(gradients, "gradient_products", counted(gradients.gradient_products, 1, backward))
+    one = document([2, 3, 4], [5, 6])
+    for method in methods_of(predictor):
+        read.clear()
+        verdict, _ = score_and_explain(predictor, [one], None, method)[0]
+        with_verdict = METHODS[method].scored is not None
+        assert sum(read) == METHODS[method].passes(one) + (not with_verdict), method
+        np.testing.assert_allclose(verdict.probabilities, predictor.score([one])[0].probabilities, rtol=1e-5)
 
 
 def test_threads_get_what_one_alone_gets(predictor: Predictor) -> None:

@@ -18,9 +18,11 @@ from explaining.explanations import METHODS, Scores
 from explaining.faithfulness import (
     CONTROLS,
     RANDOM,
+    Agreement,
     Findings,
     agreement,
     best_method,
+    counterfactual_table,
     default_method,
     examine,
     faithfulness_file,
@@ -133,6 +135,24 @@ def test_the_whole_examination_repeats_and_speaks_in_plain_words(monkeypatch: py
     assert [line.split("  ")[0] for line in brief[3:-2]] == [faithfulness.TITLES[name] for name in (RANDOM, *METHODS)]
     assert brief[4].endswith(f" {share:.1%}") and brief[4].startswith(faithfulness.TITLES["attention"])
     assert brief[-1].startswith("From now on explain.py explains this run by")
+
+
+def test_a_document_without_ranks_leaves_the_others_their_agreement() -> None:
+    findings = Findings({RANDOM: deletions([0.1] * 3), "attention": deletions([0.4] * 3)})
+    findings.completeness = [(1.0, 1.0, 16)]
+    for each in findings.words.values():
+        each.reached = [np.ones(5)] * 3
+    nothing = Agreement(*[np.nan] * 4)  # of one word
+    findings.agreement = {"attention": [Agreement(0.2, 0.3, 0.4, 0.5), nothing], "gradient": [nothing, nothing]}
+    known = to_json(findings)["agreement_with_leave_one_out"]
+    assert list(known) == ["attention"] and list(known["attention"].values()) == [0.2, 0.3, 0.4, 0.5]
+
+
+def test_the_columns_of_counterfactuals_are_those_of_their_titles() -> None:
+    sizes = {"words": {"median": 3, "found": 0.9}, "sentences": {"median": None, "found": 0.4}}
+    title, line = counterfactual_table({"counterfactuals": {"attention": sizes}})
+    assert title.split()[-5:] == ["(median)", "found", "sentences", "(median)", "found"]
+    assert line.split() == ["attention", "3", "90%", "-", "40%"]
 
 
 def test_documents_are_examined_for_the_class_that_the_network_predicts(

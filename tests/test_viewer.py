@@ -16,6 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import attention_viewer
+from explaining.explained_text import explain_text
 from page.answers import ServedRun
 from page.questions import MOST_TEXT_BYTES
 from page.viewer import MOST_BODY_BYTES, make_app
@@ -73,7 +74,7 @@ def test_nothing_of_a_text_becomes_markup(client: TestClient, text: str) -> None
         allowed = {"html", "head", "meta", "title", "link", "script", "body", "a", "header", "p", "nav", "main", "form"}
         allowed |= {"h1", "label", "textarea", "div", "button", "span", "select", "option", "fieldset", "legend"}
         allowed |= {"input", "section", "table", "caption", "tr", "th", "td", "svg", "rect", "ol", "li", "bdi", "b"}
-        allowed |= {"progress"}
+        allowed |= {"progress", "ul", "details", "summary"}
         allowed |= {"figure", "figcaption", "circle", "line"}  # and `title` in a circle
         assert {tag for tag, _ in page.tags} <= allowed
         scripts = [attributes for tag, attributes in page.tags if tag == "script"]
@@ -84,6 +85,20 @@ def test_nothing_of_a_text_becomes_markup(client: TestClient, text: str) -> None
                 assert not re.match(r"\s*(javascript|data|https?|//)", attributes.get(name) or "", re.I)
         shown = response.text.partition('<div class="columns')[2]  # outside the fields that hold the text as it is
         assert shown and not set("\x00\x1b\u202e") & set(shown)
+
+
+def test_phrases_are_listed_with_their_shares_for_the_class_first(client: TestClient, served: ServedRun) -> None:
+    text = "good word01, bad word02. word03 good good, and bad."
+    page = client.post("/answer", data={"text": text, "method": "gradient", "run": served.name}).text
+    listed = re.findall(
+        r'<li><span class="(for|against)[^"]*">([^<]+)</span> <span class="number">([^<]+)</span>', page
+    )
+    expected = explain_text(served.predictor, text, "gradient").phrases_quoted()
+    assert [(quoted, share) for _, quoted, share in listed] == [(one, f"{share:+.2f}") for one, share in expected]
+    assert {side for side, *_ in listed} == {"for", "against"}
+    assert [side for side, *_ in listed] == ["for" if share > 0 else "against" for _, share in expected]
+    rests = re.findall(r"everything else <span[^>]*>([^<]+)<", page)
+    assert rests == [f"{explain_text(served.predictor, text, 'gradient').phrases.rest:+.2f}"]
 
 
 def test_an_answer_is_saved_as_a_page_that_stands_alone_and_as_json(client: TestClient, served: ServedRun) -> None:

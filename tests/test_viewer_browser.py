@@ -434,6 +434,7 @@ def test_a_file_is_uploaded_scored_sorted_searched_opened_and_downloaded(
     page.get_by_role("link", name="Next").click()
     expect(page.locator("#rows")).to_contain_text("51 to 70 are shown")
     page.get_by_role("link", name="confidence").click()
+    expect(page.locator("th[aria-sort]")).to_contain_text("confidence")
     values = [float(text.rstrip("%")) for text in page.locator(".documents td:nth-child(4)").all_inner_texts()]
     assert values == sorted(values, reverse=True) and len(values) == 50
     page.get_by_label("text or id contains").fill("WINDOW.hacked")
