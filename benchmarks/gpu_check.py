@@ -30,7 +30,7 @@ import numpy as np
 from measuring import processor
 
 from config import ModelSettings, TrainingSettings
-from runtime.devices import add_device_flag, card, card_details, nvidia_smi, start_tensorflow
+from runtime.devices import DEVICES, card, card_details, nvidia_smi, start_tensorflow
 from runtime.run_folder import commit
 from utils import Parser, UserError, human_size, log, run_script
 
@@ -102,7 +102,9 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--seconds", type=float, default=5.0, help="of training for each figure (default: 5)")
     parser.add_argument("--units", type=int, default=100, help="units per direction (default: 100)")
-    add_device_flag(parser, training=True)
+    parser.add_argument(
+        "--device", default="auto", choices=DEVICES, help="auto: a GPU if TensorFlow sees one (default: auto)"
+    )
     return parser
 
 
