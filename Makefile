@@ -35,7 +35,7 @@ PIP_INSTALL = $(PY) -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-ve
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo imdb view bundle test test-slow test-faults mutants lint format bench accuracy lock clean
+.PHONY: help demo imdb view bundle gpu-check test test-slow test-faults mutants lint format bench accuracy lock clean
 
 help: ## List the targets.
 	@echo "Usage: make TARGET [NAME=value ...]"
@@ -45,7 +45,7 @@ help: ## List the targets.
 	@echo "  SOURCE=FILE    imdb: use the archive in this file or at this address"
 	@echo "  RUN=imdb-han   bundle: the run, by its folder or its name"
 	@echo "  OUT=FOLDER     bundle: the folder to write"
-	@echo "  ARGS='...'     imdb, view, bundle, test, test-slow, test-faults, mutants, bench, accuracy: further arguments, for example ARGS='-k resume'"
+	@echo "  ARGS='...'     imdb, view, bundle, test, test-slow, test-faults, mutants, bench, gpu-check, accuracy: further arguments, for example ARGS='-k resume'"
 	@echo "  COVERAGE=1     test: list the lines that no test runs, too"
 	@echo "  JOBS=2         test, test-slow, test-faults: number of test processes"
 	@echo "  KILLS=500      test-faults: number of processes to kill"
@@ -91,6 +91,9 @@ format: $(INSTALLED_DEV) ## Format the code and fix what ruff can fix.
 bench: $(INSTALLED) ## Run the benchmarks, on IMDB if it has been prepared, else on the built-in data set.
 	@[ -e data/imdb/records/manifest.json ] || $(PY) run_all.py sample --until serialize_data
 	$(PY) benchmarks/run.py $(ARGS)
+
+gpu-check: $(INSTALLED) ## Check a GPU against the CPU and time it; prints a table for an issue (minutes).
+	@$(PY) benchmarks/gpu_check.py $(ARGS)
 
 accuracy: $(INSTALLED) ## Compare networks and linear classifiers on data sets named in ARGS (hours; resumes).
 	$(PY) benchmarks/systems.py $(ARGS)

@@ -178,7 +178,10 @@ def build_parser() -> Parser:
         "both runs on the test documents of both data sets",
     )
     add_folder_flags(parser)
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to train (default: auto)")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to compute (default: auto)")
+    parser.add_argument(
+        "--tf32", type=parse_bool, nargs="?", const=True, help="False: a GPU trains in float32, not in TF32"
+    )
     add_wandb_flags(parser)
     parser.add_argument("--workers", type=int, help="processes of serialize_data (default: one per core)")
     parser.add_argument("--engine", choices=ENGINES, help="where serialize_data cuts texts into words (default: local)")
@@ -380,7 +383,7 @@ def training_stage(
         ],
         inputs,
         [run.finished],
-        [*flag(arguments, "device"), *given(TrainerOperation, arguments), *wandb_flags(arguments)],
+        [*where_to_train(arguments), *given(TrainerOperation, arguments), *wandb_flags(arguments)],
     )
 
 
@@ -448,6 +451,11 @@ def given(settings_class: type, arguments: argparse.Namespace) -> list[str]:
     """The flags of one settings class that were given on the command line."""
     names = [field.name for field in dataclasses.fields(settings_class)]
     return [item for name in names if name not in left_out(settings_class) for item in flag(arguments, name)]
+
+
+def where_to_train(arguments: argparse.Namespace) -> list[str]:
+    """The flags of the trainer's device; what comes after it computes as it did."""
+    return [*flag(arguments, "device"), *flag(arguments, "tf32")]
 
 
 def flag(arguments: argparse.Namespace, name: str) -> list[str]:
