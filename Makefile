@@ -35,7 +35,7 @@ PIP_INSTALL = $(PY) -m pip install $$([ -t 1 ] || echo --quiet) --disable-pip-ve
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo imdb view bundle test test-slow test-faults mutants lint format bench accuracy lock clean
+.PHONY: help demo imdb view bundle gpu-check test test-slow test-faults mutants lint format bench accuracy lock clean
 
 help: ## List the targets.
 	@echo "Usage: make TARGET [NAME=value ...]"
@@ -45,7 +45,7 @@ help: ## List the targets.
 	@echo "  SOURCE=FILE    imdb: use the archive in this file or at this address"
 	@echo "  RUN=imdb-han   bundle: the run, by its folder or its name"
 	@echo "  OUT=FOLDER     bundle: the folder to write"
-	@echo "  ARGS='...'     imdb, view, bundle, test, test-slow, test-faults, mutants, bench, accuracy: further arguments, for example ARGS='-k resume'"
+	@echo "  ARGS='...'     imdb, view, bundle, test, test-slow, test-faults, mutants, bench, gpu-check, accuracy: further arguments, for example ARGS='-k resume'"
 	@echo "  COVERAGE=1     test: list the lines that no test runs, too"
 	@echo "  JOBS=2         test, test-slow, test-faults: number of test processes"
 	@echo "  KILLS=500      test-faults: number of processes to kill"
@@ -92,12 +92,15 @@ bench: $(INSTALLED) ## Run the benchmarks, on IMDB if it has been prepared, else
 	@[ -e data/imdb/records/manifest.json ] || $(PY) run_all.py sample --until serialize_data
 	$(PY) benchmarks/run.py $(ARGS)
 
+gpu-check: $(INSTALLED) ## Check a GPU against the CPU and time it; prints a table for an issue (minutes).
+	@$(PY) benchmarks/gpu_check.py $(ARGS)
+
 accuracy: $(INSTALLED) ## Compare networks and linear classifiers on data sets named in ARGS (hours; resumes).
 	$(PY) benchmarks/systems.py $(ARGS)
 
 # requirements.txt first: the others are constrained to its versions.
 lock: $(INSTALLED_DEV) ## Write requirements*.txt from requirements*.in, with the hash of every file.
-	@for name in requirements requirements-gpu requirements-dev requirements-wandb; do \
+	@for name in requirements requirements-gpu requirements-dev requirements-wandb requirements-ray; do \
 	  echo "$$name.in -> $$name.txt"; \
 	  $(PY) -m uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \

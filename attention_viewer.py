@@ -19,7 +19,7 @@ import socket
 import threading
 
 from config import check_range
-from runtime.devices import add_device_flag, start_tensorflow
+from runtime.devices import add_device_flag, start_for_runs
 from runtime.run_folder import RunFolder, find_run, newest_run
 from utils import DataPaths, Parser, UserError, add_folder_flags, log, run_script
 
@@ -80,7 +80,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 def serve(folders: list[RunFolder], listening: socket.socket, arguments: argparse.Namespace) -> None:
     """Loads the runs and answers requests until Ctrl-C or SIGTERM."""
-    device = start_tensorflow(arguments.device)
+    device = start_for_runs(folders, arguments.device, arguments.tf32)
     import uvicorn
 
     from page.answers import ServedRun, explain_first_text

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from corpus.corpora import read_csv
 from report.evaluation import wilson_interval
-from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.devices import add_device_flag, explain_memory, start_for_runs
 from runtime.run_folder import RunFolder, find_run, origin, refuse_several_labels
 from utils import DataPaths, Parser, UserError, add_folder_flags, check_writable, log, run_script, write_json
 
@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
     refuse_other_classes(*runs)
     sets = test_sets(runs, arguments.data_dir)
     check_writable(runs[1].path)
-    device = start_tensorflow(arguments.device)
+    device = start_for_runs(runs, arguments.device, arguments.tf32)
     from runtime.predictor import Predictor
 
     with explain_memory("end other programs and run the same command again"):

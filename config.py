@@ -373,6 +373,9 @@ class TrainerOperation(TesterOperation):
     per_process_gpu_memory_fraction: float = setting(
         0.0, "maximum share of the GPU's memory to use; 0: grow as needed", minimum=0, maximum=1
     )
+    workers_per_machine: int = setting(
+        1, "processes of this machine that share each batch, each with a GPU or with its share of the cores", minimum=1
+    )
     wait_for_workers: float = setting(600.0, "seconds to wait for the other machines in TF_CONFIG", minimum=1)
 
 

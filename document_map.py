@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from config import check_range
 from runtime.checkpoints import Checkpoint, best_checkpoint, run_checkpoint
-from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.devices import add_device_flag, explain_memory, start_for_runs
 from runtime.run_folder import RunFolder, add_run_flags, chosen_run, no_such_run, refuse_several_labels
 from utils import (
     EMBEDDINGS_FILE,
@@ -145,7 +145,7 @@ def mapped_documents(run: RunFolder, checkpoint: Checkpoint, arguments: argparse
     data = DataPaths(config.dataset, arguments.data_dir)
     manifest = verify_records(data.records)
     run.refuse_other_records(config, data.records, manifest)
-    device = start_tensorflow(arguments.device)
+    device = start_for_runs([run], arguments.device, arguments.tf32)
     from runtime.input_pipeline import Split
 
     with (

@@ -49,7 +49,7 @@ from explaining.pages import explanation_page, likeliest
 from report.plots import png, whole_model_figure
 from report.shading import printable, render, supports_colour
 from runtime.decisions import in_words
-from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.devices import add_device_flag, explain_memory, start_for_runs
 from runtime.run_folder import find_run, origin, refuse_several_labels
 from utils import (
     DataPaths,
@@ -149,7 +149,7 @@ def main(arguments: argparse.Namespace) -> int:
     text, label = (None, None) if many else find_text(arguments, data)
     if many:
         check_writable(run.path)
-    arguments.device = start_tensorflow(arguments.device)
+    arguments.device = start_for_runs([run], arguments.device, arguments.tf32)
     from runtime.predictor import Predictor, unfinished
 
     predictor = Predictor.load(run, arguments.device)

@@ -243,18 +243,18 @@ class HAN(keras.Model):
     def attend(self, documents: Documents, training: bool = False, seed: Tensor | None = None) -> Attended:
         """Logits, the attention of words and sentences, and document vectors; arguments as for :meth:`call`."""
         drop = Dropout(seed if training else None)
-        distinct, row = tf.unique(drop.words(documents.token_ids, self.word_dropout))
+        distinct, row = drop.distinct_words(documents.token_ids, self.word_dropout)
         # One mask per distinct word of the batch (Gal and Ghahramani 2016): each is projected once, however often used.
-        table = drop(tf.gather(self.embeddings.value, distinct), self.dropout)  # [U, E]
+        table = drop(tf.gather(self.embeddings.value, distinct), self.dropout, "distinct word")  # [U, E]
         words = self.word_encoder(table, documents.words_per_sentence, row, keep=training)  # [N, D]
         sentences, word_weights = self.word_attention(words, documents.words_per_sentence, keep=training)  # [S, D]
-        sentences = drop(sentences, self.dropout)
+        sentences = drop(sentences, self.dropout, "sentence")
         encoded = self.sentence_encoder(sentences, documents.sentences_per_document, keep=training)
         pooled, sentence_weights = self.sentence_attention(
             encoded, documents.sentences_per_document, keep=training
         )  # [B, D]
         pooled = tf.cast(pooled, tf.float32)
-        logits = self.classifier(drop(pooled, self.dropout))
+        logits = self.classifier(drop(pooled, self.dropout, "document"))
         return Attended(logits, word_weights, sentence_weights, pooled)
 
     def document_vectors(self, documents: Documents) -> Tensor:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from config import TesterOperation, add_flags, check_range, settings_from_flags
 from runtime.averaging import check_can_be_averaged
-from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.devices import add_device_flag, explain_memory, start_for_runs
 from runtime.run_folder import add_run_flags, chosen_run
 from training.waiting import (
     SPLIT_OF_RUN_TYPE,
@@ -88,7 +88,7 @@ def main(arguments: argparse.Namespace) -> int:
     seconds = WAIT_FOR_RUN_SECONDS[arguments.run_type] if arguments.wait is None else arguments.wait
     wait_for_run(run, trainer_command(arguments), seconds)
     check_writable(run.plots)
-    device = start_tensorflow(arguments.device)
+    device = start_for_runs([run], arguments.device, arguments.tf32)
     from training.tester import Tester
     from training.thresholds import refuse_threshold, report_threshold
 
@@ -118,7 +118,7 @@ def test_several(arguments: argparse.Namespace) -> int:
         )
     runs = [chosen_run(argparse.Namespace(**vars(arguments), named_run=name)) for name in arguments.named_runs]
     check_can_be_averaged(runs)
-    device = start_tensorflow(arguments.device)
+    device = start_for_runs(runs, arguments.device, arguments.tf32)
     from training.averaging import report_mean
     from training.tester import Tester
 

@@ -29,7 +29,8 @@ from config import (
     model_settings_from_flags,
     settings_from_flags,
 )
-from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.devices import add_device_flag, explain_memory, start_tensorflow, trained_on
+from runtime.launcher import is_launched, launch
 from runtime.run_folder import RunConfig, RunFolder, find_run
 from runtime.workers import SingleWorker, meet_workers
 from text.records import verify_records
@@ -118,6 +119,8 @@ def main(arguments: argparse.Namespace) -> int:
     config = run_config(arguments, model_settings, training_settings, records, manifest)
     refuse_with_several_labels(config, arguments)
     if arguments.run_type == "lr_range":
+        if arguments.workers_per_machine > 1:
+            raise UserError("--workers_per_machine is for a training, not for --run_type lr_range; leave it out")
         return find_learning_rates(run, config, arguments, range_test)
     if arguments.run_type == "retrain":
         config = retraining_config(run, config)
@@ -133,6 +136,8 @@ def main(arguments: argparse.Namespace) -> int:
         config = continued_config(find_run(arguments.from_run, arguments.runs_dir), config, given, records)
     check_splits(records, config)
     check_vocabulary(config)
+    if arguments.workers_per_machine > 1 and not is_launched():
+        return launch(arguments.workers_per_machine, arguments.device, run.worker_log)
     agreed = {**config.flat(), "evaluation_batch_words": arguments.evaluation_batch_words}
     with meet_workers(agreed, arguments.wait_for_workers) as workers:
         if workers.is_chief:
@@ -167,11 +172,12 @@ def train(
 ) -> int:
     """Starts TensorFlow and trains; returns the exit code."""
     workers.start()
-    device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction, workers.connect)
+    memory = arguments.per_process_gpu_memory_fraction
+    device = start_tensorflow(arguments.device, memory, workers.connect, tf32=arguments.tf32)
     from training.trainer import Trainer
 
     if workers.is_chief:
-        prepare_folder(run, config, records, arguments.restart, resume)
+        prepare_folder(run, config, records, trained_on(device), arguments.restart, resume)
     first = find_run(arguments.from_run, arguments.runs_dir) if arguments.from_run else None
     if first and workers.is_chief:
         take_ngrams(first, run, config, records)
@@ -187,7 +193,7 @@ def find_learning_rates(
 ) -> int:
     """Runs the learning-rate range test and prints its suggestion; returns the exit code."""
     check_writable(run.path.parent)
-    device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction)
+    device = start_tensorflow(arguments.device, arguments.per_process_gpu_memory_fraction, tf32=arguments.tf32)
     from training.lr_range import report, run_range_test
 
     with explain_memory(LESS_MEMORY):

@@ -34,7 +34,7 @@ from report.evaluation import FEWEST_RATINGS
 from report.ordered import median_classes
 from runtime.averaging import MeanPredictor, check_can_be_averaged
 from runtime.decisions import chosen_names
-from runtime.devices import add_device_flag, explain_memory, start_tensorflow
+from runtime.devices import add_device_flag, explain_memory, start_for_runs
 from runtime.run_folder import RunFolder, find_run, refuse_several_labels
 from runtime.streaming import Scored, score_rows
 from text.text_reader import remarks_on
@@ -144,7 +144,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"{arguments.output} already exists; name another --output, or delete it")
     with contextlib.ExitStack() as stack:
         rows = open_rows(arguments, stack)
-        device = start_tensorflow(arguments.device)
+        device = start_for_runs(runs, arguments.device, arguments.tf32)
         predictor = load(runs, device)
         if arguments.threshold is not None and len(predictor.class_names) != 2:
             raise UserError(f"--threshold is for two classes, and {runs[0].path} has {len(predictor.class_names)}")

@@ -41,7 +41,7 @@ from explaining.faithfulness import default_method
 from explaining.pages import explanation_page
 from report.run_table import as_frame, run_rows
 from runtime.decisions import chosen_names
-from runtime.devices import start_tensorflow
+from runtime.devices import start_for_runs
 from runtime.run_folder import RunFolder, find_run
 from text.text_reader import remarks_on
 from utils import DataPaths, UserError, log, write_jsonl
@@ -54,19 +54,19 @@ SCRIPT = Path(__file__).with_name("run_all.py")
 LOG_FILE = "run_all.txt"
 
 
-def load(run: str | Path, runs_dir: str | Path = "runs", device: str = "cpu") -> Model:
+def load(run: str | Path, runs_dir: str | Path = "runs", device: str = "auto") -> Model:
     """Loads a trained network.
 
     Args:
         run: A run folder, or its name in ``runs_dir``.
         runs_dir: Folder of the runs.
-        device: ``cpu``, ``gpu``, or ``auto``.
+        device: ``cpu``, ``gpu``, or ``auto``: what the run was trained on, if it is here.
 
     Raises:
         UserError: There is no such run, it has no weights yet, or something in it is damaged.
     """
     folder = find_run(str(run), Path(runs_dir))
-    chosen = start_tensorflow(device, lean=False)
+    chosen = start_for_runs([folder], device, lean=False)
     from runtime.predictor import Predictor, unfinished
 
     predictor = Predictor.load(folder, chosen)

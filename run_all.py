@@ -51,6 +51,7 @@ from config import (
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, has_several_labels, own_source, sha256_of_source
 from data_processing import MadeOfTexts, tokeniser_difference
 from runtime.run_folder import RunFolder, find_run
+from text.engine_choice import ENGINES, check_engine
 from training.presets import PRESETS, STUDENT, TEACHERS, suited
 from training.tracking import add_wandb_flags, check_installed, wandb_flags
 from utils import (
@@ -186,9 +187,14 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--new_classes", action="store_true", help="with --from_run: allow classes it does not know")
     add_folder_flags(parser)
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to train (default: auto)")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to compute (default: auto)")
+    parser.add_argument(
+        "--tf32", type=parse_bool, nargs="?", const=True, help="False: a GPU trains in float32, not in TF32"
+    )
     add_wandb_flags(parser)
     parser.add_argument("--workers", type=int, help="processes of serialize_data (default: one per core)")
+    parser.add_argument("--engine", choices=ENGINES, help="where serialize_data cuts texts into words (default: local)")
+    parser.add_argument("--ray_address", help="with --engine ray: auto, or HOST:PORT of a cluster")
     for settings_class in (CsvSettings, TextSettings, ModelSettings, TrainingSettings, TrainerOperation):
         add_flags(parser, settings_class, unset=True, leave_out=left_out(settings_class))
     return parser
@@ -268,6 +274,7 @@ def go_on_from(arguments: argparse.Namespace, paths: DataPaths) -> None:
 def refuse_settings(arguments: argparse.Namespace) -> None:
     """Refuses at once what a later stage would refuse after the stages before it have done their work."""
     check_installed(arguments)
+    check_engine(arguments.engine or ENGINES[0], arguments.ray_address or "")
     model_settings_from_flags(arguments)
     for settings_class in (CsvSettings, TextSettings, TrainingSettings, TrainerOperation):
         given_settings(settings_class, arguments)
@@ -320,7 +327,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *continuing_flags(arguments), *data],
         [paths.csv, paths.labels, *vectors, *first],
         [paths.manifest],
-        flag(arguments, "workers"),
+        [*flag(arguments, "workers"), *flag(arguments, "engine"), *flag(arguments, "ray_address")],
         outdated=outdated_records(paths),
     )
     if arguments.preset == "best":
@@ -386,7 +393,7 @@ def training_stage(
         ],
         inputs,
         [run.finished],
-        [*flag(arguments, "device"), *given(TrainerOperation, arguments), *wandb_flags(arguments)],
+        [*where_to_train(arguments), *given(TrainerOperation, arguments), *wandb_flags(arguments)],
     )
 
 
@@ -460,6 +467,11 @@ def given(settings_class: type, arguments: argparse.Namespace) -> list[str]:
     """The flags of one settings class that were given on the command line."""
     names = [field.name for field in dataclasses.fields(settings_class)]
     return [item for name in names if name not in left_out(settings_class) for item in flag(arguments, name)]
+
+
+def where_to_train(arguments: argparse.Namespace) -> list[str]:
+    """The flags of the trainer's device; what comes after it computes as it did."""
+    return [*flag(arguments, "device"), *flag(arguments, "tf32")]
 
 
 def flag(arguments: argparse.Namespace, name: str) -> list[str]:

@@ -29,7 +29,7 @@ from explaining.pages import explanation_page
 from report.plots import evenness_figure, faithfulness_figure, map_figure, png, top_words_figure
 from report.shading import LeftOut, ShadedSentence
 from runtime.attention_statistics import evenness, top_words
-from runtime.devices import start_tensorflow
+from runtime.devices import start_for_runs
 from runtime.run_folder import RunFolder, find_run, refuse_several_labels
 from utils import DataPaths, UserError
 
@@ -60,7 +60,7 @@ class OpenRun:
 
 
 def open_run(named: str, data_dir: str | Path = "data", runs_dir: str | Path = "runs") -> OpenRun:
-    """Rebuilds a run's network on the CPU.
+    """Rebuilds a run's network where it was trained, on a GPU if it is here, else on the CPU.
 
     Args:
         named: Name of the run in ``runs_dir``, or path of its folder.
@@ -71,7 +71,7 @@ def open_run(named: str, data_dir: str | Path = "data", runs_dir: str | Path = "
         UserError: There is no such run, or it has no weights yet.
     """
     run = find_run(named, Path(runs_dir))
-    device = start_tensorflow("cpu", lean=False)
+    device = start_for_runs([run], "auto", lean=False)
     from runtime.predictor import Predictor
 
     return OpenRun(run, Predictor.load(run, device), DataPaths(run.config().dataset, Path(data_dir)))

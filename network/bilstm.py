@@ -63,7 +63,7 @@ class BiLSTM(keras.Model):
         """Logits and document vectors, without attention."""
         drop = Dropout(seed if training else None)
         vectors = self.last_states(documents, drop, keep=training)
-        return unattended(self.classifier(drop(vectors, self.dropout)), vectors)
+        return unattended(self.classifier(drop(vectors, self.dropout, "document")), vectors)
 
     def document_vectors(self, documents: Documents) -> Tensor:
         """float32 [B, 2H], the last state of each direction."""
@@ -71,8 +71,8 @@ class BiLSTM(keras.Model):
 
     def last_states(self, documents: Documents, drop: Dropout, keep: bool = False) -> Tensor:
         """float32 [B, 2H]; ``keep`` as for :meth:`network.recurrent.BidirectionalEncoder.call`."""
-        distinct, row = tf.unique(drop.words(documents.token_ids, self.word_dropout))
-        table = drop(tf.gather(self.embeddings.value, distinct), self.dropout)  # [U, E]
+        distinct, row = drop.distinct_words(documents.token_ids, self.word_dropout)
+        table = drop(tf.gather(self.embeddings.value, distinct), self.dropout, "distinct word")  # [U, E]
         lengths = words_per_document(documents)
         states = self.encoder(table, lengths, row, keep=keep)  # [N, 2H]
         first, last = tf.cumsum(lengths, exclusive=True), tf.cumsum(lengths) - 1

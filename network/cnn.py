@@ -63,7 +63,7 @@ class CNN(keras.Model):
         """Logits and document vectors, without attention."""
         drop = Dropout(seed if training else None)
         features = self.features(documents, drop)
-        return unattended(self.classifier(drop(features, self.dropout)), features)
+        return unattended(self.classifier(drop(features, self.dropout, "document")), features)
 
     def document_vectors(self, documents: Documents) -> Tensor:
         """float32 [B, filters of all widths], the largest answer of each filter."""
@@ -71,7 +71,7 @@ class CNN(keras.Model):
 
     def features(self, documents: Documents, drop: Dropout) -> Tensor:
         """float32 [B, filters of all widths]."""
-        distinct, row = tf.unique(drop.words(documents.token_ids, self.word_dropout))
+        distinct, row = drop.distinct_words(documents.token_ids, self.word_dropout)
         table = tf.cast(tf.gather(self.embeddings.value, distinct), self.compute_dtype)  # [U, E]
         lengths = words_per_document(documents)
         return tf.concat([convolution(table, row, lengths) for convolution in self.convolutions], axis=1)

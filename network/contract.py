@@ -32,6 +32,34 @@ class Documents(NamedTuple):
     sentences_per_document: Tensor
 
 
+class JointBatch(NamedTuple):
+    """The documents of all workers, and the places among them of one worker's part.
+
+    Attributes:
+        documents: Of all workers.
+        words: int32 [N], the place of each word of the part.
+        sentences: int32 [S], the place of each of its sentences.
+        parts: int32 [B], the place of each of its documents.
+    """
+
+    documents: Documents
+    words: Tensor
+    sentences: Tensor
+    parts: Tensor
+
+
+class JointSeed(NamedTuple):
+    """The seed of dropout for a worker's part of a batch: its masks are those of one process with all documents.
+
+    Attributes:
+        values: int32 [2].
+        joint: Of which the batch is a part.
+    """
+
+    values: Tensor
+    joint: JointBatch
+
+
 class Attended(NamedTuple):
     """The output of a network, with its attention.
 
@@ -73,7 +101,8 @@ class Network(Protocol):
         Args:
             documents: The batch.
             training: Whether to apply dropout.
-            seed: int32 [2], required in training: dropout is a pure function of it, so that a resumed run repeats it.
+            seed: int32 [2], or the :class:`JointSeed` of a worker; required in training: dropout is a pure function of
+                it, so that a resumed run repeats it.
         """
 
     def attend(self, documents: Documents, training: bool = False, seed: Tensor | None = None) -> Attended:

@@ -19,8 +19,10 @@ import tensorflow as tf
 
 from config import entry
 from network import kernels
+from utils import UserError
 
 Tensor: TypeAlias = Any  # tf.Tensor; TensorFlow ships no types that a checker could use
+LEAST_CAPABILITY = (8, 0)  # of a GPU whose cuDNN computes in bfloat16: Ampere
 
 
 def compiled_operation(function: Callable[..., Any], inputs: Sequence[Tensor], outputs: int) -> list[Tensor]:
@@ -122,6 +124,31 @@ def needs_cudnn() -> bool | str:
     return True if tf.config.list_logical_devices("GPU") else "auto"
 
 
+def refuse_without_cudnn(dtype: str) -> None:
+    """Raises :class:`UserError` if the GPU of this process cannot run cuDNN's recurrent layers in a type.
+
+    Args:
+        dtype: ``"bfloat16"``, for example.
+    """
+    from tensorflow.python.framework import kernels
+
+    way_out = "train without --mixed_precision, or use --device cpu"
+    wanted = tf.as_dtype(dtype).as_datatype_enum
+    for operation in ("CudnnRNNV3", "CudnnRNNBackpropV3"):
+        registered = kernels.get_registered_kernels_for_op(operation).kernel
+        types = [one.allowed_values.list.type for kernel in registered for one in kernel.constraint if one.name == "T"]
+        if not any(wanted in some for some in types):
+            raise UserError(f"TensorFlow {tf.__version__} has no kernel of {operation} for {dtype}; {way_out}")
+    gpu = tf.config.list_physical_devices("GPU")[0]
+    details = tf.config.experimental.get_device_details(gpu)
+    capability = tuple(details.get("compute_capability", LEAST_CAPABILITY))
+    if dtype == "bfloat16" and capability < LEAST_CAPABILITY:
+        raise UserError(
+            f"{details.get('device_name', 'the GPU')} has compute capability {'.'.join(map(str, capability))}, and "
+            f"cuDNN's {dtype} needs 8.0; {way_out}"
+        )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The layer
 
@@ -141,12 +168,17 @@ class BidirectionalEncoder(keras.layers.Layer):
         seed: Of the initial weights (Glorot uniform kernels, orthogonal recurrent kernels, zero biases; 1 for the
             LSTM's forget gate).
         padded: Run through ``keras.layers`` on padded sequences: for a GPU.
+
+    Raises:
+        UserError: With a GPU whose cuDNN lacks the type of the layer.
     """
 
     def __init__(self, cell: str, units: int, inputs: int, seed: int, padded: bool = False, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.cell, self.units, self.padded = cell, units, padded
         layer = entry(CELLS, cell, "cell").layer
+        if padded and needs_cudnn() is True and self.compute_dtype != "float32":
+            refuse_without_cudnn(self.compute_dtype)
         self.left_to_right, self.right_to_left = (
             layer(
                 units,

@@ -1,4 +1,21 @@
-"""The connection between the workers of a cluster: they meet, send heartbeats, and report why one ended."""
+"""The connection between the workers of a cluster: they meet, send heartbeats, and report why one ended.
+
+What TensorFlow 2.21 lacks, and nothing else: the constructor of its strategy waits without a limit and ignores signals,
+it does not compare settings, and it does not notice a worker that hangs. Sums and values travel through TensorFlow.
+
+The protocol. Each worker holds one TCP connection to the chief, who listens on its own port of ``TF_CONFIG`` until all
+are there; then TensorFlow takes the port, and the connections stay. Both sides send JSON objects in UTF-8, one a line:
+
+    worker to chief   {"index": 1, "addresses": [...], "settings": {...}}     once, first; at most 1 MiB
+    chief to worker   {"lost": "why"}      the settings differ, the index is taken, or a worker is lost: end
+    chief to worker   {"start": true}      the chief's checks are done: start TensorFlow
+    both ways         an empty line        a heartbeat, every 5 seconds from the start on
+    both ways         {"lost": "why"}      the sender ends with an error; the chief passes it on
+    both ways         {"end": true}        the sender has finished; of the chief before the start: nothing to train
+
+A connection that closes, or is silent for 30 seconds, before ``end`` is a worker that is lost: every process then ends
+with exit code 2 and one line that names it, within 10 seconds even if its main thread is inside TensorFlow.
+"""
 
 from __future__ import annotations
 

@@ -9,9 +9,11 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-from utils import UserError, absent, human_size, log
+from runtime.run_folder import RunFolder, TrainedOn
+from utils import UserError, absent, human_size, log, parse_bool
 
 DEVICES = ("auto", "cpu", "gpu")
 # Address space that TensorFlow and a small training need; with less they end in an ImportError or are aborted.
@@ -22,15 +24,75 @@ KERAS_DOES_WITHOUT = ("IPython", "matplotlib", "pandas", "sklearn")
 
 
 def add_device_flag(parser: argparse.ArgumentParser, training: bool = False) -> None:
-    """Adds ``--device``; by default a trainer takes the GPU and other scripts leave it to a trainer."""
-    default = "auto" if training else "cpu"
-    note = "auto takes a GPU if TensorFlow sees one" if training else "cpu leaves a GPU to a trainer"
-    help = f"where to compute; {note} (default: {default})"
-    parser.add_argument("--device", default=default, choices=DEVICES, help=help)
+    """Adds ``--device`` and ``--tf32``; a script that does not train takes those of the run, :func:`start_for_runs`."""
+    auto = "a GPU if TensorFlow sees one" if training else "what the run was trained on, if it is here"
+    parser.add_argument(
+        "--device", default="auto", choices=DEVICES, help=f"where to compute; auto: {auto} (default: auto)"
+    )
+    parser.add_argument(
+        "--tf32",
+        type=parse_bool,
+        nargs="?",
+        const=True,
+        default=True if training else None,
+        help="on a GPU that has it: let products round their inputs to 10 bits of mantissa, which is faster; "
+        f"False: float32 (default: {'True' if training else 'as the run was trained'})",
+    )
+
+
+def start_for_runs(runs: Sequence[RunFolder], wanted: str, tf32: bool | None = None, lean: bool = True) -> str:
+    """Starts TensorFlow where trained runs are to be read: the one place that decides on which device.
+
+    Args:
+        runs: Of one or several networks.
+        wanted: ``auto``, ``cpu`` or ``gpu``; ``auto`` is a GPU if one of the runs was trained on one and there is one.
+        tf32: Whether products may be rounded to TF32; ``None`` for as in the training.
+        lean: As for :func:`start_tensorflow`.
+
+    Returns:
+        ``"cpu"`` or ``"gpu"``.
+
+    Raises:
+        UserError: As there; or a ``device.json`` is damaged.
+    """
+    on_gpu = [trained for trained in (run.trained_on() for run in runs) if trained["device"] == "gpu"]
+    rounded = all(trained["tf32"] for trained in on_gpu) if tf32 is None else tf32
+    device = start_tensorflow("cpu" if wanted == "auto" and not on_gpu else wanted, lean=lean, tf32=rounded)
+    if wanted == "auto" and device == "gpu":
+        log.info("computing on the GPU, as in training; --device cpu leaves it to a trainer")
+    elif wanted == "auto" and on_gpu:
+        log.info("trained on a GPU (%s), and TensorFlow sees none here: computing on the CPU", on_gpu[0]["card"])
+    return device
+
+
+def trained_on(device: str) -> TrainedOn:
+    """What a training on this device, ``cpu`` or ``gpu``, notes in its run folder; TensorFlow is started."""
+    if device == "cpu":
+        return TrainedOn(device=device, card="", tf32=False)
+    import tensorflow as tf
+
+    return TrainedOn(device=device, card=card(), tf32=tf.config.experimental.tensor_float_32_execution_enabled())
+
+
+def card() -> str:
+    """The name of the GPU that this process uses."""
+    return str(card_details().get("device_name", "a GPU"))
+
+
+def card_details() -> dict[str, Any]:
+    """What TensorFlow knows of the GPU that this process uses; empty without one."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return dict(tf.config.experimental.get_device_details(gpus[0])) if gpus else {}
 
 
 def start_tensorflow(
-    wanted: str, memory_fraction: float = 0.0, connect: Callable[[], None] = lambda: None, lean: bool = True
+    wanted: str,
+    memory_fraction: float = 0.0,
+    connect: Callable[[], None] = lambda: None,
+    lean: bool = True,
+    tf32: bool = True,
 ) -> str:
     """Imports TensorFlow and makes it use the CPU or the GPU; the first thing a script does with TensorFlow.
 
@@ -39,12 +101,14 @@ def start_tensorflow(
         memory_fraction: Share of the GPU's memory to take at most, in (0, 1]; 0 lets it grow as needed.
         connect: Called before the first operation, when devices are chosen.
         lean: Let Keras do without :data:`KERAS_DOES_WITHOUT`; not in a process that may use Keras for work of its own.
+        tf32: Let the products of a GPU that has TF32 round their inputs to it.
 
     Returns:
         ``"cpu"`` or ``"gpu"``.
 
     Raises:
-        UserError: A GPU was asked for and TensorFlow sees none, or the process may not use enough memory.
+        UserError: A GPU was asked for and TensorFlow sees none, the process may not use enough memory, or it has
+            started TensorFlow on another device before.
     """
     refuse_small_address_space()
     if not 0 <= memory_fraction <= 1:
@@ -62,11 +126,16 @@ def start_tensorflow(
                 "why, docs/machine.md what to install; or use --device cpu"
             )
         device = "gpu" if gpus and wanted != "cpu" else "cpu"
+        try:
+            tf.config.set_visible_devices(gpus[:1] if device == "gpu" else [], "GPU")
+        except RuntimeError as error:  # a notebook that has loaded another run
+            raise UserError(
+                f"this process has started TensorFlow on another device than the {device.upper()}; start a new one, or "
+                f"name the same device for all runs"
+            ) from error
         if device == "gpu":
-            tf.config.set_visible_devices(gpus[:1], "GPU")
             limit_gpu_memory(gpus[0], memory_fraction)
-        else:
-            tf.config.set_visible_devices([], "GPU")
+        tf.config.experimental.enable_tensor_float_32_execution(tf32)
         connect()
         tf.random.stateless_uniform([], [0, 0])  # the first operation starts the devices, and prints notes of its own
     return device
@@ -127,15 +196,22 @@ def limit_gpu_memory(gpu: object, fraction: float) -> None:
 
 def gpu_memory_megabytes() -> int | None:
     """Total memory of the first visible GPU in MB, or ``None`` where ``nvidia-smi`` does not report it."""
-    command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    found = nvidia_smi("memory.total")
+    return int(found[0].split()[0]) if found and found[0].split()[0].isdecimal() else None
+
+
+def nvidia_smi(*fields: str) -> list[str] | None:
+    """What ``nvidia-smi`` reports of the first visible GPU, a text per field; ``None`` where it reports nothing."""
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader"]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     if visible:
         command.append(f"--id={visible}")
     try:
         output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
-        return int(output.splitlines()[0])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+    except (OSError, subprocess.SubprocessError):
         return None
+    values = [value.strip() for value in output.partition("\n")[0].split(",")]
+    return values if len(values) == len(fields) and all(values) else None
 
 
 @contextlib.contextmanager

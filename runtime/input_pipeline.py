@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from config import TrainingSettings, entry
-from network.contract import Documents
+from network.contract import Documents, JointBatch
 from text.records import RecordReader, read_label_sets, starts_of
 
 Item = TypeVar("Item")
@@ -44,12 +44,14 @@ class LabelledBatch(NamedTuple):
         labels: int32 [B]; -1 for a document without one. Where a text may have several, float32 [B, C].
         numbers: int64 [B], position of each document in its split.
         marked: int32 [N], 1 for a word that is marked as evidence, else 0; empty from a split that knows of none.
+        joint: What the documents are a part of, from :func:`part_of`; else ``None``.
     """
 
     documents: Documents
     labels: Any
     numbers: np.ndarray
     marked: Any = np.zeros(0, np.int32)
+    joint: JointBatch | None = None
 
 
 class JoinedReader:
@@ -152,6 +154,29 @@ class Split:
         payloads = self.reader.read_payloads(numbers)
         parsed = tf.io.parse_example(tf.constant(payloads), {"id": tf.io.FixedLenFeature([], tf.string)})
         return [name.decode() for name in parsed["id"].numpy()]
+
+
+def part_of(batch: LabelledBatch, own: np.ndarray) -> LabelledBatch:
+    """Some documents of a batch, which know their places in it. ``own``: int64 [B], positions of the documents."""
+    tokens, lengths, counts = (vector.numpy() for vector in batch.documents)
+    sentences = places_of(counts, own)
+    words = places_of(lengths, sentences)
+    documents = Documents(*(tf.constant(part) for part in (tokens[words], lengths[sentences], counts[own])))
+    places = (tf.constant(place, tf.int32) for place in (words, sentences, own))
+    marked = np.asarray(batch.marked)
+    return LabelledBatch(
+        documents,
+        tf.constant(batch.labels.numpy()[own]),
+        batch.numbers[own],
+        tf.constant(marked[words]) if len(marked) else batch.marked,
+        JointBatch(batch.documents, *places),
+    )
+
+
+def places_of(lengths: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """int64, the places of the elements of the chosen segments, which lie one after another with these lengths."""
+    begin, kept = starts_of(lengths)[:-1][chosen], lengths[chosen]
+    return np.arange(kept.sum()) + np.repeat(begin - starts_of(kept)[:-1], kept)
 
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)

@@ -1,6 +1,7 @@
 """The run folder: everything about one training run, self-contained: it can be moved.
 
 runs/imdb-han/
+    device.json             what the trainer computes on
     config.json             settings, class names, versions, tokeniser, command line, what data it was made from
     vocab.txt  labels.txt  sentence_splitter.json        to process text as in training
     checkpoints/            step-00000400.safetensors: weights, optimiser, epoch, step; the last few
@@ -90,6 +91,20 @@ class TrainingTexts(TypedDict):
     """
 
     short: int
+
+
+class TrainedOn(TypedDict):
+    """``device.json``: what the trainer computes on, by which testers and readers of the run choose theirs.
+
+    Attributes:
+        device: ``cpu`` or ``gpu``.
+        card: Name of the GPU, empty for a CPU.
+        tf32: Whether its products may round their inputs to TF32; false on a CPU.
+    """
+
+    device: str
+    card: str
+    tf32: bool
 
 
 class FinishedFile(TypedDict):
@@ -282,6 +297,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config_file = path / "config.json"
+        self.device_file = path / "device.json"
         self.history = path / "history.jsonl"
         self.steps = path / "steps.jsonl"
         self.plots = path / "plots"
@@ -294,6 +310,10 @@ class RunFolder:
         self.teachers = path / "teachers"
         self.tensorboard = path / "tensorboard"
         self.results_lock = path.parent / f".{path.name}.results.lock"
+
+    def worker_log(self, number: int) -> Path:
+        """Where a worker that has no terminal writes; next to the folder, which only the chief touches."""
+        return self.path.with_name(f"{self.path.name}.worker-{number}.log")
 
     def exists(self) -> bool:
         """Whether a run has begun in this folder."""
@@ -357,6 +377,17 @@ class RunFolder:
                 f"{self.path} was made with {difference}; make its records again and train it again: "
                 f"python serialize_data.py {dataset} && {config['origin']['command']} --restart"
             )
+
+    def record_device(self, device: TrainedOn) -> None:
+        """Notes what the trainer computes on; a run that is resumed elsewhere is of the last device."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.device_file, device)
+
+    def trained_on(self) -> TrainedOn:
+        """What the trainer computes on; a run of an earlier version does not say, and counts as one of a CPU."""
+        if not self.device_file.exists():
+            return TrainedOn(device="cpu", card="", tf32=False)
+        return schema.read_json(self.device_file, TrainedOn, "delete it: the run then counts as trained on a CPU")
 
     def result_file(self, kind: str, tested: str, ending: str) -> Path:
         """A report or predictions: ``report-test.txt``, ``predictions-valid.csv``.

@@ -3,8 +3,9 @@
 Workers are started as TensorFlow's users start them: the same command on every machine, with ``TF_CONFIG`` in the
 environment. ``tf.distribute.MultiWorkerMirroredStrategy`` sets up the cluster and carries the sums; the training loop
 is the one of a single process. Every worker computes the same batches (a pure function of seed and epoch) and reads its
-own part of each, so that n workers take the steps that one process takes with the same ``--batch_size``: the same to
-rounding without dropout; with dropout, whose masks each worker draws for itself, as a process with another seed.
+own part of each, so that n workers take the steps that one process takes with the same ``--batch_size``, to rounding.
+Dropout too is that of one process: each worker draws the masks of the joint batch and takes its rows
+(:class:`network.contract.JointSeed`), for which it reads the documents of all.
 
 What TensorFlow 2.21 with Keras 3.15 does, and why this file is not shorter:
 
@@ -36,7 +37,8 @@ from utils import UserError, log
 
 Items = TypeVar("Items", bound="Sequence[Any] | np.ndarray")
 
-SEED_STRIDE = 7_368_787
+# Steps between two agreements on whether to stop: each costs a message to every worker, and a GPU waits for it.
+SIGNAL_STEPS = 10
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -48,6 +50,7 @@ class SingleWorker:
 
     index, count = 0, 1
     is_chief = True
+    signal_steps = 1  # :meth:`signal_of_any` is called after steps that this divides
 
     def __enter__(self) -> SingleWorker:
         return self
@@ -70,10 +73,6 @@ class SingleWorker:
     def share(self, items: int) -> float:
         """Which share of so many items :meth:`part` takes: all."""
         return 1.0
-
-    def seed(self, seed: int) -> int:
-        """The seed of this worker's dropout."""
-        return seed
 
     def sum_gradients(
         self, gradients: list[Any], report: dict[str, Any], share: Any
@@ -114,7 +113,7 @@ SINGLE_WORKER = SingleWorker()
 class Workers(SingleWorker):
     """This process as one of several.
 
-    Every method but :meth:`part`, :meth:`share` and :meth:`seed` is called by all workers at the same point of the
+    Every method but :meth:`part` and :meth:`share` is called by all workers at the same point of the
     program, and returns on each when all have called it.
 
     Args:
@@ -125,6 +124,8 @@ class Workers(SingleWorker):
     Raises:
         UserError: The port is in use, a worker was started with other settings, or one did not start in time.
     """
+
+    signal_steps = SIGNAL_STEPS
 
     def __init__(self, cluster: Cluster, settings: dict[str, Any], patience: float) -> None:
         self.cluster, self.index, self.count = cluster, cluster.index, len(cluster.addresses)
@@ -181,10 +182,6 @@ class Workers(SingleWorker):
     def share(self, items: int) -> float:
         """Which share of so many items this worker takes, 0 to 1; over all workers they add up to 1."""
         return len(range(self.index, items, self.count)) / items
-
-    def seed(self, seed: int) -> int:
-        """A seed of its own for each worker: the same mask on every part would be less noise than in one process."""
-        return (seed + self.index * SEED_STRIDE) % 2**31
 
     def sum_gradients(
         self, gradients: list[Any], report: dict[str, Any], share: Any

@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         rewrite(run.best, **header)
         run.finished.unlink()
     shutil.copy(tmp_path / "runs" / "second" / "best.safetensors", tmp_path / "runs" / "first" / "best.safetensors")
-    monkeypatch.setattr(han_tester, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_tester, "start_for_runs", lambda *_, **__: "cpu")
     return tmp_path
 
 

@@ -175,7 +175,7 @@ def grown(folder: Path) -> RunFolder:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(serialize_data, "worker_pool", no_worker_pool)
-        serialize_data.serialize(more, settings, 1, text_of_run(old), new)
+        serialize_data.serialize(more, settings, 1, text_of_run(old), new=new)
     where = ["--dataset", "more", "--data_dir", str(folder / "data"), "--runs_dir", str(folder / "runs")]
     flags = [*where, *TINY, "--run", "grown", "--from_run", "old", "--num_epochs", "1", "--learning_rate", "0"]
     assert han_trainer.main(han_trainer.build_parser().parse_args(flags)) == 0

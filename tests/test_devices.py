@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.devices import KERAS_DOES_WITHOUT, import_tensorflow
-from runtime.run_folder import RunFolder
+from runtime import devices
+from runtime.devices import KERAS_DOES_WITHOUT, import_tensorflow, start_for_runs
+from runtime.run_folder import RunFolder, TrainedOn
 from tests.helpers import write_tiny_records
 from tests.test_trainer import ROOT, command
+from utils import UserError
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +76,67 @@ def test_tensorflow_is_imported_without_what_keras_can_do_without(monkeypatch: p
     with pytest.raises(ImportError):
         import_tensorflow(lean)
     assert hidden == (list(KERAS_DOES_WITHOUT) if lean else [])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The device that a run is read on
+
+
+ON_CPU = TrainedOn(device="cpu", card="", tf32=False)
+ON_GPU = TrainedOn(device="gpu", card="a card", tf32=True)
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(
+    ("trained", "wanted", "tf32", "expected"),
+    [
+        ([ON_CPU], "auto", None, ("cpu", True)),
+        ([ON_GPU], "auto", None, ("auto", True)),
+        ([{**ON_GPU, "tf32": False}], "auto", None, ("auto", False)),
+        ([{**ON_GPU, "tf32": False}], "auto", True, ("auto", True)),
+        ([ON_CPU, ON_GPU], "auto", False, ("auto", False)),
+        ([ON_GPU], "cpu", None, ("cpu", True)),
+        ([None], "auto", None, ("cpu", True)),  # of an earlier version
+    ],
+)
+def test_a_run_is_read_where_it_was_trained(
+    trained: list[TrainedOn | None],
+    wanted: str,
+    tf32: bool | None,
+    expected: tuple[str, bool],
+    there: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked: list[tuple[str, bool]] = []
+
+    def start(wanted: str, lean: bool, tf32: bool) -> str:
+        asked.append((wanted, tf32))
+        return "gpu" if there and wanted != "cpu" else "cpu"
+
+    monkeypatch.setattr(devices, "start_tensorflow", start)
+    runs = [RunFolder(tmp_path / str(number)) for number in range(len(trained))]
+    for run, device in zip(runs, trained, strict=True):
+        if device is not None:
+            run.record_device(device)
+    with caplog.at_level("INFO"):
+        start_for_runs(runs, wanted, tf32)
+    assert asked == [expected]
+    told = "computing on the GPU" if there else "trained on a GPU (a card), and TensorFlow sees none here"
+    assert caplog.text.count(told) == (expected[0] == "auto")
+
+
+def test_a_damaged_note_of_the_device_is_one_line(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.device_file.write_text('{"device": 7}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"device\.json.*delete it"):
+        start_for_runs([run], "auto")
+
+
+def test_every_script_that_reads_runs_lets_one_function_choose_the_device() -> None:
+    """``start_tensorflow`` of their own is for trainers, and for what is always done on a CPU."""
+    for path in ROOT.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if "add_device_flag(parser)" in text:
+            assert "start_for_runs(" in text and "start_tensorflow(" not in text, path.name

@@ -181,4 +181,4 @@ def test_what_cannot_teach_is_refused_in_one_line(folder: Path, student: RunFold
 
 @pytest.fixture(autouse=True)
 def tensorflow_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: "cpu")

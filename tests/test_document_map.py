@@ -98,7 +98,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = "--word_units 4 --sentence_units 4 --attention_dim 4 --num_epochs 12 --learning_rate 0.02 --batch_size 16"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+        patch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: "cpu")
         flags = f"--dataset tiny {small} --dropout_keep_proba 1 --warmup_steps 5".split()
         assert han_trainer.main(han_trainer.build_parser().parse_args(flags)) == 0
     return folder

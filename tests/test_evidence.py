@@ -176,7 +176,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> DataPaths:
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: "cpu")
 
 
 def train(data: DataPaths, runs: Path, *flags: str) -> RunFolder:

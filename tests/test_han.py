@@ -233,18 +233,19 @@ def test_dropout_acts_on_word_embeddings_sentence_vectors_and_the_document_vecto
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     network, documents = model(dropout=0.5), batch(TEXTS)
-    dropped: list[tuple[tuple[int, ...], float]] = []
+    dropped: list[tuple[str, tuple[int, ...], float]] = []
     erased = -1
 
-    def observed(self: Dropout, values: tf.Tensor, rate: float) -> tf.Tensor:
-        dropped.append((tuple(values.shape), rate))
+    def observed(self: Dropout, values: tf.Tensor, rate: float, row: str) -> tf.Tensor:
+        dropped.append((row, tuple(values.shape), rate))
         return tf.zeros_like(values) if len(dropped) - 1 == erased else values
 
     monkeypatch.setattr(Dropout, "__call__", observed)
     seed = tf.constant([1, 2])
     whole = network(documents, training=True, seed=seed).numpy()
     distinct = len({word for text in TEXTS for sentence in text for word in sentence})
-    assert dropped == [((distinct, EMBEDDING), 0.5), ((7, 8), 0.5), ((3, 10), 0.5)]
+    shapes = {"distinct word": (distinct, EMBEDDING), "sentence": (7, 8), "document": (3, 10)}
+    assert dropped == [(row, shape, 0.5) for row, shape in shapes.items()]
     for erased in range(3):  # what is dropped is what the next layer reads
         dropped.clear()
         assert np.abs(network(documents, training=True, seed=seed).numpy() - whole).max() > 1e-3, erased

@@ -61,7 +61,7 @@ def test_it_stops_when_the_loss_diverges_or_is_no_number() -> None:
 def test_as_its_users_run_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scale: str
 ) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: "cpu")
     write_tiny_records(tmp_path / "data" / "tiny" / "records")
     network = ["--word_units", "4", "--sentence_units", "3", "--attention_dim", "5", "--batch_size", "8"]
     highest = {"exponential": 5.0, "linear": 0.3}[scale]
@@ -95,7 +95,7 @@ def test_rates_that_do_not_rise_are_refused() -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: pytest.fail("the work has begun"))
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: pytest.fail("the work has begun"))
     write_tiny_records(tmp_path / "data" / "tiny" / "records")
     (tmp_path / "runs").touch()
     where = ["--dataset", "tiny", "--data_dir", str(tmp_path / "data"), "--runs_dir", str(tmp_path / "runs")]

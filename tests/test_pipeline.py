@@ -59,8 +59,8 @@ def run_all_here(folder: Path, *flags: str) -> tuple[int, str]:
 
     def run_here(command: list[str]) -> int:
         script = import_module(command[0].removesuffix(".py"))
-        if hasattr(script, "start_tensorflow"):  # which has its devices already
-            patch.setattr(script, "start_tensorflow", lambda *_, **__: "cpu")
+        for name in {"start_tensorflow", "start_for_runs"} & vars(script).keys():  # TensorFlow has its devices already
+            patch.setattr(script, name, lambda *_, **__: "cpu")
         return script.main(script.build_parser().parse_args(command[1:])) or 0
 
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from network.recurrent import BidirectionalEncoder
+from utils import UserError
 
 LENGTHS = [3, 5, 1, 7, 2, 7]  # every size in this file differs from every other, so a swapped axis cannot pass
 INPUTS, UNITS = 9, 4
@@ -145,6 +148,38 @@ def test_with_a_gpu_keras_is_told_to_use_cudnn_or_to_fail(cell: str, monkeypatch
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
     assert {layer.use_cudnn for layer in layers_of(BidirectionalEncoder(cell, UNITS, INPUTS, 3, padded=True))} == {True}
     assert {layer.use_cudnn for layer in layers_of(BidirectionalEncoder(cell, UNITS, INPUTS, 3))} == {"auto"}
+
+
+def pretend_gpu(monkeypatch: pytest.MonkeyPatch, types: list[Any], capability: tuple[int, int]) -> None:
+    """A GPU in the lists of TensorFlow, with kernels of cuDNN for some types."""
+    from tensorflow.core.framework import kernel_def_pb2
+    from tensorflow.python.framework import kernels
+
+    known = kernel_def_pb2.KernelList()
+    for one in types:
+        constraint = known.kernel.add(device_type="GPU").constraint.add(name="T")
+        constraint.allowed_values.list.type.append(one.as_datatype_enum)
+    monkeypatch.setattr(kernels, "get_registered_kernels_for_op", lambda operation: known)
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["GPU:0"])
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU:0"])
+    details = {"device_name": "Card 7", "compute_capability": capability}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details)
+
+
+def bfloat16_encoder() -> BidirectionalEncoder:
+    return BidirectionalEncoder("gru", UNITS, INPUTS, 3, padded=True, dtype="mixed_bfloat16")
+
+
+def test_bfloat16_is_refused_in_one_line_where_cudnn_lacks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_gpu(monkeypatch, [tf.float32, tf.bfloat16], (8, 0))
+    assert bfloat16_encoder().compute_dtype == "bfloat16"
+    pretend_gpu(monkeypatch, [tf.float32, tf.bfloat16], (7, 5))
+    with pytest.raises(UserError, match=r"Card 7 has compute capability 7\.5.*needs 8\.0.*--device cpu"):
+        bfloat16_encoder()
+    pretend_gpu(monkeypatch, [tf.float32, tf.float16], (9, 0))
+    with pytest.raises(UserError, match=r"no kernel of CudnnRNNV3 for bfloat16.*without --mixed_precision"):
+        bfloat16_encoder()
+    BidirectionalEncoder("gru", UNITS, INPUTS, 3, padded=True)  # float32 is as before
 
 
 def layers_of(encoder: BidirectionalEncoder) -> list[keras.layers.Layer]:

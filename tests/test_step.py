@@ -89,8 +89,31 @@ def test_entropy_is_that_of_numpy_with_zero_for_certainty() -> None:
 
 def test_means_weigh_batches_by_their_documents() -> None:
     totals = StepTotals()
-    totals.add(3, 30, {"loss": 1.0})
-    totals.add(1, 50, {"loss": 3.0})
+    totals.add(3, 30, {"loss": tf.constant(1.0)})
+    totals.add(1, 50, {"loss": tf.constant(3.0)})
+    totals.read()
     means = totals.means()
     assert means["loss"] == 1.5
     assert means["words_per_second"] == pytest.approx(20 * means["documents_per_second"])
+
+
+def test_reports_that_are_read_together_are_those_read_one_by_one_to_the_bit() -> None:
+    """TensorBoard's values do not depend on how often the device was asked."""
+    generator = np.random.default_rng(8)
+    reports = [{name: np.float32(generator.normal()) for name in ("loss", "accuracy")} for _ in range(7)]
+    sizes = [64, 64, 64, 3, 64, 64, 17]
+    expected = dict.fromkeys(reports[0], 0.0)
+    for size, report in zip(sizes, reports, strict=True):
+        for name, value in report.items():
+            expected[name] += float(value) * size
+    totals, read = StepTotals(), []
+    for number, (size, report) in enumerate(zip(sizes, reports, strict=True)):
+        totals.add(size, 10 * size, {name: tf.constant(value) for name, value in report.items()})
+        if number in {3, 6}:
+            read += totals.read()
+    assert read == [{name: float(value) for name, value in report.items()} for report in reports]
+    means = totals.means()
+    assert {name: means[name] for name in expected} == {name: value / sum(sizes) for name, value in expected.items()}
+    totals.add(1, 1, {"loss": tf.constant(1.0), "accuracy": tf.constant(1.0)})
+    with pytest.raises(ValueError, match="not been read"):
+        totals.means()

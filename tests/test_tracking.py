@@ -71,7 +71,7 @@ def test_a_run_that_goes_on_keeps_its_id(tmp_path: Path, wandb: FakeWandb) -> No
 def test_the_trainer_sends_what_it_writes_for_tensorboard(
     tmp_path: Path, wandb: FakeWandb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: "cpu")
     write_tiny_records(tmp_path / "tiny" / "records", 24)
     flags = [
         "--dataset",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -34,6 +35,7 @@ from tests.helpers import EMBEDDING_DIM, VOCABULARY, tiny_documents, write_tiny_
 from training import trainer, waiting
 from training.ngrams import FEW_VALIDATED, FEWEST_VALIDATED
 from training.preparation import run_config
+from training.step import StepTotals
 from training.trainer import Trainer
 from training.waiting import follow_checkpoints
 from utils import UserError, exclusive_lock, read_json, read_jsonl, sha256_of_json
@@ -98,7 +100,7 @@ def train(
 def train_here(data: Path, runs: Path, *flags: str) -> int:
     """The trainer in this process, where TensorFlow has its devices already; a user's error is raised."""
 
-    def devices(wanted: str, *_: Any) -> str:
+    def devices(wanted: str, *_: Any, **__: Any) -> str:
         if wanted == "gpu":
             raise UserError("TensorFlow sees no GPU here")
         return "cpu"
@@ -121,6 +123,7 @@ def test_a_finished_run_holds_everything(uninterrupted: RunFolder) -> None:
     names = {path.name for path in uninterrupted.path.iterdir()}
     assert {
         "config.json",
+        "device.json",
         "vocab.txt",
         "labels.txt",
         "sentence_splitter.json",
@@ -291,6 +294,36 @@ def test_numbers_that_diverge_are_reported_and_never_saved(data: Path, tmp_path:
         assert all(np.isfinite(value).all() for value in read_checkpoint(path).weights.values()), path
 
 
+def test_the_device_is_asked_once_a_summary_and_the_step_that_diverged_is_named(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    read = StepTotals.read
+
+    def noted(self: StepTotals) -> list[dict[str, float]]:
+        asked.append(len(self.unread))
+        return read(self)
+
+    monkeypatch.setattr(StepTotals, "read", noted)
+    rare = ("--evaluate_every", "99", "--checkpoint_every", "99", "--num_epochs", "1")
+    assert train_here(data, tmp_path / "whole", *rare) == 0
+    assert [number for number in asked if number] == [7, 5]  # 12 steps, a summary after 7, validation after the last
+
+    step = trainer.compile_step
+
+    def diverging(*given: Any) -> Any:
+        function = step(*given)
+        return lambda documents, labels, seed, *more: {
+            **function(documents, labels, seed, *more),
+            **({"loss": tf.constant(math.nan)} if seed[1] == 8 else {}),  # the ninth
+        }
+
+    monkeypatch.setattr(trainer, "compile_step", diverging)
+    with pytest.raises(UserError, match="the loss became nan at step 9; "):
+        train_here(data, tmp_path / "diverged", *rare)
+    assert not RunFolder(tmp_path / "diverged" / "tiny-han").has_weights()
+
+
 def test_early_stopping_that_ends_before_it_is_noted_stays_stopped(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,7 +402,7 @@ def test_records_replaced_while_the_trainer_starts_are_refused(
         (tmp_path / "newer").rename(records)
 
     create = RunFolder.create
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: "cpu")
 
     def creating(self: RunFolder, *arguments: Any) -> None:
         if when == "copying":

@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: "cpu")
 
 
 def train(data: Path, runs: Path, *flags: str) -> RunFolder:
@@ -122,14 +122,15 @@ def test_on_a_gpu_no_compiled_loop_runs(data: Path, tmp_path: Path, monkeypatch:
     """Trainer, range test, tester and predictor; here with the device of another machine."""
     for name in ("gru_forward", "lstm_forward", "attention_forward"):
         monkeypatch.setattr(kernels, name, lambda *_, **__: pytest.fail("a compiled loop ran"))
-    for script in (han_trainer, han_tester):
-        monkeypatch.setattr(script, "start_tensorflow", lambda *_: "gpu")
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: "gpu")
+    monkeypatch.setattr(han_tester, "start_for_runs", lambda *_, **__: "gpu")
     run = train(data, tmp_path, "--batch_size", "32", "--num_epochs", "1")
     train(data, tmp_path, "--batch_size", "4", "--run_type", "lr_range", "--lr_steps", "20")
     where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(tmp_path)]
     assert han_tester.main(han_tester.build_parser().parse_args(where)) == 0
     predictor = Predictor.load(run, "gpu")
     assert len(predictor.score([predictor.read("good word01").document])) == 1
+    assert run.trained_on()["device"] == "gpu"  # by which testers and readers choose theirs
 
 
 def test_a_run_killed_while_it_draws_is_not_finished_and_draws_when_it_resumes(
@@ -191,7 +192,7 @@ def test_retraining_sees_train_and_validation_for_the_chosen_epochs_and_is_teste
     uninterrupted = retrain(data, twin(first, tmp_path / "twin"))
     assert read_checkpoint(uninterrupted.best).weights_sha256 == last.weights_sha256
     where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(tmp_path), "--run", run.path.name]
-    monkeypatch.setattr(han_tester, "start_tensorflow", lambda *_: "cpu")
+    monkeypatch.setattr(han_tester, "start_for_runs", lambda *_, **__: "cpu")
     assert han_tester.main(han_tester.build_parser().parse_args(where)) == 0
     (row,) = read_jsonl(run.results)
     assert row["weights_sha256"] == last.weights_sha256 and row["valid_accuracy"] is None

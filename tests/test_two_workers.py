@@ -38,7 +38,7 @@ def start(data: Path, runs: Path, *flags: str, kill: tuple[int, str, int] = (0, 
         point, count = kill[1:] if index == kill[0] else ("never", 0)
         processes.append(
             subprocess.Popen(
-                [sys.executable, str(DRIVER), point, str(count), *command(data, runs / str(index), *flags)],
+                [sys.executable, str(DRIVER), f"{point}:{count}", *command(data, runs / str(index), *flags)],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -56,12 +56,12 @@ def end(processes: list[subprocess.Popen]) -> list[tuple[int, str, str]]:
 
 
 def test_two_workers_train_as_one_process_with_the_joint_batch(data: Path, tmp_path: Path) -> None:
-    """Without dropout, whose masks differ. The last batch of an epoch holds 2 documents, the others 8."""
-    flags = ("--dropout_keep_proba", "1", "--word_dropout", "0", "--max_grad_norm", "0.5", "--l2", "0.001")
+    """With dropout on words, sentences and documents. The last batch of an epoch holds 2 documents, the others 8."""
+    flags = ("--max_grad_norm", "0.5", "--l2", "0.001")
     together = end(start(data, tmp_path, *flags))
     assert [code for code, *_ in together] == [0, 0], together
     alone = subprocess.run(
-        [sys.executable, str(DRIVER), "never", "0", *command(data, tmp_path / "alone", *flags)],
+        [sys.executable, str(DRIVER), "never:0", *command(data, tmp_path / "alone", *flags)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -12,7 +12,7 @@ import numpy as np
 from config import NGRAM_WORD_BITS, ModelSettings, TrainingSettings
 from corpus.corpora import labels_in
 from runtime.checkpoints import best_checkpoint
-from runtime.run_folder import RunConfig, RunFolder
+from runtime.run_folder import RunConfig, RunFolder, TrainedOn
 from text.records import remake
 from utils import (
     EMBEDDINGS_FILE,
@@ -144,11 +144,14 @@ def is_finished(run: RunFolder, arguments: argparse.Namespace) -> bool:
     return False
 
 
-def prepare_folder(run: RunFolder, config: RunConfig, records: Path, restart: bool, resume: bool) -> None:
+def prepare_folder(
+    run: RunFolder, config: RunConfig, records: Path, device: TrainedOn, restart: bool, resume: bool
+) -> None:
     """Makes the run folder, or cleans it for a training that resumes. Called when all checks are done."""
     if restart and (run.exists() or run.has_weights()):
         log.info("the old run in %s is now in %s", run.path, run.put_aside())
     run.remove_leftovers()
+    run.record_device(device)  # before config.json: whoever waits for that reads this
     if not resume:
         run.create(config, records)
         try:

@@ -11,28 +11,51 @@ import numpy as np
 import tensorflow as tf
 
 from config import TrainingSettings, entry
-from network.contract import Documents, thresholds_of
+from network.contract import Documents, JointBatch, JointSeed, thresholds_of
 from runtime.workers import SINGLE_WORKER, SingleWorker
 from training.evidence import evidence_loss
+
+# Reports that wait on the device at most: of a trainer whose summaries are far apart.
+MOST_UNREAD = 500
 
 
 @dataclass
 class StepTotals:
-    """Sums since the last log line, all weighted by documents."""
+    """Sums since the last log line, all weighted by documents.
+
+    What a step reports stays on the device until :meth:`read` fetches the reports of all steps since the last time at
+    once: a GPU does not wait for Python after each step. The sums are those of the reports one by one, to the bit.
+    """
 
     documents: int = 0
     words: int = 0
     started: float = field(default_factory=time.perf_counter)
     sums: dict[str, float] = field(default_factory=dict)
+    unread: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
 
-    def add(self, documents: int, words: int, report: dict[str, float]) -> None:
+    def add(self, documents: int, words: int, report: dict[str, Any]) -> None:
+        """Notes a step: its documents, their words, and its report, scalars on the device."""
         self.documents += documents
         self.words += words
-        for name, value in report.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value * documents
+        self.unread.append((documents, report))
+
+    def read(self) -> list[dict[str, float]]:
+        """Fetches the reports of the steps since the last call, in order, and adds them up."""
+        if not self.unread:
+            return []
+        documents, reports = zip(*self.unread, strict=True)
+        values = iter(tf.stack([value for report in reports for value in report.values()]).numpy().tolist())
+        self.unread = []
+        fetched = [{name: next(values) for name in report} for report in reports]
+        for weight, report in zip(documents, fetched, strict=True):
+            for name, value in report.items():
+                self.sums[name] = self.sums.get(name, 0.0) + value * weight
+        return fetched
 
     def means(self) -> dict[str, float]:
-        """Mean of each reported value and the rates per second."""
+        """Mean of each reported value and the rates per second; all reports have been read."""
+        if self.unread:
+            raise ValueError("there are reports that have not been read")
         seconds = max(time.perf_counter() - self.started, 1e-9)
         return {
             **{name: value / self.documents for name, value in self.sums.items()},
@@ -60,7 +83,7 @@ def train_step(
         optimizer: A Keras optimiser, built.
         documents: The batch.
         labels: int32 [B]; or float32 [B, C], a probability of each class.
-        seed: int32 [2], of dropout.
+        seed: int32 [2], of dropout; or a :class:`network.contract.JointSeed`.
         settings: Clipping norm, L2, label smoothing and the weight of evidence.
         workers: The processes that train together, this one with its part of a joint batch.
         share: float32 scalar, the share of the joint batch that ``documents`` are.
@@ -213,15 +236,20 @@ def compile_step(
     class_weights: np.ndarray | None = None,
     workers: SingleWorker = SINGLE_WORKER,
     soft: int = 0,
+    joint: bool = False,
 ) -> Any:
     """:func:`train_step` as one graph ``(documents, labels, seed, share, marked)`` for batches of any size.
 
-    Arguments as there, and ``soft``: 0 for labels int32 [B], else C for labels float32 [B, C].
+    Arguments as there, and ``soft``: 0 for labels int32 [B], else C for labels float32 [B, C]; ``joint``: whether the
+    seed is a :class:`network.contract.JointSeed`.
     """
     vector = tf.TensorSpec([None], tf.int32)
     labels = tf.TensorSpec([None, soft], tf.float32) if soft else vector
-    seed, share = tf.TensorSpec([2], tf.int32), tf.TensorSpec([], tf.float32)
-    signature = (Documents(vector, vector, vector), labels, seed, share, vector)
+    documents, share = Documents(vector, vector, vector), tf.TensorSpec([], tf.float32)
+    seed: Any = tf.TensorSpec([2], tf.int32)
+    if joint:
+        seed = JointSeed(seed, JointBatch(documents, vector, vector, vector))
+    signature = (documents, labels, seed, share, vector)
 
     @tf.function(input_signature=signature, autograph=False)
     def step(documents: Documents, labels: Any, seed: Any, share: Any, marked: Any) -> Any:

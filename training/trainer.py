@@ -17,10 +17,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from network.contract import Network
+from network.contract import JointSeed, Network
 from network.ngrams import NetworkWithNgrams, NgramLane, NgramTable
 from runtime.checkpoints import newest_checkpoint, restore, save_weights, saved_weights, step_of
-from runtime.input_pipeline import Epochs, LabelledBatch, Split, read_ahead
+from runtime.input_pipeline import Epochs, LabelledBatch, Split, part_of, read_ahead
 from runtime.networks import build_model, weights_by_layer
 from runtime.ngram_tables import read_table, save_table
 from runtime.run_folder import Progress, RunConfig, RunFolder
@@ -41,7 +41,7 @@ from training.ngrams import (
 from training.optimizers import build_optimizer
 from training.preparation import refuse_changed_records
 from training.schedules import momentum_schedule, rate_schedule
-from training.step import StepTotals, chosen_class_weights, compile_step
+from training.step import MOST_UNREAD, StepTotals, chosen_class_weights, compile_step
 from training.teachers import training_targets
 from utils import EMBEDDINGS_FILE, DataPaths, UserError, log, tester_command
 
@@ -173,7 +173,13 @@ class Trainer:
         classes = len(self.config.class_names)
         weights = chosen_class_weights(settings, self.labels(), classes)
         soft = classes if self.targets is not None or self.config.several_labels else 0
-        return compile_step(self.model, self.optimizer, settings, weights, self.workers, soft)
+        return compile_step(self.model, self.optimizer, settings, weights, self.workers, soft, self.draws_together)
+
+    @property
+    def draws_together(self) -> bool:
+        """Whether this is one of several workers, whose dropout is to be that of one process."""
+        settings = self.config.training
+        return self.workers.count > 1 and (settings.dropout_keep_proba < 1 or settings.word_dropout > 0)
 
     def make_log(self) -> TrainingLog:
         """The log of this training, not opened yet."""
@@ -301,34 +307,50 @@ class Trainer:
     def read_part(self, numbers: np.ndarray) -> LabelledBatch:
         """This worker's part of a joint batch (of one worker all of it), with the numbers of all documents."""
         own = self.workers.part(numbers)
-        batch = self.train_split.read(own)._replace(numbers=numbers)
+        if self.draws_together:
+            batch = part_of(self.train_split.read(numbers), self.workers.part(np.arange(len(numbers))))
+        else:
+            batch = self.train_split.read(own)
+        batch = batch._replace(numbers=numbers)
         return batch if self.targets is None else batch._replace(labels=tf.constant(self.targets[own]))
 
     def take_step(self, batch: LabelledBatch) -> None:
         """Trains on one batch, counts it, and writes summaries when they are due."""
-        seed = [self.workers.seed(self.config.training.seed), self.progress.step]
+        seed: Any = [self.config.training.seed, self.progress.step]
+        if batch.joint is not None:
+            seed = JointSeed(tf.constant(seed, tf.int32), batch.joint)
         share = self.workers.share(len(batch.numbers))
-        reported = self.step_function(batch.documents, batch.labels, seed, share, batch.marked)
-        report = {name: float(value) for name, value in reported.items()}
-        self.refuse_not_finite({"loss": report["loss"], "gradient's norm": report["gradient_norm"]})
+        report = self.step_function(batch.documents, batch.labels, seed, share, batch.marked)
         self.progress.step += 1
         self.totals.add(len(batch.numbers), int(self.epochs.index["words"][batch.numbers].sum()), report)
         self.bar.update()
         if self.progress.step % self.arguments.log_summaries_every == 0:
             self.log_means()
+        elif len(self.totals.unread) >= MOST_UNREAD:
+            self.read_reports()
 
-    def refuse_not_finite(self, values: dict[str, float]) -> None:
+    def read_reports(self) -> None:
+        """Fetches what the last steps reported, and ends the training where it is not finite.
+
+        Before a summary, a validation and a checkpoint: nothing is written of a network that has diverged.
+        """
+        reports = self.totals.read()
+        for step, report in enumerate(reports, start=self.progress.step - len(reports) + 1):
+            self.refuse_not_finite({"loss": report["loss"], "gradient's norm": report["gradient_norm"]}, step)
+
+    def refuse_not_finite(self, values: dict[str, float], step: int) -> None:
         """Ends the training when a value is NaN or infinite; no weights were saved since it was finite."""
         for name, value in values.items():
             if not math.isfinite(value):
                 raise UserError(
-                    f"the {name} became {value} at step {self.progress.step + 1}; start again with --restart and a "
+                    f"the {name} became {value} at step {step}; start again with --restart and a "
                     f"lower --learning_rate (now {self.config.training.learning_rate}) or --max_grad_norm; earlier "
                     "checkpoints are kept"
                 )
 
     def log_means(self) -> None:
         """Writes the means since the last call to TensorBoard and, as one line, to the log."""
+        self.read_reports()
         means = self.totals.means()
         means |= self.rates()
         self.totals = StepTotals()
@@ -375,10 +397,11 @@ class Trainer:
 
     def evaluate_and_remember(self) -> bool:
         """Validates, keeps the weights if they are the best so far; returns whether to stop early."""
+        self.read_reports()
         started = time.perf_counter()
         self.workers.synchronise(self.state())
         figures = self.validate()
-        self.refuse_not_finite({"validation loss": figures.loss})
+        self.refuse_not_finite({"validation loss": figures.loss}, self.progress.step)
         progress, patience = self.progress, self.config.training.patience
         better = self.is_better(figures)
         if better:
@@ -452,7 +475,8 @@ class Trainer:
 
     def save_or_stop(self) -> None:
         """Saves a checkpoint when one is due; stops after a signal."""
-        if agreed := self.workers.signal_of_any(self.stop_signal):
+        is_due = self.progress.step % self.workers.signal_steps == 0
+        if is_due and (agreed := self.workers.signal_of_any(self.stop_signal)):
             self.stop_signal = agreed
             raise Interrupted
         if self.progress.step % self.arguments.checkpoint_every == 0:
@@ -460,6 +484,7 @@ class Trainer:
 
     def save(self) -> None:
         """Writes a checkpoint and deletes the oldest beyond ``--num_checkpoints``."""
+        self.read_reports()
         if not self.workers.is_chief:
             return
         path = self.run.checkpoints / f"step-{self.progress.step:08d}.safetensors"
