@@ -1,6 +1,7 @@
 """Which system is best on which data: data sets x systems x seeds, by the project's own commands: ``make accuracy``.
 
     python benchmarks/systems.py imdb:aclImdb_v1.tar.gz amazon_food:Reviews.csv books.csv --seeds 1 2 3 4 5
+    python benchmarks/systems.py books.csv --systems "fastText, words and pairs"    # peers.py says what to install
     python benchmarks/systems.py                                # the table of what was measured before
 
 A data set is the name of a published one with its archive after a colon, or a file of one's own. Each system runs as a
@@ -34,7 +35,12 @@ MARKED = re.compile(r"(?P<begin><!-- systems -->\n).*?(?P<end><!-- /systems -->)
 LINEAR = ("TF-IDF + logistic regression", "NB-SVM")
 # What is run, as flags of run_all.py. The linear classifiers of one data set come from one command.
 NETWORKS = {"HAN alone": ["--ngrams", "off"], "HAN with n-grams (default)": []}
-SYSTEMS = (*NETWORKS, *LINEAR)
+PEERS = {  # by their names in peers.py, whose packages are installed by hand
+    "fastText, words and pairs": "fastText",
+    "wordllama (outside text) + logistic regression": "wordllama",
+    "MiniLM (outside text) + logistic regression": "MiniLM",
+}
+SYSTEMS = (*NETWORKS, *LINEAR, *PEERS)
 CURVE = "labels-"  # how the sets of learning_curve.py begin
 METRICS = ("accuracy", "loss", "calibration_error", "mae", "documents")
 
@@ -57,7 +63,13 @@ def build_parser() -> Parser:
     """The command line."""
     parser = Parser(prog="systems.py", description=__doc__)
     parser.add_argument("sets", nargs="*", metavar="SET", help="NAME:ARCHIVE, NAME:ARCHIVE:ratings, or FILE")
-    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=SYSTEMS, help="which ones (default: all)")
+    parser.add_argument(
+        "--systems",
+        nargs="+",
+        choices=SYSTEMS,
+        default=(*NETWORKS, *LINEAR),
+        help="which ones (default: all but those of peers.py)",
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5], help="default: 1 2 3 4 5")
     parser.add_argument(
         "--work", type=Path, default=Path("accuracy"), help="folder of data and runs (default: accuracy)"
@@ -99,6 +111,8 @@ def run_missing(data_set: DataSet, seed: int, arguments: argparse.Namespace) -> 
     for name in missing:
         if name in NETWORKS:
             rows = network_rows(name, data_set, seed, folder)
+        elif name in PEERS:
+            rows = peer_rows(name, data_set, seed, folder)
         elif name == next(one for one in missing if one in LINEAR):
             rows = linear_rows(data_set, seed, folder)
         else:
@@ -127,6 +141,25 @@ def linear_rows(data_set: DataSet, seed: int, folder: Path) -> Iterator[dict[str
         for name in LINEAR:
             if row["system"].startswith(name):
                 yield {"system": name, "minutes": seconds / 60, **{metric: row[metric] for metric in METRICS}}
+
+
+def peer_rows(name: str, data_set: DataSet, seed: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """Runs what people take today, on the CSV file of the networks."""
+    command(
+        "run_all.py",
+        data_set.argument,
+        *data_set.flags,
+        "--split_seed",
+        str(seed),
+        "--until",
+        "create_csv",
+        *folders(folder),
+    )
+    out = folder / f"{PEERS[name]}.jsonl"
+    flags = ["--system", PEERS[name], "--seed", str(seed), "--out", str(out)]
+    seconds = command("benchmarks/peers.py", Path(data_set.argument).stem, *flags, *folders(folder))
+    row = read_jsonl(out)[-1]
+    yield {"system": name, "minutes": seconds / 60, **{metric: row[metric] for metric in METRICS}}
 
 
 def folders(folder: Path) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -23,6 +24,7 @@ from training.ngrams import (
     document_frequencies,
     drawn,
     fit_scales,
+    fit_several,
     fit_table,
     logits_of_split,
     tfidf,
@@ -121,6 +123,16 @@ def test_several_classes_are_one_against_the_rest_and_an_absent_one_is_improbabl
     logits = logits_of_split(NgramLane(table), train, 100)
     assert softmax(logits.astype(np.float64))[:, 2].max() < 1e-6
     assert (logits.argmax(axis=1) == labels).mean() > 0.9
+
+
+def test_a_label_that_all_texts_have_or_none_is_always_or_never_predicted() -> None:
+    generator = np.random.default_rng(1)
+    features = csr_matrix((generator.random((30, 5)) < 0.4).astype(np.float32))
+    has = np.stack([np.ones(30, bool), np.zeros(30, bool), features[:, 0].toarray()[:, 0] > 0], axis=1)
+    weights, bias = np.zeros((5, 3), np.float32), np.zeros(3, np.float32)
+    fit_several(features, has, weights, bias)
+    assert bias[:2].tolist() == [20, -20] and not weights[:, :2].any()
+    assert weights[0, 2] > np.abs(weights[1:, 2]).max()  # the feature that the third label is made of
 
 
 def test_one_class_alone_has_no_weights(train: Split) -> None:
