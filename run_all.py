@@ -297,49 +297,80 @@ def advice(code: int) -> str:
 def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     """Yields the stages in order, each when the one before has run: its inputs are there by then."""
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, paths.dataset, arguments.model))
-    data = folder_flags(arguments.data_dir)
-    source, dataset = own_source(arguments.dataset, paths), arguments.dataset
-    if source:
+    own_file = own_source(arguments.dataset, paths)
+    if own_file:
         refuse_source(arguments)
-        inputs, dataset = [source.resolve()], str(source)
     else:
         yield download_stage(arguments, paths)
-        inputs = [find_corpus(arguments.dataset).source_file(paths.raw)]
-    binary = [] if arguments.binary is None else [str(arguments.binary)]
-    first = [RunFolder(Path(arguments.from_run)).best] if arguments.from_run else []
-    vectors = [Path(file) for file in [embeddings_source(getattr(arguments, "embeddings", "random"))[1]] if file]
-    order = [paths.csv_manifest] if getattr(arguments, "ordinal", False) else []  # the tester reads it there
-    shows = NETWORKS[arguments.model].attends and not getattr(arguments, "multi_label", False)
-    shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if shows else []
-    yield Stage(
-        "create_csv",
-        ["create_csv.py", dataset, *binary, *given(CsvSettings, arguments), *data],
-        inputs,
-        [paths.csv, paths.labels, paths.csv_manifest],
-    )
+    yield csv_stage(arguments, paths, own_file)
     # The student of --preset best: flags of the user come before its own settings, and those for the size after them.
     student = argparse.Namespace(**{**STUDENT, **vars(arguments)})
     for own in (arguments, student):
         suit(own, paths)
         own.dataset = paths.dataset
-    yield Stage(
-        "serialize_data",
-        ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *continuing_flags(arguments), *data],
-        [paths.csv, paths.labels, *vectors, *first],
-        [paths.manifest],
-        [*flag(arguments, "workers"), *flag(arguments, "engine"), *flag(arguments, "ray_address")],
-        outdated=outdated_records(paths),
-    )
+    yield records_stage(arguments, paths)
     if arguments.preset == "best":
         yield from distillation_stages(arguments, student, paths, run)
     else:
         task = ["--run_type", "train", *flag(arguments, "from_run")]
-        yield training_stage("train", task, arguments, run, [paths.manifest, *first])
-    if first and arguments.until in REPORTED:
-        old, folders = str(arguments.from_run), folder_flags(arguments.data_dir, arguments.runs_dir)
-        command = ["compare_runs.py", old, str(run.path), *folders]
-        yield Stage("compare", command, [*first, run.best], [run.path / "comparison.json"], flag(arguments, "device"))
-    yield Stage(
+        yield training_stage("train", task, arguments, run, [paths.manifest, *first_weights(arguments)])
+    if arguments.from_run and arguments.until in REPORTED:
+        yield compare_stage(arguments, run)
+    yield test_stage(arguments, paths, run)
+    if (count := examined_documents(paths)) > 1:
+        yield explain_stage(arguments, paths, run, count)
+
+
+def first_weights(arguments: argparse.Namespace) -> list[Path]:
+    """The weights of ``--from_run``, or nothing."""
+    return [RunFolder(Path(arguments.from_run)).best] if arguments.from_run else []
+
+
+def csv_stage(arguments: argparse.Namespace, paths: DataPaths, own_file: Path | None) -> Stage:
+    """The stage that writes the CSV file, from the archive of a published data set or from the user's own file."""
+    source = own_file.resolve() if own_file else find_corpus(arguments.dataset).source_file(paths.raw)
+    dataset = str(own_file) if own_file else arguments.dataset
+    binary = [] if arguments.binary is None else [str(arguments.binary)]
+    return Stage(
+        "create_csv",
+        ["create_csv.py", dataset, *binary, *given(CsvSettings, arguments), *folder_flags(arguments.data_dir)],
+        [source],
+        [paths.csv, paths.labels, paths.csv_manifest],
+    )
+
+
+def records_stage(arguments: argparse.Namespace, paths: DataPaths) -> Stage:
+    """The stage that writes the records."""
+    settings = [*given(TextSettings, arguments), *continuing_flags(arguments)]
+    vectors = embeddings_source(getattr(arguments, "embeddings", "random"))[1]
+    return Stage(
+        "serialize_data",
+        ["serialize_data.py", paths.dataset, *settings, *folder_flags(arguments.data_dir)],
+        [paths.csv, paths.labels, *([Path(vectors)] if vectors else []), *first_weights(arguments)],
+        [paths.manifest],
+        [*flag(arguments, "workers"), *flag(arguments, "engine"), *flag(arguments, "ray_address")],
+        outdated=outdated_records(paths),
+    )
+
+
+def compare_stage(arguments: argparse.Namespace, run: RunFolder) -> Stage:
+    """The stage that compares the run with the one of ``--from_run``."""
+    folders = folder_flags(arguments.data_dir, arguments.runs_dir)
+    return Stage(
+        "compare",
+        ["compare_runs.py", str(arguments.from_run), str(run.path), *folders],
+        [*first_weights(arguments), run.best],
+        [run.path / "comparison.json"],
+        flag(arguments, "device"),
+    )
+
+
+def test_stage(arguments: argparse.Namespace, paths: DataPaths, run: RunFolder) -> Stage:
+    """The stage that tests the run on the test split."""
+    shows = NETWORKS[arguments.model].attends and not getattr(arguments, "multi_label", False)
+    shown = ["--show_documents", str(SHOWN_DOCUMENTS)] if shows else []
+    order = [paths.csv_manifest] if getattr(arguments, "ordinal", False) else []  # the tester reads it there
+    return Stage(
         "test",
         ["han_tester.py", "--run_type", "test", *run_flags(arguments), *shown],
         [paths.manifest, run.best, *order],
@@ -347,15 +378,18 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         [*flag(arguments, "device"), *given(TesterOperation, arguments)],
         report=run.result_file("report", "test", "txt"),
     )
-    if (count := examined_documents(paths)) > 1:
-        named = [run.path.name, *folder_flags(arguments.data_dir, arguments.runs_dir)]
-        yield Stage(
-            "explain",
-            ["explain.py", *named, "--faithfulness", "--brief", "--documents", str(count)],
-            [paths.manifest, run.best],
-            [run.path / "faithfulness.json"],
-            flag(arguments, "device"),
-        )
+
+
+def explain_stage(arguments: argparse.Namespace, paths: DataPaths, run: RunFolder, count: int) -> Stage:
+    """The stage that examines the explanations on so many validation documents."""
+    named = [run.path.name, *folder_flags(arguments.data_dir, arguments.runs_dir)]
+    return Stage(
+        "explain",
+        ["explain.py", *named, "--faithfulness", "--brief", "--documents", str(count)],
+        [paths.manifest, run.best],
+        [run.path / "faithfulness.json"],
+        flag(arguments, "device"),
+    )
 
 
 def examined_documents(paths: DataPaths) -> int:

@@ -12,6 +12,7 @@ reported with its line.
 from __future__ import annotations
 
 import itertools
+import random
 import re
 import shlex
 from collections import Counter
@@ -125,7 +126,7 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
     if name in {corpus.name for corpus in CORPORA}:
         raise UserError(f"{path} would become the data set {name}, which is a published one; give it another name")
     table = open_table(path, settings.encoding)
-    sample = list(itertools.islice(usable(table), SAMPLE_RECORDS))
+    sample = sample_of(table, settings)
     if settings.label_columns and settings.multi_label:
         first, *_ = settings.label_columns.split(",")
         settings = replace(settings, label_column=first)
@@ -158,9 +159,36 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
 # Which column is which
 
 
+def sample_of(table: Table, settings: CsvSettings) -> list[Record]:
+    """Records by which the columns are detected: the first ones, and as many from the whole source where needed.
+
+    They are needed where a column has one value or none in all of the first records: the source may be sorted by it. A
+    folder names its columns itself.
+    """
+    first = list(itertools.islice(usable(table), SAMPLE_RECORDS))
+    if settings.label_column or len(first) < SAMPLE_RECORDS or table.path.is_dir():
+        return first
+    columns = zip(*(record.fields for record in first), strict=True)
+    if all(len({cell.strip().casefold() for cell in cells} - MISSING) > 1 for cells in columns):
+        return first
+    return first + random_records(usable(table), SAMPLE_RECORDS)
+
+
+def random_records(source: Iterable[Record], count: int) -> list[Record]:
+    """So many records, each with the same chance, the same ones in every call (reservoir sampling)."""
+    chance = random.Random(1)
+    chosen: list[Record] = []
+    for number, record in enumerate(source):
+        if number < count:
+            chosen.append(record)
+        elif (place := chance.randrange(number + 1)) < count:
+            chosen[place] = record
+    return chosen
+
+
 @dataclass(frozen=True)
 class Profile:
-    """What the cells of a column hold, from the first records.
+    """What the cells of a column hold, from a sample of the records.
 
     Attributes:
         place: Of the column, from 0.

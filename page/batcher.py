@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING
 
+from page.speed import MeasuredSpeed
 from runtime.abandoning import Abandoned, stop_if_abandoned
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Batcher:
         self._small: collections.deque[Waiting] = collections.deque()
         self._large: collections.deque[Waiting] = collections.deque()
         self._waiting_words = 0
-        self._words_per_second = math.inf  # until it was measured
+        self._speed = MeasuredSpeed()
         self._changed = threading.Condition()
         self._closed = False
         self._idle = threading.Event()
@@ -85,7 +86,7 @@ class Batcher:
         words = sum(len(document.token_ids) for document in documents)
         with self._changed:
             # A request that finds the queue empty is accepted, however long it is.
-            seconds = self._waiting_words / self._words_per_second
+            seconds = self._speed.seconds_for(self._waiting_words)
             too_much = self._waiting_words + words > self._most_waiting_words or seconds > MOST_WAIT_SECONDS
             if self._closed or (self._waiting_words and too_much):
                 raise Busy(math.ceil(seconds) or RETRY_SECONDS)
@@ -106,7 +107,7 @@ class Batcher:
     @property
     def words_per_second(self) -> float:
         """Speed of the last batches; infinite before the first."""
-        return self._words_per_second
+        return self._speed.words_per_second
 
     @property
     def waiting(self) -> int:
@@ -133,7 +134,9 @@ class Batcher:
                 self.calls += 1
                 begun = time.monotonic()
                 verdicts = self._score(documents)
-                self._measured(sum(len(document.token_ids) for document in documents), time.monotonic() - begun)
+                seconds = time.monotonic() - begun
+                with self._changed:
+                    self._speed.add(sum(len(document.token_ids) for document in documents), seconds)
                 self.documents += len(documents)
                 for future, verdict in zip(futures, verdicts, strict=True):
                     future.set_result(verdict)
@@ -141,12 +144,6 @@ class Batcher:
                 for future in futures:
                     if not future.done():
                         future.set_exception(error)
-
-    def _measured(self, words: int, seconds: float) -> None:
-        """Mixes the speed of a batch into that of those before."""
-        speed = words / max(seconds, 1e-3)
-        known = self._words_per_second
-        self._words_per_second = speed if math.isinf(known) else known + 0.2 * (speed - known)
 
     def _next_batch(self) -> list[tuple[EncodedDocument, Future[Verdict]]]:
         """Waits for documents and returns them, up to the limit. Empty when the batcher was closed."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 
 from page.batcher import Busy
+from page.speed import MeasuredSpeed
 from runtime.abandoning import pausing_with, stop_if_abandoned
 
 SMALL = 150_000  # words that are read, over all passes: about a second on two cores
@@ -37,12 +38,12 @@ class Line:
         self._changed = threading.Condition()
         self._line: collections.deque[object] = collections.deque()  # the first one is at work
         self._words = 0
-        self._read, self._seconds = FIRST_GUESS, 1.0  # words of the last turns, and what they took; older ones fade
+        self._speed = MeasuredSpeed(FIRST_GUESS)
 
     def check(self) -> None:
         """Raises :class:`Busy` where a caller would wait too long or behind too many."""
         with self._changed:
-            seconds = self._words * self._seconds / self._read
+            seconds = self._speed.seconds_for(self._words)
             if self._line and (len(self._line) > self._most_in_line or seconds > self._most_seconds):
                 raise Busy(math.ceil(seconds))
 
@@ -66,7 +67,8 @@ class Line:
                     stop_if_abandoned()
             begun = time.monotonic()
             yield
-            self._measured(words, time.monotonic() - begun)
+            with self._changed:
+                self._speed.add(words, time.monotonic() - begun)
         finally:
             with self._changed:
                 self._line.remove(place)
@@ -77,11 +79,6 @@ class Line:
         """Returns when nobody is in the line, or after so many seconds."""
         with self._changed:
             self._changed.wait_for(lambda: not self._line, seconds)
-
-    def _measured(self, words: int, seconds: float) -> None:
-        with self._changed:
-            self._read = 0.9 * self._read + words
-            self._seconds = 0.9 * self._seconds + seconds
 
 
 class Lines:

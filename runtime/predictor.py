@@ -171,9 +171,8 @@ class Predictor:
 
 def unfinished(run: RunFolder) -> str | None:
     """A remark about a run whose training is not finished; ``None`` for a finished one."""
-    if run.finished.exists():
+    if not (state := run.unfinished()):
         return None
-    state = "is still training" if run.is_training() else "did not finish training"
     return f"{run.path} {state}: these are the weights of its best validation so far"
 
 

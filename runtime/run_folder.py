@@ -64,6 +64,7 @@ from utils import (
 
 TEXT_FILES = (VOCABULARY_FILE, LABELS_FILE, SPLITTER_FILE)
 START_AGAIN = "start a new run with han_trainer.py --restart"
+STILL_TRAINING, STOPPED = "is still training", "did not finish training"
 
 
 class Origin(TypedDict):
@@ -375,7 +376,7 @@ class RunFolder:
             dataset = shlex.quote(self.config().dataset)
             raise UserError(
                 f"{self.path} was made with {difference}; make its records again and train it again: "
-                f"python serialize_data.py {dataset} && {config['origin']['command']} --restart"
+                f"python serialize_data.py {dataset} && {self.training_command()} --restart"
             )
 
     def record_device(self, device: TrainedOn) -> None:
@@ -479,6 +480,32 @@ class RunFolder:
     def is_training(self) -> bool:
         """Whether a trainer is working on the run right now."""
         return is_locked(self.lock)
+
+    def training_command(self) -> str:
+        """What to type to begin or resume the training of the run; errors as for :meth:`config`."""
+        return self.read_config()["origin"]["command"]
+
+    def unfinished(self) -> str:
+        """Why the run is not finished, :data:`STILL_TRAINING` or :data:`STOPPED`; empty if it is."""
+        if self.finished.exists():
+            return ""
+        return STILL_TRAINING if self.is_training() else STOPPED
+
+    def refuse_unfinished(self, otherwise: str = "") -> None:
+        """Refuses a run that is not finished, for what needs the weights of a whole training.
+
+        Args:
+            otherwise: What the user can do apart from finishing the training.
+
+        Raises:
+            UserError: There is no such run, or its training has not ended.
+        """
+        state = self.unfinished()
+        if not state:
+            return
+        way_out = f"; or {otherwise}" if otherwise else ""
+        next_step = "wait for its end" if state == STILL_TRAINING else f"resume it: {self.training_command()}"
+        raise UserError(f"{self.path} {state}; {next_step}{way_out}")
 
 
 def training_texts(records: Path) -> TrainingTexts:

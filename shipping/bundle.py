@@ -76,7 +76,7 @@ def read_run(run: RunFolder) -> ExportedRun:
         UserError: The run is unfinished, damaged, of another tokeniser, or its network cannot be exported.
     """
     config = run.config()
-    refuse_unfinished(run)
+    run.refuse_unfinished()
     if config.architecture not in BUILDERS:
         raise UserError(f"a network of the kind {config.architecture} cannot be exported, only {', '.join(BUILDERS)}")
     run.check_files()
@@ -88,15 +88,6 @@ def read_run(run: RunFolder) -> ExportedRun:
             f"{len(checkpoint.weights['embeddings']):,}; put the original files back, or {START_AGAIN}"
         )
     return ExportedRun(run, config, checkpoint, processor, vocabulary, table_of(run, config))
-
-
-def refuse_unfinished(run: RunFolder) -> None:
-    """Raises :class:`UserError` for a run whose training has not ended."""
-    if run.is_training():
-        raise UserError(f"{run.path} is still training; export it when han_trainer.py has ended")
-    if not run.finished.exists():
-        command = run.read_config()["origin"]["command"]
-        raise UserError(f"{run.path} did not finish training; resume it first: {command}")
 
 
 def table_of(run: RunFolder, config: RunConfig) -> NgramTable | None:

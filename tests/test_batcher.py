@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from page.batcher import Batcher, Busy
+from page.speed import FADE, MeasuredSpeed
 from runtime.abandoning import Abandoned, stopping_when
 
 
@@ -138,3 +139,18 @@ def test_too_much_is_refused_and_so_is_everything_after_the_end(network: Any) ->
     batcher.close()
     with pytest.raises(Busy):
         batcher.score([Text(3)])
+
+
+def test_the_speed_is_that_of_the_last_measurements() -> None:
+    speed = MeasuredSpeed()
+    assert speed.seconds_for(1_000_000) == 0
+    speed.add(1_000, 1.0)
+    assert speed.words_per_second == 1_000 and speed.seconds_for(500) == 0.5
+    speed.add(100, 1.0)
+    assert speed.words_per_second == pytest.approx((1_000 * FADE + 100) / (FADE + 1))
+    for _ in range(200):
+        speed.add(300, 1.0)
+    assert speed.words_per_second == pytest.approx(300)
+    guessed = MeasuredSpeed(100.0)
+    guessed.add(0, 1.0)
+    assert 0 < guessed.words_per_second < 100

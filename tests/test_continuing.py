@@ -311,7 +311,7 @@ def test_records_of_other_words_and_an_unfinished_run_are_refused(folder: Path, 
     (records / "vocab.txt").write_text("<pad>\n<unk>\nother\n", encoding="utf-8")
     young = write_tiny_run(tmp_path / "runs" / "young", folder / "data" / "tiny" / "records")
     young.finished.unlink()
-    with pytest.raises(UserError, match="is not a finished run"):
+    with pytest.raises(UserError, match="did not finish training"):
         text_of_run(young)
     config = RunFolder(folder / "runs" / "old").config()
     from training.continuing import continued_config

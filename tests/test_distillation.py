@@ -166,7 +166,7 @@ def test_what_cannot_teach_is_refused_in_one_line(folder: Path, student: RunFold
     with pytest.raises(UserError, match="no unlabelled documents"):
         distillation_config(teachers, asked, tmp_path / "labelled")
     teachers[0].finished.rename(tmp_path / "finished.json")
-    with pytest.raises(UserError, match=r"teacher-1 is not a finished run"):
+    with pytest.raises(UserError, match=r"teacher-1 did not finish training; resume it: .*; or name other --teachers"):
         distillation_config(teachers, asked, records)
     (tmp_path / "finished.json").rename(teachers[0].finished)
     with pytest.raises(UserError, match="belong together"):

@@ -659,7 +659,7 @@ def test_a_folder_that_is_not_empty_is_refused(run: RunFolder, tmp_path: Path) -
 
 def test_unfinished_runs_are_refused(own_run: RunFolder, tmp_path: Path) -> None:
     own_run.finished.unlink()
-    refused(own_run, tmp_path / "out", "did not finish training; resume it first: python ")
+    refused(own_run, tmp_path / "out", "did not finish training; resume it: python ")
     with exclusive_lock(own_run.lock):
         refused(own_run, tmp_path / "out", "is still training")
 

@@ -5,15 +5,17 @@ import io
 import json
 import tracemalloc
 from collections import Counter
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
 
 import create_csv
 from config import CsvSettings
-from corpus import tables
+from corpus import own_data, tables
 from corpus.corpora import CsvRow, read_csv
 from corpus.own_data import understand
+from corpus.tables import open_table, records
 from utils import DataPaths, UserError, dataset_name, read_json
 
 GOOD = [f"A fine film, number {n}; I liked it." for n in range(10)]
@@ -154,6 +156,31 @@ def test_spellings_of_one_class_are_one(tmp_path: Path) -> None:
     rows = [(text, f" {label.upper()} " if n % 5 == 0 else label) for n, (text, label) in enumerate(ROWS)]
     path = write(tmp_path / "mine.csv", [("text", "label"), *rows])
     assert {row.label for row in run(path, tmp_path)} == {"pos", "neg"}
+
+
+@pytest.mark.parametrize("first", ["pos", "", "n/a"])
+def test_the_label_of_a_sorted_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    """The first rows have one label or none, and a column ``rating`` that looks like labels."""
+    monkeypatch.setattr(own_data, "SAMPLE_RECORDS", 20)
+    labels = [first] * 40 + ["neg"] * 40 + ["pos"] * 40
+    rows = [(f"{GOOD[n % 10]} {n}", label, n % 5) for n, label in enumerate(labels)]
+    path = write(tmp_path / "sorted.csv", [("text", "category", "rating"), *rows])
+    corpus, said = understand(path, CsvSettings())
+    assert set(corpus.classes[True].values()) == {"neg", "pos"}
+    assert any("label could also be 'rating'" in line for line in said)
+
+
+def test_a_file_is_read_once_more_only_where_its_first_rows_may_hide_the_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_data, "SAMPLE_RECORDS", 4)
+    mixed = open_table(write(tmp_path / "mixed.csv", [("text", "label"), *ROWS]), "")
+    by_class = open_table(write(tmp_path / "by_class.csv", [("text", "label"), *sorted(ROWS, key=itemgetter(1))]), "")
+    assert [record.row for record in own_data.sample_of(mixed, CsvSettings())] == [2, 3, 4, 5]
+    assert len(own_data.sample_of(by_class, CsvSettings())) == 8
+    assert len(own_data.sample_of(by_class, CsvSettings(label_column="label"))) == 4
+    drawn = {record.row for record in own_data.random_records(records(by_class), 10)}
+    assert len(drawn) == 10 and max(drawn) > 11  # not the first ones
 
 
 def test_numbers_are_ordered_as_numbers(tmp_path: Path) -> None:

@@ -210,11 +210,11 @@ def twin(run: RunFolder, runs: Path) -> Path:
 
 
 def test_a_retraining_has_no_settings_of_its_own(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a finished run"):
+    with pytest.raises(UserError, match="there is no run in"):
         retrain(data, tmp_path)
     train(data, tmp_path, "--batch_size", "8", "--num_epochs", "1")
     with pytest.raises(UserError, match=r"--learning_rate 0\.3: a retraining takes the settings of"):
         retrain(data, tmp_path, "--learning_rate", "0.3")
-    with pytest.raises(UserError, match="is not a finished run"):
+    with pytest.raises(UserError, match="there is no run in"):
         train(data, tmp_path, "--run_type", "retrain", "--run", "tiny-han-retrained")
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["tiny-han"]

@@ -68,18 +68,12 @@ def text_of_run(run: RunFolder) -> GivenText:
     Raises:
         UserError: The run is not finished, or something in it is damaged or of another tokeniser.
     """
-    refuse_unfinished(run)
+    run.refuse_unfinished("name another --from_run")
     run.check_files()
     checkpoint = best_checkpoint(run)
     labels = labels_in(run.path / LABELS_FILE, "train the run again")
     vectors = np.asarray(checkpoint.weights["embeddings"], np.float32)
     return GivenText(run, checkpoint.weights_sha256, *load_text_processing(run.path), labels, vectors)
-
-
-def refuse_unfinished(run: RunFolder) -> None:
-    """Raises :class:`UserError` for a run whose training has not ended."""
-    if not run.finished.exists():
-        raise UserError(f"{run.path} is not a finished run; finish its training, or name another --from_run")
 
 
 def refuse_unknown_labels(given: GivenText, labels: Sequence[str], source: Path) -> None:
@@ -160,7 +154,7 @@ def continued_config(first: RunFolder, asked: RunConfig, given: Sequence[str], r
         UserError: The run is not finished, its network is another than the flags ask for, or the records were not made
             with ``--from_run``.
     """
-    refuse_unfinished(first)
+    first.refuse_unfinished("name another --from_run")
     first.check_files()
     config = first.config()
     if config.architecture != asked.architecture:

@@ -31,8 +31,7 @@ def distillation_config(teachers: Sequence[RunFolder], asked: RunConfig, records
         )
     hashes = []
     for teacher in teachers:
-        if not teacher.finished.exists():
-            raise UserError(f"{teacher.path} is not a finished run; finish its training, or name other --teachers")
+        teacher.refuse_unfinished("name other --teachers")
         teacher.check_files()
         if teacher.config().records_sha256 != asked.records_sha256:
             raise UserError(f"{teacher.path} was trained on other records; train it again, or name other --teachers")

@@ -30,10 +30,9 @@ def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
         UserError: The run is not finished or a distillation, was made from other records, or a flag asks for another
             setting.
     """
-    if not first.finished.exists():
-        raise UserError(
-            f"{first.path} is not a finished run; train it first, then retrain with --run {first.path.name}"
-        )
+    if not first.exists():
+        raise UserError(f"there is no run in {first.path}; train it first, or name another --run to retrain")
+    first.refuse_unfinished("name another --run")
     first.check_files()
     config = first.config()
     if config.retraining:

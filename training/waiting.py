@@ -64,17 +64,10 @@ def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
         lambda: run.finished.exists() or not run.is_training(),
         f"{run.path} is still training; waiting for its end (--checkpoint FILE tests one now)",
     )
-    if not run.finished.exists():
-        offer = f"; or test the best weights so far: --checkpoint {run.best}" if run.best.exists() else ""
-        raise UserError(f"the training of {run.path} did not finish; resume it: {resume_command(run)}{offer}")
+    run.refuse_unfinished(f"test the best weights so far: --checkpoint {run.best}" if run.best.exists() else "")
     if not run.best.exists():
         raise UserError(f"{run.best} is missing; train again with --restart, or name another --checkpoint")
     return run_checkpoint(run, run.best)
-
-
-def resume_command(run: RunFolder) -> str:
-    """What to type to resume the training of a run."""
-    return run.read_config()["origin"]["command"]
 
 
 def follow_checkpoints(run: RunFolder, wait: float | None = None, pause: float = 1.0) -> Iterator[Checkpoint]:
@@ -135,11 +128,11 @@ class Idle:
         if self.wait is not None and seconds >= self.wait:
             raise UserError(
                 f"no trainer has been working on {self.run.path} for {seconds:.0f} s and its training is not finished; "
-                f"resume it: {resume_command(self.run)}"
+                f"resume it: {self.run.training_command()}"
             )
         if self.reports == 0:
             log.info("no trainer is working on %s; waiting for its next checkpoint", self.run.path)
             self.reports = 1
         elif self.reports == 1 and seconds >= STOPPED_SECONDS:
-            log.warning("still no trainer: it has probably been stopped; resume it: %s", resume_command(self.run))
+            log.warning("still no trainer: it has probably been stopped; resume it: %s", self.run.training_command())
             self.reports = 2
