@@ -3,9 +3,10 @@
 
     python compare_runs.py imdb-han new-han            for example after: python run_all.py new.csv --from_run imdb-han
 
-The runs need the same classes. A table says how accurate each is on the test documents of each data set, how many
-documents only one of them classifies correctly, and how likely such a difference is by chance (McNemar's exact test).
-It is also in `comparison.json` of the second run.
+NEW has the classes of OLD, in the same order, and perhaps more. A table says how accurate each is on the test documents
+of each data set, how many documents only one of them classifies correctly, and how likely such a difference is by
+chance (McNemar's exact test). Documents of classes that OLD does not know are left out of it; how many of them NEW
+classifies correctly is a line of its own. It is also in `comparison.json` of the second run.
 """
 
 from __future__ import annotations
@@ -61,14 +62,14 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def refuse_other_classes(first: RunFolder, second: RunFolder) -> None:
-    """Raises :class:`UserError` for one run named twice, or runs with other classes."""
+    """Raises :class:`UserError` for one run named twice, or a second one that lacks classes of the first."""
     if first.path.resolve() == second.path.resolve():
         raise UserError(f"{first.path} is named twice; name two runs")
     old, new = first.config().class_names, second.config().class_names
-    if old != new:
+    if new[: len(old)] != old:
         raise UserError(
-            f"{first.path} has the classes {', '.join(old)[:100]}, and {second.path} has {', '.join(new)[:100]}; only "
-            "runs of the same classes can be compared"
+            f"{first.path} has the classes {', '.join(old)[:100]}, and {second.path} has {', '.join(new)[:100]}; the "
+            "second run needs those of the first, in the same order"
         )
 
 
@@ -92,31 +93,35 @@ def compared(data: DataPaths, runs: Sequence[RunFolder], predictors: Sequence[An
     """A row of the table: two networks on the test documents of one data set.
 
     Raises:
-        UserError: The data set has no test documents, or a class that the runs do not know.
+        UserError: The data set has no test documents, or a class that the second run does not know.
     """
     import numpy as np
 
-    names = predictors[0].class_names
+    old, names = (predictor.class_names for predictor in predictors)
     rows = [row for row in read_csv(data.csv) if row.split == "test"]
     if not rows:
         raise UserError(f"{data.csv} has no test documents, so there is nothing to compare on")
     if unknown := next((row.label for row in rows if row.label not in names), None):
-        raise UserError(f"{data.csv} has the class {unknown[:50]!r}, which {runs[0].path} does not know")
+        raise UserError(f"{data.csv} has the class {unknown[:50]!r}, which {runs[1].path} does not know")
     labels = np.array([names.index(row.label) for row in rows])
     log.info("%s: %s test documents", data.dataset, f"{len(rows):,}")
-    right = [rightly(predictor, [row.text for row in rows], labels) for predictor in predictors]
+    first, second = (rightly(predictor, [row.text for row in rows], labels) for predictor in predictors)
+    known = labels < len(old)
     return {
         "dataset": data.dataset,
-        "documents": len(rows),
-        "correct": [int(one.sum()) for one in right],
-        "only_first": int((right[0] & ~right[1]).sum()),
-        "only_second": int((right[1] & ~right[0]).sum()),
-        "p_value": p_value(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())),
+        "documents": int(known.sum()),
+        "correct": [int(one[known].sum()) for one in (first, second)],
+        "only_first": int((first & ~second)[known].sum()),
+        "only_second": int((second & ~first)[known].sum()),
+        "p_value": p_value(int((first & ~second)[known].sum()), int((second & ~first)[known].sum())),
+        "new_classes": list(names[len(old) :]),
+        "documents_of_new_classes": int((~known).sum()),
+        "correct_of_new_classes": int(second[~known].sum()),
     }
 
 
 def rightly(predictor: Any, texts: Sequence[str], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """bool [documents], which of them a network classifies correctly."""
+    """bool [documents], which of them a network classifies correctly; of a class that it does not know, none."""
     probabilities = predictor.probabilities(predictor.read(text).document for text in texts)
     right: NDArray[np.bool_] = probabilities.argmax(axis=1) == labels
     return right
@@ -134,10 +139,18 @@ def table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> Iterator[str]
     """The lines of the table, two for each data set."""
     width = max(map(len, names))
     for row in rows:
-        yield f"test documents of {row['dataset']}: {row['documents']:,}"
-        for name, correct in zip(names, row["correct"], strict=True):
+        others = row["documents_of_new_classes"]
+        which = f" of classes that {names[0]} knows" if others else ""
+        yield f"test documents of {row['dataset']}{which}: {row['documents']:,}"
+        for name, correct in zip(names, row["correct"], strict=True) if row["documents"] else ():
             low, high = wilson_interval(correct, row["documents"])
             yield f"  {name:<{width}}  {correct / row['documents']:7.2%}  95% interval {low:.2%} to {high:.2%}"
+        if others:
+            low, high = wilson_interval(row["correct_of_new_classes"], others)
+            yield (
+                f"  not compared: {others:,} of {', '.join(row['new_classes'])[:100]}, which {names[0]} does not know; "
+                f"{names[1]}: {row['correct_of_new_classes'] / others:.2%} ({low:.2%} to {high:.2%})"
+            )
         yield (
             f"  correct in one only: {row['only_first']:,} {names[0]}, {row['only_second']:,} {names[1]} "
             f"(p = {row['p_value']:.2g})"

@@ -61,7 +61,8 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Writes the bundle and prints what it holds."""
     run = find_run(arguments.run, arguments.runs_dir)
-    refuse_several_labels(run, "export.py")
+    if arguments.format == "web":
+        refuse_several_labels(run, "export.py --format web")
     from shipping.bundle import new_folder, read_run, refuse_used_folder, write_card, write_program
     from shipping.card import model_card
     from shipping.classify import Classifier

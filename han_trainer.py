@@ -180,7 +180,7 @@ def train(
         prepare_folder(run, config, records, trained_on(device), arguments.restart, resume)
     first = find_run(arguments.from_run, arguments.runs_dir) if arguments.from_run else None
     if first and workers.is_chief:
-        take_ngrams(first, run)
+        take_ngrams(first, run, config, records)
     with explain_memory(LESS_MEMORY), workers.explain():
         trainer = Trainer(run, config, records, device, arguments, workers, teachers)
         if first:

@@ -17,9 +17,11 @@ Texts come as a list, a pandas Series, a NumPy array or a DataFrame with a colum
 from __future__ import annotations
 
 import functools
+import shutil
 import subprocess
 import sys
 import tempfile
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -274,6 +276,21 @@ def column_of(table: pd.DataFrame, wanted: str) -> Any:
 # scikit-learn
 
 
+class TemporaryFolder:
+    """A folder that is deleted with this object.
+
+    Scikit-learn drops its copies of a classifier as a matter of course, for which :class:`tempfile.TemporaryDirectory`
+    has a warning.
+
+    Attributes:
+        path: Of the folder.
+    """
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="han-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
 class HANClassifier(ClassifierMixin, BaseEstimator):
     """A classifier of texts for scikit-learn. ``fit`` runs the stages of ``run_all.py`` up to the trained network.
 
@@ -336,8 +353,8 @@ class HANClassifier(ClassifierMixin, BaseEstimator):
         if len(self.classes_) < 2:
             raise UserError(f"all labels are {labels.tolist()[0]!r}; give texts of two classes at least")
         names = names_of(self.classes_)
-        self.temporary_ = tempfile.TemporaryDirectory(prefix="han-") if self.folder is None else None
-        parent = Path(self.temporary_.name if self.temporary_ else self.folder or ".").resolve()
+        self.temporary_ = TemporaryFolder() if self.folder is None else None
+        parent = Path(self.temporary_.path if self.temporary_ else self.folder or ".").resolve()
         parent.mkdir(parents=True, exist_ok=True)
         self.run_ = self.train(Path(tempfile.mkdtemp(dir=parent, prefix="fit-")), texts, [names[n] for n in numbers])
         self.order_ = [names.index(name) for name in self.loaded().classes]

@@ -177,6 +177,15 @@ def build_parser() -> Parser:
         help="go on with new data: begin with text processing, vocabulary and weights of this finished run; compare "
         "both runs on the test documents of both data sets",
     )
+    parser.add_argument(
+        "--new_words",
+        nargs="?",
+        const="unk",
+        choices=("unk", "word2vec"),
+        help="with --from_run: also learn words that it does not know; their vectors begin with that of unknown words "
+        "(unk, the default) or with what word2vec learns from the new texts",
+    )
+    parser.add_argument("--new_classes", action="store_true", help="with --from_run: allow classes it does not know")
     add_folder_flags(parser)
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to compute (default: auto)")
     parser.add_argument(
@@ -202,6 +211,8 @@ def main(arguments: argparse.Namespace) -> int:
     paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
     if arguments.from_run:
         go_on_from(arguments, paths)
+    elif asked := [name for name in ("new_words", "new_classes") if getattr(arguments, name)]:
+        raise UserError(f"--{asked[0]} goes with --from_run RUN; add that, or leave it out")
     memory = paths.folder / "run_all.json"
     drop_damaged(memory)
     for stage in stages(arguments, paths):
@@ -269,8 +280,7 @@ def refuse_settings(arguments: argparse.Namespace) -> None:
         given_settings(settings_class, arguments)
     if not getattr(arguments, "multi_label", False):
         return
-    balanced = getattr(arguments, "class_weights", "none") != "none"
-    asked = {"--preset best": arguments.preset == "best", "--from_run": arguments.from_run, "--class_weights": balanced}
+    asked = {"--preset best": arguments.preset == "best", "--from_run": arguments.from_run}
     if refused := [flag for flag, is_asked in asked.items() if is_asked]:
         raise UserError(f"{refused[0]} is for one label a text; leave it or --multi_label out")
 
@@ -331,7 +341,7 @@ def csv_stage(arguments: argparse.Namespace, paths: DataPaths, own_file: Path | 
 
 def records_stage(arguments: argparse.Namespace, paths: DataPaths) -> Stage:
     """The stage that writes the records."""
-    settings = [*given(TextSettings, arguments), *flag(arguments, "from_run")]
+    settings = [*given(TextSettings, arguments), *continuing_flags(arguments)]
     vectors = embeddings_source(getattr(arguments, "embeddings", "random"))[1]
     return Stage(
         "serialize_data",
@@ -479,6 +489,12 @@ def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
         decided = bool(arguments.from_run) and name not in of_training  # by the run that is gone on from
         if not decided and not hasattr(arguments, name) and has_setting(arguments.model, name):
             setattr(arguments, name, value)
+
+
+def continuing_flags(arguments: argparse.Namespace) -> list[str]:
+    """The run whose text processing records have, and what may be added to it."""
+    classes = ["--new_classes"] if arguments.new_classes else []
+    return [*flag(arguments, "from_run"), *flag(arguments, "new_words"), *classes]
 
 
 def given(settings_class: type, arguments: argparse.Namespace) -> list[str]:

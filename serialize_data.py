@@ -83,7 +83,13 @@ from text.spool import (
     shards_of,
 )
 from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size
-from training.continuing import GivenText, refuse_unknown_labels, text_of_run
+from training.continuing import (
+    GivenText,
+    refuse_unknown_labels,
+    text_of_run,
+    vectors_with_new_words,
+    with_new_words,
+)
 from utils import (
     EMBEDDINGS_FILE,
     FORMAT_VERSION,
@@ -114,6 +120,7 @@ CORPUS_SPLITS = ("train", "unlabelled")  # no document of the others; a text of 
 
 WORDS_PER_PART = 1_000_000
 SECONDS_BETWEEN_LINES = 15
+NEW_WORDS = ("unk", "word2vec")  # what the vectors of new words begin with
 SHOWN_SENTENCES = 4
 MOST_WORKERS = 256
 FEWER_WORKERS = "run the same command again with fewer --workers"
@@ -138,6 +145,16 @@ def build_parser() -> Parser:
         help="take sentence splitter, vocabulary, classes and word vectors of this run, for a training that goes "
         "on with new data",
     )
+    parser.add_argument(
+        "--new_words",
+        nargs="?",
+        const=NEW_WORDS[0],
+        default="",
+        choices=NEW_WORDS,
+        help="with --from_run: add the words that the run does not know and that occur --min_count times; they begin "
+        "with the vector of unknown words (unk, the default), or with one that word2vec learns from the new texts",
+    )
+    parser.add_argument("--new_classes", action="store_true", help="with --from_run: allow classes it does not know")
     add_flags(parser, TextSettings)
     return parser
 
@@ -151,8 +168,12 @@ def main(arguments: argparse.Namespace) -> None:
     require_csv(arguments.dataset, paths)
     try:
         given = text_of_run(RunFolder(arguments.from_run)) if arguments.from_run else None
+        if given is None and (arguments.new_words or arguments.new_classes):
+            flag = "--new_words" if arguments.new_words else "--new_classes"
+            raise UserError(f"{flag} goes with --from_run RUN; add that, or leave it out")
         workers, where = arguments.workers or usable_cores(), (arguments.engine, arguments.ray_address)
-        serialize(paths, settings, workers, given, *where)
+        new = Additions(arguments.new_words, arguments.new_classes)
+        serialize(paths, settings, workers, given, *where, new=new)
     except MemoryError as error:
         raise UserError(
             "out of memory; lower --workers or --embedding_dim, or raise --min_count, and run the same command again"
@@ -162,6 +183,23 @@ def main(arguments: argparse.Namespace) -> None:
         raise
 
 
+@dataclass(frozen=True)
+class Additions:
+    """What records may have beyond what a run knows.
+
+    Attributes:
+        words: What the vectors of words that are added to its vocabulary begin with, one of :data:`NEW_WORDS`; empty
+            where none are.
+        classes: Whether classes are added.
+    """
+
+    words: str = ""
+    classes: bool = False
+
+
+NOTHING_NEW = Additions()
+
+
 def serialize(
     paths: DataPaths,
     settings: TextSettings,
@@ -169,6 +207,7 @@ def serialize(
     given: GivenText | None = None,
     engine: str = "local",
     ray_address: str = "",
+    new: Additions = NOTHING_NEW,
 ) -> dict[str, Any]:
     """Runs all the steps on one data set.
 
@@ -179,6 +218,7 @@ def serialize(
         given: Text processing of a run; None learns it from the training texts.
         engine: Where the work on the texts runs, one of :data:`text.engine_choice.ENGINES`; the records are the same.
         ray_address: Of a cluster, for the engine ``ray``; empty for this machine.
+        new: What may be added to the text processing of the run.
 
     Returns:
         The manifest.
@@ -194,8 +234,10 @@ def serialize(
     if given:
         if has_several_labels(paths):
             raise UserError("--from_run is for one label a text, and the CSV file has several; leave it out")
-        refuse_unknown_labels(given, labels, paths.csv)
-        labels, settings = given.labels, settings_of(given, settings)
+        if not new.classes:
+            refuse_unknown_labels(given, labels, paths.csv)
+        labels = [*given.labels, *(label for label in labels if label not in given.labels)]
+        settings = settings_of(given, settings, new.words)
     settings = with_embedding_dim(settings)
     refusal = f"another serialize_data.py is at work on {paths.folder}; wait until it has ended"
     with exclusive_lock(paths.folder / ".serialize_data.lock", refusal), new_folder(paths.records) as folder:
@@ -203,7 +245,7 @@ def serialize(
         spool.mkdir()
         with open_engine(engine, ray_address, workers, folder, spool) as opened:
             several = has_several_labels(paths)
-            maker = Serializer(paths, settings, labels, began_with, folder, spool, opened, workers, given, several)
+            maker = Serializer(paths, settings, labels, began_with, folder, spool, opened, workers, given, several, new)
             manifest = maker.run()
         shutil.rmtree(spool)
         write_json(folder / MANIFEST_FILE, manifest)
@@ -269,15 +311,17 @@ def with_embedding_dim(settings: TextSettings) -> TextSettings:
     return dataclasses.replace(settings, embedding_dim=size)
 
 
-def settings_of(given: GivenText, settings: TextSettings) -> TextSettings:
+def settings_of(given: GivenText, settings: TextSettings, new_words: str) -> TextSettings:
     """The settings with those of a run's text processing in the place of what they would decide.
 
     Raises:
         UserError: One of those was given.
     """
+    free = {"seed", *(("min_count",) if new_words else ()), *(("word2vec_epochs",) if new_words == "word2vec" else ())}
     for name, usual in to_json(TextSettings()).items():
-        if name != "seed" and getattr(settings, name) != usual:
-            raise UserError(f"--{name} does not go with --from_run: {given.run.path} decides it; leave it out")
+        if name not in free and getattr(settings, name) != usual:
+            value = getattr(settings, name)
+            raise UserError(f"--{name} {value} does not go with --from_run: {given.run.path} decides it; leave it out")
     return dataclasses.replace(
         settings,
         max_words_per_sentence=given.processor.max_words_per_sentence,
@@ -407,6 +451,7 @@ class Serializer:
         several: Whether a text may have several labels.
         combinations: All labels of the CSV file then, each a JSON list of names; found in the first reading.
         sets: uint8 [combinations, C], which classes each of them has.
+        new: What may be added to what the run knows.
     """
 
     paths: DataPaths
@@ -419,6 +464,7 @@ class Serializer:
     workers: int
     given: GivenText | None = None
     several: bool = False
+    new: Additions = NOTHING_NEW
     combinations: list[str] = field(default_factory=list)
     sets: NDArray[np.uint8] | None = None
 
@@ -454,7 +500,9 @@ class Serializer:
         """What the manifest says of a run that gave its text processing; nothing without one."""
         if self.given is None:
             return {}
-        return {"from_run": {"run": self.given.run.path.name, "weights_sha256": self.given.weights_sha256}}
+        added = {"new_words": self.new.words, "new_classes": self.new.classes}
+        origin = {"run": self.given.run.path.name, "weights_sha256": self.given.weights_sha256}
+        return {"from_run": origin | {name: value for name, value in added.items() if value}}
 
     def read_first(self) -> tuple[FirstReading, str]:
         """Step 1: counts and a sample, and the hash of the CSV file."""
@@ -500,13 +548,17 @@ class Serializer:
         with timed("vocabulary") as said:
             least = 1 if self.given else self.settings.min_count
             frequent, different = self.engine.count_words(spooled, least)
-            if self.given:
+            if self.given and self.new.words:
+                vocabulary = with_new_words(self.given, frequent, self.settings.min_count)
+            elif self.given:
                 vocabulary = self.given.vocabulary
             else:
                 vocabulary = Vocabulary.from_counts(frequent, self.settings.min_count)
             vocabulary.save(self.folder / VOCABULARY_FILE)
             self.engine.number_words(spooled, vocabulary)
-            known = f"{len(vocabulary):,} words, those of the run; the texts have {different:,}"
+            added = len(vocabulary) - len(self.given.vocabulary) if self.given else 0
+            more = f", and {added:,} new ones" if added else ""
+            known = f"{len(vocabulary) - added:,} words, those of the run{more}; the texts have {different:,}"
             seen = f"{len(frequent):,} of {different:,} words are seen at least {self.settings.min_count} times"
             said.append(known if self.given else seen)
         count_of = dict(frequent)
@@ -551,9 +603,7 @@ class Serializer:
     ) -> dict[str, Any]:
         """Step 5: a first vector for each word of the vocabulary; returns what the manifest says of them."""
         if self.given:
-            with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as output:
-                np.save(output, self.given.vectors)
-            return {"method": "run"}
+            return self.vectors_of_run(self.given, spooled, vocabulary)
         method, file = embeddings_source(self.settings.embeddings)
         with timed("word vectors") as said:
             vectors, found, epochs = self.first_vectors(method, file, spooled, vocabulary)
@@ -569,6 +619,23 @@ class Serializer:
         described = {"method": method, "hits": hits, "misses": words - hits, "share_of_running_words": share}
         described |= {"epochs": epochs} if epochs else {}
         return {**described, "file": describe_vector_file(Path(file))} if file else described
+
+    def vectors_of_run(self, given: GivenText, spooled: list[SpooledChunk], vocabulary: Vocabulary) -> dict[str, Any]:
+        """Step 5 with a run: its trained vectors, and first vectors of new words behind them."""
+        vectors, size = given.vectors, len(vocabulary)
+        described: dict[str, Any] = {"method": "run"}
+        if new := size - len(vectors):
+            with timed("word vectors") as said:
+                learnt, found = None, np.zeros(size, np.bool_)
+                if self.new.words == "word2vec":
+                    learnt, found, _ = self.first_vectors("word2vec", "", spooled, vocabulary)
+                vectors = vectors_with_new_words(given, learnt, found, size)
+                hits = int(found[-new:].sum())
+                said.append(f"{new - hits:,} new words begin as <unk>, {hits:,} with vectors learnt from the texts")
+            described |= {"new_words": new, "new_words_learnt": hits}
+        with atomic_write(self.folder / EMBEDDINGS_FILE, "wb") as output:
+            np.save(output, vectors)
+        return described
 
     def first_vectors(
         self, method: str, file: str, spooled: list[SpooledChunk], vocabulary: Vocabulary

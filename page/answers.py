@@ -62,6 +62,7 @@ class ServedRun:
         default_method: The method that is selected on a new page.
         lines: Where explanations that read a text again take turns.
         map: Of documents of the test split; ``None`` until :meth:`draw_map` has drawn it.
+        rows_scored: Rows of tables that were scored; written by the thread that scores them alone.
         findings: What ``explain.py --faithfulness`` measured with these weights; empty where it has not been run.
     """
 
@@ -74,6 +75,7 @@ class ServedRun:
     findings: dict[str, Any] = field(default_factory=dict)
     lines: Lines = field(default_factory=Lines)
     map: VectorMap | None = None
+    rows_scored: int = 0
 
     @classmethod
     def load(cls, run: RunFolder, data: DataPaths, device: str = "cpu") -> ServedRun:

@@ -54,6 +54,7 @@ class Batcher:
 
     Attributes:
         calls: Number of times that ``score`` was called.
+        documents: That were scored.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._closed = False
         self._idle = threading.Event()
-        self.calls = 0
+        self.calls = self.documents = 0
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
 
@@ -108,6 +109,12 @@ class Batcher:
         """Speed of the last batches; infinite before the first."""
         return self._speed.words_per_second
 
+    @property
+    def waiting(self) -> int:
+        """Documents that wait for the network."""
+        with self._changed:
+            return len(self._small) + len(self._large)
+
     def wait_until_idle(self, seconds: float) -> None:
         """Returns when nothing is waiting and nothing is scored, or after so many seconds."""
         self._idle.wait(seconds)
@@ -130,6 +137,7 @@ class Batcher:
                 seconds = time.monotonic() - begun
                 with self._changed:
                     self._speed.add(sum(len(document.token_ids) for document in documents), seconds)
+                self.documents += len(documents)
                 for future, verdict in zip(futures, verdicts, strict=True):
                     future.set_result(verdict)
             except Exception as error:  # passed on to the threads that asked; this thread continues

@@ -128,6 +128,7 @@ class Scoring:
                 writer.add(self._row(next(numbers), one) for one in part)
                 self._size += sum(one.row.size for one in part)
                 self.done += len(part)
+                self.served.rows_scored += len(part)
                 self.seconds = time.monotonic() - self._started
                 stop_if_abandoned()
 

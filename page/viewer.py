@@ -34,6 +34,7 @@ from page.at_work import Workplace
 from page.batcher import Busy
 from page.documents import Form, add_documents, document_of_upload
 from page.following import followed_by, share_done
+from page.metrics import CLIENT_CLOSED, add_metrics
 from page.overview import (
     Overview,
     faithfulness_rows,
@@ -59,7 +60,6 @@ BODY_SECONDS = 30.0  # in which a request arrives
 LEAST_BYTES_A_SECOND = 20_000  # of a file that is uploaded
 
 SAVED = {"html": "text/html", "json": "application/json"}
-CLIENT_CLOSED = 499  # nginx's code; nobody receives it
 DISAGREE = "disagree"
 HEADERS = {
     "content-security-policy": (
@@ -154,6 +154,7 @@ def make_app(
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     app.add_middleware(Guard)
+    add_metrics(app, runs)  # around the guard, so that what it refuses is counted
     for kind in (Refusal, HTTPException, Abandoned):
         app.add_exception_handler(kind, functools.partial(error_response, runs))
     app.state.desk = desk

@@ -26,12 +26,14 @@ COLUMNS = (
     "accuracy_low",
     "accuracy_high",
     "auc",
+    "micro_f1",
     "macro_f1",
     "loss",
     "calibration_error",
     "state",
 )
-# Heading and format of the columns that a person reads.
+# Heading and format of the columns that a person reads; that of micro F1 where a run has several labels a text. Of one
+# label micro F1 is the accuracy.
 SHOWN = {
     "run": ("run", "{}"),
     "network": ("network", "{}"),
@@ -40,6 +42,7 @@ SHOWN = {
     "accuracy": ("accuracy", "{:.2%}"),
     "interval": ("95% interval", "{}"),
     "auc": ("AUC", "{:.4f}"),
+    "micro_f1": ("micro F1", "{:.4f}"),
     "macro_f1": ("macro F1", "{:.4f}"),
     "loss": ("loss", "{:.4f}"),
     "state": ("", "{}"),
@@ -55,6 +58,7 @@ class TestedRow(TypedDict):
     accuracy_interval: list[float]
     auc: float | None
     macro_f1: float
+    micro_f1: NotRequired[float]
     loss: float
     calibration_error: float
     dataset: NotRequired[str]
@@ -134,16 +138,22 @@ def as_frame(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 # For a reader
 
 
-def cells(row: dict[str, Any]) -> list[str]:
-    """The cells of a row as they are shown."""
+def shown_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The columns that a person reads; that of micro F1 only where a row has it."""
+    return [name for name in SHOWN if name != "micro_f1" or any(row[name] is not None for row in rows)]
+
+
+def cells(row: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """The cells of a row as they are shown, of the columns with these names."""
     low, high = row["accuracy_low"], row["accuracy_high"]
     whole = {**row, "interval": None if low is None else f"{low:.2%} to {high:.2%}"}
-    return ["-" if whole[name] is None else form.format(whole[name]) for name, (_, form) in SHOWN.items()]
+    return ["-" if whole[name] is None else SHOWN[name][1].format(whole[name]) for name in names]
 
 
 def as_text(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The lines of the table, with a heading for each data set."""
-    table = [[heading for heading, _ in SHOWN.values()], *map(cells, rows)]
+    names = shown_columns(rows)
+    table = [[SHOWN[name][0] for name in names], *(cells(row, names) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     dataset: object = ""
     for number, line in enumerate(table):
@@ -157,13 +167,13 @@ def as_text(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def as_latex(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The lines of a LaTeX table, for the package ``booktabs``."""
-    names = [name for name in SHOWN if name != "state"]
+    names = [name for name in shown_columns(rows) if name != "state"]
     yield rf"\begin{{tabular}}{{ll{'r' * (len(names) - 2)}}}"
     yield r"\toprule"
     yield " & ".join(escaped(SHOWN[name][0]) for name in names) + r" \\"
     yield r"\midrule"
     for row in rows:
-        yield " & ".join(map(escaped, cells(row)[: len(names)])) + r" \\"
+        yield " & ".join(map(escaped, cells(row, names))) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
 

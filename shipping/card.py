@@ -28,6 +28,8 @@ class ResultRow(TypedDict):
     accuracy_interval: list[float]
     loss: float
     macro_f1: float
+    micro_f1: NotRequired[float]
+    average_precision: NotRequired[float | None]
     auc: NotRequired[float | None]
     calibration_error: NotRequired[float | None]
 
@@ -58,11 +60,12 @@ def heading(source: ExportedRun, form: str) -> Iterator[str]:
         "savedmodel": "The folder `1` is a SavedModel for TensorFlow Serving and TensorFlow.",
     }
     config = source.config
+    several = ", of which a text may have several or none" if config.several_labels else ""
     yield f"# {source.run.path.name}: {config.title()} for the data set {config.dataset}"
     yield ""
     yield (
-        f"A text classifier with {len(config.class_names)} classes ({', '.join(config.class_names)}), trained on the "
-        f"data set {config.dataset} from texts with a vocabulary of {config.vocabulary_size:,} words."
+        f"A text classifier with {len(config.class_names)} classes ({', '.join(config.class_names)}){several}, trained "
+        f"on the data set {config.dataset} from texts with a vocabulary of {config.vocabulary_size:,} words."
     )
     yield (
         f"{runs[form]} Licence of the code: Apache License 2.0 (`LICENSE`). The folder holds no text of the data set, "
@@ -147,7 +150,9 @@ def results(source: ExportedRun, quantize: str, cost: Cost | None) -> Iterator[s
     yield "## Results"
     yield ""
     rows = measured(source)
-    if rows:
+    if rows and source.config.several_labels:
+        yield from results_of_several(source, rows)
+    elif rows:
         yield "| split | documents | accuracy | 95% interval | loss | macro F1 | AUC | calibration error |"
         yield "|---|---|---|---|---|---|---|---|"
         yield from map(result_line, rows)
@@ -161,6 +166,24 @@ def results(source: ExportedRun, quantize: str, cost: Cost | None) -> Iterator[s
     if quantize != "none":
         yield ""
         yield f"Word vectors are stored as {VECTORS[quantize]}: {cost or 'what that costs was not measured'}."
+
+
+def results_of_several(source: ExportedRun, rows: list[ResultRow]) -> Iterator[str]:
+    """What was measured where a text may have several labels, and the thresholds."""
+    yield "| split | documents | all labels right | 95% interval | loss | micro F1 | macro F1 | average precision |"
+    yield "|---|---|---|---|---|---|---|---|"
+    for row in rows:
+        low, high = row["accuracy_interval"]
+        precision = row.get("average_precision")
+        yield (
+            f"| {row['split']} | {row['documents']:,} | {row['accuracy']:.2%} | {low:.2%} to {high:.2%} | "
+            f"{row['loss']:.4f} | {row.get('micro_f1', 0.0):.4f} | {row['macro_f1']:.4f} | "
+            f"{'' if precision is None else f'{precision:.4f}'} |"
+        )
+    yield ""
+    thresholds = source.checkpoint.weights["thresholds"].tolist()
+    pairs = ", ".join(f"{name} {one:.3f}" for name, one in zip(source.config.class_names, thresholds, strict=True))
+    yield f"Thresholds, chosen on validation by the F1 of each label: {pairs}."
 
 
 def measured(source: ExportedRun) -> list[ResultRow]:
@@ -215,7 +238,11 @@ def limits(source: ExportedRun) -> Iterator[str]:
     processor = source.processor
     yield "## Limits"
     yield ""
-    yield f"* It always answers with one of {len(source.config.class_names)} classes, also for texts of another kind."
+    if source.config.several_labels:
+        yield f"* It knows {len(source.config.class_names)} labels and no others, and may give none or too many."
+    else:
+        count = len(source.config.class_names)
+        yield f"* It always answers with one of {count} classes, also for texts of another kind."
     yield (
         "* The results are those of texts from the same source as the training texts. On texts of another source, time "
         "or language accuracy is lower, and the confidence does not say so."
@@ -242,7 +269,8 @@ def settings(source: ExportedRun) -> Iterator[str]:
     yield ""
     yield f"* Weights of step {progress.step:,}, sha256 `{source.checkpoint.weights_sha256}`"
     if source.config.retraining is None and progress.best_step >= 0:
-        yield f"* Chosen on validation: accuracy {progress.best_accuracy:.2%}, loss {progress.best_loss:.4f}"
+        what = "all labels right" if source.config.several_labels else "accuracy"
+        yield f"* Chosen on validation: {what} {progress.best_accuracy:.2%}, loss {progress.best_loss:.4f}"
     yield f"* Commit {origin.get('commit', 'unknown')}, {origin.get('time', 'at an unknown time')}"
     if versions:
         yield f"* {versions}"

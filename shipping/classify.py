@@ -4,7 +4,7 @@
     python classify.py "A dull film."                      verdict, sentences and phrases that decided
     python classify.py < review.txt                        the same for standard input
     python classify.py --csv reviews.csv > predictions.csv
-    python classify.py --serve 8000                        POST {"text": "A dull film."} to /predict
+    python classify.py --serve 8000                        POST {"text": "A dull film."} to /predict; GET /metrics
 
     from classify import Classifier
     classifier = Classifier()
@@ -27,7 +27,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -36,7 +39,7 @@ import regex
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from http.server import ThreadingHTTPServer
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
     import onnxruntime
 
@@ -47,10 +50,15 @@ BUNDLE_FORMAT = 1
 CHECKED_FILES = ("model.onnx", "text.json", "ngrams.npy")
 UNKNOWN_ID = 1
 LONGEST_NGRAM = 3
+BETWEEN_LABELS = " | "  # of a text with several, in a table
 STRONGEST_NGRAMS = 10  # in an explanation
 REMEMBERED_DECISIONS = 50_000  # of the sentence splitter
 LARGEST_REQUEST = 10_000_000  # bytes
 SECONDS_FOR_A_REQUEST = 30
+MOST_REQUESTS = 64  # at work at the same time; more are refused
+RETRY_SECONDS = 5
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds, upper limits
 
 
 class BundleError(ValueError):
@@ -431,6 +439,8 @@ class Classifier:
         self.scale: float = self.settings["scale"]
         self.bias = np.array(self.settings["bias"], np.float64) * self.scale
         self.reader = TextReader(self.settings)
+        thresholds = self.settings.get("thresholds")  # only where a text may have several labels
+        self.thresholds = None if thresholds is None else np.array(thresholds, np.float64)
         lane = self.settings["ngrams"]
         self.ngrams = Ngrams(np.load(self.folder / "ngrams.npy"), **lane) if lane else None
         self.session = session_of(self.folder / "model.onnx", threads)
@@ -442,7 +452,8 @@ class Classifier:
 
         Returns:
             For each text ``label`` and ``confidence`` (None for a text without a word), ``probabilities`` by class,
-            ``words``, ``unknown_words`` and ``remarks``.
+            ``words``, ``unknown_words`` and ``remarks``. Where a text may have several labels, ``label`` is the list of
+            those whose probability reaches their threshold, and may be empty.
 
         Raises:
             BundleError: Something is not a text, for example a missing value.
@@ -458,16 +469,31 @@ class Classifier:
 
     def verdict(self, document: Document, logits: NDArray[np.float64]) -> dict[str, Any]:
         """One entry of :meth:`predict` from the logits."""
-        probabilities, best = softmax(logits), int(logits.argmax())
+        probabilities, best = self.probabilities_of(logits), int(logits.argmax())
         counts = {"words": document.words, "unknown_words": document.unknown_words, "remarks": remarks(document)}
         if not document.words:
             return {"label": None, "confidence": None, "probabilities": None, **counts}
         return {
-            "label": self.class_names[best],
+            "label": self.class_names[best] if self.thresholds is None else self.labels_of(probabilities),
             "confidence": float(probabilities[best]),
             "probabilities": self.by_class(probabilities),
             **counts,
         }
+
+    def probabilities_of(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64 [C]: of one label, or each label's own where a text may have several."""
+        return softmax(logits) if self.thresholds is None else sigmoid(logits)
+
+    def labels_of(self, probabilities: NDArray[np.float64]) -> list[str]:
+        """The labels that reach their thresholds, in order."""
+        if self.thresholds is None:
+            raise ValueError("a text has one label")
+        reached = probabilities >= self.thresholds
+        return [name for name, one in zip(self.class_names, reached.tolist(), strict=True) if one]
+
+    def margin(self, shares: Floats, label: int) -> Floats:
+        """What shares of the logits [..., C] add to the log-odds of a label: [...]."""
+        return margin(shares, label) if self.thresholds is None else shares[..., label]
 
     # -- one text -----------------------------------------------------------------------------------------------------
 
@@ -515,7 +541,7 @@ class Classifier:
         """The n-grams that speak most for or against the verdict, strongest first."""
         if outputs.ngrams is None or self.ngrams is None:
             return []
-        strength = margin(outputs.ngrams.added, int(outputs.logits.argmax()))
+        strength = self.margin(outputs.ngrams.added, int(outputs.logits.argmax()))
         order = np.argsort(-np.abs(strength), kind="stable")[:STRONGEST_NGRAMS]
         return [
             {
@@ -569,6 +595,12 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probabilities, float64 [C]."""
     exponentials = np.exp(logits - logits.max())
     result: NDArray[np.float64] = exponentials / exponentials.sum()
+    return result
+
+
+def sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probability of each label by itself, float64 [C]."""
+    result: NDArray[np.float64] = np.exp(-np.logaddexp(0, -logits))
     return result
 
 
@@ -697,20 +729,29 @@ def shown(explanation: dict[str, Any]) -> str:
     lines = [f"remark: {remark}" for remark in explanation["remarks"]]
     if explanation["label"] is None:
         return "\n".join(lines)
-    label = explanation["label"]
-    lines.append(f"{label} ({explanation['confidence']:.1%})")
+    label, several = explanation["label"], isinstance(explanation["label"], list)
+    if several:
+        chances = explanation["probabilities"]
+        lines.append(", ".join(f"{name} ({chances[name]:.1%})" for name in label) or "no label")
+        label = max(chances, key=chances.__getitem__)
+    else:
+        lines.append(f"{label} ({explanation['confidence']:.1%})")
     for sentence in explanation["sentences"]:
         weight = "" if sentence["weight"] is None else f"{sentence['weight']:6.2f}"
-        lines.append(f"{evidence(sentence['shares'], label):+7.2f}{weight}  {' '.join(sentence['text'].split())}")
+        lines.append(
+            f"{evidence(sentence['shares'], label, several):+7.2f}{weight}  {' '.join(sentence['text'].split())}"
+        )
     if explanation["ngrams"]:
-        strongest = (f"{one['ngram']} {evidence(one['shares'], label):+.2f}" for one in explanation["ngrams"])
+        strongest = (f"{one['ngram']} {evidence(one['shares'], label, several):+.2f}" for one in explanation["ngrams"])
         lines.append("n-grams: " + ", ".join(strongest))
     lines.append(f"Columns: what a sentence adds to the log-odds of {label}; its attention, where there is attention.")
     return "\n".join(lines)
 
 
-def evidence(shares: dict[str, float], label: str) -> float:
-    """What shares of the logits add to those of a class beyond the mean of the others."""
+def evidence(shares: dict[str, float], label: str, several: bool = False) -> float:
+    """What shares of the logits add to the log-odds of a class: where a text has one, beyond the mean of the others."""
+    if several:
+        return shares[label]
     names = list(shares)
     return float(margin(np.array([shares[name] for name in names]), names.index(label)))
 
@@ -750,7 +791,9 @@ def csv_writer(output: IO[str], class_names: Sequence[str]) -> Callable[[str, di
     def write(name: str, verdict: dict[str, Any]) -> None:
         probabilities = verdict["probabilities"] or {}
         cells = [f"{probabilities[one]:.6f}" if one in probabilities else "" for one in class_names]
-        table.writerow([name, verdict["label"] or "", *cells, verdict["words"], verdict["unknown_words"]])
+        label = verdict["label"] or ""
+        label = BETWEEN_LABELS.join(label) if isinstance(label, list) else label
+        table.writerow([name, label, *cells, verdict["words"], verdict["unknown_words"]])
 
     return write
 
@@ -768,6 +811,98 @@ def json_writer(output: IO[str]) -> Callable[[str, dict[str, Any]], None]:
 # HTTP
 
 
+Sample = tuple[str, Mapping[str, str], float]  # what is added to the name, labels, value
+
+
+class Metrics:
+    """What a server counts, for Prometheus. Every method may be called from any thread.
+
+    ``attention_viewer.py`` of the repository counts with this class, too.
+
+    Args:
+        documents: Returns for each model how many documents it has classified since the server started.
+        waiting: Returns for each model how many documents wait for the network.
+    """
+
+    def __init__(self, documents: Callable[[], Mapping[str, int]], waiting: Callable[[], Mapping[str, int]]) -> None:
+        self._documents, self._waiting = documents, waiting
+        self._lock = threading.Lock()
+        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._seconds: dict[tuple[str, str], list[float]] = {}
+        self._within: dict[tuple[str, str], list[int]] = {}
+
+    def answered(self, model: str, route: str, status: int, seconds: float) -> None:
+        """Counts a request.
+
+        Args:
+            model: The name of the run.
+            route: The address without what differs from request to request, so that their number is small.
+            status: Of HTTP; 503 is a request that was refused because too much was waiting.
+            seconds: From its arrival to its answer.
+        """
+        with self._lock:
+            self._requests[model, route, status] += 1
+            total = self._seconds.setdefault((model, route), [0.0])
+            total[0] += seconds
+            within = self._within.setdefault((model, route), [0] * (len(BUCKETS) + 1))
+            within[next((n for n, limit in enumerate(BUCKETS) if seconds <= limit), len(BUCKETS))] += 1
+
+    def text(self) -> str:
+        """Everything in Prometheus' text format (version 0.0.4)."""
+        with self._lock:
+            requests = sorted(self._requests.items())
+            spans = [(key, list(within), self._seconds[key][0]) for key, within in sorted(self._within.items())]
+        refused: Counter[str] = Counter()
+        counted: list[Sample] = []
+        durations: list[Sample] = []
+        for (model, route, status), number in requests:
+            refused[model] += number if status == 503 else 0
+            counted.append(("", {"model": model, "route": route, "status": str(status)}, number))
+        for (model, route), within, total in spans:
+            labels = {"model": model, "route": route}
+            for limit, number in zip((*map(str, BUCKETS), "+Inf"), itertools.accumulate(within), strict=True):
+                durations.append(("_bucket", {**labels, "le": limit}, number))
+            durations += [("_sum", labels, total), ("_count", labels, sum(within))]
+        documents, waiting, memory = self._documents(), self._waiting(), resident_bytes()
+        families: list[tuple[str, str, str, list[Sample]]] = [
+            ("han_requests_total", "counter", "Requests by route and status.", counted),
+            ("han_request_seconds", "histogram", "Seconds from a request to its answer.", durations),
+            ("han_refused_total", "counter", "Requests refused because too much was waiting.", by_model(refused)),
+            ("han_documents_total", "counter", "Documents classified.", by_model(documents)),
+            ("han_waiting_documents", "gauge", "Documents that wait for the network.", by_model(waiting)),
+        ]
+        if memory is not None:
+            families.append(("process_resident_memory_bytes", "gauge", "Memory of this process.", [("", {}, memory)]))
+        return "".join(line for family in families for line in metric_lines(*family))
+
+
+def by_model(numbers: Mapping[str, int]) -> list[Sample]:
+    """A sample for each model."""
+    return [("", {"model": model}, number) for model, number in sorted(numbers.items())]
+
+
+def metric_lines(name: str, kind: str, meaning: str, samples: Iterable[Sample]) -> Iterator[str]:
+    """The lines of a metric: what it is, its kind, its samples."""
+    yield f"# HELP {name} {meaning}\n# TYPE {name} {kind}\n"
+    for ending, labels, value in samples:
+        shown_labels = ",".join(f'{label}="{escaped(text)}"' for label, text in labels.items())
+        yield f"{name}{ending}{{{shown_labels}}} {value!r}\n" if labels else f"{name}{ending} {value!r}\n"
+
+
+def escaped(text: str) -> str:
+    """The value of a label."""
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def resident_bytes() -> int | None:
+    """Memory that this process has in use; None on systems without ``/proc``."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def serve(classifier: Classifier, port: int) -> None:
     """Answers requests on 127.0.0.1 until it is interrupted."""
     try:
@@ -779,38 +914,99 @@ def serve(classifier: Classifier, port: int) -> None:
         server.serve_forever()
 
 
+class Desk:
+    """The requests that are at work, and what was done. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.requests = self.waiting = self.classified = 0
+
+    def come(self) -> bool:
+        """Takes a request, or returns False where there are too many."""
+        with self._lock:
+            accepted = self.requests < MOST_REQUESTS
+            self.requests += accepted
+        return accepted
+
+    def leave(self) -> None:
+        """A request that was taken is answered."""
+        with self._lock:
+            self.requests -= 1
+
+    def each(self, texts: Sequence[str], classify: Callable[[str], Any]) -> Iterator[Any]:
+        """Yields what ``classify`` returns for each text; those whose turn has not come are counted as waiting."""
+        left = len(texts)
+        with self._lock:
+            self.waiting += left
+        try:
+            for text in texts:
+                with self._lock:
+                    self.waiting, left = self.waiting - 1, left - 1
+                verdict = classify(text)
+                with self._lock:
+                    self.classified += 1
+                yield verdict
+        finally:
+            with self._lock:
+                self.waiting -= left
+
+
 def server_of(classifier: Classifier, port: int) -> ThreadingHTTPServer:
-    """A server for ``POST /predict`` with ``{"text": ...}`` or ``{"texts": [...]}``, and ``"explain": true``."""
+    """A server for ``POST /predict`` with ``{"text": ...}`` or ``{"texts": [...]}``, and ``"explain": true``.
+
+    ``/v1/models/NAME:predict`` takes ``{"instances": [...]}`` as the repository's server does, and ``GET /metrics``
+    gives what :class:`Metrics` counts.
+    """
 
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer  # 20 ms that a single text does not need
 
+    desk, name = Desk(), str(classifier.settings["run"])
+    metrics = Metrics(lambda: {name: desk.classified}, lambda: {name: desk.waiting})
+    forms = {"/predict": answer_to, "/v1/models/han:predict": predictions_of}
+    forms[f"/v1/models/{name}:predict"] = predictions_of
+
     class Handler(BaseHTTPRequestHandler):
         timeout = SECONDS_FOR_A_REQUEST
+        came = 0.0
 
         def do_GET(self) -> None:
-            self.answer(404, {"error": 'send a POST request to /predict, for example {"text": "A dull film."}'})
+            self.came = time.monotonic()
+            if self.path == "/metrics":
+                self.send(200, metrics.text().encode(), METRICS_TYPE)
+            else:
+                self.refuse_address()
 
         def do_POST(self) -> None:
-            if self.path != "/predict":
-                self.do_GET()
-                return
-            try:
-                self.answer(200, answer_to(classifier, self.body()))
-            except BundleError as error:
-                self.answer(400, {"error": str(error)})
-
-        def body(self) -> bytes:
-            length = self.headers.get("Content-Length", "")
-            if not length.isdecimal() or int(length) > LARGEST_REQUEST:
+            self.came = time.monotonic()
+            if self.path not in forms:
+                self.refuse_address()
+            elif not desk.come():
                 self.close_connection = True
-                raise BundleError(f"the request needs a Content-Length of at most {LARGEST_REQUEST:,} bytes")
-            return self.rfile.read(int(length))
+                self.answer(503, {"error": "too many requests at once; try again in a few seconds"})
+            else:
+                try:
+                    self.answer(200, forms[self.path](classifier, body_of(self), desk))
+                except BundleError as error:
+                    self.answer(400, {"error": str(error)})
+                finally:
+                    desk.leave()
+
+        def refuse_address(self) -> None:
+            self.answer(404, {"error": 'send a POST request to /predict, for example {"text": "A dull film."}'})
 
         def answer(self, status: int, value: Any) -> None:
             body = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+            self.send(status, body, "application/json; charset=utf-8")
+
+        def send(self, status: int, body: bytes, kind: str) -> None:
+            # Counted before it is sent: who asks for the metrics next finds it there.
+            route = route_of(self.path, (*forms, "/metrics"))
+            metrics.answered(name, route, status, time.monotonic() - self.came)
             self.send_response(status)
-            self.send_header("Content-Type", "application/json; charset=utf-8")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
+            if status == 503:
+                self.send_header("Retry-After", str(RETRY_SECONDS))
             self.end_headers()
             self.wfile.write(body)
 
@@ -820,20 +1016,54 @@ def server_of(classifier: Classifier, port: int) -> ThreadingHTTPServer:
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
 
-def answer_to(classifier: Classifier, body: bytes) -> Any:
-    """What a request gets: an object for ``text``, a list for ``texts``."""
+def body_of(handler: BaseHTTPRequestHandler) -> bytes:
+    """What a request holds, if it says how long it is."""
+    length = handler.headers.get("Content-Length", "")
+    if not length.isdecimal() or int(length) > LARGEST_REQUEST:
+        handler.close_connection = True
+        raise BundleError(f"the request needs a Content-Length of at most {LARGEST_REQUEST:,} bytes")
+    return handler.rfile.read(int(length))
+
+
+def route_of(path: str, known: Sequence[str]) -> str:
+    """The address as it is counted: one for all names of the model, and one for all that there are not."""
+    if path not in known:
+        return "other"
+    return "/v1/models/{model}:predict" if path.startswith("/v1/") else path
+
+
+def request_in(body: bytes) -> dict[str, Any]:
+    """The object of a request."""
     try:
         request = json.loads(body)
     except ValueError as error:
         raise BundleError(f"the request is not JSON ({error})") from error
-    if not isinstance(request, dict) or ("text" in request) == ("texts" in request):
+    return request if isinstance(request, dict) else {}
+
+
+def answer_to(classifier: Classifier, body: bytes, desk: Desk) -> Any:
+    """What a request to ``/predict`` gets: an object for ``text``, a list for ``texts``."""
+    request = request_in(body)
+    if ("text" in request) == ("texts" in request):
         refuse_request()
     texts = request.get("texts", [request.get("text")])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         refuse_request()
     classify = classifier.explain if request.get("explain") is True else classifier.predict_one
-    verdicts = [classify(text) for text in texts]
+    verdicts = list(desk.each(texts, classify))
     return verdicts if "texts" in request else verdicts[0]
+
+
+def predictions_of(classifier: Classifier, body: bytes, desk: Desk) -> Any:
+    """What a request in the form of TensorFlow Serving gets: ``{"predictions": [...]}`` for ``instances``."""
+    request = request_in(body)
+    rows = request.get("instances")
+    given = rows if isinstance(rows, list) else []
+    texts: list[Any] = [row.get("text") if isinstance(row, dict) else row for row in given]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise BundleError('send {"instances": ["a text", {"text": "another"}, ...]}')
+    classify = classifier.explain if request.get("explain") is True else classifier.predict_one
+    return {"predictions": list(desk.each(texts, classify))}
 
 
 def refuse_request() -> NoReturn:

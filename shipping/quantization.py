@@ -11,7 +11,7 @@ import onnxruntime
 
 from runtime.devices import start_tensorflow
 from shipping.bundle import ExportedRun
-from shipping.classify import Classifier, Document
+from shipping.classify import Classifier, Document, sigmoid
 from shipping.graph import build_graph
 from text.records import read_manifest
 from utils import DataPaths, UserError
@@ -68,17 +68,27 @@ def measure(folder: Path, source: ExportedRun, data_dir: Path) -> Cost | str:
     if not documents:
         return "accuracy not measured: the records have no validation documents"
     before, after = (logits_of(classifier, documents) for classifier in (trained, quantised))
+    first, second = (decisions(trained, logits) for logits in (before, after))
+    truth = labels.reshape(len(first), -1)  # one label, or a column of 0 and 1 for each
     return Cost(
         len(documents),
-        float((before.argmax(axis=1) == labels).mean()),
-        float((after.argmax(axis=1) == labels).mean()),
-        int((before.argmax(axis=1) != after.argmax(axis=1)).sum()),
+        float((first == truth).all(axis=1).mean()),
+        float((second == truth).all(axis=1).mean()),
+        int((first != second).any(axis=1).sum()),
         float(np.abs(before - after).max()),
     )
 
 
+def decisions(classifier: Classifier, logits: np.ndarray) -> np.ndarray:
+    """[B, 1] the predicted classes, or bool [B, C] the predicted labels where a text may have several."""
+    if classifier.thresholds is None:
+        return logits.argmax(axis=1)[:, np.newaxis]
+    reached: np.ndarray = sigmoid(logits) >= classifier.thresholds
+    return reached
+
+
 def validation(records: Path) -> tuple[list[EncodedDocument], np.ndarray]:
-    """The documents of the validation split and their labels, int [B]."""
+    """The documents of the validation split and their labels, int [B], or 0 and 1 [B, C]."""
     start_tensorflow("cpu")  # which reads records
     from runtime.documents import parted
     from runtime.input_pipeline import Split

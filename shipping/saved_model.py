@@ -105,7 +105,7 @@ class Served(tf.Module):
         super().__init__()
         network: Any = network_of(source.run, source.config, padded=True)
         restore(source.checkpoint, network)
-        self.attends = bool(network.attends)
+        self.attends, self.several = bool(network.attends), source.config.several_labels
         self.network = network.network if source.ngrams else network
         self.weights = [weight.value for weight in network.named_weights().values()]
         self.lane = LaneInGraph(source.ngrams) if source.ngrams else None
@@ -138,7 +138,7 @@ class Served(tf.Module):
             logits = self.scales[0] * logits + self.scales[1] * self.lane.logits(documents)
         outputs = {
             "logits": logits,
-            "probabilities": tf.nn.softmax(logits),
+            "probabilities": tf.sigmoid(logits) if self.several else tf.nn.softmax(logits),
             "document_vector": attended.document_vectors,
         }
         if self.attends:
@@ -181,7 +181,10 @@ def write_saved_model(folder: Path, source: ExportedRun) -> None:
     tf.saved_model.save(served, path, signatures={SIGNATURE: served.serve})
     compare(served, path)
     with atomic_write(folder / TEXT_FILE) as file:
-        json.dump(text_settings(source.processor, source.vocabulary), file, ensure_ascii=False, separators=(",", ":"))
+        settings = text_settings(source.processor, source.vocabulary)
+        if source.config.several_labels:
+            settings |= {"thresholds": source.checkpoint.weights["thresholds"].tolist()}
+        json.dump(settings, file, ensure_ascii=False, separators=(",", ":"))
     with atomic_write(folder / IDS_PROGRAM) as file:
         file.write(PROGRAM.read_text(encoding="utf-8"))
     with atomic_write(folder / LICENSE.name) as file:

@@ -83,4 +83,5 @@ def network_settings(
         "bias": weights["classifier/bias"].tolist(),
         "scale": scale,
         "ngrams": lane,
+        **({"thresholds": weights["thresholds"].tolist()} if "thresholds" in weights else {}),
     }

@@ -17,14 +17,16 @@ import serialize_data
 from config import TextSettings
 from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
 from data_processing import load_text_processing
+from network.ngrams import NgramTable, separated
 from runtime.checkpoints import best_checkpoint
+from runtime.documents import join
 from runtime.ngram_tables import read_table
 from runtime.predictor import Predictor
 from runtime.run_folder import TEXT_FILES, RunFolder
-from tests.helpers import write_tiny_records, write_tiny_run
+from tests.helpers import random_ngrams, write_tiny_records, write_tiny_run
 from tests.test_serialize_data import no_worker_pool
 from text.records import RecordReader
-from training.continuing import text_of_run
+from training.continuing import mapped, text_of_run, together, vectors_with_new_words, with_new_words
 from utils import DataPaths, UserError, read_json
 
 ROOT = Path(__file__).parent.parent
@@ -149,6 +151,137 @@ def test_the_p_value_is_that_of_a_coin(only_first: int, only_second: int, expect
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# New words and new classes
+
+
+def with_a_third_class(rows: list[CsvRow]) -> list[CsvRow]:
+    """Every fourth document becomes one of a class that the run does not know, with a word of its own."""
+    return [
+        row._replace(label="neutral", text=f"{row.text} Fairly fairly ordinary.") if number % 4 == 3 else row
+        for number, row in enumerate(rows)
+    ]
+
+
+@pytest.fixture(scope="module")
+def grown(folder: Path) -> RunFolder:
+    """A training with new words and a new class that changes nothing, on records of their own."""
+    old = RunFolder(folder / "runs" / "old")
+    more = write_data(
+        DataPaths("more", folder / "data"), with_a_third_class(new_rows(5)), ["neutral", "negative", "positive"]
+    )
+    new, settings = (
+        serialize_data.Additions(words="word2vec", classes=True),
+        TextSettings(min_count=3, word2vec_epochs=1),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serialize_data, "worker_pool", no_worker_pool)
+        serialize_data.serialize(more, settings, 1, text_of_run(old), new=new)
+    where = ["--dataset", "more", "--data_dir", str(folder / "data"), "--runs_dir", str(folder / "runs")]
+    flags = [*where, *TINY, "--run", "grown", "--from_run", "old", "--num_epochs", "1", "--learning_rate", "0"]
+    assert han_trainer.main(han_trainer.build_parser().parse_args(flags)) == 0
+    return RunFolder(folder / "runs" / "grown")
+
+
+def test_new_words_and_classes_come_after_those_of_the_run(folder: Path, grown: RunFolder) -> None:
+    old = RunFolder(folder / "runs" / "old")
+    words = [(run.path / "vocab.txt").read_text(encoding="utf-8").split("\n")[:-1] for run in (old, grown)]
+    assert words[1] == [*words[0], ".", "unheard", "fairly", "ordinary"]
+    assert grown.config().class_names == ("negative", "positive", "neutral")
+    assert read_json(folder / "data" / "more" / "records" / "manifest.json")["from_run"]["new_words"] == "word2vec"
+    before, after = best_checkpoint(old).weights, best_checkpoint(grown).weights
+    for name in before.keys() - {"ngrams/scales", "embeddings", "classifier/kernel", "classifier/bias"}:
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+    vectors = np.load(folder / "data" / "more" / "records" / "embeddings.npy")
+    np.testing.assert_array_equal(after["embeddings"], vectors)
+    np.testing.assert_array_equal(vectors[: len(words[0])], before["embeddings"])
+    np.testing.assert_array_equal(after["classifier/kernel"][:, :2], before["classifier/kernel"])
+    np.testing.assert_allclose(after["classifier/kernel"][:, 2], before["classifier/kernel"].mean(axis=1), rtol=1e-5)
+
+
+def test_the_network_alone_says_what_it_said_and_a_new_class_is_never_first(folder: Path, grown: RunFolder) -> None:
+    logits = []
+    for run in (RunFolder(folder / "runs" / "old"), grown):
+        predictor = Predictor.load(run)
+        document = predictor.read("good word01 and bad word02 word03 word04").document
+        logits.append(np.asarray(separated(predictor.model).network(join([document])))[0])
+    np.testing.assert_allclose(logits[1][:2], logits[0], atol=1e-5)
+    assert logits[1][2] == pytest.approx(logits[0].mean(), abs=1e-5)
+
+
+def test_a_class_that_the_old_run_does_not_know_is_counted_by_itself(
+    folder: Path, grown: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--data_dir", str(folder / "data"), "--runs_dir", str(folder / "runs")]
+    compare_runs.main(compare_runs.build_parser().parse_args(["old", "grown", *flags]))
+    tiny, more = read_json(grown.path / "comparison.json")["rows"]
+    assert (tiny["documents"], tiny["documents_of_new_classes"]) == (20, 0)
+    assert (more["documents"], more["documents_of_new_classes"]) == (15, 5)
+    predictor = Predictor.load(grown)
+    rows = [row for row in read_csv(folder / "data" / "more" / "more.csv") if row.split == "test"]
+    verdicts = predictor.score([predictor.read(row.text).document for row in rows])
+    said = [predictor.class_names[int(verdict.logits.argmax())] for verdict in verdicts]
+    right = [one == row.label for one, row in zip(said, rows, strict=True)]
+    new = [one for one, row in zip(right, rows, strict=True) if row.label == "neutral"]
+    assert more["correct_of_new_classes"] == sum(new) and more["correct"][1] == sum(right) - sum(new)
+    printed = capsys.readouterr().out
+    assert "test documents of more of classes that old knows: 15" in printed
+    assert "not compared: 5 of neutral, which old does not know; grown: " in printed
+    with pytest.raises(UserError, match="the second run needs those of the first"):
+        compare_runs.refuse_other_classes(grown, RunFolder(folder / "runs" / "old"))
+
+
+def test_a_map_of_vectors_is_found_again() -> None:
+    generator = np.random.default_rng(3)
+    sources, others = generator.normal(size=(400, 6)), generator.normal(size=(5, 6))
+    turn, shift = generator.normal(size=(6, 6)), generator.normal(size=6)
+    targets = sources @ turn + shift
+    found = mapped(sources.astype(np.float32), targets.astype(np.float32), others.astype(np.float32))
+    np.testing.assert_allclose(found, others @ turn + shift, atol=0.02)
+
+
+def test_new_words_without_a_learnt_vector_begin_as_unknown(folder: Path) -> None:
+    given = text_of_run(RunFolder(folder / "runs" / "old"))
+    known, dim = given.vectors.shape
+    learnt = np.random.default_rng(4).normal(size=(known + 2, dim)).astype(np.float32)
+    is_learnt = np.arange(known + 2) != known
+    is_learnt[:2] = False
+    vectors = vectors_with_new_words(given, learnt, is_learnt, known + 2)
+    np.testing.assert_array_equal(vectors[:known], given.vectors)
+    np.testing.assert_array_equal(vectors[known], given.vectors[1])
+    expected = mapped(learnt[2:known], given.vectors[2:], learnt[-1:])[0]
+    np.testing.assert_allclose(vectors[-1], expected, rtol=1e-5)
+    plain = vectors_with_new_words(given, None, is_learnt, known + 2)
+    np.testing.assert_array_equal(plain[known:], given.vectors[[1, 1]])
+
+
+def test_words_are_new_where_they_are_frequent_and_not_known(folder: Path) -> None:
+    given = text_of_run(RunFolder(folder / "runs" / "old"))
+    counts = [("good", 90), ("b", 3), ("a", 3), ("c", 8), ("rare", 2)]
+    assert with_new_words(given, counts, 3).words == [*given.vocabulary.words, "c", "a", "b"]
+
+
+def test_tables_of_ngrams_are_put_together() -> None:
+    def table(keys: list[int], weights: list[list[float]], bias: list[float]) -> NgramTable:
+        idf = np.arange(1, len(keys) + 1, dtype=np.float32)
+        return NgramTable(np.array(keys), idf, np.array(weights, np.float32), np.array(bias, np.float32))
+
+    # Around their mean the weights of the two classes are -1, 1 and -2, 2; n-gram 7 is in both tables.
+    old = table([5, 7], [[0, 2], [0, 4]], [0, 1])
+    new = table([7, 9], [[3, 1, 5], [2, 2, 8]], [0.3, -20, 0.4])
+    found = together(old, new, np.array([True, False, True]))
+    assert found.keys.tolist() == [5, 7, 9] and found.idf.tolist() == [1, 1.5, 2]
+    assert found.weights.tolist() == [[-1, 1, 0], [0.5, 2, 5], [2, 0, 8]]
+    assert found.bias.tolist() == pytest.approx([(-0.5 + 0.3) / 2, 0.5, 0.4])
+
+
+def test_tables_of_the_same_documents_give_the_same_probabilities() -> None:
+    table = random_ngrams(np.random.default_rng(1))
+    same = together(table, table, np.array([True, True]))
+    difference = table.weights[:, 1] - table.weights[:, 0]
+    np.testing.assert_allclose(same.weights[:, 1] - same.weights[:, 0], difference, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # What is refused
 
 
@@ -157,8 +290,11 @@ def test_what_does_not_fit_the_run_is_refused_in_one_line(folder: Path, tmp_path
     other = write_data(DataPaths("fresh", tmp_path), new_rows(3, "splendid"), ["negative", "splendid"])
     with pytest.raises(UserError, match=r"has the class 'splendid', which .*old does not know \(it knows negative"):
         serialize(other, run)
-    with pytest.raises(UserError, match="--min_count does not go with --from_run"):
+    with pytest.raises(UserError, match="--min_count 2 does not go with --from_run"):
         serialize(DataPaths("fresh", folder / "data"), run, TextSettings(min_count=2))
+    with pytest.raises(UserError, match="--embeddings random does not go with --from_run"):
+        serialize_data.settings_of(text_of_run(run), TextSettings(embeddings="random"), "word2vec")
+    assert serialize_data.settings_of(text_of_run(run), TextSettings(min_count=2), "unk").min_count == 2
     with pytest.raises(UserError, match="--word_units 5: a training that goes on has the network"):
         train(folder, "wide", "--word_units", "5")
     with pytest.raises(UserError, match="is a han; add --model han"):
@@ -193,6 +329,8 @@ def test_run_all_refuses_what_does_not_go_together(folder: Path) -> None:
 
     with pytest.raises(UserError, match="was trained on tiny; name a file with new data"):
         refuse("tiny.csv")
+    with pytest.raises(UserError, match="--new_words goes with --from_run RUN"):
+        run_all.main(run_all.build_parser().parse_args(["new.csv", "--new_words"]))
     with pytest.raises(UserError, match="--preset best does not go with --from_run"):
         refuse("new.csv", "--preset", "best")
 

@@ -39,6 +39,7 @@ from shipping.bundle import ngram_rows, read_run, write_program
 from shipping.classify import BundleError, Classifier, Ngrams
 from shipping.graph import WORD_VECTORS, build_graph
 from shipping.text_settings import text_settings
+from tests.exposition import parse, value
 from tests.helpers import VOCABULARY, write_tiny_records, write_tiny_run
 from tests.test_data_processing import random_texts
 from tests.test_ngrams import TEXTS as NGRAM_TEXTS
@@ -452,6 +453,59 @@ def test_other_requests_get_an_error(server: int, body: bytes) -> None:
 
 def test_other_addresses_are_not_found(server: int) -> None:
     assert request(server, b"{}", "/")[0] == request(server, b"", "/predict", "GET")[0] == 404
+
+
+def test_the_form_of_tensorflow_serving_is_answered(server: int, classifier: Classifier) -> None:
+    name = classifier.settings["run"]
+    for address in ("/v1/models/han:predict", f"/v1/models/{name}:predict"):
+        status, answer = request(server, b'{"instances": ["A good film.", {"text": "bad"}, ""]}', address)
+        assert (status, answer) == (200, {"predictions": classifier.predict(["A good film.", "bad", ""])})
+    for wrong in (b"{}", b'{"instances": []}', b'{"instances": [3]}', b'{"instances": "good"}', b'{"instances": [{}]}'):
+        status, answer = request(server, wrong, "/v1/models/han:predict")
+        assert status == 400 and "instances" in answer["error"]
+    assert request(server, b'{"instances": ["a"]}', "/v1/models/bert:predict")[0] == 404
+
+
+def counted(port: int) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/metrics")
+    response = connection.getresponse()
+    assert (response.status, response.headers["Content-Type"]) == (200, classify.METRICS_TYPE)
+    found = parse(response.read().decode())
+    connection.close()
+    return found
+
+
+def test_requests_and_documents_are_counted(
+    server: int, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = classifier.settings["run"]
+    before = counted(server)
+    request(server, b'{"texts": ["good", "bad", "good"]}')
+    request(server, b'{"text": 3}')
+    request(server, b"", "/secret", "GET")
+    monkeypatch.setattr(classify, "MOST_REQUESTS", 0)
+    assert request(server, b'{"text": "good"}')[0] == 503
+    after = counted(server)
+
+    def more(metric: str, **labels: str) -> float:
+        return value(after, metric, model=name, **labels) - value(before, metric, model=name, **labels)
+
+    assert more("han_requests_total", route="/predict", status="200") == 1
+    assert more("han_requests_total", route="/predict", status="400") == 1
+    assert more("han_requests_total", route="/predict", status="503") == more("han_refused_total") == 1
+    assert more("han_requests_total", route="other", status="404") == 1
+    assert more("han_request_seconds_count", route="/predict") == 3
+    assert more("han_documents_total") == 3 and value(after, "han_waiting_documents", model=name) == 0
+
+
+def test_texts_wait_until_their_turn() -> None:
+    desk = classify.Desk()
+    turns = desk.each(["a", "b", "c"], str.upper)
+    assert next(turns) == "A" and (desk.waiting, desk.classified) == (2, 1)
+    assert next(turns) == "B" and (desk.waiting, desk.classified) == (1, 2)
+    turns.close()  # type: ignore[attr-defined]
+    assert desk.waiting == 0
 
 
 def test_a_request_that_is_too_large_is_not_read(server: int) -> None:

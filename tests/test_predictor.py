@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator
 
 import predictor
-from predictor import HANClassifier, Model, given_texts, names_of
+from predictor import HANClassifier, Model, TemporaryFolder, given_texts, names_of
 from runtime.documents import join
 from tests.helpers import write_tiny_records, write_tiny_run
 from utils import UserError, read_json
@@ -274,6 +276,17 @@ def test_the_line_of_the_stage_is_the_error(tmp_path: Path) -> None:
         HANClassifier(tmp_path, settings={"num_epochs": 0}).fit(texts, labels)
     with pytest.raises(UserError, match="no_such_flag"):
         HANClassifier(tmp_path, settings={"no_such_flag": 0}).fit(texts, labels)
+
+
+def test_a_temporary_folder_goes_with_its_object() -> None:
+    folder = TemporaryFolder()
+    path = folder.path
+    (path / "file").touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del folder
+        gc.collect()
+    assert not path.exists()
 
 
 @pytest.mark.slow

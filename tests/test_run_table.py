@@ -12,7 +12,7 @@ import pytest
 import predictor
 import results
 from report.evaluation import evaluate
-from report.run_table import COLUMNS, as_latex, as_text, cells, run_rows
+from report.run_table import COLUMNS, as_latex, as_text, run_rows
 from runtime.run_folder import RunFolder
 from tests.helpers import write_tiny_records, write_tiny_run
 from utils import UserError, append_jsonl, write_jsonl
@@ -80,11 +80,23 @@ def test_the_text_has_a_heading_per_data_set(runs: Path, capsys: pytest.CaptureF
     assert "66.67%   20.77% to 93.85%" in next(line for line in lines if line.startswith("tiny-a  "))
 
 
+def test_micro_f1_has_a_column_where_a_run_has_several_labels(runs: Path, tmp_path: Path) -> None:
+    line = {"dataset": "things", "title": "HAN", "seed": 1, "split": "test", "valid_accuracy": None, **figures(2)}
+    write_jsonl(tmp_path / "things-han" / "results.jsonl", [line | {"micro_f1": 0.87654}])
+    write_jsonl(tmp_path / "other-han" / "results.jsonl", [line | {"dataset": "other"}])
+    rows = run_rows(tmp_path)
+    assert [row["micro_f1"] for row in rows] == [None, 0.87654]
+    lines = list(as_text(rows))
+    assert "AUC  micro F1  macro F1" in lines[0] and "  0.8765  " in lines[-1] and "micro F1" in list(as_latex(rows))[2]
+    assert lines[2].split()[-3] == "-"
+    assert "micro F1" not in "".join(as_text(run_rows(runs)))
+
+
 def test_latex_escapes_what_it_would_read_as_a_command(runs: Path) -> None:
     row = run_rows(runs, ["tiny-a"])[0] | {"run": "a_b & c", "network": r"50% \x"}
     lines = list(as_latex([row]))
     assert lines[4].startswith(r"a\_b \& c & 50\% \textbackslash{}x & 1 & 75.00\% & 66.67\%")
-    assert lines[4].count(" & ") == lines[2].count(" & ") == len(cells(row)) - 2
+    assert lines[4].count(" & ") == lines[2].count(" & ") == 8
     assert lines[0] == r"\begin{tabular}{llrrrrrrr}" and lines[-1] == r"\end{tabular}"
     assert len(list(as_text([row]))) == 3
 

@@ -6,7 +6,9 @@ import contextlib
 import csv
 import io
 import json
+import math
 import re
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 from scipy.optimize import approx_fprime
+from scipy.sparse import csr_matrix
 from sklearn import metrics
+from sklearn.utils.class_weight import compute_class_weight
 
 import create_csv
 import explain
@@ -48,16 +52,19 @@ from page.split_documents import SplitDocuments
 from page.viewer import make_app
 from predictor import HANClassifier, Model
 from report.several_labels import evaluate_several, format_several
-from runtime.decisions import best_thresholds
+from runtime.decisions import best_thresholds, chosen_names
 from runtime.input_pipeline import Split
 from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
 from runtime.streaming import score_rows
+from shipping import classify
+from shipping.classify import Classifier
+from shipping.quantization import decisions
 from tests.served_runs import wait_for_table
 from text.records import RecordReader, read_index
-from training.ngrams import fit_scales_of_several
-from training.step import losses_of_several
-from utils import DataPaths, UserError, read_jsonl
+from training.ngrams import fit_scales_of_several, fit_several
+from training.step import balanced_class_weights, losses_of_several
+from utils import DataPaths, UserError, read_json, read_jsonl
 
 NAMES = ("cheap", "loud", "red")
 WORDS = {"cheap": "bargain", "loud": "noisy", "red": "crimson"}
@@ -124,6 +131,34 @@ def test_the_loss_is_keras_binary_cross_entropy() -> None:
     for smoothing in (0.0, 0.2):
         expected = keras.losses.binary_crossentropy(labels, logits, from_logits=True, label_smoothing=smoothing)
         np.testing.assert_allclose(losses_of_several(logits, labels, smoothing), expected, rtol=1e-5)
+
+
+def test_balanced_weights_let_texts_with_and_without_a_label_count_alike() -> None:
+    generator = np.random.default_rng(9)
+    labels = np.array([[1, 0, 0], [0, 0, 1], [0, 0, 1], [0, 0, 1], [1, 0, 1]])
+    weights = balanced_class_weights(labels, 3)
+    for column in (0, 2):
+        expected = compute_class_weight("balanced", classes=np.array([0, 1]), y=labels[:, column])
+        np.testing.assert_allclose(weights[:, column], expected, rtol=1e-6)
+    assert weights[:, 1].tolist() == [0.5, 0]
+    logits = generator.normal(size=(5, 3)).astype(np.float32)
+    found = losses_of_several(logits, labels.astype(np.float32), 0.0, weights).numpy()
+    for row in range(5):
+        chances = 1 / (1 + np.exp(-logits[row].astype(np.float64)))
+        each = [-weights[has, c] * math.log(chances[c] if has else 1 - chances[c]) for c, has in enumerate(labels[row])]
+        assert found[row] == pytest.approx(sum(each) / 3, rel=1e-5)
+
+
+def test_balanced_ngrams_say_yes_to_a_rare_label_more_often() -> None:
+    features = csr_matrix(np.eye(40, 8, dtype=np.float32)[np.arange(40) % 8])
+    has = np.zeros((40, 1), np.bool_)
+    has[[0, 8, 9]] = True
+    bias = []
+    for balanced in (False, True):
+        weights, one = np.zeros((8, 1), np.float32), np.zeros(1, np.float32)
+        fit_several(features, has, weights, one, balanced)
+        bias.append(float(one[0]))
+    assert bias[1] > bias[0] + 0.5
 
 
 def test_the_scales_are_where_the_loss_has_no_slope() -> None:
@@ -396,13 +431,13 @@ def test_what_is_for_one_label_is_refused_in_one_line(folder: Path) -> None:
     runs = where[2:]
     for module, words in (
         (explain, ["things-han", "--faithfulness", *where]),
-        (export, ["things-han", folder / "bundle", *runs]),
+        (export, ["things-han", folder / "bundle", "--format", "web", *runs]),
         (predict, ["things-han", folder / "things.csv", "--abstain", 0.9, *runs]),
         (predict, ["things-han", folder / "things.csv", "--median", *runs]),
     ):
         with pytest.raises(UserError, match=r"is for one label a text, and the texts of .* may have several; use"):
             main(module, *words)
-    for flag, value in (("--class_weights", "balanced"), ("--run_type", "lr_range"), ("--run_type", "retrain")):
+    for flag, value in (("--run_type", "lr_range"), ("--run_type", "retrain")):
         with pytest.raises(UserError, match=r"is for one label a text, and the texts of things have several"):
             main(han_trainer, "--dataset", "things", flag, value, *where)
 
@@ -430,3 +465,57 @@ def test_mistakes_in_the_table_are_one_line(labels: str, flags: list[str], messa
         csv.writer(file).writerows([("text", "labels"), *rows])
     with pytest.raises(UserError, match=re.escape(message)):
         main(create_csv, tmp_path / "mine.csv", *flags, "--data_dir", tmp_path / "data")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exported
+
+
+def test_a_bundle_gives_the_labels_of_the_network(folder: Path, predictor: Predictor, tmp_path: Path) -> None:
+    main(export, folder / "runs" / "things-han", tmp_path / "bundle")
+    classifier = Classifier(tmp_path / "bundle")
+    texts = [row.text for row in read_csv(folder / "data" / "things" / "things.csv")][:24]
+    verdicts = predictor.score([predictor.read(text).document for text in texts])
+    assert predictor.thresholds is not None
+    found = classifier.predict(texts)
+    for one, verdict in zip(found, verdicts, strict=True):
+        assert list(one["probabilities"].values()) == pytest.approx(verdict.probabilities.tolist(), abs=1e-5)
+        assert one["label"] == chosen_names(verdict.probabilities >= predictor.thresholds, NAMES)
+        assert one["confidence"] == max(one["probabilities"].values())
+    assert len({len(one["label"]) for one in found}) > 1
+    explanation = classifier.explain(texts[0])
+    for name in NAMES:
+        shares = sum(sentence["shares"][name] for sentence in explanation["sentences"]) + explanation["rest"][name]
+        probability = explanation["probabilities"][name]
+        assert shares == pytest.approx(math.log(probability / (1 - probability)), abs=1e-4)
+    shown = classify.shown(explanation).splitlines()
+    likeliest = max(explanation["probabilities"], key=explanation["probabilities"].__getitem__)
+    assert f"log-odds of {likeliest}" in shown[-1]
+    expected = ", ".join(f"{name} ({explanation['probabilities'][name]:.1%})" for name in explanation["label"])
+    assert shown[0] == (expected or "no label")
+    classify.csv_writer(file := io.StringIO(), NAMES)("x", found[3])
+    assert file.getvalue().splitlines()[1].split(",")[1] == " | ".join(found[3]["label"])
+    card = (tmp_path / "bundle" / "README.md").read_text(encoding="utf-8")
+    assert "all labels right" in card and "of which a text may have several" in card
+    assert f"{NAMES[0]} {predictor.thresholds[0]:.3f}" in card
+
+
+def test_the_cost_of_smaller_vectors_is_that_of_whole_sets_of_labels() -> None:
+    model = types.SimpleNamespace(thresholds=np.array([0.5, 0.9]))
+    logits = np.array([[0.1, 2.0], [-0.1, 3.0]])
+    assert decisions(model, logits).tolist() == [[True, False], [False, True]]  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_saved_model_has_the_probability_of_each_label(folder: Path, predictor: Predictor, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    main(export, folder / "runs" / "things-han", tmp_path / "served", "--format", "savedmodel")
+    settings = read_json(tmp_path / "served" / "text.json")
+    assert predictor.thresholds is not None and settings["thresholds"] == predictor.thresholds.tolist()
+    text = "word1 word2 " + WORDS[NAMES[0]]
+    ids = classify.padded_sentences(classify.TextReader(settings).read(text))
+    loaded = tf.saved_model.load(str(tmp_path / "served" / "1")).signatures["serving_default"]
+    found = loaded(tf.constant(ids[np.newaxis]))["probabilities"].numpy()[0]
+    [verdict] = predictor.score([predictor.read(text).document])
+    np.testing.assert_allclose(found, verdict.probabilities, atol=1e-4)

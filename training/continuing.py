@@ -2,10 +2,18 @@
 
 The words keep their ids and the classes their numbers, so that the weights fit. Words that the run does not know stay
 unknown, and its n-grams are kept; only their weight beside the network is fitted on the new validation documents.
+
+Where records have new words or new classes, these come after those of the run. A new word begins with the vector that
+the records have for it (:func:`vectors_with_new_words`), a new class with the mean of the weights of the known ones, so
+that it is never the likeliest before the first step. The n-grams of the new training documents are fitted and put
+together with those of the run (:func:`together`).
+
+    V words   E size of a word vector   C classes   G n-grams
 """
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -14,15 +22,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from corpus.corpora import labels_in
-from data_processing import TextProcessor, Vocabulary, load_text_processing
-from runtime.checkpoints import best_checkpoint, restore
+from data_processing import UNKNOWN_ID, TextProcessor, Vocabulary, load_text_processing
+from runtime.checkpoints import Checkpoint, best_checkpoint, hash_of_weights, restore
 from runtime.run_folder import TEXT_FILES, Continuation, RunConfig, RunFolder
-from utils import LABELS_FILE, SPLITTER_FILE, UserError
+from utils import LABELS_FILE, SPLITTER_FILE, VOCABULARY_FILE, UserError, log
 
 if TYPE_CHECKING:
+    from network.ngrams import NgramTable
     from training.trainer import Trainer
+
+RIDGE = 1e-3  # share of the mean square of a coordinate that is added, so that few words give a stable map
 
 
 @dataclass(frozen=True)
@@ -69,9 +81,64 @@ def refuse_unknown_labels(given: GivenText, labels: Sequence[str], source: Path)
     if unknown := [label for label in labels if label not in given.labels]:
         raise UserError(
             f"{source} has the class {unknown[0][:50]!r}, which {given.run.path} does not know (it knows "
-            f"{', '.join(given.labels)[:200]}); correct the labels, name another --label_column, or train a run of its "
-            "own without --from_run"
+            f"{', '.join(given.labels)[:200]}); correct the labels, name another --label_column, or add --new_classes"
         )
+
+
+def with_new_words(given: GivenText, counts: Sequence[tuple[str, int]], min_count: int) -> Vocabulary:
+    """The vocabulary of a run, and behind it the words that it does not know and the new texts have often enough.
+
+    Args:
+        given: Of the run.
+        counts: How often each word of the new training texts occurs.
+        min_count: Occurrences that a new word needs.
+    """
+    known = set(given.vocabulary.words)
+    new = Vocabulary.from_counts([(word, count) for word, count in counts if word not in known], min_count).words[2:]
+    return Vocabulary([*given.vocabulary.words, *new])
+
+
+def vectors_with_new_words(
+    given: GivenText, learnt: NDArray[np.float32] | None, is_learnt: NDArray[np.bool_], size: int
+) -> NDArray[np.float32]:
+    """The trained vectors of a run, and behind them first vectors of new words.
+
+    The vectors that word2vec has learnt from the new texts are mapped to where the run has the words that both know: by
+    least squares (T. Mikolov, Q. Le and I. Sutskever, "Exploiting Similarities among Languages", 2013). A word without
+    a learnt vector begins with that of ``<unk>``.
+
+    Args:
+        given: Of the run.
+        learnt: float32 [V, E], from the new texts; None where every new word begins with ``<unk>``.
+        is_learnt: bool [V], which of them are.
+        size: V, of the vocabulary with new words.
+
+    Returns:
+        float32 [V, E].
+    """
+    known = len(given.vectors)
+    vectors = np.tile(given.vectors[UNKNOWN_ID], (size, 1))
+    vectors[:known] = given.vectors
+    common = np.flatnonzero(is_learnt[:known])
+    common = common[common > UNKNOWN_ID]
+    if learnt is None or not len(common):
+        return vectors
+    new = known + np.flatnonzero(is_learnt[known:])
+    vectors[new] = mapped(learnt[common], given.vectors[common], learnt[new])
+    return vectors
+
+
+def mapped(
+    sources: NDArray[np.float32], targets: NDArray[np.float32], others: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """float64 [M, E]: ``others`` by the affine map that takes ``sources`` [K, E] nearest to ``targets`` [K, E]."""
+    middle, target = sources.mean(axis=0, dtype=np.float64), targets.mean(axis=0, dtype=np.float64)
+    x, y = sources - middle, targets - target
+    products = x.T @ x
+    ridge = RIDGE * max(np.trace(products) / len(products), np.finfo(np.float64).tiny)
+    weights = np.linalg.solve(products + ridge * np.eye(len(products)), x.T @ y)
+    moved: NDArray[np.float64] = (others - middle) @ weights + target
+    return moved
 
 
 def continued_config(first: RunFolder, asked: RunConfig, given: Sequence[str], records: Path) -> RunConfig:
@@ -99,23 +166,93 @@ def continued_config(first: RunFolder, asked: RunConfig, given: Sequence[str], r
                 f"{getattr(config.model, name)}; leave the flag out"
             )
     for name in TEXT_FILES:
-        if (first.path / name).read_bytes() != (records / name).read_bytes():
+        old, new = (first.path / name).read_bytes(), (records / name).read_bytes()
+        if not (new.startswith(old) if name in (VOCABULARY_FILE, LABELS_FILE) else new == old):
             again = shlex.join(["python", "serialize_data.py", asked.dataset, "--from_run", str(first.path)])
             raise UserError(f"{records / name} is not that of {first.path}; make the records with it: {again}")
     weights_sha256 = best_checkpoint(first).weights_sha256
     return replace(asked, model=config.model, continuation=Continuation(first.path.name, weights_sha256))
 
 
-def take_ngrams(first: RunFolder, run: RunFolder) -> None:
-    """Gives a run that has just begun the n-grams of the first one, if it has any."""
-    if first.config().model.ngrams == "on" and not run.ngrams.exists():
-        from runtime.ngram_tables import read_table, save_table
+def take_ngrams(first: RunFolder, run: RunFolder, config: RunConfig, records: Path) -> None:
+    """Gives a run that has just begun the n-grams of the first one, if it has any; with new words or classes those of
+    its own training documents as well.
+    """
+    if first.config().model.ngrams == "off" or run.ngrams.exists():
+        return
+    from runtime.input_pipeline import Split
+    from runtime.ngram_tables import read_table, save_table
+    from training.ngrams import fit_table
 
-        save_table(run, read_table(first))
+    table, classes = read_table(first), len(config.class_names)
+    words = len(load_text_processing(first.path)[1])
+    if words < len(Vocabulary.load(run.path / VOCABULARY_FILE)) or classes > len(table.bias):
+        with contextlib.closing(Split(records, "train")) as split:
+            present = np.isin(np.arange(classes), split.labels)
+            new = fit_table(split, classes, config.training.class_weights == "balanced")
+        count = len(table.keys)
+        table = together(table, new, present)
+        log.info("n-grams: %s of %s, %s with the new documents", f"{count:,}", first.path, f"{len(table.keys):,}")
+    save_table(run, table)
+
+
+def together(old: NgramTable, new: NgramTable, present: NDArray[np.bool_]) -> NgramTable:
+    """The n-grams of a run and of new documents as one table.
+
+    An n-gram that both have gets the mean of its weights, one that only one of them has keeps them. A new class has the
+    weights that the new documents gave it; a class that they lack has those of the run.
+
+    Args:
+        old: Of the run, for the first classes.
+        new: Of the new documents, for all classes.
+        present: bool [C], which classes the new documents have.
+    """
+    from network.ngrams import NgramTable
+
+    keys = np.union1d(old.keys, new.keys)
+    classes, known = len(new.bias), len(old.bias)
+    has = np.array([np.isin(keys, table.keys) for table in (old, new)])
+    idf = np.zeros((2, len(keys)), np.float32)
+    weights = np.zeros((2, len(keys), classes), np.float32)
+    # Of two classes only the second has weights; around their mean, which is the same for the softmax, they can be
+    # compared with those of more classes.
+    weights[0, has[0], :known] = old.weights - old.weights.mean(axis=1, keepdims=True)
+    weights[1, has[1]] = new.weights if classes > 2 else new.weights - new.weights.mean(axis=1, keepdims=True)
+    idf[0, has[0]], idf[1, has[1]] = old.idf, new.idf
+    counts = np.stack(
+        [has[0, :, np.newaxis] & (np.arange(classes) < known), has[1, :, np.newaxis] & present], dtype=np.float32
+    )
+    bias = np.stack([np.append(old.bias - old.bias.mean(), np.zeros(classes - known)), new.bias])
+    has_bias = np.stack([np.arange(classes) < known, present]).astype(np.float32)
+    return NgramTable(
+        keys,
+        (idf.sum(axis=0) / has.sum(axis=0)).astype(np.float32),
+        ((weights * counts).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)).astype(np.float32),
+        ((bias * has_bias).sum(axis=0) / np.maximum(has_bias.sum(axis=0), 1)).astype(np.float32),
+    )
 
 
 def begin_with(trainer: Trainer, first: RunFolder) -> None:
     """Puts the weights of the first run into a training that has taken no step yet."""
     if trainer.progress.step == 0:
         model: Any = trainer.model
-        restore(best_checkpoint(first), model)
+        vectors = np.asarray(model.embeddings, np.float32)  # those of the records
+        restore(extended(best_checkpoint(first), vectors, len(trainer.config.class_names)), model)
+
+
+def extended(checkpoint: Checkpoint, vectors: NDArray[np.float32], classes: int) -> Checkpoint:
+    """A checkpoint with new words and classes behind those that it has.
+
+    Args:
+        checkpoint: Of the first run.
+        vectors: float32 [V, E] of the records; those of its own words stay as they are.
+        classes: C.
+    """
+    weights = dict(checkpoint.weights)
+    known = weights["embeddings"]
+    weights["embeddings"] = np.concatenate([known, vectors[len(known) :]])
+    missing = classes - len(weights["classifier/bias"])
+    for name in ("classifier/kernel", "classifier/bias"):
+        mean = weights[name].mean(axis=-1, keepdims=True)
+        weights[name] = np.concatenate([weights[name], np.repeat(mean, missing, axis=-1)], axis=-1)
+    return replace(checkpoint, weights=weights, weights_sha256=hash_of_weights(weights))

@@ -129,7 +129,7 @@ def fit_table(split: Split, classes: int, balanced: bool = False) -> NgramTable:
     features = tfidf(split, numbers, keys, idf)
     weights, bias = np.zeros((len(keys), classes), np.float32), np.zeros(classes, np.float32)
     if split.label_sets is not None:
-        fit_several(features, labels == 1, weights, bias)
+        fit_several(features, labels == 1, weights, bias, balanced)
         return NgramTable(keys, idf, weights, bias)
     present = np.unique(labels)
     bias[np.setdiff1d(np.arange(classes), present)] = ABSENT_CLASS
@@ -140,7 +140,11 @@ def fit_table(split: Split, classes: int, balanced: bool = False) -> NgramTable:
 
 
 def fit_several(
-    features: csr_matrix, has: NDArray[np.bool_], weights: NDArray[np.float32], bias: NDArray[np.float32]
+    features: csr_matrix,
+    has: NDArray[np.bool_],
+    weights: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    balanced: bool = False,
 ) -> None:
     """Fits each class where a text may have several: those with it against those without it.
 
@@ -149,12 +153,13 @@ def fit_several(
         has: bool [B, C].
         weights: float32 [G, C]; written.
         bias: float32 [C]; written.
+        balanced: Whether documents with a rare label weigh more.
     """
     for label, positive in enumerate(has.T):
         if not features.shape[1] or positive.all() or not positive.any():
             bias[label] = -ABSENT_CLASS if positive.all() else ABSENT_CLASS
         else:
-            weights[:, label], bias[label] = fit_class(features, positive, balanced=False)
+            weights[:, label], bias[label] = fit_class(features, positive, balanced)
 
 
 def tfidf(split: Split, numbers: NDArray[np.int64], keys: NDArray[np.int64], idf: NDArray[np.float32]) -> csr_matrix:

@@ -72,7 +72,6 @@ def refuse_with_several_labels(config: RunConfig, arguments: argparse.Namespace)
     asked = {
         f"--run_type {arguments.run_type}": arguments.run_type != "train",
         "--from_run": bool(arguments.from_run),
-        f"--class_weights {config.training.class_weights}": config.training.class_weights != "none",
     }
     if refused := [flag for flag, is_asked in asked.items() if is_asked]:
         raise UserError(

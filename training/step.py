@@ -87,7 +87,8 @@ def train_step(
         settings: Clipping norm, L2, label smoothing and the weight of evidence.
         workers: The processes that train together, this one with its part of a joint batch.
         share: float32 scalar, the share of the joint batch that ``documents`` are.
-        class_weights: float32 [C], the weight of a document of each class in the loss; ``None`` for 1 each.
+        class_weights: float32 [C], the weight of a document of each class in the loss; where a text may have several
+            labels [2, C], of documents without and with each; ``None`` for 1 each.
         marked: int32 [N], 1 for a word that is marked as evidence; looked at where evidence has a weight.
 
     Returns:
@@ -99,7 +100,7 @@ def train_step(
         attended = model.attend(documents, training=True, seed=seed)
         logits = attended.logits
         if thresholds_of(model) is not None:
-            losses = losses_of_several(logits, labels, settings.label_smoothing)
+            losses = losses_of_several(logits, labels, settings.label_smoothing, class_weights)
         else:
             losses = document_losses(logits, labels, settings.label_smoothing, class_weights)
         loss = tf.reduce_mean(losses)
@@ -135,16 +136,20 @@ def rightly_classified(logits: Any, labels: Any, several: bool) -> Any:
     return tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), wanted)
 
 
-def losses_of_several(logits: Any, labels: Any, smoothing: float = 0.0) -> Any:
+def losses_of_several(logits: Any, labels: Any, smoothing: float = 0.0, class_weights: np.ndarray | None = None) -> Any:
     """Binary cross-entropy of each document in nats, mean over the classes, where a text may have several labels.
 
     Args:
         logits: float32 [B, C].
         labels: float32 [B, C], 0 or 1.
         smoothing: Share of a label that is spread evenly over yes and no.
+        class_weights: float32 [2, C], of documents without and with each label.
     """
     wanted = (1 - smoothing) * labels + smoothing / 2
-    return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits), axis=1)
+    losses = tf.nn.sigmoid_cross_entropy_with_logits(wanted, logits)
+    if class_weights is not None:
+        losses *= class_weights[0] + (class_weights[1] - class_weights[0]) * labels
+    return tf.reduce_mean(losses, axis=1)
 
 
 def document_losses(logits: Any, labels: Any, smoothing: float = 0.0, class_weights: np.ndarray | None = None) -> Any:
@@ -178,13 +183,17 @@ def document_losses(logits: Any, labels: Any, smoothing: float = 0.0, class_weig
 def balanced_class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """The weight of a document of each class so that all classes count alike: documents / (classes * of this class).
 
+    Where a text may have several labels, the two classes of each are the documents without it and with it.
+
     Args:
-        labels: int [documents].
+        labels: int [documents], or 0 and 1 [documents, C].
         classes: C.
 
     Returns:
-        float32 [C]; 0 for a class without documents.
+        float32 [C], of several labels [2, C]; 0 for a class without documents.
     """
+    if labels.ndim == 2:
+        return np.stack([balanced_class_weights(column, 2) for column in labels.astype(np.int64).T], axis=1)
     counts = np.bincount(labels, minlength=classes)
     return np.where(counts, len(labels) / (classes * np.maximum(counts, 1)), 0).astype(np.float32)
 
@@ -197,11 +206,11 @@ CLASS_WEIGHTS: dict[str, Callable[[np.ndarray, int], np.ndarray | None]] = {
 
 
 def chosen_class_weights(settings: TrainingSettings, labels: np.ndarray, classes: int) -> np.ndarray | None:
-    """The class weights that ``--class_weights`` asks for: float32 [C], or ``None`` for none.
+    """The class weights that ``--class_weights`` asks for: float32 [C], of several labels [2, C], or ``None`` for none.
 
     Args:
         settings: Of the training.
-        labels: int [documents], of the training split.
+        labels: int [documents], or 0 and 1 [documents, C], of the training split.
         classes: C.
     """
     return entry(CLASS_WEIGHTS, settings.class_weights, "class weighting")(labels, classes)
