@@ -100,7 +100,7 @@ accuracy: $(INSTALLED) ## Compare networks and linear classifiers on data sets n
 
 # requirements.txt first: the others are constrained to its versions.
 lock: $(INSTALLED_DEV) ## Write requirements*.txt from requirements*.in, with the hash of every file.
-	@for name in requirements requirements-gpu requirements-dev requirements-wandb; do \
+	@for name in requirements requirements-gpu requirements-dev requirements-wandb requirements-ray; do \
 	  echo "$$name.in -> $$name.txt"; \
 	  $(PY) -m uv --no-config pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \

@@ -3,6 +3,7 @@
     python create_csv.py imdb True              two classes
     python create_csv.py imdb False             every star rating a class
     python create_csv.py my_reviews.csv         your own file, or a folder with one sub-folder per class
+    python create_csv.py s3://bucket/reviews    your own file, or a folder of parts, on another file system
 
 Writes, under ``data/<dataset>/``:
 
@@ -47,6 +48,7 @@ from numpy.typing import NDArray
 from config import CsvSettings, add_flags, settings_from_flags, to_json
 from corpus.corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
 from corpus.corpus_formats import Row
+from corpus.remote import fetch, is_address
 from corpus.several_labels import membership
 from corpus.tables import is_number
 from report.evaluation import FEWEST_RATINGS, star_ratings, wilson_interval
@@ -88,7 +90,9 @@ OWN_FLAGS = (
 def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description="Turn a data set into one CSV file with splits and labels.")
-    parser.add_argument("dataset", help="name of the data set, for example imdb, or your own file or folder")
+    parser.add_argument(
+        "dataset", help="name of the data set, for example imdb, or your own file or folder, or its address"
+    )
     parser.add_argument(
         "two_classes",
         nargs="?",
@@ -107,11 +111,14 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from_flags(CsvSettings, arguments)
     if arguments.two_classes is not None:
         settings = replace(settings, binary=arguments.two_classes)
-    paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
-    corpus, understood = choose_corpus(arguments.dataset, paths, settings)
+    dataset = arguments.dataset
+    if is_address(dataset):
+        dataset = str(fetch(dataset, arguments.data_dir))
+    paths = DataPaths(dataset_name(dataset), arguments.data_dir)
+    corpus, understood = choose_corpus(dataset, paths, settings)
     if arguments.two_classes and len(corpus.class_names(True)) > 2:
         raise UserError(
-            f"{arguments.dataset} has {len(corpus.class_names(True))} classes and no form with two; leave the True out"
+            f"{dataset} has {len(corpus.class_names(True))} classes and no form with two; leave the True out"
         )
     check_order(corpus, settings)
     refusal = f"another create_csv.py is at work on {paths.folder}; wait until it has ended"

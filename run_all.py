@@ -51,6 +51,7 @@ from config import (
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, has_several_labels, own_source, sha256_of_source
 from data_processing import MadeOfTexts, tokeniser_difference
 from runtime.run_folder import RunFolder, find_run
+from text.engine_choice import ENGINES, check_engine
 from training.presets import PRESETS, STUDENT, TEACHERS, suited
 from training.tracking import add_wandb_flags, check_installed, wandb_flags
 from utils import (
@@ -183,6 +184,8 @@ def build_parser() -> Parser:
     )
     add_wandb_flags(parser)
     parser.add_argument("--workers", type=int, help="processes of serialize_data (default: one per core)")
+    parser.add_argument("--engine", choices=ENGINES, help="where serialize_data cuts texts into words (default: local)")
+    parser.add_argument("--ray_address", help="with --engine ray: auto, or HOST:PORT of a cluster")
     for settings_class in (CsvSettings, TextSettings, ModelSettings, TrainingSettings, TrainerOperation):
         add_flags(parser, settings_class, unset=True, leave_out=left_out(settings_class))
     return parser
@@ -260,6 +263,7 @@ def go_on_from(arguments: argparse.Namespace, paths: DataPaths) -> None:
 def refuse_settings(arguments: argparse.Namespace) -> None:
     """Refuses at once what a later stage would refuse after the stages before it have done their work."""
     check_installed(arguments)
+    check_engine(arguments.engine or ENGINES[0], arguments.ray_address or "")
     model_settings_from_flags(arguments)
     for settings_class in (CsvSettings, TextSettings, TrainingSettings, TrainerOperation):
         given_settings(settings_class, arguments)
@@ -313,7 +317,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
         ["serialize_data.py", paths.dataset, *given(TextSettings, arguments), *flag(arguments, "from_run"), *data],
         [paths.csv, paths.labels, *vectors, *first],
         [paths.manifest],
-        flag(arguments, "workers"),
+        [*flag(arguments, "workers"), *flag(arguments, "engine"), *flag(arguments, "ray_address")],
         outdated=outdated_records(paths),
     )
     if arguments.preset == "best":

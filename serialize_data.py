@@ -2,6 +2,7 @@
 """Turns ``data/<dataset>/<dataset>.csv`` into records, a vocabulary and first word vectors: ``data/<dataset>/records``.
 
     python serialize_data.py imdb
+    python serialize_data.py imdb --engine ray --ray_address auto
 
 Each text is cut into words once, by all cores, in memory that does not grow with the number of documents:
 
@@ -16,7 +17,10 @@ Each text is cut into words once, by all cores, in memory that does not grow wit
 5. *Word vectors*, from the words of the training and the unlabelled texts, or from a published file.
 6. The manifest; then the new folder takes the place of the old one, which is unchanged until then.
 
-No network, no TensorFlow.
+That is ``--engine local``. With ``--engine ray`` steps 1 to 4 are tasks of a cluster, on blocks of the CSV file, and
+the main process writes what they give (:mod:`text.block_engine`): the same bytes. Steps 5 and 6 are the same.
+
+No network but that of the cluster, no TensorFlow.
 """
 
 from __future__ import annotations
@@ -24,14 +28,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import functools
-import hashlib
-import heapq
 import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -56,7 +56,6 @@ from corpus.corpora import (
     CsvRow,
     create_csv_command,
     has_several_labels,
-    read_csv,
     read_labels,
     require_csv,
 )
@@ -69,26 +68,21 @@ from data_processing import (
     tokeniser,
 )
 from runtime.run_folder import RunFolder
-from text.process_pool import in_order, worker_pool
-from text.punkt import train_splitter
+from text.block_engine import BlockEngine
+from text.engine_choice import add_engine_flags, check_engine
+from text.engines import Engine, LocalEngine
+from text.first_reading import FirstReading
+from text.process_pool import worker_pool
 from text.records import (
     describe_files,
     write_index,
 )
 from text.spool import (
-    Chunk,
     SpooledChunk,
-    chunks_of,
-    count_generation,
-    final_batch,
-    frequent_words,
     get_ready,
     shards_of,
-    spool_chunk,
-    translate_generation,
-    write_shard,
 )
-from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size, write_part
+from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size
 from training.continuing import GivenText, refuse_unknown_labels, text_of_run
 from utils import (
     EMBEDDINGS_FILE,
@@ -118,11 +112,9 @@ from utils import (
 
 CORPUS_SPLITS = ("train", "unlabelled")  # no document of the others; a text of theirs may be repeated here
 
-# The sentence splitter learns from the beginning of a text; more of a novel would teach it nothing new.
-SAMPLE_CHARACTERS = 20_000
 WORDS_PER_PART = 1_000_000
 SECONDS_BETWEEN_LINES = 15
-SHOWN_DOCUMENTS, SHOWN_SENTENCES = 3, 4
+SHOWN_SENTENCES = 4
 MOST_WORKERS = 256
 FEWER_WORKERS = "run the same command again with fewer --workers"
 
@@ -138,6 +130,7 @@ def build_parser() -> Parser:
         default=0,
         help="processes (default: 0, one per core); what is written is the same for any number",
     )
+    add_engine_flags(parser)
     parser.add_argument(
         "--from_run",
         type=Path,
@@ -153,11 +146,13 @@ def main(arguments: argparse.Namespace) -> None:
     """Makes the records, whole or not at all."""
     settings = settings_from_flags(TextSettings, arguments)
     check_range("workers", arguments.workers, 0, MOST_WORKERS)
+    check_engine(arguments.engine, arguments.ray_address)
     paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
     require_csv(arguments.dataset, paths)
     try:
         given = text_of_run(RunFolder(arguments.from_run)) if arguments.from_run else None
-        serialize(paths, settings, arguments.workers or usable_cores(), given)
+        workers, where = arguments.workers or usable_cores(), (arguments.engine, arguments.ray_address)
+        serialize(paths, settings, workers, given, *where)
     except MemoryError as error:
         raise UserError(
             "out of memory; lower --workers or --embedding_dim, or raise --min_count, and run the same command again"
@@ -167,7 +162,14 @@ def main(arguments: argparse.Namespace) -> None:
         raise
 
 
-def serialize(paths: DataPaths, settings: TextSettings, workers: int, given: GivenText | None = None) -> dict[str, Any]:
+def serialize(
+    paths: DataPaths,
+    settings: TextSettings,
+    workers: int,
+    given: GivenText | None = None,
+    engine: str = "local",
+    ray_address: str = "",
+) -> dict[str, Any]:
     """Runs all the steps on one data set.
 
     Args:
@@ -175,6 +177,8 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int, given: Giv
         settings: How text becomes ids.
         workers: Number of processes beside this one.
         given: Text processing of a run; None learns it from the training texts.
+        engine: Where the work on the texts runs, one of :data:`text.engine_choice.ENGINES`; the records are the same.
+        ray_address: Of a cluster, for the engine ``ray``; empty for this machine.
 
     Returns:
         The manifest.
@@ -197,14 +201,31 @@ def serialize(paths: DataPaths, settings: TextSettings, workers: int, given: Giv
     with exclusive_lock(paths.folder / ".serialize_data.lock", refusal), new_folder(paths.records) as folder:
         spool = folder / "spool"
         spool.mkdir()
-        with worker_pool(workers, get_ready, FEWER_WORKERS) as pool:
+        with open_engine(engine, ray_address, workers, folder, spool) as opened:
             several = has_several_labels(paths)
-            maker = Serializer(paths, settings, labels, began_with, folder, spool, pool, workers, given, several)
+            maker = Serializer(paths, settings, labels, began_with, folder, spool, opened, workers, given, several)
             manifest = maker.run()
         shutil.rmtree(spool)
         write_json(folder / MANIFEST_FILE, manifest)
     log.info("records are in %s", paths.records)
     return manifest
+
+
+@contextlib.contextmanager
+def open_engine(engine: str, ray_address: str, workers: int, folder: Path, spool: Path) -> Iterator[Engine]:
+    """Starts an engine that writes into ``folder``, with its temporary files in ``spool``; ends it after the block."""
+    if engine == "ray":
+        from text.ray_cluster import ray_cluster
+
+        with timed("Ray") as said, contextlib.ExitStack() as stack:
+            cluster = stack.enter_context(ray_cluster(ray_address, workers))
+            said.append(f"{cluster.cores} cores")
+            leave = stack.pop_all()
+        with leave:
+            yield BlockEngine(cluster, folder, spool)
+        return
+    with worker_pool(workers, get_ready, FEWER_WORKERS) as pool:
+        yield LocalEngine(pool, workers, spool)
 
 
 @contextlib.contextmanager
@@ -340,59 +361,6 @@ def refuse_other_versions(paths: DataPaths, began_with: Versions, cause: Excepti
 # Step 1: first reading
 
 
-@dataclass
-class FirstReading:
-    """What the first reading of the CSV file gives.
-
-    Attributes:
-        documents: Documents of each split.
-        classes: For each labelled split, documents of each class.
-        first: The first training documents, to be shown.
-        sample: Training texts for the sentence splitter, in the order of the hashes of their ids.
-    """
-
-    documents: Counter[str] = field(default_factory=Counter)
-    classes: dict[str, Counter[str]] = field(default_factory=dict)
-    first: list[CsvRow] = field(default_factory=list)
-    sample: list[str] = field(default_factory=list)
-
-
-def read_first(rows: Iterable[CsvRow], settings: TextSettings) -> FirstReading:
-    """Counts documents and classes, and draws the sample: always the same for the same ids, whatever their order."""
-    found, sample = FirstReading(), Sample(settings.splitter_documents, settings.seed)
-    for row in rows:
-        found.documents[row.split] += 1
-        if row.split != "unlabelled":
-            found.classes.setdefault(row.split, Counter())[row.label] += 1
-        if row.split == "train":
-            sample.offer(row)
-            if len(found.first) < SHOWN_DOCUMENTS:
-                found.first.append(row)
-    found.sample = sample.texts()
-    return found
-
-
-class Sample:
-    """Of the documents that are offered, the ``size`` with the lowest hashes of their ids; ``seed`` is hashed too."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self._size, self._seed = size, seed
-        self._drawn: list[tuple[int, str, str]] = []  # a heap of (negative hash, id, text): the highest hash is first
-
-    def offer(self, row: CsvRow) -> None:
-        """Takes the document if it belongs to the sample, in place of the one with the highest hash if that is full."""
-        digest = hashlib.blake2b(f"{self._seed} {row.id}".encode(), digest_size=8).digest()
-        item = (-int.from_bytes(digest), row.id, row.text[:SAMPLE_CHARACTERS])
-        if len(self._drawn) < self._size:
-            heapq.heappush(self._drawn, item)
-        elif self._drawn and item[0] > self._drawn[0][0]:
-            heapq.heapreplace(self._drawn, item)
-
-    def texts(self) -> list[str]:
-        """The beginnings of the texts, by rising hash."""
-        return [text for _, _, text in sorted(self._drawn, reverse=True)]
-
-
 def check_splits(found: FirstReading, labels: Sequence[str], paths: DataPaths) -> None:
     """Refuses a CSV file that a classifier could not be trained or tested on; ``labels``: all that are allowed."""
     again = create_csv_command(paths)
@@ -433,8 +401,8 @@ class Serializer:
         began_with: Versions of the input files before the first of them was read: :func:`input_versions`.
         folder: The new records folder.
         spool: Folder of the temporary files, within ``folder``.
-        pool: The workers.
-        workers: How many they are.
+        engine: Works on the texts.
+        workers: Threads that learn word vectors.
         given: Text processing of a run; None learns it from the training texts.
         several: Whether a text may have several labels.
         combinations: All labels of the CSV file then, each a JSON list of names; found in the first reading.
@@ -447,7 +415,7 @@ class Serializer:
     began_with: Versions
     folder: Path
     spool: Path
-    pool: ProcessPoolExecutor
+    engine: Engine
     workers: int
     given: GivenText | None = None
     several: bool = False
@@ -457,12 +425,10 @@ class Serializer:
     def run(self) -> dict[str, Any]:
         """Runs steps 1 to 5; returns the manifest, which is written when everything else is on disk."""
         with refuse_changed_inputs(self.paths, self.began_with):  # nothing is read from them afterwards
-            hashing = self.pool.submit(sha256_of_file, self.paths.csv)
-            found = self.read_first()
-            csv_sha256 = hashing.result()
+            found, csv_sha256 = self.read_first()
             check_csv(self.paths, csv_sha256)
             processor = self.learn_to_split(found)
-            spooled = self.spool_words(found)
+            spooled = self.spool_words(found, processor)
         vocabulary, counts = self.fix_vocabulary(spooled)
         splits = self.write_records(spooled, found)
         embeddings = self.make_vectors(spooled, vocabulary, counts)
@@ -490,15 +456,15 @@ class Serializer:
             return {}
         return {"from_run": {"run": self.given.run.path.name, "weights_sha256": self.given.weights_sha256}}
 
-    def read_first(self) -> FirstReading:
-        """Step 1: counts and a sample."""
+    def read_first(self) -> tuple[FirstReading, str]:
+        """Step 1: counts and a sample, and the hash of the CSV file."""
         with timed("first reading") as said:
-            found = read_first(read_csv(self.paths.csv), self.settings)
+            found, csv_sha256 = self.engine.first_reading(self.paths.csv, self.settings)
             self.combinations = sorted({label for counts in found.classes.values() for label in counts})
             self.sets = membership(self.combinations, self.labels) if self.several else None
             check_splits(found, self.combinations if self.several else self.labels, self.paths)
             said.append(", ".join(f"{split} {found.documents[split]:,}" for split in SPLITS if found.documents[split]))
-        return found
+        return found, csv_sha256
 
     def learn_to_split(self, found: FirstReading) -> TextProcessor:
         """Step 1: trains the sentence splitter, if none is given; returns the text processing with it."""
@@ -507,8 +473,7 @@ class Serializer:
             return self.given.processor
         count = len(found.sample)
         with timed("sentence splitter") as said:
-            texts = [blank_markup(text) for text in found.sample]
-            splitter = self.pool.submit(train_splitter, texts).result()  # a worker has imported NLTK by now
+            splitter = self.engine.train_splitter([blank_markup(text) for text in found.sample])
             found.sample.clear()
             said.append(f"{len(splitter.abbreviations):,} abbreviations, from {count:,} training documents")
         limits = self.settings.max_words_per_sentence, self.settings.max_sentences_per_document
@@ -516,16 +481,13 @@ class Serializer:
         processor.save(self.folder / SPLITTER_FILE)
         return processor
 
-    def spool_words(self, found: FirstReading) -> list[SpooledChunk]:
+    def spool_words(self, found: FirstReading, processor: TextProcessor) -> list[SpooledChunk]:
         """Step 2: every text, cut into words once."""
         documents = sum(found.documents.values())
         class_ids = {label: number for number, label in enumerate(self.combinations if self.several else self.labels)}
-        spooled = []
         with timed("words") as said:
-            chunks = chunks_of(read_csv(self.paths.csv), class_ids, SPLITS)
-            task = functools.partial(spool_chunk, folder=self.spool)
-            for chunk in in_order(self.pool, task, with_progress(chunks, documents), 3 * self.workers):
-                spooled.append(chunk)
+            chunks = self.engine.find_words(self.paths.csv, processor, class_ids)
+            spooled = list(with_progress(chunks, documents))
             said.append(f"{sum(chunk.words for chunk in spooled):,} words of {documents:,} documents")
         return spooled
 
@@ -536,21 +498,14 @@ class Serializer:
             The vocabulary, and int64 [V] how often each of its words, ``<unk>`` too, stands in the training split.
         """
         with timed("vocabulary") as said:
-            by_generation: dict[str, list[SpooledChunk]] = {}
-            for chunk in spooled:
-                training = by_generation.setdefault(chunk.generation, [])
-                if chunk.split == "train":
-                    training.append(chunk)
-            count = functools.partial(count_generation, folder=self.spool)
-            counted = self.pool.map(count, filter(None, by_generation.values()))
             least = 1 if self.given else self.settings.min_count
-            frequent, different = frequent_words(list(counted), least)
+            frequent, different = self.engine.count_words(spooled, least)
             if self.given:
                 vocabulary = self.given.vocabulary
             else:
                 vocabulary = Vocabulary.from_counts(frequent, self.settings.min_count)
             vocabulary.save(self.folder / VOCABULARY_FILE)
-            list(self.pool.map(functools.partial(translate_generation, folder=self.spool), by_generation))
+            self.engine.number_words(spooled, vocabulary)
             known = f"{len(vocabulary):,} words, those of the run; the texts have {different:,}"
             seen = f"{len(frequent):,} of {different:,} words are seen at least {self.settings.min_count} times"
             said.append(known if self.given else seen)
@@ -564,8 +519,7 @@ class Serializer:
         by_split = {split: [chunk for chunk in spooled if chunk.split == split] for split in SPLITS}
         with timed("records") as said:
             shards = [shard for split, chunks in by_split.items() if chunks for shard in shards_of(split, chunks)]
-            write = functools.partial(write_shard, folder=self.spool, label_sets=self.sets)
-            written = list(self.pool.map(write, shards))
+            written = self.engine.write_shards(shards, self.sets)
             if self.sets is not None:
                 with atomic_write(self.folder / LABEL_SETS_FILE, "wb") as output:
                     np.save(output, self.sets)
@@ -643,21 +597,13 @@ class Serializer:
         paths = [self.spool / f"part-{number:05d}.npz" for number in range(count)]
         portions = [chunks[number::count] for number in range(count)]
         kept = [(path, portion) for path, portion in zip(paths, portions, strict=True) if portion]
-        list(self.pool.map(functools.partial(write_corpus_part, folder=self.spool), kept))
+        self.engine.write_corpus(kept)
         return [path for path, _ in kept]
 
 
 def describe_vector_file(path: Path) -> dict[str, str]:
     """Name and hash of a published file, for the manifest."""
     return {"name": path.name, "sha256": sha256_of_file(path)}
-
-
-def write_corpus_part(task: tuple[Path, list[SpooledChunk]], folder: Path) -> None:
-    """In a worker: the words of some chunks as a part of the corpus."""
-    path, chunks = task
-    batches = [final_batch(folder, chunk) for chunk in chunks]
-    words = np.concatenate([batch.token_ids for batch in batches])
-    write_part(path, words, np.concatenate([batch.words_per_document for batch in batches]))
 
 
 @contextlib.contextmanager
@@ -669,12 +615,12 @@ def timed(step: str) -> Iterator[list[str]]:
     log.info("%-18s %6.1f s   %s", step, time.perf_counter() - start, "; ".join(said))
 
 
-def with_progress(chunks: Iterable[Chunk], documents: int) -> Iterator[Chunk]:
-    """Yields the chunks; shows how many have been read by a bar on a terminal, elsewhere by a line now and then."""
+def with_progress(chunks: Iterable[SpooledChunk], documents: int) -> Iterator[SpooledChunk]:
+    """Yields the chunks; shows how many are done by a bar on a terminal, elsewhere by a line now and then."""
     done, last = 0, time.perf_counter()
     for chunk in progress(chunks, None, "words", "chunk"):
         yield chunk
-        done += len(chunk.ids)
+        done += chunk.documents
         if time.perf_counter() - last > SECONDS_BETWEEN_LINES:
             log.info("words: %s of %s documents", f"{done:,}", f"{documents:,}")
             last = time.perf_counter()

@@ -20,7 +20,7 @@ from measuring import ROOT, find_records
 from runtime.run_folder import RunFolder
 from utils import Parser, run_script
 
-NAMES = ("startup", "network", "reading", "text", "memory", "predicting", "accuracy")
+NAMES = ("startup", "network", "reading", "text", "cluster", "memory", "predicting", "accuracy")
 
 
 def build_parser() -> Parser:
@@ -44,6 +44,7 @@ def main(arguments: argparse.Namespace) -> int:
         "network": ["training_speed.py", "--records", str(records), *network],
         "reading": ["reading.py", "--records", str(records)],
         "text": ["text_speed.py", "--records", str(records)],
+        "cluster": ["cluster_cost.py", "--records", str(records)],
         "memory": ["memory.py", "--records", str(records), "--documents", *sizes],
         "predicting": ["predicting.py", *finished_runs()[:1]],
         "accuracy": ["accuracy.py", "--source", arguments.source or ""],

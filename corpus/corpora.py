@@ -13,7 +13,7 @@ import functools
 import importlib.util
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NotRequired, TypedDict
@@ -395,6 +395,9 @@ def own_source(text: str, paths: DataPaths) -> Path | None:
     """
     if text in {corpus.name for corpus in CORPORA}:
         return None
+    if "://" in text:
+        name = dataset_name(text.rstrip("/"))
+        raise UserError(f"{text} is an address; run first: python create_csv.py {shlex.quote(text)}; then type {name}")
     if "/" in text or dataset_name(text) != text or Path(text).exists():
         return Path(text).expanduser()
     source = schema.read_json(paths.csv_manifest, SourceOfCsv).get("source") if paths.csv_manifest.is_file() else None
@@ -427,6 +430,7 @@ def require_csv(typed: str, paths: DataPaths) -> None:
 # The CSV file
 
 RATING = re.compile(r"-?[0-9]{1,9}")
+LARGEST_FILE = 1 << 62  # bytes
 TOO_LONG = f"the row is longer than {human_size(MAX_TEXT_BYTES)}, more than any text (a quote never closed?)"
 
 
@@ -449,20 +453,36 @@ def read_csv(path: Path) -> Iterator[CsvRow]:
     again = command_line("create_csv.py", path.stem, path.parent / "raw")
     if not path.is_file():
         raise UserError(f"{path} is not there; run first: {again}")
-    csv.field_size_limit(MAX_TEXT_BYTES)
-    start = 1
     with path.open("rb") as file:
-        reader = csv.reader(csv_lines(file), strict=True)
-        try:
-            header = next(reader, [])
-            columns = find_columns(header)
-            start = reader.line_num + 1
-            for fields in reader:
-                yield parse_row(fields, len(header), columns)
-                start = reader.line_num + 1
-        except (csv.Error, ValueError) as error:
-            problem = explain_csv_error(error)
-            raise UserError(f"{path}, line {start}: {problem}; correct it, or write the file again: {again}") from error
+        yield from rows_of_csv(path, csv_lines(file))
+
+
+def rows_of_csv(path: Path, lines: Iterator[str], header: Sequence[str] = (), line: int = 1) -> Iterator[CsvRow]:
+    """The documents on some lines of a CSV file.
+
+    Args:
+        path: The file, for messages.
+        lines: Whole rows.
+        header: The cells of the first row of the file; empty if it is the first of these lines.
+        line: The number of the first of these lines in the file.
+
+    Raises:
+        UserError: As :func:`read_csv`.
+    """
+    csv.field_size_limit(MAX_TEXT_BYTES)
+    reader = csv.reader(lines, strict=True)
+    start = line
+    try:
+        header = header or next(reader, [])
+        columns = find_columns(header)
+        start = line + reader.line_num
+        for fields in reader:
+            yield parse_row(fields, len(header), columns)
+            start = line + reader.line_num
+    except (csv.Error, ValueError) as error:
+        again = command_line("create_csv.py", path.stem, path.parent / "raw")
+        problem = explain_csv_error(error)
+        raise UserError(f"{path}, line {start}: {problem}; correct it, or write the file again: {again}") from error
 
 
 def read_labels(paths: DataPaths) -> list[str]:
@@ -515,11 +535,18 @@ def has_several_labels(paths: DataPaths) -> bool:
     return written_with(paths).get("settings", {}).get("multi_label") is True
 
 
-def csv_lines(file: IO[bytes]) -> Iterator[str]:
-    """Decodes a file line by line, so that an error is reported with its line; a line that never ends is not read."""
-    if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:  # spreadsheets put it before the header
-        file.seek(0)
-    while line := file.readline(MAX_TEXT_BYTES):
+def csv_lines(file: IO[bytes], start: int = 0, size: int = LARGEST_FILE) -> Iterator[str]:
+    """Decodes a file line by line, so that an error is reported with its line; a line that never ends is not read.
+
+    ``start``, ``size``: the part of the file that is read, in bytes; it ends with a line.
+    """
+    file.seek(start)
+    if start or file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:  # spreadsheets put it before the header
+        file.seek(start)
+    end = start + size
+    at = file.tell()
+    while at < end and (line := file.readline(MAX_TEXT_BYTES)):
+        at += len(line)
         if len(line) == MAX_TEXT_BYTES:
             raise ValueError(TOO_LONG)
         if b"\0" in line:
@@ -530,7 +557,7 @@ def csv_lines(file: IO[bytes]) -> Iterator[str]:
             raise ValueError(f"it is not UTF-8 ({error.reason}; save the file as UTF-8)") from error
 
 
-def find_columns(header: list[str]) -> list[int]:
+def find_columns(header: Sequence[str]) -> list[int]:
     """The places of our columns in the header."""
     missing = [name for name in CSV_COLUMNS if name not in header]
     if missing:

@@ -22,10 +22,11 @@ from config import TextSettings
 from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
 from corpus.sample_corpus import generate
 from data_processing import Vocabulary, load_text_processing, tokeniser
-from serialize_data import new_folder, read_first, serialize
+from serialize_data import new_folder, serialize
 from tests.decoded_records import decode_example
 from tests.helpers import InThisProcess
 from text import spool
+from text.first_reading import read_first
 from text.records import NO_LABEL, RecordReader, made_from, read_index, verify_records
 from text.spool import Chunk, SpooledChunk, chunks_of, shards_of
 from utils import DataPaths, UserError, exclusive_lock, read_json, sha256_of_file, write_json

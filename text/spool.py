@@ -290,25 +290,34 @@ def count_generation(chunks: Sequence[SpooledChunk], folder: Path) -> Path:
         token_ids = read_spooled(folder, chunk).token_ids
         counts += np.bincount(token_ids, minlength=len(counts))
     path = folder / f"{generation}.counts"
-    rows = sorted((word, count) for word, count in zip(words, counts[1:].tolist(), strict=True) if count)
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(f"{word}\t{count}\n" for word, count in rows)
+        file.writelines(count_lines(words, counts[1:]))
     return path
 
 
-def merged_counts(paths: Sequence[Path]) -> Iterator[tuple[str, int]]:
+def count_lines(words: Sequence[str], counts: NDArray[np.int64]) -> Iterator[str]:
+    """Lines ``word<tab>count`` of the words that occur, in the order of the words."""
+    rows = sorted((word, count) for word, count in zip(words, counts.tolist(), strict=True) if count)
+    return (f"{word}\t{count}\n" for word, count in rows)
+
+
+def counts_in_files(paths: Sequence[Path]) -> Iterator[tuple[str, int]]:
     """(word, count) over all generations, in sorted order; one line of each file is in memory at a time."""
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(path.open(encoding="utf-8", newline="\n")) for path in paths]
-        rows = heapq.merge(*(map(parse_count, file) for file in files))
-        for word, group in itertools.groupby(rows, lambda row: row[0]):
-            yield word, sum(count for _, count in group)
+        yield from merged_counts(stack.enter_context(path.open(encoding="utf-8", newline="\n")) for path in paths)
 
 
-def frequent_words(paths: Sequence[Path], min_count: int) -> tuple[list[tuple[str, int]], int]:
+def merged_counts(parts: Iterable[Iterable[str]]) -> Iterator[tuple[str, int]]:
+    """(word, count) in sorted order, over the lines of several texts, each as :func:`count_lines` gives them."""
+    rows = heapq.merge(*(map(parse_count, part) for part in parts))
+    for word, group in itertools.groupby(rows, lambda row: row[0]):
+        yield word, sum(count for _, count in group)
+
+
+def frequent_words(counts: Iterable[tuple[str, int]], min_count: int) -> tuple[list[tuple[str, int]], int]:
     """(word, count) of the words with at least ``min_count`` occurrences, and how many words there are in all."""
     frequent, different = [], 0
-    for word, count in merged_counts(paths):
+    for word, count in counts:
         different += 1
         if count >= min_count:
             frequent.append((word, count))
@@ -328,8 +337,12 @@ def parse_count(line: str) -> tuple[str, int]:
 def translate_generation(generation: str, folder: Path) -> None:
     """In a worker: the table from a generation's provisional ids to the final ones."""
     vocabulary = Vocabulary.load(folder.parent / VOCABULARY_FILE)
-    table = [UNKNOWN_ID, *vocabulary.ids(generation_words(folder, generation))]
-    np.save(folder / f"{generation}.npy", np.array(table, np.int32))
+    np.save(folder / f"{generation}.npy", final_ids(generation_words(folder, generation), vocabulary))
+
+
+def final_ids(words: Sequence[str], vocabulary: Vocabulary) -> NDArray[np.int32]:
+    """The table from provisional ids to final ones: int32 [words + 1]; ``words`` in the order of their ids."""
+    return np.array([UNKNOWN_ID, *vocabulary.ids(words)], np.int32)
 
 
 class Shard(NamedTuple):

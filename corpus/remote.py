@@ -1,0 +1,144 @@
+"""Tables on other file systems than a folder of this machine: ``s3://bucket/reviews.parquet``, ``gs://``, ``file://``.
+
+A table is one file, or a folder of files of one format: CSV, JSON lines or Parquet. It is copied as a stream into the
+raw folder of its data set and then read like any file of a person. Parquet, which ``corpus.frames`` reads as a whole,
+is written as JSON lines, some rows at a time: memory does not grow with the table.
+
+pyarrow opens ``s3://``, ``gs://``, ``hdfs://`` and ``file://``; other addresses take fsspec, if it is installed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from corpus.frames import as_text
+from utils import DataPaths, UserError, atomic_write, dataset_name, human_size, log
+
+PIECE = 1 << 22
+ROWS_AT_ONCE = 1_000
+ENDINGS = {
+    ".csv": ".csv",
+    ".tsv": ".tsv",
+    ".jsonl": ".jsonl",
+    ".ndjson": ".jsonl",
+    ".parquet": ".jsonl",
+}  # of the parts of a table, and of the copy
+
+
+def is_address(text: str) -> bool:
+    """Whether a person has typed an address, not the name of a data set or a path."""
+    return "://" in text
+
+
+def name_of_table(address: str) -> str:
+    """The name of the data set: ``reviews`` for ``s3://bucket/reviews.parquet`` and for ``s3://bucket/reviews/``."""
+    return dataset_name(address.rstrip("/"))
+
+
+def fetch(address: str, data_dir: Path) -> Path:
+    """Copies a table into the raw folder of its data set; returns the copy.
+
+    Raises:
+        UserError: There is no such table, or its files are of several formats.
+    """
+    try:
+        return copy_of_table(address, data_dir)
+    except UserError:
+        raise
+    except MemoryError:
+        raise
+    except Exception as error:  # each file system has errors of its own
+        if isinstance(error, OSError) and error.filename and str(error.filename).startswith(str(data_dir)):
+            raise  # of our own disk
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{address} cannot be read ({reason}); check the address and the right to read it") from error
+
+
+def copy_of_table(address: str, data_dir: Path) -> Path:
+    """As :func:`fetch`, with the errors of the file system."""
+    files, parts = open_file_system(address)
+    kinds = sorted({ending_of(part) for part in parts})
+    if len(kinds) != 1 or kinds[0] not in ENDINGS:
+        found = f"files of the kinds {', '.join(kinds)}" if kinds else "no file"
+        raise UserError(
+            f"{address} has {found}, and one of {', '.join(ENDINGS)} is needed; name a file or a folder of it"
+        )
+    name = name_of_table(address)
+    copy = DataPaths(name, data_dir).raw / f"{name}{ENDINGS[kinds[0]]}"
+    with atomic_write(copy, "wb") as output:
+        for part in parts:
+            with files(part) as file:
+                if kinds[0] == ".parquet":
+                    output.writelines(lines_of_parquet(file))
+                else:
+                    copy_lines(file, output)
+    log.info("%s: %s files, copied to %s (%s)", address, f"{len(parts):,}", copy, human_size(copy.stat().st_size))
+    return copy
+
+
+def open_file_system(address: str) -> tuple[Callable[[str], Any], list[str]]:
+    """What opens a file by its path, and the paths of the files of a table, in their order."""
+    from pyarrow import fs
+
+    try:
+        system, path = fs.FileSystem.from_uri(address)
+    except (ValueError, NotImplementedError) as error:
+        if "nrecognized filesystem type" not in str(error):
+            raise
+        return open_with_fsspec(address)
+    info = system.get_file_info(path)
+    if info.type == fs.FileType.File:
+        return system.open_input_file, [path]
+    inner = system.get_file_info(fs.FileSelector(path, recursive=True))
+    return system.open_input_file, parts_of_table(path, [one.path for one in inner if one.is_file])
+
+
+def open_with_fsspec(address: str) -> tuple[Callable[[str], Any], list[str]]:
+    """The same for an address that pyarrow does not know."""
+    try:
+        import fsspec
+    except ImportError as error:
+        kind = address.partition("://")[0]
+        raise UserError(f"{kind}:// needs the package fsspec; type: python -m pip install fsspec") from error
+    system, path = fsspec.core.url_to_fs(address)
+    paths = [path] if system.isfile(path) else parts_of_table(path, system.find(path))
+    return system.open, paths
+
+
+def parts_of_table(folder: str, paths: list[str]) -> list[str]:
+    """The files in a folder that belong to a table, by name; not ``_SUCCESS`` and hidden ones, as Spark leaves them."""
+    inner = {path: PurePosixPath(path[len(folder) :].lstrip("/")) for path in paths}
+    return sorted(path for path, name in inner.items() if not any(part[0] in "._" for part in name.parts))
+
+
+def ending_of(path: str) -> str:
+    """``.parquet`` for ``part-00000.snappy.parquet``."""
+    return PurePosixPath(path).suffix.lower()
+
+
+def copy_lines(file: IO[bytes], output: IO[bytes]) -> None:
+    """Copies a file; a last line without an end gets one, since another file may follow.
+
+    A header that comes again with each part is left out when the table is read.
+    """
+    last = b"\n"
+    while piece := file.read(PIECE):
+        output.write(piece)
+        last = piece[-1:]
+    if last != b"\n":
+        output.write(b"\n")
+
+
+def lines_of_parquet(file: Any) -> Iterator[bytes]:
+    """The rows of a Parquet file as JSON lines, with the cells that a CSV file would hold."""
+    import pyarrow.parquet as pq
+
+    table = pq.ParquetFile(file)
+    for batch in table.iter_batches(ROWS_AT_ONCE):
+        names = batch.schema.names
+        for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            row = {name: as_text(cell) for name, cell in zip(names, cells, strict=True)}
+            yield (json.dumps(row, ensure_ascii=False) + "\n").encode()
