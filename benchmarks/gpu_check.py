@@ -118,7 +118,11 @@ def main(arguments: argparse.Namespace) -> int:
     print(
         f"## GPU check: {card() if device == 'gpu' else 'no GPU, on the CPU'}\n\n{markdown(['', ''], versions(device))}"
     )
-    checks = [*graph_checks(device, settings), profile_check(device, settings), *compared(device, settings)]
+    checks = [
+        *guarded("the training step can be built", graph_checks(device, settings)),
+        *guarded("the profile", profile_check(device, settings)),
+        *guarded("the CPU's values", compared(device, settings)),
+    ]
     rows = [check.cells() for check in checks]
     print(f"\n{markdown(['check', 'result', 'measured', 'limit'], rows)}\n\n{' '.join(MEANING.split())}", flush=True)
     sizes = arguments.batch_sizes or BATCH_SIZES[device]
@@ -135,6 +139,14 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     """A table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def guarded(name: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """The checks; where one ends with an error of TensorFlow or Keras, a failure in its place: the report goes on."""
+    try:
+        yield from checks
+    except (tf_error(), ValueError) as error:
+        yield Check(name, False, first_line(error))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -292,18 +304,20 @@ def without_gpu_kernel(graph: Any) -> set[str]:
 # The profiler
 
 
-def profile_check(device: str, settings: ModelSettings) -> Check:
+def profile_check(device: str, settings: ModelSettings) -> Iterator[Check]:
     """Whether the profiler sees kernels of cuDNN's recurrent layers run on the GPU."""
     name = "cuDNN in the profile"
     if device != "gpu":
-        return Check(name, None, "there is no GPU")
+        yield Check(name, None, "there is no GPU")
+        return
     step = training_step(network("han", "gru", settings, padded=True))
     documents = drawn_documents(64, seed=2)
     seen = profiled(lambda: take_steps(step, documents, 3), "/device:GPU")
     if not seen:
-        return Check(name, None, "the profiler saw no kernel; it may need the permission of the driver (CUPTI)")
+        yield Check(name, None, "the profiler saw no kernel; it may need the permission of the driver (CUPTI)")
+        return
     recurrent = [kernel for kernel in seen if "rnn" in kernel.lower() or "elementwise_fp" in kernel.lower()]
-    return Check(name, bool(recurrent), f"{len(seen)} kernels and operations, {len(recurrent)} of cuDNN's RNN", "1")
+    yield Check(name, bool(recurrent), f"{len(seen)} kernels and operations, {len(recurrent)} of cuDNN's RNN", "1")
 
 
 def profiled(run: Callable[[], object], plane_name: str) -> set[str]:

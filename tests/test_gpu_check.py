@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,16 @@ def test_the_profiler_names_what_ran() -> None:
     names = gpu_check.profiled(lambda: product().numpy(), "/host:CPU")
     assert any("MatMul" in name for name in names)
     assert not gpu_check.profiled(lambda: product().numpy(), "/device:GPU")
+
+
+def test_an_error_of_tensorflow_is_a_failed_check_and_not_the_end_of_the_report() -> None:
+    def checks() -> Iterator[gpu_check.Check]:
+        yield gpu_check.Check("first", True, "")
+        raise tf.errors.InternalError(None, None, "no algorithm | worked\nand more")
+
+    first, second = gpu_check.guarded("the second", checks())
+    assert first.passed
+    assert second.cells() == ["the second", "**FAIL**", "InternalError: no algorithm / worked", ""]
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
