@@ -19,6 +19,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import installed  # noqa: F401
+
 from runtime.devices import start_tensorflow
 from runtime.run_folder import find_run, refuse_several_labels
 from utils import Parser, UserError, add_folder_flags, human_size, log, run_script

@@ -143,8 +143,12 @@ def test_signals_are_passed_on_to_all(launched: Callable[..., int], number: int,
         os.kill(os.getpid(), number)
 
     waits = [f"open({str(file)!r}, 'w').close(); {SLEEP}" for file in ready]
-    threading.Thread(target=send, daemon=True).start()
-    assert launched(waits[0], waits[1], "well") == code
+    before = signal.signal(number, signal.SIG_DFL)  # nohup may have started the tests
+    try:
+        threading.Thread(target=send, daemon=True).start()
+        assert launched(waits[0], waits[1], "well") == code
+    finally:
+        signal.signal(number, before)
 
 
 def test_with_nohup_the_end_of_the_terminal_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ def test_flat_networks_drop_on_the_document_and_the_bilstm_on_words_too(
     rates: list[float] = []
     erased = -1
 
-    def observed(self: Dropout, values: tf.Tensor, rate: float) -> tf.Tensor:
+    def observed(self: Dropout, values: tf.Tensor, rate: float, row: str) -> tf.Tensor:
         rates.append(rate)
         return tf.zeros_like(values) if len(rates) - 1 == erased else values
 
