@@ -98,6 +98,7 @@ OPTIMIZERS = {
 DECAYS = ("cosine", "linear", "none")
 CYCLES = ("triangular", "triangular2", "exp_range")
 SCALES = ("exponential", "linear")
+NEW_WORDS = ("unk", "word2vec")  # what the vectors of words begin with that a run is given by --from_run --new_words
 
 
 def listed(names: Mapping[str, str]) -> str:

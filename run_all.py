@@ -35,6 +35,7 @@ import schema
 from config import (
     MODELS,
     NETWORKS,
+    NEW_WORDS,
     CsvSettings,
     ModelSettings,
     TesterOperation,
@@ -180,8 +181,8 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--new_words",
         nargs="?",
-        const="unk",
-        choices=("unk", "word2vec"),
+        const=NEW_WORDS[0],
+        choices=NEW_WORDS,
         help="with --from_run: also learn words that it does not know; their vectors begin with that of unknown words "
         "(unk, the default) or with what word2vec learns from the new texts",
     )

@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 import schema
 from config import (
     EMBEDDING_DIM,
+    NEW_WORDS,
     TextSettings,
     add_flags,
     check_range,
@@ -120,7 +121,6 @@ CORPUS_SPLITS = ("train", "unlabelled")  # no document of the others; a text of 
 
 WORDS_PER_PART = 1_000_000
 SECONDS_BETWEEN_LINES = 15
-NEW_WORDS = ("unk", "word2vec")  # what the vectors of new words begin with
 SHOWN_SENTENCES = 4
 MOST_WORKERS = 256
 FEWER_WORKERS = "run the same command again with fewer --workers"
@@ -188,7 +188,7 @@ class Additions:
     """What records may have beyond what a run knows.
 
     Attributes:
-        words: What the vectors of words that are added to its vocabulary begin with, one of :data:`NEW_WORDS`; empty
+        words: What the vectors of words that are added to its vocabulary begin with, one of :data:`config.NEW_WORDS`; empty
             where none are.
         classes: Whether classes are added.
     """

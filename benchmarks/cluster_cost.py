@@ -21,8 +21,6 @@ from measuring import find_records, paths_of, print_table, record
 
 from utils import Parser, run_script
 
-BLOCK_BYTES = 16 << 20
-
 
 def build_parser() -> Parser:
     """The command line."""
@@ -60,7 +58,7 @@ def measured(records: Path) -> dict[str, float]:
     from corpus.corpora import SPLITS, read_labels
     from corpus.csv_blocks import csv_blocks
     from data_processing import load_text_processing
-    from text.block_engine import ChunkCutter, read_first_of_block, words_of_block, write_shard_of_blocks
+    from text.block_engine import BLOCK_BYTES, ChunkCutter, read_first_of_block, words_of_block, write_shard_of_blocks
     from text.spool import Shard, final_ids, frequent_words, merged_counts
 
     paths = paths_of(records)
