@@ -188,7 +188,7 @@ class Additions:
     """What records may have beyond what a run knows.
 
     Attributes:
-        words: What the vectors of words that are added to its vocabulary begin with, one of :data:`config.NEW_WORDS`; empty
+        words: What the vectors of words that are added to its vocabulary begin with, one of :data:`NEW_WORDS`; empty
             where none are.
         classes: Whether classes are added.
     """
