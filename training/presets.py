@@ -1,6 +1,6 @@
 """Settings that suit a data set and the time one has; ``run_all.py`` chooses them, and flags of the user win.
 
-No TensorFlow. How they were chosen is in ``docs/training.md`` and ``docs/data.md``.
+No TensorFlow. How they were chosen is in ``docs/experiments.md`` and ``docs/data.md``.
 """
 
 from __future__ import annotations
