@@ -17,6 +17,7 @@ from explaining import gradients
 from explaining.explained_text import explain_text
 from explaining.explanations import (
     METHODS,
+    SCALE,
     Scores,
     explain,
     integrate,
@@ -119,7 +120,7 @@ def test_deleted_words_take_empty_sentences_with_them() -> None:
     assert kept.words_per_sentence.dtype == np.int32
 
 
-@pytest.mark.parametrize(("method", "scale"), [("gradient", 1.0), ("scaled_gradient", 0.3)])
+@pytest.mark.parametrize(("method", "scale"), [("gradient", 1.0), ("scaled_gradient", SCALE)])
 def test_gradient_times_input_is_the_numerical_derivative_of_scaling_a_word(
     predictor: Predictor, method: str, scale: float
 ) -> None:
