@@ -50,6 +50,7 @@ from config import (
     model_settings_from_flags,
 )
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, has_several_labels, own_source, sha256_of_source
+from corpus.evidence import marks_training
 from data_processing import MadeOfTexts, tokeniser_difference
 from runtime.run_folder import RunFolder, find_run
 from text.engine_choice import ENGINES, check_engine
@@ -486,7 +487,9 @@ def outdated_records(paths: DataPaths) -> list[str]:
 def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
     """Chooses settings that suit the data set and the preset, where none were given."""
     of_training = {field.name for field in dataclasses.fields(TrainingSettings)}
-    for name, value in suited(paths.dataset, documents_of(paths, "train"), arguments.preset).items():
+    attends = arguments.model == "han" and getattr(arguments, "pooling", "attention") == "attention"
+    marked = attends and not arguments.from_run and marks_training(paths)
+    for name, value in suited(paths.dataset, documents_of(paths, "train"), arguments.preset, marked).items():
         decided = bool(arguments.from_run) and name not in of_training  # by the run that is gone on from
         if not decided and not hasattr(arguments, name) and has_setting(arguments.model, name):
             setattr(arguments, name, value)
