@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from corpus.frames import as_text
+from corpus.parquet import parquet_rows
 from utils import DataPaths, UserError, atomic_write, dataset_name, human_size, log
 
 PIECE = 1 << 22
-ROWS_AT_ONCE = 1_000
 ENDINGS = {
     ".csv": ".csv",
     ".tsv": ".tsv",
@@ -79,7 +79,7 @@ def copy_of_table(address: str, data_dir: Path) -> Path:
         for part in parts:
             with files.open(part) as file:
                 if kinds[0] == ".parquet":
-                    output.writelines(lines_of_parquet(file))
+                    output.writelines(lines_of_parquet(file, part))
                 else:
                     copy_lines(file, output)
     log.info("%s: %s files, copied to %s (%s)", address, f"{len(parts):,}", copy, human_size(copy.stat().st_size))
@@ -163,13 +163,9 @@ def copy_lines(file: IO[bytes], output: IO[bytes]) -> None:
         output.write(b"\n")
 
 
-def lines_of_parquet(file: Any) -> Iterator[bytes]:
+def lines_of_parquet(file: Any, name: str) -> Iterator[bytes]:
     """The rows of a Parquet file as JSON lines, with the cells that a CSV file would hold."""
-    import pyarrow.parquet as pq
-
-    table = pq.ParquetFile(file)
-    for batch in table.iter_batches(ROWS_AT_ONCE):
-        names = batch.schema.names
-        for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            row = {name: as_text(cell) for name, cell in zip(names, cells, strict=True)}
-            yield (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    names, rows = parquet_rows(file, name)
+    for cells in rows:
+        row = {name: as_text(cell) for name, cell in zip(names, cells, strict=True)}
+        yield (json.dumps(row, ensure_ascii=False) + "\n").encode()
