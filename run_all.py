@@ -188,7 +188,7 @@ def build_parser() -> Parser:
         "(unk, the default) or with what word2vec learns from the new texts",
     )
     parser.add_argument("--new_classes", action="store_true", help="with --from_run: allow classes it does not know")
-    add_folder_flags(parser)
+    add_folder_flags(parser, writes=True)
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to compute (default: auto)")
     parser.add_argument(
         "--tf32", type=parse_bool, nargs="?", const=True, help="False: a GPU trains in float32, not in TF32"

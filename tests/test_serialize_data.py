@@ -71,8 +71,8 @@ def no_worker_pool(workers: int, get_ready: object, way_out: str) -> Iterator[Ex
         spool.load_processor.cache_clear()
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(name="quick")
+def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Serialises in this process, in small chunks and shards."""
     monkeypatch.setattr(serialize_data, "worker_pool", no_worker_pool)
     monkeypatch.setattr(spool, "CHUNK_DOCUMENTS", 7)
