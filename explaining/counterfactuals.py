@@ -21,6 +21,7 @@ from data_processing import Span
 from explaining.deletions import LEVELS, Scorer
 from explaining.leaving_out import keep_words, words_of_sentences
 from report.shading import printable
+from runtime.decisions import is_predicted
 from text.text_reader import EncodedDocument
 
 if TYPE_CHECKING:
@@ -137,12 +138,19 @@ def counterfactuals(
     return found_together(scorer, searches(document, scores, predicted, target))
 
 
-def searches(document: EncodedDocument, scores: Scores, predicted: int, target: int) -> list[Search]:
-    """The searches of :func:`counterfactuals`, of which none has begun."""
+def searches(
+    document: EncodedDocument, scores: Scores, predicted: int, target: int, thresholds: np.ndarray | None = None
+) -> list[Search]:
+    """The searches of :func:`counterfactuals`, of which none has begun.
+
+    Where a text may have several labels, with ``thresholds`` [C], ``predicted`` and ``target`` are a label that is
+    predicted, and the verdict is another where it is not.
+    """
 
     def turned(probabilities: np.ndarray) -> np.ndarray:
-        verdicts = probabilities.argmax(axis=1)
-        return verdicts != predicted if target == predicted else verdicts == target
+        if target == predicted:
+            return ~is_predicted(probabilities, predicted, thresholds)
+        return is_predicted(probabilities, target, thresholds)
 
     direction = -1.0 if scores.signed and target != predicted else 1.0
     rankings = {level: direction * getattr(scores, level) for level in LEVELS}
