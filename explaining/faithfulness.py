@@ -308,11 +308,13 @@ def by_label(findings: Findings, targets: Sequence[int], class_names: Sequence[s
         targets: [B], the label of each.
         class_names: [C].
     """
-    value = {}
+    value: dict[str, Any] = {}
     for place, name in enumerate(class_names):
         own = np.flatnonzero(np.asarray(targets) == place)
-        flips = {method: float(np.take(found.flips, own).mean()) for method, found in findings.words.items()}
-        value[name] = {"documents": len(own), "flips": flips} if len(own) else {"documents": 0}
+        value[name] = {"documents": len(own)}
+        if len(own):
+            flips = {method: float(np.take(found.flips, own).mean()) for method, found in findings.words.items()}
+            value[name]["flips"] = flips
     return value
 
 
