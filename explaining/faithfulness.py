@@ -231,9 +231,7 @@ def set_sizes(
     of_documents = zip(documents, scores, predicted, strict=True)
     thresholds = getattr(predictor, "thresholds", None)
     every = [
-        one
-        for document, some, verdict in of_documents
-        for one in searches(document, some, verdict, verdict, thresholds)
+        one for document, some, verdict in of_documents for one in searches(document, some, verdict, True, thresholds)
     ]
     sizes = SetSizes()
     sizes.add(found_together(predictor, every))

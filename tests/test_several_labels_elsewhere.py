@@ -22,7 +22,7 @@ import predict
 import serialize_data
 from corpus.corpora import read_csv
 from corpus.several_labels import decoded
-from explaining.counterfactuals import counterfactuals, found_together, searches
+from explaining.counterfactuals import counterfactuals
 from explaining.deletions import SHARES, delete
 from explaining.explanations import Scores
 from explaining.faithfulness import by_label, drawn_labels, examine
@@ -105,10 +105,24 @@ def test_a_verdict_changes_where_the_label_is_no_longer_predicted() -> None:
 def test_the_fewest_words_without_which_a_label_is_not_predicted() -> None:
     for target, scores, removed in ((0, [5.0, 3.0, 0.0, 0.0], [0]), (1, [0.0, 0.0, 9.0, 1.0], [2])):
         ranked = Scores(np.array(scores), np.array([sum(scores)]), True)
-        [words, _] = found_together(TwoLabels(), searches(DOCUMENT, ranked, target, target, TwoLabels.thresholds))
-        assert words.removed.tolist() == removed
-    [words, _] = counterfactuals(TwoLabels(), DOCUMENT, ranked, 0, 0)  # by the likeliest class it would be another
-    assert words.removed.tolist() == []
+        [whole] = TwoLabels().probabilities([DOCUMENT])
+        [words, _] = counterfactuals(TwoLabels(), DOCUMENT, ranked, whole, target, TwoLabels.thresholds)
+        assert (words.removed.tolist(), words.verdict, words.gained) == (removed, target, False)
+        assert words.probability == pytest.approx(0.3 if target == 0 else 0)
+
+
+def test_the_fewest_words_without_which_a_label_would_be_predicted() -> None:
+    class Spoilt(TwoLabels):
+        """The word 5 spoils everything."""
+
+        def probabilities(self, documents: Any) -> np.ndarray:
+            spoilt = [[5 in one.token_ids.tolist()] for one in documents]
+            return np.where(spoilt, 0.1, super().probabilities(documents)).astype(np.float32)
+
+    scores = Scores(np.array([1.0, 1.0, 1.0, -3.0]), np.array([0.0]), True)
+    [whole] = Spoilt().probabilities([DOCUMENT])
+    [words, _] = counterfactuals(Spoilt(), DOCUMENT, scores, whole, RED - 1, Spoilt.thresholds)
+    assert (words.removed.tolist(), words.gained) == ([3], True) and words.probability == pytest.approx(0.8)
 
 
 def test_one_of_the_predicted_labels_is_drawn() -> None:
@@ -132,8 +146,9 @@ def test_faithfulness_is_measured_by_label(run: RunFolder, predictor: Predictor,
     assert flips > 0.9 > value["words"]["random"]["flips"]["mean"]  # 20% of the words have the one that tells it
     assert value["counterfactuals"]["contribution"]["words"]["median"] == 1
     assert "its predicted labels, drawn at random" in shown and "verdicts changed, words by documents" in shown
-    main(explain, "things-han", "--text", "word1 noisy.", "--device", "cpu", *where)
-    assert "Chosen by faithfulness.json" in capsys.readouterr().out
+    main(explain, "things-han", "--text", "word1 word2 noisy word3.", "--device", "cpu", *where)
+    shown = capsys.readouterr().out
+    assert "Chosen by faithfulness.json" in shown and "Without this word loud would not be predicted" in shown
 
 
 def test_each_label_is_examined_for_itself(predictor: Predictor) -> None:
