@@ -285,8 +285,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
     document = written.reading.document
     kept = kept_words(written.spans, question.without)
     method, about_method = usable_method(served, question.method, int(kept.sum()))
-    turns = served.predictor.thresholds is None  # a verdict of one label, for which counterfactuals are searched
-    cost = words_to_read(keep_words(document, kept), method, turns) if kept.any() else 0
+    cost = words_to_read(keep_words(document, kept), method) if kept.any() else 0
     refuse_if_busy(served, cost)
     will_read(cost)
     verdict, before = predictions(served, question, document, kept)
@@ -381,16 +380,17 @@ def scores_of_kept(
 def counterfactuals_of_kept(
     served: ServedRun, document: EncodedDocument, kept: np.ndarray, scores: Scores, verdict: Verdict, target: int
 ) -> list[Counterfactual]:
-    """What else would have to be left out for another verdict; none of a long text, or of several labels.
+    """What else would have to be left out for another verdict; none of a long text.
 
     Arguments as for the scores.
     """
-    if served.predictor.thresholds is not None or not 0 < kept.sum() <= COUNTERFACTUAL_WORDS:
+    if not 0 < kept.sum() <= COUNTERFACTUAL_WORDS:
         return []
     kept_sentences = np.logical_or.reduceat(kept, first_words(document))
     of_kept = replace(scores, words=scores.words[kept], sentences=scores.sentences[kept_sentences])
-    predicted = int(verdict.probabilities.argmax())
-    found = counterfactuals(served.predictor, keep_words(document, kept), of_kept, predicted, target)
+    thresholds = served.predictor.thresholds
+    text = keep_words(document, kept)
+    found = counterfactuals(served.predictor, text, of_kept, verdict.probabilities, target, thresholds)
     where = {"words": np.flatnonzero(kept), "sentences": np.flatnonzero(kept_sentences)}
     return [one._replace(removed=where[one.level][one.removed]) for one in found]
 
@@ -467,10 +467,10 @@ def scored(served: ServedRun, documents: Sequence[EncodedDocument]) -> list[Verd
         raise Refusal(503, f"{error}.", RETRY_SECONDS) from error
 
 
-def words_to_read(document: EncodedDocument, method: str, turns: bool = True) -> int:
-    """About how many words the network reads to explain a text and, with ``turns``, to find what turns its verdict."""
+def words_to_read(document: EncodedDocument, method: str) -> int:
+    """About how many words the network reads to explain a text and to find what turns its verdict."""
     words = len(document.token_ids)
-    search = COUNTERFACTUAL_PASSES if turns and words <= COUNTERFACTUAL_WORDS else 0
+    search = COUNTERFACTUAL_PASSES if words <= COUNTERFACTUAL_WORDS else 0
     return words * (METHODS[method].passes(document) + search)
 
 
