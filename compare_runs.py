@@ -23,6 +23,7 @@ from report.evaluation import wilson_interval
 from report.several_labels import f1_of
 from runtime.devices import add_device_flag, explain_memory, start_for_runs
 from runtime.run_folder import RunFolder, find_run, origin
+from text.copies import data_set
 from utils import DataPaths, Parser, UserError, add_folder_flags, check_writable, log, run_script, write_json
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def test_sets(runs: Sequence[RunFolder], data_dir: Path) -> list[DataPaths]:
     Raises:
         UserError: None of them is there.
     """
-    every = [DataPaths(dataset, data_dir) for dataset in dict.fromkeys(run.config().dataset for run in runs)]
+    every = [data_set(dataset, data_dir, texts=True) for dataset in dict.fromkeys(run.config().dataset for run in runs)]
     there = [data for data in every if data.csv.is_file()]
     for data in every:
         if data not in there:

@@ -100,7 +100,7 @@ def build_parser() -> Parser:
         metavar="True|False",
         help="two classes (True) or every rating a class (False); the same as --binary",
     )
-    add_folder_flags(parser, runs=False)
+    add_folder_flags(parser, runs=False, writes=True)
     add_flags(parser, CsvSettings)
     return parser
 

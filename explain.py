@@ -53,6 +53,7 @@ from report.shading import printable, render, supports_colour
 from runtime.decisions import in_words
 from runtime.devices import add_device_flag, explain_memory, start_for_runs
 from runtime.run_folder import find_run, origin
+from text.copies import data_set
 from utils import (
     DataPaths,
     Parser,
@@ -141,6 +142,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.target is not None and arguments.target not in config.class_names:
         raise UserError(f"--target {arguments.target!r} is not a class; choose from: {', '.join(config.class_names)}")
     data = DataPaths(config.dataset, arguments.data_dir)
+    if many or arguments.id is not None:
+        data = data_set(config.dataset, arguments.data_dir, texts=arguments.plausibility or arguments.id is not None)
     text, label = (None, None) if many else find_text(arguments, data)
     if many:
         check_writable(run.path)

@@ -34,6 +34,7 @@ from runtime.devices import add_device_flag, explain_memory, start_tensorflow, t
 from runtime.launcher import is_launched, launch
 from runtime.run_folder import RunConfig, RunFolder, find_run
 from runtime.workers import SingleWorker, meet_workers
+from text.copies import data_set
 from text.records import verify_records
 from training.continuing import begin_with, continued_config, continued_ngrams
 from training.distillation import distillation_config
@@ -114,7 +115,7 @@ def main(arguments: argparse.Namespace) -> int:
     model_settings = model_settings_from_flags(arguments)
     training_settings = settings_from_flags(TrainingSettings, arguments)
     range_test = settings_from_flags(RangeTestSettings, arguments)
-    records = DataPaths(arguments.dataset, arguments.data_dir).records
+    records = data_set(arguments.dataset, arguments.data_dir).records
     manifest = verify_records(records)
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     config = run_config(arguments, model_settings, training_settings, records, manifest)

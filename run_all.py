@@ -51,6 +51,7 @@ from config import (
     model_settings_from_flags,
 )
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, has_several_labels, own_source, sha256_of_source
+from corpus.evidence import marks_training
 from data_processing import MadeOfTexts, tokeniser_difference
 from runtime.run_folder import RunFolder, find_run
 from text.engine_choice import ENGINES, check_engine
@@ -189,7 +190,7 @@ def build_parser() -> Parser:
     )
     parser.add_argument("--new_classes", action="store_true", help="with --from_run: allow classes it does not know")
     add_ngrams_flag(parser)
-    add_folder_flags(parser)
+    add_folder_flags(parser, writes=True)
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to compute (default: auto)")
     parser.add_argument(
         "--tf32", type=parse_bool, nargs="?", const=True, help="False: a GPU trains in float32, not in TF32"
@@ -483,7 +484,9 @@ def outdated_records(paths: DataPaths) -> list[str]:
 def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
     """Chooses settings that suit the data set and the preset, where none were given."""
     of_training = {field.name for field in dataclasses.fields(TrainingSettings)}
-    for name, value in suited(paths.dataset, documents_of(paths, "train"), arguments.preset).items():
+    attends = arguments.model == "han" and getattr(arguments, "pooling", "attention") == "attention"
+    marked = attends and not arguments.from_run and marks_training(paths)
+    for name, value in suited(paths.dataset, documents_of(paths, "train"), arguments.preset, marked).items():
         decided = bool(arguments.from_run) and name not in of_training  # by the run that is gone on from
         if not decided and not hasattr(arguments, name) and has_setting(arguments.model, name):
             setattr(arguments, name, value)

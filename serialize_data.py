@@ -131,7 +131,7 @@ def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description="Turn the CSV file of a data set into records, a vocabulary and initial word vectors.")
     parser.add_argument("dataset", help="name of the data set, for example imdb or my_reviews")
-    add_folder_flags(parser, runs=False)
+    add_folder_flags(parser, runs=False, writes=True)
     parser.add_argument(
         "--workers",
         type=int,

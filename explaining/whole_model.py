@@ -419,7 +419,7 @@ def flip_line(flip: dict[str, Any]) -> str:
     parts = []
     for name, row in flip["classes"].items():
         quoted = "".join(f', "{text}"' for text in row["phrases"])
-        parts.append(f"{name} in {row['documents']:,} ({row['mean_share']:+.2f}{quoted})")
+        parts.append(f"{name} in {row['documents']:,} ({row['mean_share']:+z.2f}{quoted})")
     return f"{flip['word']}: {'; '.join(parts)}"
 
 

@@ -42,6 +42,7 @@ from utils import DataPaths, UserError, folder_flags
 
 FAST_METHOD = "gradient"  # for a text that is too long for the method asked for
 COUNTERFACTUAL_WORDS = 3_000  # of a longer text no counterfactuals are searched for: some seconds on two cores
+LONG_NAME = 24  # characters of a class's name that does not fit beside its probability
 COUNTERFACTUAL_PASSES = 100  # about how many times the network reads a text in the search for them
 
 
@@ -181,6 +182,11 @@ class Answer:
             for name, probability in likeliest(self.explanation)
         ]
 
+    @property
+    def has_long_names(self) -> bool:
+        """Whether names of classes need lines of their own."""
+        return max(map(len, self.explanation.class_names)) > LONG_NAME or len(self.verdict) > LONG_NAME
+
     @functools.cached_property
     def spans(self) -> list[Span]:
         """[N] the place of each word."""
@@ -204,6 +210,20 @@ class Answer:
             return []
         places = self.served.map.places(self.served.map.vectors)
         return [(float(x), float(y), one) for (x, y), one in zip(places, self.served.map.documents, strict=True)]
+
+    @property
+    def explained_class(self) -> str:
+        """The name of the class that is explained."""
+        return self.explanation.class_names[self.explanation.target]
+
+    def colour_of(self, document: LabelledDocument) -> str:
+        """The class whose colour a document has on the map; empty where it has none.
+
+        Where a document has several labels there is one question at a time: whether it has the one that is explained.
+        """
+        if self.explanation.thresholds is None:
+            return document.label
+        return self.explained_class if self.has_label(self.explained_class, document.label) else ""
 
     @property
     def place(self) -> list[float]:
@@ -238,7 +258,7 @@ class Answer:
             return "left out"
         score = self.explanation.scores.words[word]
         if self.explanation.scores.signed:
-            parts.append(f"{score:+.4f} {self.explanation.unit_in_words()}")
+            parts.append(f"{score:+z.4f} {self.explanation.unit_in_words()}")
         if self.word_attention is not None:
             parts.append(f"attention {self.word_attention[word]:.3f} of its sentence's")
         if self.unknown[word]:
