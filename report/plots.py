@@ -557,7 +557,7 @@ def top_words_figure(
     longest = max((len(words) for words in tops), default=1)
     figure = new_figure(0.6 + rows * (0.7 + 0.22 * longest))
     all_axes = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
-    colours, titles = class_colours(class_names), shortened_apart(class_names, 2 * NAME_WIDTH)
+    colours, titles = class_colours(class_names), shortened_apart(class_names, 24)
     for axes, c in zip(all_axes, shown, strict=False):
         places = np.arange(len(tops[c]))
         axes.barh(places, [weight for _, weight in tops[c]], color=colours[c], height=0.7)
