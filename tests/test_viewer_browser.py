@@ -17,8 +17,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from explaining.explained_text import explain_text
 from explaining.explanations import METHODS, methods_of
 from explaining.explanations import explain as explain_documents
+from explaining.exploration import page_height
+from explaining.pages import explanation_page
 from page.answers import ServedRun
 from tests.served_runs import (
     MANY_CLASSES,
@@ -741,6 +744,16 @@ def test_it_answers_without_script(browser: Browser, address: str, runs: list[Se
     assert page.locator("li.out").count() == 0
     assert shown(page) == expected(runs[0], "Good word07 word08. Bad word09.")
     context.close()
+
+
+@pytest.mark.parametrize("text", ["good", TEXT, "Good word01 bad word02.\n" * 12])
+def test_the_frame_of_a_notebook_is_as_high_as_its_page(browser: Browser, runs: list[ServedRun], text: str) -> None:
+    explanation = explain_text(runs[0].predictor, text, "contribution")
+    page = browser.new_page(viewport={"width": 900, "height": 10})
+    page.set_content(explanation_page(explanation, "tiny-han: positive (97.3%)", "Shaded by contribution."))
+    needed = page.evaluate("document.documentElement.scrollHeight")
+    assert needed <= page_height(explanation, "tiny-han: positive (97.3%)") <= needed + 120
+    page.close()
 
 
 def test_a_server_that_is_gone_is_told(browser: Browser, runs: list[ServedRun]) -> None:
