@@ -86,6 +86,7 @@ from text.spool import (
 from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size
 from training.continuing import (
     GivenText,
+    refuse_other_kind,
     refuse_unknown_labels,
     text_of_run,
     vectors_with_new_words,
@@ -232,8 +233,7 @@ def serialize(
     labels = read_labels(paths)
     check_labels(paths, labels)
     if given:
-        if has_several_labels(paths):
-            raise UserError("--from_run is for one label a text, and the CSV file has several; leave it out")
+        refuse_other_kind(given.run, has_several_labels(paths), paths.csv)
         if not new.classes:
             refuse_unknown_labels(given, labels, paths.csv)
         labels = [*given.labels, *(label for label in labels if label not in given.labels)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import errno
 import fcntl
 import hashlib
@@ -489,7 +490,21 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Finds the words among the flags too: ``imdb --split_seed 2 False`` is ``imdb False --split_seed 2``."""
-        return self.parse_intermixed_args(args, namespace)
+        found, unknown = self.parse_known_intermixed_args(args, namespace)
+        if unknown:
+            self.error(self.about_unknown(unknown))
+        return found
+
+    def about_unknown(self, unknown: list[str]) -> str:
+        """What is wrong with words that the parser does not know, and which flag may have been meant."""
+        flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
+        if flag is None:
+            return f"{unknown[0]!r} is not expected here"
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        # A flag of the form --batch-size, as other programs have them, is right but for its hyphens.
+        meant = difflib.get_close_matches(flag.replace("-", "_"), [name.replace("-", "_") for name in known], 1)
+        guess = f"; did you mean --{meant[0][2:]}?" if meant else ""
+        return f"there is no flag {flag}{guess}"
 
     def error(self, message: str) -> NoReturn:
         """One line like every other mistake, in place of all flags and then the message."""

@@ -119,8 +119,8 @@ class LogOddsParts:
         """Sentences for people. ``name``: of the class."""
         total = self.network + self.ngrams + self.bias
         sentences = [
-            f"Log-odds of {name} {total:+.2f}: network {self.network:+.2f}, n-grams {self.ngrams:+.2f}, "
-            f"bias {self.bias:+.2f}."
+            f"Log-odds of {name} {total:+z.2f}: network {self.network:+z.2f}, n-grams {self.ngrams:+z.2f}, "
+            f"bias {self.bias:+z.2f}."
         ]
         visible = [ngram for ngram in self.strongest if abs(ngram.share) >= LEAST_SHARE]
         chosen, against = ([ngram for ngram in visible if (ngram.share > 0) is sign] for sign in (True, False))
@@ -133,7 +133,7 @@ class LogOddsParts:
 def shown(ngram: NgramShare) -> str:
     """``"not bad" +0.52``, with the number of times if it occurs more than once."""
     times = f" ({ngram.times} times)" if ngram.times > 1 else ""
-    return f'"{ngram.text}"{times} {ngram.share:+.2f}'
+    return f'"{ngram.text}"{times} {ngram.share:+z.2f}'
 
 
 def log_odds_parts(

@@ -37,6 +37,7 @@ def environment(*folders: Path) -> Environment:
     )
     made.filters["printable"] = printable
     made.filters["class_mark"] = class_mark
+    made.filters["share"] = share_in_digits
     return made
 
 
@@ -72,6 +73,11 @@ def explanation_page(explanation: Explanation, heading: str, note: str, most: in
 def class_mark(name: str, names: Sequence[str]) -> str:
     """The CSS class with the colour of a class. ``names``: those that :func:`report.colours.class_styles` was given."""
     return f"class{list(names).index(name)}" if name in names else "otherwise"
+
+
+def share_in_digits(value: float, signed: bool, digits: int = 2) -> str:
+    """``+0.52``, or ``0.52`` where no share can be negative; what rounds to zero has no minus."""
+    return f"{value:+z.{digits}f}" if signed else f"{value:.{digits}f}"
 
 
 def shade_marks(explanation: Explanation, names: Sequence[str]) -> tuple[str, str]:

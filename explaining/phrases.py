@@ -59,7 +59,7 @@ class Phrases(NamedTuple):
             words: [N], the places of the words in it.
             signed: Whether the shares are of a class.
         """
-        form = "+.2f" if signed else ".0%"
+        form = "+z.2f" if signed else ".0%"
         sentences = []
         for what, sign in (("for it" if signed else "attended to", 1), ("against it", -1)):
             chosen = [one for one in self.ranked() if one.share * sign > 0]

@@ -42,6 +42,7 @@ from utils import DataPaths, UserError, folder_flags
 
 FAST_METHOD = "gradient"  # for a text that is too long for the method asked for
 COUNTERFACTUAL_WORDS = 3_000  # of a longer text no counterfactuals are searched for: some seconds on two cores
+LONG_NAME = 24  # characters of a class's name that does not fit beside its probability
 COUNTERFACTUAL_PASSES = 100  # about how many times the network reads a text in the search for them
 
 
@@ -181,6 +182,11 @@ class Answer:
             for name, probability in likeliest(self.explanation)
         ]
 
+    @property
+    def has_long_names(self) -> bool:
+        """Whether names of classes need lines of their own."""
+        return max(map(len, self.explanation.class_names)) > LONG_NAME or len(self.verdict) > LONG_NAME
+
     @functools.cached_property
     def spans(self) -> list[Span]:
         """[N] the place of each word."""
@@ -204,6 +210,20 @@ class Answer:
             return []
         places = self.served.map.places(self.served.map.vectors)
         return [(float(x), float(y), one) for (x, y), one in zip(places, self.served.map.documents, strict=True)]
+
+    @property
+    def explained_class(self) -> str:
+        """The name of the class that is explained."""
+        return self.explanation.class_names[self.explanation.target]
+
+    def colour_of(self, document: LabelledDocument) -> str:
+        """The class whose colour a document has on the map; empty where it has none.
+
+        Where a document has several labels there is one question at a time: whether it has the one that is explained.
+        """
+        if self.explanation.thresholds is None:
+            return document.label
+        return self.explained_class if self.has_label(self.explained_class, document.label) else ""
 
     @property
     def place(self) -> list[float]:
@@ -238,7 +258,7 @@ class Answer:
             return "left out"
         score = self.explanation.scores.words[word]
         if self.explanation.scores.signed:
-            parts.append(f"{score:+.4f} {self.explanation.unit_in_words()}")
+            parts.append(f"{score:+z.4f} {self.explanation.unit_in_words()}")
         if self.word_attention is not None:
             parts.append(f"attention {self.word_attention[word]:.3f} of its sentence's")
         if self.unknown[word]:
@@ -265,8 +285,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
     document = written.reading.document
     kept = kept_words(written.spans, question.without)
     method, about_method = usable_method(served, question.method, int(kept.sum()))
-    turns = served.predictor.thresholds is None  # a verdict of one label, for which counterfactuals are searched
-    cost = words_to_read(keep_words(document, kept), method, turns) if kept.any() else 0
+    cost = words_to_read(keep_words(document, kept), method) if kept.any() else 0
     refuse_if_busy(served, cost)
     will_read(cost)
     verdict, before = predictions(served, question, document, kept)
@@ -361,16 +380,17 @@ def scores_of_kept(
 def counterfactuals_of_kept(
     served: ServedRun, document: EncodedDocument, kept: np.ndarray, scores: Scores, verdict: Verdict, target: int
 ) -> list[Counterfactual]:
-    """What else would have to be left out for another verdict; none of a long text, or of several labels.
+    """What else would have to be left out for another verdict; none of a long text.
 
     Arguments as for the scores.
     """
-    if served.predictor.thresholds is not None or not 0 < kept.sum() <= COUNTERFACTUAL_WORDS:
+    if not 0 < kept.sum() <= COUNTERFACTUAL_WORDS:
         return []
     kept_sentences = np.logical_or.reduceat(kept, first_words(document))
     of_kept = replace(scores, words=scores.words[kept], sentences=scores.sentences[kept_sentences])
-    predicted = int(verdict.probabilities.argmax())
-    found = counterfactuals(served.predictor, keep_words(document, kept), of_kept, predicted, target)
+    thresholds = served.predictor.thresholds
+    text = keep_words(document, kept)
+    found = counterfactuals(served.predictor, text, of_kept, verdict.probabilities, target, thresholds)
     where = {"words": np.flatnonzero(kept), "sentences": np.flatnonzero(kept_sentences)}
     return [one._replace(removed=where[one.level][one.removed]) for one in found]
 
@@ -447,10 +467,10 @@ def scored(served: ServedRun, documents: Sequence[EncodedDocument]) -> list[Verd
         raise Refusal(503, f"{error}.", RETRY_SECONDS) from error
 
 
-def words_to_read(document: EncodedDocument, method: str, turns: bool = True) -> int:
-    """About how many words the network reads to explain a text and, with ``turns``, to find what turns its verdict."""
+def words_to_read(document: EncodedDocument, method: str) -> int:
+    """About how many words the network reads to explain a text and to find what turns its verdict."""
     words = len(document.token_ids)
-    search = COUNTERFACTUAL_PASSES if turns and words <= COUNTERFACTUAL_WORDS else 0
+    search = COUNTERFACTUAL_PASSES if words <= COUNTERFACTUAL_WORDS else 0
     return words * (METHODS[method].passes(document) + search)
 
 

@@ -1,9 +1,9 @@
 """One colour per class: the same in every picture, in a notebook, on the page and in HTML.
 
-The first classes have the colours of Okabe and Ito, which people with any colour vision can distinguish. Classes that
-are ratings have shades of one scale instead, so that their order is seen. Words are shaded with five steps of the
-colour of the class they speak for, in OKLCH (Ottosson 2020): a step has one lightness whatever the colour is, so that
-text on it is legible.
+The first classes have the colours of Okabe and Ito, which people with any colour vision can distinguish; 24 classes can
+be told apart, of more some look alike. Classes that are ratings have shades of one scale instead, so that their order
+is seen. Words are shaded with five steps of the colour of the class they speak for, in OKLCH (Ottosson 2020): a step
+has one lightness whatever the colour is, so that text on it is legible.
 
     C classes
 """
@@ -19,6 +19,12 @@ import numpy as np
 from report.evaluation import star_ratings
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6A3D9A", "#8C6D1F")
+# Each is, among strong colours that are neither very dark nor very light, the one that is farthest from all before it
+# in OKLab: as it is seen on a light and on a dark page, and by people who do not see green or red.
+FURTHER = (
+    *("#74052C", "#02464F", "#1F01B5", "#ABB886", "#1C6402", "#AC43A5", "#7A7AF5", "#82456F"),
+    *("#343470", "#6CCC56", "#376A50", "#AB4046", "#04C9D1", "#465E85", "#D99FA7", "#93739A"),
+)
 ATTENDED = "#F0E442"  # attention is of no class: the colour of Okabe and Ito that no class has
 AGAINST = "#767676"  # words that speak against a class, where it is not said for which other one
 GOLDEN = (math.sqrt(5) - 1) / 2  # hues that are so far apart stay apart, however many there are
@@ -26,7 +32,10 @@ GOLDEN = (math.sqrt(5) - 1) / 2  # hues that are so far apart stay apart, howeve
 # Lightness and share of the colour's chroma of the shades 1 to 5; text is dark on light ones and light on dark ones.
 LIGHT = ((0.95, 0.3), (0.89, 0.6), (0.82, 0.8), (0.72, 1.0), (0.42, 1.0))
 DARK = ((0.27, 0.4), (0.33, 0.6), (0.42, 0.8), (0.72, 1.0), (0.86, 1.0))
-DARKEST_ON_DARK = 0.66  # lightness of a class's own colour on a dark page
+# Lightness of a class's own colour on a dark page, from that on a light one: shifted, not cut, so that two colours that
+# differ by their lightness alone still do.
+DARKEST, LIGHTEST = 0.30, 0.86
+DARKEST_ON_DARK, LIGHTEST_ON_DARK = 0.62, 0.88
 
 
 def class_colours(class_names: Sequence[str]) -> list[str]:
@@ -36,11 +45,12 @@ def class_colours(class_names: Sequence[str]) -> list[str]:
         from matplotlib.colors import to_hex
 
         return [to_hex(shade) for shade in colormaps["viridis"](np.linspace(0, 0.92, len(class_names)))]
-    return [COLOURS[c] if c < len(COLOURS) else further_colour(c) for c in range(len(class_names))]
+    known = (*COLOURS, *FURTHER)
+    return [known[c] if c < len(known) else further_colour(c) for c in range(len(class_names))]
 
 
 def further_colour(number: int) -> str:
-    """A colour for a class behind those of :data:`COLOURS`."""
+    """A colour for a class behind those of :data:`COLOURS` and :data:`FURTHER`."""
     red, green, blue = colorsys.hls_to_rgb(number * GOLDEN % 1, (0.36, 0.6)[number % 2], 0.6)
     return to_hex_colour((red, green, blue))
 
@@ -52,15 +62,21 @@ def class_styles(class_names: Sequence[str]) -> str:
     """
     named = {f"class{c}": colour for c, colour in enumerate(class_colours(class_names))}
     named |= {"attended": ATTENDED, "otherwise": AGAINST}
-    light = [rule(name, colour, LIGHT, 1.0) for name, colour in named.items()]
-    dark = [rule(name, colour, DARK, DARKEST_ON_DARK) for name, colour in named.items()]
+    light = [rule(name, colour, colour, LIGHT) for name, colour in named.items()]
+    dark = [rule(name, colour, on_dark(colour), DARK) for name, colour in named.items()]
     return "\n".join([*light, "@media screen and (prefers-color-scheme: dark) {", *dark, "}\n"])
 
 
-def rule(name: str, colour: str, shades: Sequence[tuple[float, float]], theme: float) -> str:
-    """The rule of one class. ``theme``: the least lightness of its own colour; 1 leaves it as it is."""
+def on_dark(colour: str) -> str:
+    """The colour as it is on a dark page."""
     lightness, chroma, hue = oklch(colour)
-    own = colour if theme == 1.0 else from_oklch(max(lightness, theme), chroma, hue)
+    lighter = float(np.interp(lightness, (DARKEST, LIGHTEST), (DARKEST_ON_DARK, LIGHTEST_ON_DARK)))
+    return from_oklch(lighter, chroma, hue)
+
+
+def rule(name: str, colour: str, own: str, shades: Sequence[tuple[float, float]]) -> str:
+    """The rule of one class. ``own``: its colour in this theme; ``shades``: their lightness and share of the chroma."""
+    _, chroma, hue = oklch(colour)
     steps = [from_oklch(light, share * chroma, hue) for light, share in shades]
     variables = "; ".join(f"--shade{number}: {shade}" for number, shade in enumerate(steps, start=1))
     return f".{name} {{ --class: {own}; {variables}; }}"

@@ -337,7 +337,7 @@ def render(shown: Iterable[ShadedSentence | LeftOut], colour: bool, width: int =
         Lines joined by newlines. Every line resets what it sets, so any of them can be cut out.
     """
     lines, parts = [], list(shown)
-    form = "+.2f" if any(part.weight < 0 for part in parts) else ".2f"
+    form = "+z.2f" if any(part.weight < 0 for part in parts) else ".2f"
     for part in parts:
         if isinstance(part, LeftOut):
             lines.append(painted(left_out_note(part, form), NOTE if colour else ""))

@@ -107,7 +107,13 @@ def write_marked_texts(data: DataPaths, splits: dict[str, list[TinyDocument]], m
 
 
 def write_tiny_run(
-    path: Path, records: Path, seed: int = 6, architecture: str = "han", ngrams: bool = False, **settings: Any
+    path: Path,
+    records: Path,
+    seed: int = 6,
+    architecture: str = "han",
+    ngrams: bool = False,
+    class_names: tuple[str, ...] = ("negative", "positive"),
+    **settings: Any,
 ) -> RunFolder:
     """A finished run on ``records`` with random weights, which answers like any other; its data set is called ``tiny``.
 
@@ -119,7 +125,7 @@ def write_tiny_run(
         architecture,
         ModelSettings(word_units=3, sentence_units=3, attention_dim=3, ngrams="on" if ngrams else "off", **settings),
         TrainingSettings(),
-        ("negative", "positive"),
+        class_names,
         len(VOCABULARY),
         EMBEDDING_DIM,
         sha256_of_json(read_json(records / "manifest.json")),

@@ -70,6 +70,35 @@ def load_run_of_other_data(folder: Path) -> ServedRun:
     return served
 
 
+MANY_CLASSES = tuple(
+    f"{goods}, {opinion}, {length} review"
+    for goods in (
+        "books and other printed matter",
+        "kitchen and household goods",
+        "consumer electronics",
+        "toys",
+        "music",
+    )
+    for opinion in ("very disappointed", "rather pleased")
+    for length in ("short", "long")
+)
+
+
+def load_run_of_many_classes(folder: Path) -> ServedRun:
+    """A run of twenty classes with long names, and its data set."""
+    first, many = folder / "data" / "tiny" / "tiny.csv", folder / "data" / "many" / "many.csv"
+    many.parent.mkdir()
+    with first.open(encoding="utf-8", newline="") as file, many.open("w", newline="", encoding="utf-8") as copy:
+        header, *rows = csv.reader(file)
+        named = [[row[0], row[1], MANY_CLASSES[number % 20], *row[3:]] for number, row in enumerate(rows)]
+        csv.writer(copy, lineterminator="\n").writerows([header, *named])
+    records = folder / "data" / "tiny" / "records"
+    run = write_tiny_run(folder / "runs" / "many-han", records, 9, class_names=MANY_CLASSES)
+    served = ServedRun.load(run, DataPaths("many", folder / "data"))
+    write_predictions(served)
+    return served
+
+
 def write_predictions(served: ServedRun) -> None:
     """What the tester writes, from the network itself."""
     documents = SplitDocuments(RunFolder(Path("nowhere")), served.documents.data, "").all().values()

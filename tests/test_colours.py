@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
+import numpy as np
 import pytest
 
-from report.colours import class_colours, class_styles, from_oklch, oklch
+from report.colours import TO_LAB, TO_LMS, class_colours, class_styles, from_oklch, oklch, on_dark
 
 NAMES = [["negative", "positive"], [str(stars) for stars in range(1, 11)], [f"topic {c}" for c in range(30)]]
 INK = {"light": {1: "#111111", 4: "#111111", 5: "#ffffff"}, "dark": {1: "#f2f2f2", 4: "#111111", 5: "#111111"}}
@@ -39,6 +41,25 @@ def test_no_two_classes_have_one_colour(names: list[str]) -> None:
     colours = class_colours(names)
     assert len(set(colours)) == len(names)
     assert [f".class{c} {{ --class: {colour}" in class_styles(names) for c, colour in enumerate(colours)]
+
+
+# Without the cones that see green (Machado, Oliveira, Fernandes 2009, severity 1), in linear red, green and blue.
+DEUTERANOPIA = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])
+
+
+def seen(colour: str, by: np.ndarray) -> np.ndarray:
+    """Place of a colour in OKLab, where distances are about as large as they look."""
+    parts = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return np.asarray(TO_LAB @ np.cbrt(TO_LMS @ (by @ linear).clip(0, 1)))
+
+
+@pytest.mark.parametrize(("by", "least"), [(np.eye(3), 0.07), (DEUTERANOPIA, 0.025)], ids=["all", "without green"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_twenty_classes_are_told_apart(theme: str, by: np.ndarray, least: float) -> None:
+    colours = class_colours([f"topic {c}" for c in range(20)])
+    places = [seen(on_dark(colour) if theme == "dark" else colour, by) for colour in colours]
+    assert min(float(np.linalg.norm(one - other)) for one, other in itertools.combinations(places, 2)) > least
 
 
 @pytest.mark.parametrize("colour", ["#000000", "#FFFFFF", "#0072B2", "#D55E00", "#123456"])

@@ -62,7 +62,7 @@ def test_killed_anywhere_all_stages_end_with_the_same_files(
 
 
 def run_all_of(stages: tuple[str, ...], commands: dict[str, list[str]], folder: Path) -> dict[str, float]:
-    """Runs stages undisturbed; returns the seconds of each."""
+    """Runs stages undisturbed; returns the processor time of each, in seconds."""
     seconds = {}
     for stage in stages:
         code, output, seconds[stage] = run(commands[stage], folder)
@@ -76,7 +76,7 @@ def kill_until_done(command: list[str], folder: Path, seconds: float, generator:
     Args:
         command: The script and its arguments.
         folder: Where it runs.
-        seconds: How long it takes undisturbed.
+        seconds: Of processor time that it takes undisturbed.
         generator: Draws the moments.
     """
     kills = 0

@@ -495,7 +495,7 @@ def test_command_line_refuses_in_one_line(tmp_path: Path) -> None:
         (["--workers", "100000"], "--workers 100000"),
         (["--seed", "-1"], "--seed -1"),
         (["--embedding_dim", "x"], "argument --embedding_dim"),
-        (["--embedding", "8"], "unrecognized arguments"),
+        (["--embedding", "8"], "there is no flag --embedding; did you mean --embeddings?"),
     ):
         done = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2

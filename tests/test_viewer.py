@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 
 import attention_viewer
 from explaining.explained_text import explain_text
+from explaining.pages import share_in_digits
 from page.answers import ServedRun
 from page.questions import MOST_TEXT_BYTES
 from page.viewer import MOST_BODY_BYTES, make_app
@@ -99,6 +100,14 @@ def test_phrases_are_listed_with_their_shares_for_the_class_first(client: TestCl
     assert [side for side, *_ in listed] == ["for" if share > 0 else "against" for _, share in expected]
     rests = re.findall(r"everything else <span[^>]*>([^<]+)<", page)
     assert rests == [f"{explain_text(served.predictor, text, 'gradient').phrases.rest:+.2f}"]
+
+
+@pytest.mark.parametrize(
+    ("value", "signed", "shown"),
+    [(-0.004, True, "+0.00"), (-0.006, True, "-0.01"), (0.5, True, "+0.50"), (0.5, False, "0.50")],
+)
+def test_a_share_that_rounds_to_zero_has_no_minus(value: float, signed: bool, shown: str) -> None:
+    assert share_in_digits(value, signed) == shown
 
 
 def test_an_answer_is_saved_as_a_page_that_stands_alone_and_as_json(client: TestClient, served: ServedRun) -> None:

@@ -20,7 +20,15 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from explaining.explanations import METHODS, methods_of
 from explaining.explanations import explain as explain_documents
 from page.answers import ServedRun
-from tests.served_runs import load_run, load_run_of_other_data, probabilities, serving, write_folder
+from tests.served_runs import (
+    MANY_CLASSES,
+    load_run,
+    load_run_of_many_classes,
+    load_run_of_other_data,
+    probabilities,
+    serving,
+    write_folder,
+)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROME_OF_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
@@ -510,6 +518,63 @@ def test_it_fits_a_phone_and_every_shade_is_legible(browser: Browser, address: s
     context.close()
 
 
+@pytest.fixture(scope="module")
+def address_of_many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page of a run of twenty classes with long names."""
+    served = load_run_of_many_classes(write_folder(tmp_path_factory.mktemp("many")))
+    served.draw_map()
+    with serving([served]) as address:
+        yield address
+
+
+SCROLLING_WITHOUT_A_KEY = """() => [...document.querySelectorAll("main *")].filter((each) =>
+  getComputedStyle(each).overflowX === "auto" && each.scrollWidth > each.clientWidth && each.tabIndex < 0).length"""
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing lies beyond the right side of the window."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
+
+
+@pytest.mark.parametrize(("size", "media"), [((320, 640), "screen"), ((1200, 700), "screen"), ((720, 1000), "print")])
+def test_twenty_classes_with_long_names_fit(
+    browser: Browser, address_of_many: str, size: tuple[int, int], media: Any
+) -> None:
+    page = browser.new_page(base_url=address_of_many, viewport={"width": size[0], "height": size[1]})
+    page.emulate_media(media=media)
+    edited = urlencode({"text": "Good word01.\n" * 60, "original": "Bad word02.\n" * 60, "method": "gradient"})
+    for path in ("/", "/overview", "/documents", "/methods?text=good", f"/?{edited}"):
+        page.goto(path)
+        assert fits(page), path
+        assert page.evaluate(SCROLLING_WITHOUT_A_KEY) == 0, path
+    if media == "screen":  # the verdict stays in sight, and does not fill it
+        page.locator(".shaded li").nth(55).scroll_into_view_if_needed()
+        expect(page.locator(".probabilities caption").first).to_be_in_viewport()
+        box = page.locator(".probabilities").first.bounding_box()
+        assert box and box["height"] < size[1] / 2
+    else:  # nothing of the matrix is cut off
+        page.goto("/overview")
+        table, frame = (page.locator(name).bounding_box() for name in (".confusion", ".wide-table:has(.confusion)"))
+        assert table and frame and table["width"] <= frame["width"] + 1
+    page.close()
+
+
+def test_of_twenty_classes_the_likeliest_are_shown_and_all_colours_are_named(
+    browser: Browser, address_of_many: str
+) -> None:
+    page = browser.new_page(base_url=address_of_many)
+    page.goto("/?text=Good+word01.+Bad+word02.")
+    expect(page.locator(".probabilities.rest caption")).to_have_text("The next 8 of 20 classes")
+    assert page.locator(".probabilities tr").count() == 10
+    page.get_by_text("Colours of the classes").click()
+    assert page.locator(".colours li").all_inner_texts() == list(MANY_CLASSES)
+    page.goto("/overview")
+    assert page.locator(".confusion thead th").count() == 20 == page.locator(".confusion tbody tr").count()
+    expect(page.locator(".confusion tbody th").nth(6)).to_have_text(f"7 {MANY_CLASSES[6]}")
+    assert page.locator(".confusion .heat4").count() >= 1
+    page.close()
+
+
 def contrast(one: str, other: str) -> float:
     """Contrast ratio of two colours (Web Content Accessibility Guidelines 2.2)."""
 
@@ -600,6 +665,20 @@ def test_all_methods_are_shown_side_by_side_for_one_class(page: Page, runs: list
             expect(sections.nth(number).locator(".legend")).to_contain_text(f"speaks for {predicted}")
     page.get_by_role("link", name="Back to the text").click()
     assert page.locator("#text").input_value() == TEXT
+
+
+def test_methods_of_two_runs_are_in_the_rows_of_a_table(browser: Browser, runs: list[ServedRun]) -> None:
+    with serving(runs) as address:
+        page = browser.new_page(base_url=address, viewport={"width": 1200, "height": 900})
+        page.goto("/methods?" + urlencode({"text": TEXT}))
+        sections = page.locator(".methods-grid section")
+        names = sections.evaluate_all("(all) => all.map((each) => each.getAttribute('aria-label'))")
+        methods = [METHODS[name].title for name in methods_of(runs[0].predictor)]
+        assert names == [f"{run.name}: {method}" for method in methods for run in runs]
+        for number in range(0, len(names), 2):
+            one, two = sections.nth(number).bounding_box(), sections.nth(number + 1).bounding_box()
+            assert one and two and one["y"] == two["y"] and one["x"] < two["x"]
+        page.close()
 
 
 def test_two_runs_stand_side_by_side_and_below_each_other_on_a_phone(browser: Browser, runs: list[ServedRun]) -> None:
