@@ -35,8 +35,11 @@ def is_address(text: str) -> bool:
 
 
 def name_of_table(address: str) -> str:
-    """The name of the data set: ``reviews`` for ``s3://bucket/reviews.parquet`` and for ``s3://bucket/reviews/``."""
-    return dataset_name(address.rstrip("/"))
+    """The name of the data set: ``reviews`` for ``s3://bucket/reviews.parquet`` and for ``s3://bucket/reviews/``.
+
+    Options of the address, such as ``?endpoint_override=localhost:9000&scheme=http``, are no part of it.
+    """
+    return dataset_name(address.partition("?")[0].rstrip("/"))
 
 
 def fetch(address: str, data_dir: Path) -> Path:

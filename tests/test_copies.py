@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import han_tester
 import han_trainer
 import serialize_data
+from corpus.remote import open_file_system
 from runtime.run_folder import RunFolder
 from tests.helpers import write_tiny_records
 from text import copies
@@ -228,3 +230,12 @@ def test_trainer_and_tester_read_records_at_an_address(far: DataPaths, capsys: p
     far.data_dir.rename(far.data_dir.with_name("gone"))
     han_tester.main(han_tester.build_parser().parse_args(flags))
     assert "documents                  30\n" in capsys.readouterr().out
+
+
+def test_an_error_stops_the_files_that_are_half_copied(far: DataPaths) -> None:
+    paths, stop = DataPaths("tiny", data_folder(address(far))), threading.Event()
+    stop.set()
+    store = open_file_system(address(far))
+    with pytest.raises(UserError, match="is not copied to its end"):
+        copies.copy_part(store, address(far), copies.Part("records/vocab.txt", 1), paths, stop)
+    assert not list(paths.records.iterdir())

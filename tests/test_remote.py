@@ -14,7 +14,7 @@ import create_csv
 import serialize_data
 from corpus import parquet
 from corpus.frames import as_text
-from corpus.remote import fetch, lines_of_parquet
+from corpus.remote import fetch, lines_of_parquet, name_of_table
 from utils import UserError
 
 ROWS = [
@@ -109,6 +109,13 @@ def test_one_file_on_a_file_system_of_fsspec(tmp_path: Path) -> None:
     copy = fetch("memory://bucket/films.csv", tmp_path)
     assert copy == tmp_path / "films/raw/films.csv"
     assert pd.read_csv(copy).to_dict("records") == ROWS
+
+
+@pytest.mark.parametrize(
+    "address", ["s3://b/films.parquet", "gs://b/films/", "s3://b/films?endpoint_override=h:1&x=/y"]
+)
+def test_the_name_of_a_table(address: str) -> None:
+    assert name_of_table(address) == "films"
 
 
 @pytest.mark.parametrize(

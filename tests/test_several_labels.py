@@ -40,8 +40,8 @@ from corpus.several_labels import (
     named_sets,
     names_in,
 )
+from corpus.splits import VALID, move_share
 from corpus.text_rows import Row
-from create_csv import Survey, choose_share, strata
 from explaining.explained_text import explain_text
 from explaining.log_odds import log_odds, mean_slopes
 from page.answers import ServedRun
@@ -58,6 +58,7 @@ from runtime.streaming import score_rows
 from shipping import classify
 from shipping.classify import Classifier
 from shipping.quantization import decisions
+from tests.helpers import splits_of, survey_of
 from tests.labelled_things import NAMES, WORDS, main
 from tests.served_runs import wait_for_table
 from text.records import RecordReader, read_index
@@ -205,10 +206,13 @@ def test_a_share_of_combinations_that_occur_once_is_tested() -> None:
     sets = np.array([[number >> place & 1 for place in range(8)] for number in range(1, 161)], np.uint8)
     classes = np.append(np.arange(160), [159] * 100).astype(np.int32)  # one combination is frequent
     hashes = np.random.default_rng(9).permutation(260).astype(np.uint64)
-    survey = Survey(list("abcdefgh"), hashes, np.zeros(260, np.uint8), classes, sets=sets)
-    chosen = choose_share(hashes, strata(survey), 0.2)
+    survey = survey_of(hashes, classes, sets=sets)
+    move_share(survey, VALID, 0.2)
+    chosen = splits_of(survey) == VALID
     assert 28 <= chosen[:159].sum() <= 36 and 19 <= chosen[159:].sum() <= 21
-    assert not choose_share(hashes[:159], classes[:159], 0.2).any()
+    alone = survey_of(hashes[:159], classes[:159])
+    move_share(alone, VALID, 0.2)
+    assert not (splits_of(alone) == VALID).any()
 
 
 def test_labels_that_look_like_several_get_a_hint() -> None:

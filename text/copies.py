@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -184,24 +185,27 @@ def copy_parts(store: FileSystem, address: str, parts: Iterable[Part], paths: Da
             f"space, or make {paths.data_dir.parent} a link to a folder on a larger disk"
         )
     log.info("copying %s files (%s) from %s to %s", f"{len(parts):,}", human_size(size), address, paths.folder)
-    started = time.monotonic()
+    started, stop = time.monotonic(), threading.Event()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        jobs = [pool.submit(copy_part, store, address, part, paths) for part in parts]
+        jobs = [pool.submit(copy_part, store, address, part, paths, stop) for part in parts]
         try:
             for job in progress(as_completed(jobs), len(jobs), "copying", "files"):
                 job.result()
         except BaseException:
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     seconds = time.monotonic() - started
     log.info("copied in %.1f s, %s a second", seconds, human_size(size / max(seconds, 0.001)))
 
 
-def copy_part(store: FileSystem, address: str, part: Part, paths: DataPaths) -> None:
-    """Copies one file, whole or not at all."""
+def copy_part(store: FileSystem, address: str, part: Part, paths: DataPaths, stop: threading.Event) -> None:
+    """Copies one file, whole or not at all; not at all where another has failed meanwhile, or Ctrl-C was typed."""
     found = hashlib.sha256()
     with store.open(place_at(store, paths, part.name)) as source, atomic_write(paths.folder / part.name, "wb") as file:
         while piece := source.read(PIECE):
+            if stop.is_set():
+                raise UserError(f"{part.name} is not copied to its end; run the same command again")
             found.update(piece)
             file.write(piece)
         if part.sha256 and found.hexdigest() != part.sha256:
