@@ -465,6 +465,22 @@ def test_a_file_is_uploaded_scored_sorted_searched_opened_and_downloaded(
     assert page.get_by_role("link", name="my reviews.csv").count() == 0
 
 
+def test_a_row_without_a_word_has_no_confidence_on_a_phone(browser: Browser, address: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("id,text\nfirst,\nsecond,good word01\n", encoding="utf-8")
+    page = browser.new_page(base_url=address, viewport={"width": 390, "height": 800})
+    page.goto("/documents")
+    page.get_by_text("Upload a file of texts").click()
+    assert fits(page)
+    page.get_by_label("file", exact=True).set_input_files(file)
+    page.get_by_role("button", name="Upload and score").click()
+    expect(page.locator("#rows")).to_contain_text("2 documents are selected.")
+    added = "(cell) => getComputedStyle(cell, '::after').content"
+    cells = page.locator(".documents td:nth-child(4)")
+    assert [cells.nth(row).evaluate(added) for row in (0, 1)] == ["none", '" sure"']
+    page.close()
+
+
 def test_a_file_that_is_refused_says_why_and_leaves_the_page(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "picture.png"
     file.write_bytes(b"x")
