@@ -307,6 +307,32 @@ def test_what_one_sees_is_saved(page: Page, form: str) -> None:
     assert page.locator("#text").input_value() == TEXT
 
 
+def test_a_picture_shows_nothing_of_what_is_folded(browser: Browser, address_of_many: str) -> None:
+    page = browser.new_page(base_url=address_of_many)
+    page.goto("/?text=Good+word01.+Bad+word02.")
+    page.evaluate(
+        """() => {
+          window.drawn = [];
+          const write = CanvasRenderingContext2D.prototype.fillText;
+          CanvasRenderingContext2D.prototype.fillText = function (...values) {
+            window.drawn.push(values[0]);
+            write.apply(this, values);
+          };
+        }"""
+    )
+    for opened, count in ((False, 0), (True, 20)):
+        if opened:
+            page.get_by_text("Colours of the classes").click()
+        page.evaluate("drawn.length = 0")
+        with page.expect_download():
+            page.locator(".save").get_by_role("button", name="PNG").click()
+        drawn = page.evaluate("drawn")
+        assert "Colours" in drawn  # ten classes with bars, the legend and sentences name some of them, too
+        named = " ".join(drawn[drawn.index("Colours") :]).split(" Phrases:")[0].count("review")
+        assert named == count
+    page.close()
+
+
 def test_a_slow_explanation_shows_how_far_it_is_and_is_cancelled(page: Page) -> None:
     explain(page, "Good word01.")
     before = page.locator(".shaded").inner_text()
