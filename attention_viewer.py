@@ -21,7 +21,8 @@ import threading
 from config import check_range
 from runtime.devices import add_device_flag, start_for_runs
 from runtime.run_folder import RunFolder, find_run, newest_run
-from utils import DataPaths, Parser, UserError, add_folder_flags, log, run_script
+from text.copies import data_set
+from utils import Parser, UserError, add_folder_flags, log, run_script
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 EVERYWHERE = ("0.0.0.0", "::")
@@ -88,7 +89,8 @@ def serve(folders: list[RunFolder], listening: socket.socket, arguments: argpars
     from page.viewer import make_app
 
     data_dir = arguments.data_dir
-    runs = [ServedRun.load(run, DataPaths(run.config().dataset, data_dir), device) for run in folders]
+    sets = [data_set(run.config().dataset, data_dir, texts=True) for run in folders]
+    runs = [ServedRun.load(run, data, device) for run, data in zip(folders, sets, strict=True)]
     for served in runs:
         if served.notice:
             log.warning("%s (step %d)", served.notice, served.predictor.step)

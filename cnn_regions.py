@@ -29,7 +29,7 @@ from runtime.checkpoints import best_checkpoint
 from runtime.devices import start_tensorflow
 from runtime.run_folder import RunConfig, RunFolder, add_run_flags, chosen_run, no_such_run, refuse_several_labels
 from text.text_reader import TextReader
-from utils import DataPaths, Parser, UserError, folder_flags, log, run_script
+from utils import Parser, UserError, folder_flags, log, run_script
 
 if TYPE_CHECKING:
     from runtime.input_pipeline import Split
@@ -115,9 +115,10 @@ def documents_of_split(run: RunFolder, config: RunConfig, embeddings: Floats, ar
     Raises:
         UserError: The records are missing, damaged or not those of the run.
     """
+    from text.copies import data_set
     from text.records import verify_records
 
-    records = DataPaths(config.dataset, arguments.data_dir).records
+    records = data_set(config.dataset, arguments.data_dir).records
     run.refuse_other_records(config, records, verify_records(records))
     start_tensorflow("cpu")
     from runtime.input_pipeline import Split

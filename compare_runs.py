@@ -6,20 +6,24 @@
 NEW has the classes of OLD, in the same order, and perhaps more. A table says how accurate each is on the test documents
 of each data set, how many documents only one of them classifies correctly, and how likely such a difference is by
 chance (McNemar's exact test). Documents of classes that OLD does not know are left out of it; how many of them NEW
-classifies correctly is a line of its own. It is also in `comparison.json` of the second run.
+classifies correctly is a line of its own. Where a text may have several labels, a document is classified correctly if
+all labels that OLD knows are, and micro F1 is of the same decisions. It is also in `comparison.json` of the second run.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from corpus.corpora import read_csv
+from corpus.corpora import CsvRow, has_several_labels, read_csv
+from corpus.several_labels import decoded, membership
 from report.evaluation import wilson_interval
+from report.several_labels import f1_of
 from runtime.devices import add_device_flag, explain_memory, start_for_runs
-from runtime.run_folder import RunFolder, find_run, origin, refuse_several_labels
+from runtime.run_folder import RunFolder, find_run, origin
+from text.copies import data_set
 from utils import DataPaths, Parser, UserError, add_folder_flags, check_writable, log, run_script, write_json
 
 if TYPE_CHECKING:
@@ -42,8 +46,6 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Compares and prints the table."""
     runs = [find_run(name, arguments.runs_dir) for name in (arguments.first, arguments.second)]
-    for run in runs:
-        refuse_several_labels(run, "compare_runs.py")
     refuse_other_classes(*runs)
     sets = test_sets(runs, arguments.data_dir)
     check_writable(runs[1].path)
@@ -62,9 +64,14 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def refuse_other_classes(first: RunFolder, second: RunFolder) -> None:
-    """Raises :class:`UserError` for one run named twice, or a second one that lacks classes of the first."""
+    """Raises :class:`UserError` for one run named twice, or a second one that lacks classes of the first.
+
+    So it does where only one of them is for several labels a text.
+    """
     if first.path.resolve() == second.path.resolve():
         raise UserError(f"{first.path} is named twice; name two runs")
+    if first.config().several_labels != second.config().several_labels:
+        raise UserError(f"only one of {first.path} and {second.path} is for several labels a text; name two of a kind")
     old, new = first.config().class_names, second.config().class_names
     if new[: len(old)] != old:
         raise UserError(
@@ -79,7 +86,7 @@ def test_sets(runs: Sequence[RunFolder], data_dir: Path) -> list[DataPaths]:
     Raises:
         UserError: None of them is there.
     """
-    every = [DataPaths(dataset, data_dir) for dataset in dict.fromkeys(run.config().dataset for run in runs)]
+    every = [data_set(dataset, data_dir, texts=True) for dataset in dict.fromkeys(run.config().dataset for run in runs)]
     there = [data for data in every if data.csv.is_file()]
     for data in every:
         if data not in there:
@@ -101,23 +108,75 @@ def compared(data: DataPaths, runs: Sequence[RunFolder], predictors: Sequence[An
     rows = [row for row in read_csv(data.csv) if row.split == "test"]
     if not rows:
         raise UserError(f"{data.csv} has no test documents, so there is nothing to compare on")
-    if unknown := next((row.label for row in rows if row.label not in names), None):
-        raise UserError(f"{data.csv} has the class {unknown[:50]!r}, which {runs[1].path} does not know")
+    if predictors[0].thresholds is not None:
+        return compared_labels(data, runs, predictors, rows)
+    refuse_unknown((row.label for row in rows), names, data, runs[1])
     labels = np.array([names.index(row.label) for row in rows])
     log.info("%s: %s test documents", data.dataset, f"{len(rows):,}")
     first, second = (rightly(predictor, [row.text for row in rows], labels) for predictor in predictors)
     known = labels < len(old)
     return {
-        "dataset": data.dataset,
-        "documents": int(known.sum()),
-        "correct": [int(one[known].sum()) for one in (first, second)],
-        "only_first": int((first & ~second)[known].sum()),
-        "only_second": int((second & ~first)[known].sum()),
-        "p_value": p_value(int((first & ~second)[known].sum()), int((second & ~first)[known].sum())),
+        **side_by_side(data, first[known], second[known]),
         "new_classes": list(names[len(old) :]),
         "documents_of_new_classes": int((~known).sum()),
         "correct_of_new_classes": int(second[~known].sum()),
     }
+
+
+def refuse_unknown(labels: Iterable[str], names: Sequence[str], data: DataPaths, run: RunFolder) -> None:
+    """Raises :class:`UserError` for a label of test documents that the run, with the classes ``names``, lacks."""
+    if unknown := next((label for label in labels if label not in names), None):
+        raise UserError(f"{data.csv} has the class {unknown[:50]!r}, which {run.path} does not know")
+
+
+def side_by_side(data: DataPaths, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> dict[str, Any]:
+    """What two networks classify correctly, bool [documents] each, and how likely such a difference is by chance."""
+    only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
+    return {
+        "dataset": data.dataset,
+        "documents": len(first),
+        "correct": [int(one.sum()) for one in (first, second)],
+        "only_first": only_first,
+        "only_second": only_second,
+        "p_value": p_value(only_first, only_second),
+    }
+
+
+def compared_labels(
+    data: DataPaths, runs: Sequence[RunFolder], predictors: Sequence[Any], rows: Sequence[CsvRow]
+) -> dict[str, Any]:
+    """:func:`compared` where a text may have several labels: on the labels that the first network knows.
+
+    Raises:
+        UserError: A document has a label that the second run does not know, or the file has one label a text.
+    """
+    old, names = (predictor.class_names for predictor in predictors)
+    if not has_several_labels(data):
+        raise UserError(f"{data.csv} has one label a text, and {runs[0].path} is for several; name another --data_dir")
+    refuse_unknown((name for row in rows for name in decoded(row.label)), names, data, runs[1])
+    true = membership([row.label for row in rows], names).astype(bool)
+    log.info("%s: %s test documents", data.dataset, f"{len(rows):,}")
+    texts, common = [row.text for row in rows], len(old)
+    said = [predicted_labels(predictor, texts) for predictor in predictors]
+    first, second = ((one[:, :common] == true[:, :common]).all(axis=1) for one in said)
+    row = side_by_side(data, first, second)
+    row["micro_f1"] = [micro_f1(one[:, :common], true[:, :common]) for one in said]
+    if common < len(names):
+        row["new_classes"] = list(names[common:])
+        row["micro_f1_of_new_classes"] = micro_f1(said[1][:, common:], true[:, common:])
+    return row
+
+
+def predicted_labels(predictor: Any, texts: Sequence[str]) -> NDArray[np.bool_]:
+    """bool [documents, C], the labels that a network predicts."""
+    probabilities = predictor.probabilities(predictor.read(text).document for text in texts)
+    said: NDArray[np.bool_] = probabilities >= predictor.thresholds
+    return said
+
+
+def micro_f1(said: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    """F1 of all decisions together, [documents, C] each."""
+    return float(f1_of((said & true).sum(), (said & ~true).sum(), (~said & true).sum()))
 
 
 def rightly(predictor: Any, texts: Sequence[str], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -139,6 +198,9 @@ def table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> Iterator[str]
     """The lines of the table, two for each data set."""
     width = max(map(len, names))
     for row in rows:
+        if "micro_f1" in row:
+            yield from label_lines(names, row, width)
+            continue
         others = row["documents_of_new_classes"]
         which = f" of classes that {names[0]} knows" if others else ""
         yield f"test documents of {row['dataset']}{which}: {row['documents']:,}"
@@ -151,10 +213,33 @@ def table(names: Sequence[str], rows: Sequence[dict[str, Any]]) -> Iterator[str]
                 f"  not compared: {others:,} of {', '.join(row['new_classes'])[:100]}, which {names[0]} does not know; "
                 f"{names[1]}: {row['correct_of_new_classes'] / others:.2%} ({low:.2%} to {high:.2%})"
             )
+        yield only_one(names, row)
+
+
+def label_lines(names: Sequence[str], row: dict[str, Any], width: int) -> Iterator[str]:
+    """The lines of a data set whose texts may have several labels. ``width``: of a run's name."""
+    new = row.get("new_classes", [])
+    which = f", labels that {names[0]} knows" if new else ""
+    yield f"test documents of {row['dataset']}{which}: {row['documents']:,}"
+    for name, correct, f1 in zip(names, row["correct"], row["micro_f1"], strict=True):
+        low, high = wilson_interval(correct, row["documents"])
+        share = f"{correct / row['documents']:7.2%}  95% interval {low:.2%} to {high:.2%}"
+        yield f"  {name:<{width}}  all labels right {share}, micro F1 {f1:.4f}"
+    if new:
+        listed = ", ".join(new)[:100]
         yield (
-            f"  correct in one only: {row['only_first']:,} {names[0]}, {row['only_second']:,} {names[1]} "
-            f"(p = {row['p_value']:.2g})"
+            f"  not compared: {listed}, which {names[0]} does not know; {names[1]}: micro F1 "
+            f"{row['micro_f1_of_new_classes']:.4f}"
         )
+    yield only_one(names, row)
+
+
+def only_one(names: Sequence[str], row: dict[str, Any]) -> str:
+    """The line that says how many documents only one of two networks classifies correctly."""
+    return (
+        f"  correct in one only: {row['only_first']:,} {names[0]}, {row['only_second']:,} {names[1]} "
+        f"(p = {row['p_value']:.2g})"
+    )
 
 
 if __name__ == "__main__":

@@ -98,6 +98,7 @@ OPTIMIZERS = {
 DECAYS = ("cosine", "linear", "none")
 CYCLES = ("triangular", "triangular2", "exp_range")
 SCALES = ("exponential", "linear")
+NGRAMS_FROM = ("both", "run", "new")  # documents whose n-grams a training has that goes on from a run (--from_run)
 NEW_WORDS = ("unk", "word2vec")  # what the vectors of words begin with that a run is given by --from_run --new_words
 
 
@@ -415,6 +416,16 @@ def add_flags(
 def add_model_flag(parser: argparse.ArgumentParser, help: str) -> None:
     """Adds ``--model``, by which every script finds the run."""
     parser.add_argument("--model", default=MODELS[0], choices=MODELS, help=f"{help} (default: {MODELS[0]})")
+
+
+def add_ngrams_flag(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--ngrams_from``, which goes with ``--from_run``."""
+    parser.add_argument(
+        "--ngrams_from",
+        choices=NGRAMS_FROM,
+        help="with --from_run: n-grams of the run and of the new documents put together (both, the default), those of "
+        "the run as they are (run), or of the new documents alone (new)",
+    )
 
 
 def flag_help(field: dataclasses.Field[Any]) -> str:

@@ -16,8 +16,8 @@ Writes, under ``data/<dataset>/``:
 * ``csv_manifest.json``: settings, counts, hashes, and the ids of the test documents whose text is also in train or
   valid. Written last: where it exists, the rest is complete.
 
-The documents are streamed twice: once to count and to choose the splits, once to write. Between the two, 19 bytes per
-document are kept, and no texts.
+The documents are streamed twice: once to count and to choose the splits, once to write. Between the two, 46 bytes per
+document are kept, and no texts; of more than a million documents on the disk (see :mod:`corpus.splits`).
 
 Validation is a seeded share of the training split, class by class; so is a test split where the publisher has none.
 Texts are compared by a keyed hash (the key is the seed), without regard to white space; documents are drawn in order
@@ -32,10 +32,8 @@ import argparse
 import csv
 import os
 import time
-from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -48,8 +46,26 @@ from numpy.typing import NDArray
 from config import CsvSettings, add_flags, settings_from_flags, to_json
 from corpus.corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
 from corpus.corpus_formats import Row
+from corpus.parts import Parts
 from corpus.remote import fetch, is_address
 from corpus.several_labels import membership
+from corpus.splits import (
+    LEFT_OUT,
+    TEST,
+    TRAIN,
+    UNLABELLED,
+    VALID,
+    Findings,
+    Notes,
+    Survey,
+    examine,
+    has_documents,
+    leave_seen,
+    leave_surplus,
+    move_share,
+    new_survey,
+    repeated_document,
+)
 from corpus.tables import is_number
 from report.evaluation import FEWEST_RATINGS, star_ratings, wilson_interval
 from utils import (
@@ -72,10 +88,6 @@ from utils import (
     write_jsonl,
 )
 
-# Codes of the splits in the arrays of :class:`Survey`; documents that are left out have a code of their own.
-TRAIN, VALID, TEST, UNLABELLED = range(len(SPLITS))
-LEFT_OUT = len(SPLITS)
-FEWEST_OF_COMBINATION = 20  # documents of a combination of labels of which a share can be chosen
 OWN_FLAGS = (
     "text_column",
     "label_column",
@@ -100,7 +112,7 @@ def build_parser() -> Parser:
         metavar="True|False",
         help="two classes (True) or every rating a class (False); the same as --binary",
     )
-    add_folder_flags(parser, runs=False)
+    add_folder_flags(parser, runs=False, writes=True)
     add_flags(parser, CsvSettings)
     return parser
 
@@ -168,15 +180,17 @@ def convert(paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood:
     for line in understood:
         log.info("%s", line)
 
-    survey = choose_splits(take_survey(corpus, paths.raw, settings), corpus, settings)
-    refuse_unusable(survey, corpus, settings, corpus.way_out(paths.raw))
-    statistics = summarise(survey)
+    survey = take_survey(corpus, paths, settings)
+    choose_splits(survey, corpus, settings)
+    found = examine(survey, paths.folder)
+    refuse_unusable(survey, found, corpus, settings, corpus.way_out(paths.raw))
+    statistics = summarise(survey, found)
     report(statistics, survey, corpus)
 
     facts = {**statistics, "source_sha256": source_sha256}
     if corpus.own:
         facts |= {"source": str(corpus.own.resolve()), "understood": understood}
-    write_stage(paths, corpus, settings, survey, facts)
+    write_stage(paths, corpus, settings, found, survey.labels, facts)
 
 
 def choose_corpus(dataset: str, paths: DataPaths, settings: CsvSettings) -> tuple[Corpus, list[str]]:
@@ -192,63 +206,30 @@ def choose_corpus(dataset: str, paths: DataPaths, settings: CsvSettings) -> tupl
         raise UserError(f"{source} is what create_csv.py writes; name the file that it was made from")
     from corpus.own_data import understand
 
-    return understand(source, settings)
+    return understand(source, settings, paths.folder)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # First reading: what is there
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What the first reading keeps of each document, in the order of the reader.
-
-    Attributes:
-        labels: The class names; a class's id is its place here.
-        text_hashes: uint64 [documents], keyed hash of the text.
-        splits: uint8 [documents], place in ``SPLITS``, or ``LEFT_OUT``.
-        classes: int32 [documents], class id, -1 where there is none.
-        without_text: Number of documents left out because their text is empty.
-        to_balance: Number of documents left out so that classes are of one size.
-        seen: Number of documents left out because their text is also in the test split.
-        sets: uint8 [combinations, C], where a text may have several labels: its class is a combination then.
-    """
-
-    labels: list[str]
-    text_hashes: NDArray[np.uint64]
-    splits: NDArray[np.uint8]
-    classes: NDArray[np.int32]
-    without_text: int = 0
-    to_balance: int = 0
-    seen: int = 0
-    sets: NDArray[np.uint8] | None = None
-
-
-def take_survey(corpus: Corpus, raw: Path, settings: CsvSettings) -> Survey:
+def take_survey(corpus: Corpus, paths: DataPaths, settings: CsvSettings) -> Survey:
     """Reads all documents once; validation documents are not chosen yet."""
     labels = corpus.class_names(settings.binary)
     sets = membership(labels, corpus.names) if corpus.names else None
     ids = {label: number for number, label in enumerate(labels)}
-    key = str(settings.split_seed).encode()
-    names, texts, splits, classes, without_text = bytearray(), bytearray(), bytearray(), array("i"), 0
-    for row in progress(corpus.rows(raw), corpus.documents, "reading", "documents"):
+    survey = new_survey(list(corpus.names) or labels, len(labels), paths.folder, sets)
+    notes = Notes(survey, settings.split_seed, paths.folder)
+    for row in progress(corpus.rows(paths.raw), corpus.documents, "reading", "documents"):
         refuse_nul(row)
         label = corpus.label(row, settings.binary)
         empty = not row.text or row.text.isspace()
-        without_text += empty
-        names += blake2b(row.id.encode(), digest_size=8).digest()
-        texts += blake2b(" ".join(row.text.split()).encode(), digest_size=8, key=key).digest()
-        splits.append(LEFT_OUT if empty or label is None else SPLITS.index(row.split))
-        classes.append(ids.get(label or "", -1))
-    refuse_repeated_ids(hashes(names), corpus, raw)
-    del names
-    found = hashes(texts), np.array(splits, np.uint8), np.array(classes, np.int32)
-    return Survey(list(corpus.names) or labels, *found, without_text, sets=sets)
-
-
-def hashes(digests: bytearray) -> NDArray[np.uint64]:
-    """Digests of 8 bytes, one after the other, as numbers that are the same on every machine."""
-    return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
+        survey.without_text += empty
+        split = LEFT_OUT if empty or label is None else SPLITS.index(row.split)
+        notes.add(row.id, row.text, split, ids.get(label or "", -1))
+    notes.flush()
+    refuse_repeated_ids(notes.names, corpus, paths.raw)
+    return survey
 
 
 def refuse_nul(row: Row) -> None:
@@ -259,184 +240,73 @@ def refuse_nul(row: Row) -> None:
         )
 
 
-def refuse_repeated_ids(names: NDArray[np.uint64], corpus: Corpus, raw: Path) -> None:
+def refuse_repeated_ids(names: Parts, corpus: Corpus, raw: Path) -> None:
     """Refuses ids that occur twice: the results name documents by their ids."""
-    if len(np.unique(names)) < len(names):
-        _, first = np.unique(names, return_index=True)
-        repeated = int(np.setdiff1d(np.arange(len(names)), first)[0])
+    repeated = repeated_document(names)
+    if repeated is not None:
         row = next(islice(corpus.rows(raw), repeated, None))
         raise UserError(f"{corpus.source_file(raw)}: document {row.id} occurs twice; {corpus.way_out(raw)}")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Splits that the publisher does not have
-
-
-def choose_splits(survey: Survey, corpus: Corpus, settings: CsvSettings) -> Survey:
+def choose_splits(survey: Survey, corpus: Corpus, settings: CsvSettings) -> None:
     """Balances the classes where that is wanted, then moves a share of the training documents to ``test``, if there
     is no such split yet, leaves out what repeats a test text where that is wanted, and moves a share of what remains to
     ``valid``.
     """
-    splits = survey.splits.copy()
     if corpus.balanced and settings.binary:
-        splits[surplus(survey)] = LEFT_OUT
-    to_balance = int((splits != survey.splits).sum())
+        leave_surplus(survey)
     if not corpus.has_test:
-        move_share(survey, splits, TEST, settings.test_share)
-    seen = repeats_test_text(survey.text_hashes, splits) if settings.drop_seen else np.zeros(len(splits), bool)
-    splits[seen] = LEFT_OUT
-    if not (splits == VALID).any():
-        move_share(survey, splits, VALID, settings.valid_share)
-    return replace(survey, splits=splits, to_balance=to_balance, seen=int(seen.sum()))
-
-
-def repeats_test_text(text_hashes: NDArray[np.uint64], splits: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """bool [documents]: those of the other splits whose text is also in the test split."""
-    return (splits != TEST) & (splits != LEFT_OUT) & np.isin(text_hashes, text_hashes[splits == TEST])
-
-
-def seen_in_training(survey: Survey) -> NDArray[np.bool_]:
-    """bool [documents]: test documents whose text is also in the training or the validation split."""
-    training = survey.text_hashes[(survey.splits == TRAIN) | (survey.splits == VALID)]
-    return (survey.splits == TEST) & np.isin(survey.text_hashes, training)
-
-
-def move_share(survey: Survey, splits: NDArray[np.uint8], to: int, share: float) -> None:
-    """Moves a share of the training documents to another split, in place; none whose text is in a split that
-    a person has made.
-    """
-    elsewhere = survey.text_hashes[(splits == VALID) | (splits == TEST)]
-    train = np.flatnonzero(splits == TRAIN)
-    free = train[~np.isin(survey.text_hashes[train], elsewhere)] if to == TEST and len(elsewhere) else train
-    splits[free[choose_share(survey.text_hashes[free], strata(survey)[free], share)]] = to
-
-
-def strata(survey: Survey) -> NDArray[np.int32]:
-    """int32 [documents], of what a share is chosen each: of a class, or of a combination of several labels.
-
-    A combination of few documents belongs to its rarest label: of combinations that occur once, none would be tested.
-    """
-    if survey.sets is None:
-        return survey.classes
-    own = np.arange(len(survey.sets), dtype=np.int32)
-    counts = np.bincount(survey.classes[survey.classes >= 0], minlength=len(own))
-    of_labels = counts @ survey.sets.astype(np.int64)
-    rarest = np.where(survey.sets == 1, of_labels, counts.sum() + 1).argmin(axis=1)
-    rare = (counts < FEWEST_OF_COMBINATION) & survey.sets.any(axis=1)
-    stratum = np.where(rare, len(own) + rarest, own).astype(np.int32)
-    return np.where(survey.classes < 0, np.int32(-1), stratum[survey.classes])
-
-
-def surplus(survey: Survey) -> NDArray[np.int64]:
-    """The documents that are left out so that every class has as many as the smallest: those of the highest hashes."""
-    labelled = np.flatnonzero(survey.splits == TRAIN)
-    present, counts = np.unique(survey.classes[labelled], return_counts=True)
-    chosen = [np.empty(0, np.int64)]
-    for class_id in present:
-        ranked = labelled[survey.classes[labelled] == class_id]
-        chosen.append(ranked[np.argsort(survey.text_hashes[ranked], kind="stable")][counts.min() :])
-    return np.concatenate(chosen)
-
-
-def choose_share(texts: NDArray[np.uint64], classes: NDArray[np.int32], share: float) -> NDArray[np.bool_]:
-    """Marks the documents of a split that is made.
-
-    Args:
-        texts: uint64 [documents], keyed hash of the text: equal for equal texts.
-        classes: int32 [documents], class id.
-        share: Share of each class that is marked, 0 to 0.9; 0 marks none.
-
-    Returns:
-        bool [documents].
-    """
-    order = np.argsort(texts)  # by hash: an order drawn by the seed
-    ranked_texts = texts[order]
-    first = np.flatnonzero(np.append(True, ranked_texts[1:] != ranked_texts[:-1])[: len(texts)])
-    if not len(first):
-        return np.zeros(0, bool)
-    sizes = np.diff(np.append(first, len(texts)))
-    # A text that occurs with several labels is counted with the first class: not with the one that comes first.
-    group_class = np.minimum.reduceat(classes[order], first)
-    chosen = np.zeros(len(first), bool)
-    for class_id in np.unique(group_class):
-        ranked = np.flatnonzero(group_class == class_id)
-        chosen[ranked[choose_groups(sizes[ranked].tolist(), share)]] = True
-    marks = np.empty(len(texts), bool)
-    marks[order] = np.repeat(chosen, sizes)
-    return marks
-
-
-def choose_groups(sizes: list[int], share: float) -> list[int]:
-    """Chooses groups of documents with the same text, in order, until ``share`` of the documents is reached.
-
-    A group that is larger than what is missing is passed over. Of a class with two groups or more at least one document
-    is chosen and one is left, if a group is small enough.
-
-    Args:
-        sizes: Documents of each group.
-        share: 0 to 0.9.
-
-    Returns:
-        Places of the chosen groups in ``sizes``.
-    """
-    total = sum(sizes)
-    room = min(max(round(share * total), 1), total - 1) if share > 0 else 0
-    taken = []
-    for place, size in enumerate(sizes):
-        if room == 0:
-            break
-        if size <= room:
-            taken.append(place)
-            room -= size
-    return taken
+        move_share(survey, TEST, settings.test_share)
+    if settings.drop_seen:
+        leave_seen(survey)
+    if not has_documents(survey, VALID):
+        move_share(survey, VALID, settings.valid_share)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Refusals
 
 
-def refuse_unusable(survey: Survey, corpus: Corpus, settings: CsvSettings, way_out: str) -> None:
+def refuse_unusable(survey: Survey, found: Findings, corpus: Corpus, settings: CsvSettings, way_out: str) -> None:
     """Refuses splits that a classifier could not be trained or tested on."""
-    if not (survey.splits != LEFT_OUT).any():
+    if not found.counts[:LEFT_OUT].any():
         raise UserError(f"{corpus.name} holds no documents; {way_out}")
     if survey.sets is not None:
-        refuse_unusable_sets(survey, survey.sets, corpus, settings, way_out)
+        refuse_unusable_sets(survey, found, survey.sets, corpus, settings, way_out)
         return
-    present = {split: set(survey.classes[survey.splits == split].tolist()) for split in (TRAIN, VALID, TEST)}
+    present = {split: np.flatnonzero(found.counts[split, :-1]).tolist() for split in (TRAIN, VALID, TEST)}
     for split, classes in present.items():
         share = {VALID: settings.valid_share, TEST: settings.test_share}.get(split)
         if len(classes) > 1 or (share == 0 and (split == VALID or not classes)):
             continue
         if split == VALID and len(present[TRAIN]) > 1:
-            way_out = how_to_validate(survey, settings)
-        found = f"holds one class only ({survey.labels[classes.pop()]})" if classes else "holds no labelled document"
-        raise UserError(f"the {SPLITS[split]} split of {corpus.name} {found}; {way_out}")
-    for class_id in sorted(present[TEST] - present[TRAIN]):
+            way_out = how_to_validate(found, settings)
+        holds = f"holds one class only ({survey.labels[classes[0]]})" if classes else "holds no labelled document"
+        raise UserError(f"the {SPLITS[split]} split of {corpus.name} {holds}; {way_out}")
+    for class_id in sorted(set(present[TEST]) - set(present[TRAIN])):
         name = survey.labels[class_id]
         raise UserError(f"class {name} of {corpus.name} occurs in the test split and not in the train split; {way_out}")
 
 
 def refuse_unusable_sets(
-    survey: Survey, sets: NDArray[np.uint8], corpus: Corpus, settings: CsvSettings, way_out: str
+    survey: Survey, found: Findings, sets: NDArray[np.uint8], corpus: Corpus, settings: CsvSettings, way_out: str
 ) -> None:
     """The same where a text may have several labels: each has to occur in training, and not on every document."""
     for split in (TRAIN, VALID, TEST):
         share = {VALID: settings.valid_share, TEST: settings.test_share}.get(split)
-        documents = survey.classes[survey.splits == split]
-        if not len(documents) and share != 0:
+        documents = int(found.counts[split].sum())
+        if not documents and share != 0:
             raise UserError(f"the {SPLITS[split]} split of {corpus.name} holds no labelled document; {way_out}")
-        counts = sets[documents].sum(axis=0, dtype=np.int64)
+        counts = found.counts[split, :-1] @ sets.astype(np.int64)
         for name, count in zip(survey.labels, counts.tolist(), strict=True):
-            if split == TRAIN and count in {0, len(documents)}:
-                found = "every document" if count else "no document"
-                raise UserError(f"{found} of the train split of {corpus.name} has the label {name}; {way_out}")
+            if split == TRAIN and count in {0, documents}:
+                holds = "every document" if count else "no document"
+                raise UserError(f"{holds} of the train split of {corpus.name} has the label {name}; {way_out}")
 
 
-def how_to_validate(survey: Survey, settings: CsvSettings) -> str:
+def how_to_validate(found: Findings, settings: CsvSettings) -> str:
     """How to get a validation split: by a larger share, where a class has two different texts to choose from."""
-    train = survey.splits == TRAIN
-    distinct = np.unique(np.stack([survey.text_hashes[train], survey.classes[train].astype(np.uint64)]), axis=1)
-    if np.bincount(distinct[1].astype(np.int64)).max(initial=0) > 1:
+    if found.texts_of_classes.max(initial=0) > 1:
         return f"raise --valid_share, which is {settings.valid_share}"
     return "the training split has one text of each class; add documents"
 
@@ -445,58 +315,46 @@ def how_to_validate(survey: Survey, settings: CsvSettings) -> str:
 # Report
 
 
-def summarise(survey: Survey) -> dict[str, Any]:
+def summarise(survey: Survey, found: Findings) -> dict[str, Any]:
     """Counts for the manifest and the report: per split the documents, the distinct texts and the classes."""
-    texts = {split: survey.text_hashes[survey.splits == split] for split in range(len(SPLITS))}
-    training = np.concatenate([texts[TRAIN], texts[VALID]])
+    documents = found.counts.sum(axis=1).tolist()
     per_split = {
-        SPLITS[split]: {
-            "documents": len(texts[split]),
-            "distinct_texts": len(np.unique(texts[split])),
-            "classes": count_classes(survey, split),
+        name: {
+            "documents": documents[split],
+            "distinct_texts": int(found.distinct[split]),
+            "classes": count_classes(survey, found, split),
         }
-        for split in texts
-        if len(texts[split])
+        for split, name in enumerate(SPLITS)
+        if documents[split]
     }
     return {
         "splits": per_split,
-        "distinct_texts_in_train_and_valid": len(np.unique(training)),
-        "texts_in_train_and_in_valid": len(np.intersect1d(texts[TRAIN], texts[VALID])),
-        "texts_with_several_labels_in_train_and_valid": count_contradictions(survey),
-        "test_documents_in_train_or_valid": int(seen_in_training(survey).sum()),
-        "test_documents_in_unlabelled": int(np.isin(texts[TEST], texts[UNLABELLED]).sum()),
-        "unlabelled_documents_in_train_or_valid": int(np.isin(texts[UNLABELLED], training).sum()),
-        "left_out": int((survey.splits == LEFT_OUT).sum()),
+        "distinct_texts_in_train_and_valid": found.of_training,
+        "texts_in_train_and_in_valid": found.in_both,
+        "texts_with_several_labels_in_train_and_valid": found.contradicted,
+        "test_documents_in_train_or_valid": found.seen,
+        "test_documents_in_unlabelled": found.test_in_unlabelled,
+        "unlabelled_documents_in_train_or_valid": found.unlabelled_in_training,
+        "left_out": documents[LEFT_OUT],
         "left_out_without_text": survey.without_text,
         "left_out_to_balance": survey.to_balance,
         "left_out_seen": survey.seen,
     }
 
 
-def count_classes(survey: Survey, split: int) -> dict[str, int]:
+def count_classes(survey: Survey, found: Findings, split: int) -> dict[str, int]:
     """Documents of each class in a split; empty for the unlabelled ones."""
     if split == UNLABELLED:
         return {}
-    classes = survey.classes[survey.splits == split]
+    counts = found.counts[split, :-1]
     if survey.sets is not None:
-        counts = survey.sets[classes].sum(axis=0, dtype=np.int64)
-    else:
-        counts = np.bincount(classes, minlength=len(survey.labels))
+        counts = counts @ survey.sets.astype(np.int64)
     return dict(zip(survey.labels, counts.tolist(), strict=True))
-
-
-def count_contradictions(survey: Survey) -> int:
-    """Distinct training texts that occur with more than one label."""
-    training = (survey.splits == TRAIN) | (survey.splits == VALID)
-    order = np.argsort(survey.text_hashes[training])
-    texts, classes = survey.text_hashes[training][order], survey.classes[training][order]
-    contradicted = (texts[1:] == texts[:-1]) & (classes[1:] != classes[:-1])
-    return len(np.unique(texts[1:][contradicted]))
 
 
 def report(statistics: dict[str, Any], survey: Survey, corpus: Corpus) -> None:
     """Logs the counts as a table, one column per split, and what a careful reader would want to know about them."""
-    documents = len(survey.splits)
+    documents = survey.documents
     if documents != corpus.documents:
         log.warning("%s documents; the publisher states %s", f"{documents:,}", f"{corpus.documents:,}")
     warn_of_few(statistics["splits"])
@@ -571,25 +429,32 @@ def remarks(statistics: dict[str, Any], survey: Survey) -> Iterator[tuple[int, s
 # Second reading: write
 
 
-def write_stage(paths: DataPaths, corpus: Corpus, settings: CsvSettings, survey: Survey, facts: dict[str, Any]) -> None:
+def write_stage(
+    paths: DataPaths,
+    corpus: Corpus,
+    settings: CsvSettings,
+    found: Findings,
+    labels: list[str],
+    facts: dict[str, Any],
+) -> None:
     """Writes all files of the stage. The old manifest goes when the new CSV file is on the disk, not before."""
     seen_ids: list[str] = []
     with atomic_write(paths.csv, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(CSV_COLUMNS)
-        writer.writerows(csv_rows(paths.raw, corpus, settings, survey, seen_ids))
+        writer.writerows(csv_rows(paths.raw, corpus, settings, found, seen_ids))
         file.flush()
         os.fsync(file.fileno())
         paths.csv_manifest.unlink(missing_ok=True)
     with atomic_write(paths.labels) as file:
-        file.writelines(f"{label}\n" for label in survey.labels)
+        file.writelines(f"{label}\n" for label in labels)
     if corpus.has_evidence:
         write_jsonl(paths.evidence, ({"id": row.id, "evidence": row.evidence} for row in corpus.rows(paths.raw)))
     manifest = {
         "format_version": FORMAT_VERSION,
         "dataset": corpus.name,
         "settings": to_json(settings),
-        "labels": survey.labels,
+        "labels": labels,
         **facts,
         "seen_test_documents": seen_ids,
         "csv_sha256": sha256_of_file(paths.csv),
@@ -598,13 +463,12 @@ def write_stage(paths: DataPaths, corpus: Corpus, settings: CsvSettings, survey:
 
 
 def csv_rows(
-    raw: Path, corpus: Corpus, settings: CsvSettings, survey: Survey, seen_ids: list[str]
+    raw: Path, corpus: Corpus, settings: CsvSettings, found: Findings, seen_ids: list[str]
 ) -> Iterator[tuple[str | int, ...]]:
-    """The rows of the CSV file, streamed; appends the ids of :func:`seen_in_training` to ``seen_ids``."""
-    documents = progress(corpus.rows(raw), len(survey.splits), "writing", "documents")
-    seen = seen_in_training(survey).tolist()
+    """The rows of the CSV file, streamed; appends the ids of test documents that were seen to ``seen_ids``."""
+    documents = progress(corpus.rows(raw), found.codes.count, "writing", "documents")
     try:
-        for row, split, is_seen in zip(documents, survey.splits.tolist(), seen, strict=True):
+        for row, (split, is_seen) in zip(documents, found.each(), strict=True):
             if is_seen:
                 seen_ids.append(row.id)
             if split != LEFT_OUT:

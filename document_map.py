@@ -139,10 +139,11 @@ def mapped_documents(run: RunFolder, checkpoint: Checkpoint, arguments: argparse
     Raises:
         UserError: The records are missing, damaged or not those of the run, or the split is too small.
     """
+    from text.copies import data_set
     from text.records import verify_records
 
     config = run.config()
-    data = DataPaths(config.dataset, arguments.data_dir)
+    data = data_set(config.dataset, arguments.data_dir)
     manifest = verify_records(data.records)
     run.refuse_other_records(config, data.records, manifest)
     device = start_for_runs([run], arguments.device, arguments.tf32)

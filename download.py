@@ -105,7 +105,7 @@ def build_parser() -> Parser:
     parser.add_argument("dataset", help="name of the data set, for example imdb")
     parser.add_argument("--source", metavar="FILE_OR_URL", help="take the archive from here, not from its publisher")
     parser.add_argument("--sha256", metavar="HEX", help="accept only an archive with this hash")
-    add_folder_flags(parser, runs=False)
+    add_folder_flags(parser, runs=False, writes=True)
     return parser
 
 

@@ -37,7 +37,9 @@ from explaining.explanations import METHODS, methods_of
 from explaining.faithfulness import (
     CHOOSING_SPLIT,
     Findings,
+    by_label,
     default_method,
+    drawn_labels,
     examine,
     faithfulness_file,
     format_briefly,
@@ -50,7 +52,9 @@ from report.plots import png, whole_model_figure
 from report.shading import printable, render, supports_colour
 from runtime.decisions import in_words
 from runtime.devices import add_device_flag, explain_memory, start_for_runs
-from runtime.run_folder import find_run, origin, refuse_several_labels
+from runtime.run_folder import find_run, origin
+from text.copies import data_set
+from text.text_reader import sentences_on
 from utils import (
     DataPaths,
     Parser,
@@ -132,20 +136,15 @@ def main(arguments: argparse.Namespace) -> int:
     for name in ("replacement", "other_runs"):
         if getattr(arguments, name) and not arguments.faithfulness:
             raise UserError(f"--{name} goes with --faithfulness; add that, or leave it out")
-    asked = {
-        "--faithfulness": arguments.faithfulness,
-        "--global": arguments.whole,
-        "--plausibility": arguments.plausibility,
-    }
-    many = any(asked.values())
+    many = arguments.faithfulness or arguments.whole or arguments.plausibility
     arguments.split = arguments.split or (CHOOSING_SPLIT if many else "test")
     run = find_run(arguments.run, arguments.runs_dir)
     config = run.config()
-    if many:
-        refuse_several_labels(run, next(flag for flag, given in asked.items() if given))
     if arguments.target is not None and arguments.target not in config.class_names:
         raise UserError(f"--target {arguments.target!r} is not a class; choose from: {', '.join(config.class_names)}")
     data = DataPaths(config.dataset, arguments.data_dir)
+    if many or arguments.id is not None:
+        data = data_set(config.dataset, arguments.data_dir, texts=arguments.plausibility or arguments.id is not None)
     text, label = (None, None) if many else find_text(arguments, data)
     if many:
         check_writable(run.path)
@@ -219,8 +218,7 @@ def chosen_method(predictor: Predictor, run: RunFolder, asked: str | None) -> tu
         return asked, ""
     method, findings = default_method(predictor, run.path)
     if not findings:
-        several = predictor.thresholds is not None  # of which nothing is measured
-        return method, "" if several else " Not measured yet: --faithfulness shows how far to trust it."
+        return method, " Not measured yet: --faithfulness shows how far to trust it."
     if findings["split"] != CHOOSING_SPLIT:
         return method, " Not chosen by figures yet: --faithfulness measures on validation documents."
     return method, f" Chosen by {faithfulness_file(run.path).name}."
@@ -251,7 +249,7 @@ def show_text(
 
 
 def checked_text(predictor: Predictor, text: str) -> WrittenText:
-    """Cuts a text into words; warns of what the network does not know or read of it.
+    """Cuts a text into words; warns of what makes its prediction doubtful.
 
     Raises:
         UserError: It has no word.
@@ -260,10 +258,8 @@ def checked_text(predictor: Predictor, text: str) -> WrittenText:
     reading = written.reading
     if not reading.words:
         raise UserError("there is no word in the text; give one with --text or --file")
-    if reading.unknown_words == reading.words:
-        log.warning("none of the words (%d) is in the vocabulary: the prediction means nothing", reading.words)
-    if reading.cut_words:
-        log.warning("the text has too many sentences: its last %d words were not read", reading.cut_words)
+    for sentence in sentences_on(reading, predictor.short_text):
+        log.warning("%s", sentence)
     return written
 
 
@@ -372,22 +368,36 @@ def examination(
         raise UserError(f"{data.records} has {count} documents in its {split.name} split; 2 are needed")
     numbers = np.sort(np.random.default_rng(arguments.seed).choice(len(split), count, replace=False))
     documents = list(parted(split.read(numbers).documents))
+    targets = None
+    if predictor.thresholds is not None:  # documents without a predicted label have no verdict to examine
+        drawn = drawn_labels(predictor.probabilities(documents), predictor.thresholds, arguments.seed)
+        kept = np.flatnonzero(drawn >= 0)
+        numbers, targets, documents = numbers[kept], drawn[kept].tolist(), [documents[place] for place in kept]
+        if len(documents) < 2:
+            raise UserError(
+                f"{run.path} predicts a label for {len(documents)} of {count} documents of {split.name}, and 2 are "
+                "needed; raise --documents, or train it longer"
+            )
     deciding = known_evidence(split, data, run, numbers)
-    log.info("examining %d documents of %s by every method", count, split.name)
+    log.info("examining %d documents of %s by every method", len(documents), split.name)
     watched = functools.partial(watch, title="examining")
-    findings = examine(predictor, documents, arguments.seed, watched, arguments.replacement)
-    return {
+    findings = examine(predictor, documents, arguments.seed, watched, arguments.replacement, targets)
+    value: dict[str, Any] = {
         "run": run.path.name,
         "step": predictor.step,
         "weights_sha256": predictor.weights_sha256,
         "split": split.name,
-        "documents": count,
+        "documents": len(documents),
         "seed": arguments.seed,
         **to_json(findings),
         "evidence": evidence_scores(deciding, findings),
-        **({"seeds": of_seeds(predictor, [run, *others], documents, arguments.device)} if others else {}),
-        "examined": origin(),
     }
+    if targets is not None:
+        labels = by_label(findings, targets, predictor.class_names)
+        value |= {"without_label": count - len(documents), "labels": labels}
+    if others:
+        value["seeds"] = of_seeds(predictor, [run, *others], documents, arguments.device, targets)
+    return value | {"examined": origin()}
 
 
 def watch(chunks: Sequence[int], title: str) -> Iterator[int]:
@@ -396,15 +406,27 @@ def watch(chunks: Sequence[int], title: str) -> Iterator[int]:
 
 
 def of_seeds(
-    predictor: Predictor, runs: Sequence[RunFolder], documents: Sequence[EncodedDocument], device: str
+    predictor: Predictor,
+    runs: Sequence[RunFolder],
+    documents: Sequence[EncodedDocument],
+    device: str,
+    targets: Sequence[int] | None,
 ) -> dict[str, Any]:
-    """How much the explanations of several runs agree. ``predictor``: of the first of ``runs``, on ``device``."""
+    """How much the explanations of several runs agree.
+
+    Args:
+        predictor: Of the first of ``runs``, on ``device``.
+        runs: At least two.
+        documents: [B].
+        device: ``"cpu"`` or ``"gpu"``.
+        targets: [B], the class that is explained of each; the predicted one where ``None``.
+    """
     from explaining.seeds import seed_agreement
     from runtime.predictor import Predictor
 
     log.info("comparing the explanations of %s", ", ".join(run.path.name for run in runs))
     predictors = [predictor, *(Predictor.load(run, device) for run in runs[1:])]
-    found = seed_agreement(predictors, documents, functools.partial(watch, title="comparing"))
+    found = seed_agreement(predictors, documents, functools.partial(watch, title="comparing"), targets)
     return {"runs": [run.path.name for run in runs], **found}
 
 
@@ -553,7 +575,12 @@ def labelled_batches(split: Split) -> Iterator[list[Labelled]]:
     batches = evaluation_batches(split.index, BATCH_WORDS)
     for batch in read_ahead(split.read, progress(batches, len(batches), "explaining")):
         documents = parted(batch.documents)
-        yield [Labelled(*pair) for pair in zip(documents, batch.labels.numpy().tolist(), strict=True)]
+        yield [Labelled(one, label_of(row)) for one, row in zip(documents, batch.labels.numpy().tolist(), strict=True)]
+
+
+def label_of(label: int | list[float]) -> int | tuple[int, ...]:
+    """The label of a document; where a text may have several, 0 and 1 [C], the numbers of those that it has."""
+    return label if isinstance(label, int) else tuple(place for place, has in enumerate(label) if has)
 
 
 def printable_lines(text: str) -> str:

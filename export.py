@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import installed  # noqa: F401
 
 from runtime.devices import start_tensorflow
-from runtime.run_folder import find_run, refuse_several_labels
+from runtime.run_folder import find_run
 from utils import Parser, UserError, add_folder_flags, human_size, log, run_script
 
 if TYPE_CHECKING:
@@ -63,8 +63,6 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Writes the bundle and prints what it holds."""
     run = find_run(arguments.run, arguments.runs_dir)
-    if arguments.format == "web":
-        refuse_several_labels(run, "export.py --format web")
     from shipping.bundle import new_folder, read_run, refuse_used_folder, write_card, write_program
     from shipping.card import model_card
     from shipping.classify import Classifier

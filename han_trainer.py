@@ -26,6 +26,7 @@ from config import (
     TrainingSettings,
     add_flags,
     add_model_flag,
+    add_ngrams_flag,
     model_settings_from_flags,
     settings_from_flags,
 )
@@ -33,8 +34,9 @@ from runtime.devices import add_device_flag, explain_memory, start_tensorflow, t
 from runtime.launcher import is_launched, launch
 from runtime.run_folder import RunConfig, RunFolder, find_run
 from runtime.workers import SingleWorker, meet_workers
+from text.copies import data_set
 from text.records import verify_records
-from training.continuing import begin_with, continued_config, take_ngrams
+from training.continuing import begin_with, continued_config, continued_ngrams
 from training.distillation import distillation_config
 from training.preparation import (
     check_splits,
@@ -43,7 +45,6 @@ from training.preparation import (
     lock_refusal,
     may_resume,
     prepare_folder,
-    refuse_with_several_labels,
     run_config,
 )
 from training.retraining import retraining_config
@@ -86,6 +87,7 @@ def build_parser() -> Parser:
         metavar="RUN",
         help="begin with the weights of this finished run, on records that serialize_data.py --from_run made",
     )
+    add_ngrams_flag(parser)
     parser.add_argument(
         "--restart", action="store_true", help="start a new run; an existing one is kept under another name"
     )
@@ -113,11 +115,10 @@ def main(arguments: argparse.Namespace) -> int:
     model_settings = model_settings_from_flags(arguments)
     training_settings = settings_from_flags(TrainingSettings, arguments)
     range_test = settings_from_flags(RangeTestSettings, arguments)
-    records = DataPaths(arguments.dataset, arguments.data_dir).records
+    records = data_set(arguments.dataset, arguments.data_dir).records
     manifest = verify_records(records)
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     config = run_config(arguments, model_settings, training_settings, records, manifest)
-    refuse_with_several_labels(config, arguments)
     if arguments.run_type == "lr_range":
         if arguments.workers_per_machine > 1:
             raise UserError("--workers_per_machine is for a training, not for --run_type lr_range; leave it out")
@@ -133,7 +134,10 @@ def main(arguments: argparse.Namespace) -> int:
         config = distillation_config(teachers, config, records)
     if arguments.from_run:
         given = [field.name for field in dataclasses.fields(ModelSettings) if hasattr(arguments, field.name)]
-        config = continued_config(find_run(arguments.from_run, arguments.runs_dir), config, given, records)
+        first = find_run(arguments.from_run, arguments.runs_dir)
+        config = continued_config(first, config, given, records, arguments.ngrams_from)
+    elif arguments.ngrams_from:
+        raise UserError("--ngrams_from goes with --from_run RUN; add that, or leave it out")
     check_splits(records, config)
     check_vocabulary(config)
     if arguments.workers_per_machine > 1 and not is_launched():
@@ -179,10 +183,10 @@ def train(
     if workers.is_chief:
         prepare_folder(run, config, records, trained_on(device), arguments.restart, resume)
     first = find_run(arguments.from_run, arguments.runs_dir) if arguments.from_run else None
-    if first and workers.is_chief:
-        take_ngrams(first, run, config, records)
+    has_ngrams = workers.is_chief and run.ngrams.exists()  # of a training that resumes
+    ngrams = continued_ngrams(first, config, records) if first and not has_ngrams else None
     with explain_memory(LESS_MEMORY), workers.explain():
-        trainer = Trainer(run, config, records, device, arguments, workers, teachers)
+        trainer = Trainer(run, config, records, device, arguments, workers, teachers, ngrams)
         if first:
             begin_with(trainer, first)
         return trainer.train()

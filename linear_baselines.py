@@ -49,6 +49,7 @@ from report.linear_models import (
 )
 from report.ordered import Ordered
 from report.several_labels import SeveralLabels, evaluate_several, report_of, write_several
+from text.copies import data_set
 from utils import (
     DataPaths,
     Parser,
@@ -99,7 +100,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_range("train_documents", arguments.train_documents, 0)
     started = time.monotonic()
     typed, arguments.dataset = arguments.dataset, dataset_name(arguments.dataset)
-    paths = DataPaths(arguments.dataset, arguments.data_dir)
+    paths = data_set(arguments.dataset, arguments.data_dir, texts=True)
     require_csv(typed, paths)
     run = run_path(arguments.runs_dir, arguments.run or f"{arguments.dataset}-linear", arguments.dataset)
     names = read_labels(paths)

@@ -33,6 +33,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from config import check_range
+from corpus.several_labels import BETWEEN, NO_LABELS
 from corpus.tables import MISSING, TEXT_NAMES, comparable_name, is_number
 from explaining.explained_text import Explanation, explain_text
 from explaining.explanations import METHODS
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 Texts: TypeAlias = "Iterable[str] | pd.Series[Any] | pd.DataFrame | np.ndarray"
 SCRIPT = Path(__file__).with_name("run_all.py")
 LOG_FILE = "run_all.txt"
+AS_MATRIX = "give a matrix of 0 and 1 (sklearn.preprocessing.MultiLabelBinarizer makes one of lists)"
 
 
 def load(run: str | Path, runs_dir: str | Path = "runs", device: str = "auto") -> Model:
@@ -307,7 +309,7 @@ class HANClassifier(ClassifierMixin, BaseEstimator):
         verbose: Whether to show what the stages print.
 
     Attributes:
-        classes_: [C], the labels, sorted.
+        classes_: [C], the labels, sorted; of a matrix of several labels a text its columns, by name or number.
         run_: Path of the trained run, which :func:`load` and every script take.
     """
 
@@ -334,33 +336,33 @@ class HANClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             X: [B] texts; those without any character are left out.
-            y: [B] labels of any kind, at least two different ones.
+            y: [B] labels of any kind, at least two different ones. Where a text may have several labels, or none, a
+                matrix [B, C] of 0 and 1: an array, a sparse matrix, or a DataFrame, whose columns name the labels.
 
         Raises:
             UserError: Texts and labels do not fit together, or a stage refuses them; the line is the stage's.
         """
         texts = given_texts(X).texts
-        if (self.settings or {}).get("multi_label") or any(isinstance(one, (list, tuple, set)) for one in y):
-            raise UserError(
-                "HANClassifier is for one label a text; train with run_all.py --multi_label, and load the run"
-            )
-        labels = np.asarray(y)
-        if labels.shape != (len(texts),):
-            raise UserError(f"{len(texts)} texts and labels of the shape {labels.shape}; give one label per text")
+        given = given_labels(y, len(texts))
+        if (self.settings or {}).get("multi_label") and not given.several:
+            raise UserError(f"multi_label is for several labels a text; {AS_MATRIX}, or leave it out")
         check_range("valid_share", self.valid_share, 0.01, 0.9)
-        self.classes_, numbers = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise UserError(f"all labels are {labels.tolist()[0]!r}; give texts of two classes at least")
-        names = names_of(self.classes_)
+        self.classes_, self.several_ = given.classes, given.several
         self.temporary_ = TemporaryFolder() if self.folder is None else None
         parent = Path(self.temporary_.path if self.temporary_ else self.folder or ".").resolve()
         parent.mkdir(parents=True, exist_ok=True)
-        self.run_ = self.train(Path(tempfile.mkdtemp(dir=parent, prefix="fit-")), texts, [names[n] for n in numbers])
-        self.order_ = [names.index(name) for name in self.loaded().classes]
+        self.run_ = self.train(Path(tempfile.mkdtemp(dir=parent, prefix="fit-")), texts, given.labels)
+        self.order_ = [given.names.index(name) for name in self.loaded().classes]
         return self
 
-    def train(self, folder: Path, texts: Sequence[str], labels: Sequence[str]) -> Path:
-        """Runs the stages in ``folder``; returns the path of the run."""
+    def train(self, folder: Path, texts: Sequence[str], labels: Sequence[str] | Sequence[list[str]]) -> Path:
+        """Runs the stages in ``folder``; returns the path of the run.
+
+        Args:
+            folder: An empty one.
+            texts: [B].
+            labels: [B] names, or lists of names where a text may have several.
+        """
         source, data = folder / "texts.jsonl", DataPaths("texts", folder / "data")
         pairs = zip(texts, labels, strict=True)
         write_jsonl(source, ({"text": text, "label": label} for text, label in pairs))
@@ -376,6 +378,7 @@ class HANClassifier(ClassifierMixin, BaseEstimator):
             "model": self.model,
             "preset": self.preset,
             "seed": self.seed,
+            **({"multi_label": True} if self.several_ else {}),
             **(self.settings or {}),
         }
         arguments = [item for name, value in flags.items() for item in (f"--{name}", str(value))]
@@ -389,16 +392,24 @@ class HANClassifier(ClassifierMixin, BaseEstimator):
         return folder / "run"
 
     def predict_proba(self, X: Texts) -> np.ndarray:
-        """float64 [B, C], the probability of each of ``classes_``; of a text without a word that of an empty one."""
+        """float64 [B, C], the probability of each of ``classes_``; of a text without a word that of an empty one.
+
+        Of several labels each probability is one of its own, and they do not add up to 1.
+        """
         check_is_fitted(self, "run_")
         probabilities = np.empty((len(texts := given_texts(X).texts), len(self.classes_)))
         probabilities[:, self.order_] = self.loaded().probabilities(texts)
         return probabilities
 
     def predict(self, X: Texts) -> np.ndarray:
-        """[B], the likeliest of ``classes_`` for each text."""
-        likeliest = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[likeliest]
+        """[B], the likeliest of ``classes_`` for each text; of several labels int64 [B, C], 1 for those predicted."""
+        probabilities = self.predict_proba(X)
+        thresholds = self.loaded().predictor.thresholds
+        if thresholds is None:
+            return self.classes_[probabilities.argmax(axis=1)]
+        ordered = np.empty(len(self.classes_))
+        ordered[self.order_] = thresholds
+        return (probabilities >= ordered).astype(np.int64)
 
     def loaded(self) -> Model:
         """The trained network, loaded once in each process."""
@@ -416,6 +427,7 @@ class HANClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.string, tags.input_tags.two_d_array, tags.input_tags.one_d_array = True, False, True
         tags.input_tags.allow_nan = True
+        tags.classifier_tags.multi_label = True
         return tags
 
 
@@ -423,6 +435,62 @@ class HANClassifier(ClassifierMixin, BaseEstimator):
 def load_once(run: Path) -> Model:
     """The network of a run; every fit has a folder of its own, so a path is one network for good."""
     return load(run)
+
+
+class GivenLabels(NamedTuple):
+    """Labels as scikit-learn has them and as the run has them.
+
+    Attributes:
+        classes: [C], the labels, or the columns of a matrix of several labels.
+        names: [C], their names in the run.
+        labels: [B] names, or lists of names where a text may have several.
+        several: Whether a text may have several.
+    """
+
+    classes: np.ndarray
+    names: list[str]
+    labels: list[Any]
+    several: bool
+
+
+def given_labels(y: Any, texts: int) -> GivenLabels:
+    """The labels of so many texts: one each, or a matrix of 0 and 1 where a text may have several.
+
+    Raises:
+        UserError: They do not fit the texts, are all the same, or are lists of names.
+    """
+    columns = list(y.columns) if isinstance(y, pd.DataFrame) else None
+    try:
+        labels = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
+    except ValueError as error:  # lists of different lengths
+        raise UserError(f"labels are lists, not one label per text; {AS_MATRIX}") from error
+    if labels.dtype == object and any(isinstance(one, (list, tuple, set)) for one in labels.flat):
+        raise UserError(f"labels are lists, not one label per text; {AS_MATRIX}")
+    if labels.ndim == 2 and labels.shape[0] == texts and labels.shape[1] > 1:
+        return labels_of_matrix(labels, np.arange(labels.shape[1]) if columns is None else np.array(columns, object))
+    if labels.shape != (texts,):
+        raise UserError(f"{texts} texts and labels of the shape {labels.shape}; give one label per text")
+    classes, numbers = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise UserError(f"all labels are {labels.tolist()[0]!r}; give texts of two classes at least")
+    names = names_of(classes)
+    return GivenLabels(classes, names, [names[number] for number in numbers], False)
+
+
+def labels_of_matrix(matrix: np.ndarray, columns: np.ndarray) -> GivenLabels:
+    """The labels that a matrix of 0 and 1 stands for.
+
+    Args:
+        matrix: [B, C].
+        columns: [C], names or numbers of the labels.
+    """
+    if not np.isin(matrix, (0, 1)).all():
+        raise UserError(f"the matrix of labels holds other values than 0 and 1; {AS_MATRIX}")
+    names = names_of(columns)
+    if any(BETWEEN.strip() in name or name.casefold() == NO_LABELS for name in names):
+        names = [str(number) for number in range(len(names))]
+    lists = [[name for name, one in zip(names, row, strict=True) if one] for row in matrix.tolist()]
+    return GivenLabels(columns, names, lists, True)
 
 
 def names_of(classes: np.ndarray) -> list[str]:

@@ -44,12 +44,14 @@ from config import (
     TrainingSettings,
     add_flags,
     add_model_flag,
+    add_ngrams_flag,
     embeddings_source,
     given_settings,
     has_setting,
     model_settings_from_flags,
 )
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, has_several_labels, own_source, sha256_of_source
+from corpus.evidence import marks_training
 from data_processing import MadeOfTexts, tokeniser_difference
 from runtime.run_folder import RunFolder, find_run
 from text.engine_choice import ENGINES, check_engine
@@ -187,7 +189,8 @@ def build_parser() -> Parser:
         "(unk, the default) or with what word2vec learns from the new texts",
     )
     parser.add_argument("--new_classes", action="store_true", help="with --from_run: allow classes it does not know")
-    add_folder_flags(parser)
+    add_ngrams_flag(parser)
+    add_folder_flags(parser, writes=True)
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), help="where to compute (default: auto)")
     parser.add_argument(
         "--tf32", type=parse_bool, nargs="?", const=True, help="False: a GPU trains in float32, not in TF32"
@@ -212,7 +215,7 @@ def main(arguments: argparse.Namespace) -> int:
     paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
     if arguments.from_run:
         go_on_from(arguments, paths)
-    elif asked := [name for name in ("new_words", "new_classes") if getattr(arguments, name)]:
+    elif asked := [name for name in ("new_words", "new_classes", "ngrams_from") if getattr(arguments, name)]:
         raise UserError(f"--{asked[0]} goes with --from_run RUN; add that, or leave it out")
     memory = paths.folder / "run_all.json"
     drop_damaged(memory)
@@ -279,11 +282,6 @@ def refuse_settings(arguments: argparse.Namespace) -> None:
     model_settings_from_flags(arguments)
     for settings_class in (CsvSettings, TextSettings, TrainingSettings, TrainerOperation):
         given_settings(settings_class, arguments)
-    if not getattr(arguments, "multi_label", False):
-        return
-    asked = {"--preset best": arguments.preset == "best", "--from_run": arguments.from_run}
-    if refused := [flag for flag, is_asked in asked.items() if is_asked]:
-        raise UserError(f"{refused[0]} is for one label a text; leave it or --multi_label out")
 
 
 def advice(code: int) -> str:
@@ -313,7 +311,7 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     if arguments.preset == "best":
         yield from distillation_stages(arguments, student, paths, run)
     else:
-        task = ["--run_type", "train", *flag(arguments, "from_run")]
+        task = ["--run_type", "train", *flag(arguments, "from_run"), *flag(arguments, "ngrams_from")]
         yield training_stage("train", task, arguments, run, [paths.manifest, *first_weights(arguments)])
     if arguments.from_run and arguments.until in REPORTED:
         yield compare_stage(arguments, run)
@@ -486,7 +484,9 @@ def outdated_records(paths: DataPaths) -> list[str]:
 def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
     """Chooses settings that suit the data set and the preset, where none were given."""
     of_training = {field.name for field in dataclasses.fields(TrainingSettings)}
-    for name, value in suited(paths.dataset, documents_of(paths, "train"), arguments.preset).items():
+    attends = arguments.model == "han" and getattr(arguments, "pooling", "attention") == "attention"
+    marked = attends and not arguments.from_run and marks_training(paths)
+    for name, value in suited(paths.dataset, documents_of(paths, "train"), arguments.preset, marked).items():
         decided = bool(arguments.from_run) and name not in of_training  # by the run that is gone on from
         if not decided and not hasattr(arguments, name) and has_setting(arguments.model, name):
             setattr(arguments, name, value)

@@ -86,6 +86,7 @@ from text.spool import (
 from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size
 from training.continuing import (
     GivenText,
+    refuse_other_kind,
     refuse_unknown_labels,
     text_of_run,
     vectors_with_new_words,
@@ -130,7 +131,7 @@ def build_parser() -> Parser:
     """The command line."""
     parser = Parser(description="Turn the CSV file of a data set into records, a vocabulary and initial word vectors.")
     parser.add_argument("dataset", help="name of the data set, for example imdb or my_reviews")
-    add_folder_flags(parser, runs=False)
+    add_folder_flags(parser, runs=False, writes=True)
     parser.add_argument(
         "--workers",
         type=int,
@@ -232,8 +233,7 @@ def serialize(
     labels = read_labels(paths)
     check_labels(paths, labels)
     if given:
-        if has_several_labels(paths):
-            raise UserError("--from_run is for one label a text, and the CSV file has several; leave it out")
+        refuse_other_kind(given.run, has_several_labels(paths), paths.csv)
         if not new.classes:
             refuse_unknown_labels(given, labels, paths.csv)
         labels = [*given.labels, *(label for label in labels if label not in given.labels)]

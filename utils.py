@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import errno
 import fcntl
 import hashlib
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn, TypeVar
+from urllib.parse import quote, unquote
 
 import installed  # noqa: F401
 
@@ -56,6 +58,7 @@ SPLITTER_FILE = "sentence_splitter.json"
 EMBEDDINGS_FILE = "embeddings.npy"
 LABEL_SETS_FILE = "label_sets.npy"
 MANIFEST_FILE = "manifest.json"
+COPIES = Path("data/copies")  # of data sets at an address
 
 
 def shard_name(split: str, shard: int, shards: int) -> str:
@@ -177,13 +180,43 @@ def usable_cores() -> int:
 
 def folder_flags(data_dir: Path, runs_dir: Path | None = None) -> list[str]:
     """The flags that a command needs to find the same folders; none for the default ones."""
-    flags = [] if data_dir == Path("data") else ["--data_dir", str(data_dir)]
+    flags = [] if data_dir == Path("data") else ["--data_dir", address_of(data_dir) or str(data_dir)]
     return flags + ([] if runs_dir in {None, Path("runs")} else ["--runs_dir", str(runs_dir)])
 
 
-def add_folder_flags(parser: argparse.ArgumentParser, runs: bool = True) -> None:
-    """Adds ``--data_dir`` and, for scripts that read or write runs, ``--runs_dir``."""
-    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+def data_folder(text: str) -> Path:
+    """The folder that ``--data_dir`` names; of an address the folder of this machine that its files are copied to."""
+    return COPIES / quote(text.rstrip("/"), safe="") if "://" in text else Path(text)
+
+
+def address_of(data_dir: Path) -> str | None:
+    """The address that ``data_dir`` has the copies of, from :func:`data_folder`; ``None`` for any other folder."""
+    address = unquote(data_dir.name)
+    return address if data_dir.parent.name == COPIES.name and "://" in address else None
+
+
+def own_folder(text: str) -> Path:
+    """``--data_dir`` of a script that writes into it, which cannot be done at an address."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text} is an address, and files are written to a folder of this machine; leave it out, and copy the "
+            "folder of the data set to the address afterwards"
+        )
+    return Path(text)
+
+
+def add_folder_flags(parser: argparse.ArgumentParser, runs: bool = True, writes: bool = False) -> None:
+    """Adds ``--data_dir`` and, for scripts that read or write runs, ``--runs_dir``.
+
+    Args:
+        parser: Gets them.
+        runs: Whether there is ``--runs_dir``.
+        writes: Whether the script writes into the folder of a data set: it takes no address then.
+    """
+    kind, note = (own_folder, "") if writes else (data_folder, " or their address, such as s3://bucket/data")
+    parser.add_argument(
+        "--data_dir", type=kind, default=Path("data"), help=f"folder of the data sets{note} (default: data)"
+    )
     if runs:
         parser.add_argument("--runs_dir", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
 
@@ -457,7 +490,21 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Finds the words among the flags too: ``imdb --split_seed 2 False`` is ``imdb False --split_seed 2``."""
-        return self.parse_intermixed_args(args, namespace)
+        found, unknown = self.parse_known_intermixed_args(args, namespace)
+        if unknown:
+            self.error(self.about_unknown(unknown))
+        return found
+
+    def about_unknown(self, unknown: list[str]) -> str:
+        """What is wrong with words that the parser does not know, and which flag may have been meant."""
+        flag = next((word.partition("=")[0] for word in unknown if word.startswith("-")), None)
+        if flag is None:
+            return f"{unknown[0]!r} is not expected here"
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        # A flag of the form --batch-size, as other programs have them, is right but for its hyphens.
+        meant = difflib.get_close_matches(flag.replace("-", "_"), [name.replace("-", "_") for name in known], 1)
+        guess = f"; did you mean --{meant[0][2:]}?" if meant else ""
+        return f"there is no flag {flag}{guess}"
 
     def error(self, message: str) -> NoReturn:
         """One line like every other mistake, in place of all flags and then the message."""

@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple, NotRequired, TypedDict
 
 import schema
 from corpus.corpus_formats import MAX_TEXT_BYTES, Row, check_imdb, read_food, read_imdb, read_zhang
+from corpus.remote import name_of_table
 from utils import (
     DATA_ENDINGS,
     DataPaths,
@@ -396,7 +397,7 @@ def own_source(text: str, paths: DataPaths) -> Path | None:
     if text in {corpus.name for corpus in CORPORA}:
         return None
     if "://" in text:
-        name = dataset_name(text.rstrip("/"))
+        name = name_of_table(text)
         raise UserError(f"{text} is an address; run first: python create_csv.py {shlex.quote(text)}; then type {name}")
     if "/" in text or dataset_name(text) != text or Path(text).exists():
         return Path(text).expanduser()

@@ -28,6 +28,7 @@ from config import CsvSettings
 from corpus.corpora import CORPORA, Corpus, check_nothing
 from corpus.corpus_formats import Row
 from corpus.evidence import EVIDENCE_NAMES, spans_in
+from corpus.parts import HASH_SHIFT, Parts, first_of_equal
 from corpus.several_labels import BETWEEN, NO_LABELS, LabelCells, detected_separator, looks_like_several, named_sets
 from corpus.tables import (
     DELIMITERS,
@@ -57,6 +58,8 @@ MOST_CLASSES = 200
 SHOWN_CLASSES = 20
 MOST_LABELS = 5_000  # different values after which a column is surely no label
 NOT_TEXT = set(words("id ids date time title summary length count author user name url lang language"))
+ID = np.dtype([("key", "<u8")])  # hash of an id
+BYTES_OF_IDS = 1 << 19  # of their hashes, which are kept before they are compared
 WHOLE = re.compile(r"([-+]?[0-9]{1,9})(?:[.,]0*)?")
 
 
@@ -99,7 +102,8 @@ class RowCounts:
         lines: The first lines of each reason.
         ids_are_unique: Whether the column of ids can serve.
         marked: Documents that have evidence.
-        other_evidence: The lines of those whose evidence marks no part of the text.
+        without_evidence: Documents whose evidence marks no part of the text.
+        other_evidence: The first lines of them.
     """
 
     rows: int = 0
@@ -110,11 +114,17 @@ class RowCounts:
     lines: dict[str, list[int]] = field(default_factory=dict)
     ids_are_unique: bool = False
     marked: int = 0
+    without_evidence: int = 0
     other_evidence: list[int] = field(default_factory=list)
 
 
-def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
+def understand(path: Path, settings: CsvSettings, folder: Path = Path("data")) -> tuple[Corpus, list[str]]:
     """Turns a person's file or folder into a data set.
+
+    Args:
+        path: The file or folder.
+        settings: What the flags say of it.
+        folder: On a disk that may be written to, where hashes of millions of ids are compared.
 
     Returns:
         The row of the table of data sets, and what was understood, a sentence per line.
@@ -131,7 +141,7 @@ def understand(path: Path, settings: CsvSettings) -> tuple[Corpus, list[str]]:
         first, *_ = settings.label_columns.split(",")
         settings = replace(settings, label_column=first)
     columns = with_several_labels(table, find_columns(table, sample, settings), sample, settings)
-    found = count_rows(table, columns)
+    found = count_rows(table, columns, folder)
     names, classes = name_sets(found, table) if columns.several else ((), name_classes(found, table, columns))
     identity = columns.id if found.ids_are_unique else None
     places = replace(columns, id=identity)
@@ -411,10 +421,10 @@ def listing(profiles: Sequence[Profile]) -> str:
 # Reading the whole source once
 
 
-def count_rows(table: Table, columns: Columns) -> RowCounts:
-    """Reads a source to its end and counts; keeps labels and hashes of ids, no texts."""
+def count_rows(table: Table, columns: Columns, folder: Path) -> RowCounts:
+    """Reads a source to its end and counts; keeps labels and hashes of ids (in ``folder``), no texts."""
     found = RowCounts()
-    ids = bytearray()
+    ids, waiting = Parts(folder, ID, HASH_SHIFT), bytearray()
     for record in records(table):
         found.rows += 1
         problem, split, label = judge(record, columns)
@@ -430,14 +440,18 @@ def count_rows(table: Table, columns: Columns) -> RowCounts:
         if len(found.labels) > MOST_LABELS:
             refuse_many(table, columns, found)
         if columns.id is not None:
-            ids += hash_id(record.fields[columns.id])
+            waiting += hash_id(record.fields[columns.id])
+            if len(waiting) >= BYTES_OF_IDS:
+                ids.add(np.frombuffer(bytes(waiting), ID))
+                waiting.clear()
     found.labels = +found.labels
     kept = found.labels.total() + found.without_label
     refuse_other_cells(table, found.skipped, found.rows)
     if not kept:
         reasons = ", ".join(f"{count:,} rows: {problem}" for problem, count in found.skipped.items())
         raise UserError(f"{table.path}: no row can be used ({reasons}); {ask_columns(table, columns)}")
-    unique = len(np.unique(np.frombuffer(bytes(ids), dtype=np.uint64)))
+    ids.add(np.frombuffer(bytes(waiting), ID))
+    unique = sum(len(first_of_equal(rows["key"])) for rows in ids)
     found.ids_are_unique = columns.id is not None and unique == kept
     return found
 
@@ -448,7 +462,9 @@ def count_evidence(found: RowCounts, record: Record, columns: Columns) -> None:
         return
     spans = spans_in(record.fields[columns.evidence], record.fields[columns.text])
     if spans is None:
-        found.other_evidence.append(record.line)
+        found.without_evidence += 1
+        if len(found.other_evidence) < SHOWN:
+            found.other_evidence.append(record.line)
     else:
         found.marked += len(spans) > 0
 
@@ -697,9 +713,9 @@ def describe_rows(table: Table, found: RowCounts) -> Iterator[str]:
         yield f"skipped in all: {total:,} of {found.rows:,} rows ({total / found.rows:.1%})"
     if found.marked:
         yield f"{found.marked:,} rows have evidence: marked parts of their text"
-    if other := found.other_evidence:
-        where = ", ".join(map(str, other[:SHOWN])) + (", ..." if len(other) > SHOWN else "")
-        yield f"no evidence is kept of {len(other):,} rows, where it marks no part of the text; {unit} {where}"
+    if other := found.without_evidence:
+        where = ", ".join(map(str, found.other_evidence)) + (", ..." if other > SHOWN else "")
+        yield f"no evidence is kept of {other:,} rows, where it marks no part of the text; {unit} {where}"
     if found.without_label:
         yield f"{found.without_label:,} rows have no label: kept as unlabelled text for the word vectors"
 

@@ -9,16 +9,17 @@ pyarrow opens ``s3://``, ``gs://``, ``hdfs://`` and ``file://``; other addresses
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from corpus.frames import as_text
+from corpus.parquet import parquet_rows
 from utils import DataPaths, UserError, atomic_write, dataset_name, human_size, log
 
 PIECE = 1 << 22
-ROWS_AT_ONCE = 1_000
 ENDINGS = {
     ".csv": ".csv",
     ".tsv": ".tsv",
@@ -34,8 +35,11 @@ def is_address(text: str) -> bool:
 
 
 def name_of_table(address: str) -> str:
-    """The name of the data set: ``reviews`` for ``s3://bucket/reviews.parquet`` and for ``s3://bucket/reviews/``."""
-    return dataset_name(address.rstrip("/"))
+    """The name of the data set: ``reviews`` for ``s3://bucket/reviews.parquet`` and for ``s3://bucket/reviews/``.
+
+    Options of the address, such as ``?endpoint_override=localhost:9000&scheme=http``, are no part of it.
+    """
+    return dataset_name(address.partition("?")[0].rstrip("/"))
 
 
 def fetch(address: str, data_dir: Path) -> Path:
@@ -44,22 +48,28 @@ def fetch(address: str, data_dir: Path) -> Path:
     Raises:
         UserError: There is no such table, or its files are of several formats.
     """
-    try:
+    with errors_in_one_line(address, data_dir):
         return copy_of_table(address, data_dir)
-    except UserError:
-        raise
-    except MemoryError:
+
+
+@contextlib.contextmanager
+def errors_in_one_line(address: str, data_dir: Path) -> Iterator[None]:
+    """Turns what a file system raises into a :class:`UserError`, but not errors of the disk of ``data_dir``."""
+    try:
+        yield
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # each file system has errors of its own
         if isinstance(error, OSError) and error.filename and str(error.filename).startswith(str(data_dir)):
-            raise  # of our own disk
+            raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{address} cannot be read ({reason}); check the address and the right to read it") from error
 
 
 def copy_of_table(address: str, data_dir: Path) -> Path:
     """As :func:`fetch`, with the errors of the file system."""
-    files, parts = open_file_system(address)
+    files = open_file_system(address)
+    parts = [files.path] if files.size(files.path) is not None else parts_of_table(files)
     kinds = sorted({ending_of(part) for part in parts})
     if len(kinds) != 1 or kinds[0] not in ENDINGS:
         found = f"files of the kinds {', '.join(kinds)}" if kinds else "no file"
@@ -70,17 +80,33 @@ def copy_of_table(address: str, data_dir: Path) -> Path:
     copy = DataPaths(name, data_dir).raw / f"{name}{ENDINGS[kinds[0]]}"
     with atomic_write(copy, "wb") as output:
         for part in parts:
-            with files(part) as file:
+            with files.open(part) as file:
                 if kinds[0] == ".parquet":
-                    output.writelines(lines_of_parquet(file))
+                    output.writelines(lines_of_parquet(file, part))
                 else:
                     copy_lines(file, output)
     log.info("%s: %s files, copied to %s (%s)", address, f"{len(parts):,}", copy, human_size(copy.stat().st_size))
     return copy
 
 
-def open_file_system(address: str) -> tuple[Callable[[str], Any], list[str]]:
-    """What opens a file by its path, and the paths of the files of a table, in their order."""
+class FileSystem(NamedTuple):
+    """A file system, and a place in it.
+
+    Attributes:
+        path: The file or folder that an address names.
+        open: Opens a file by its path, for reading bytes.
+        size: Bytes of a file; ``None`` where there is none of this path.
+        files_in: The paths of all files in a folder and in the folders within.
+    """
+
+    path: str
+    open: Callable[[str], Any]
+    size: Callable[[str], int | None]
+    files_in: Callable[[str], list[str]]
+
+
+def open_file_system(address: str) -> FileSystem:
+    """The file system of an address."""
     from pyarrow import fs
 
     try:
@@ -89,14 +115,18 @@ def open_file_system(address: str) -> tuple[Callable[[str], Any], list[str]]:
         if "nrecognized filesystem type" not in str(error):
             raise
         return open_with_fsspec(address)
-    info = system.get_file_info(path)
-    if info.type == fs.FileType.File:
-        return system.open_input_file, [path]
-    inner = system.get_file_info(fs.FileSelector(path, recursive=True))
-    return system.open_input_file, parts_of_table(path, [one.path for one in inner if one.is_file])
+
+    def size(file: str) -> int | None:
+        info = system.get_file_info(file)
+        return info.size if info.type == fs.FileType.File else None
+
+    def files_in(folder: str) -> list[str]:
+        return [one.path for one in system.get_file_info(fs.FileSelector(folder, recursive=True)) if one.is_file]
+
+    return FileSystem(path, system.open_input_file, size, files_in)
 
 
-def open_with_fsspec(address: str) -> tuple[Callable[[str], Any], list[str]]:
+def open_with_fsspec(address: str) -> FileSystem:
     """The same for an address that pyarrow does not know."""
     try:
         import fsspec
@@ -104,13 +134,17 @@ def open_with_fsspec(address: str) -> tuple[Callable[[str], Any], list[str]]:
         kind = address.partition("://")[0]
         raise UserError(f"{kind}:// needs the package fsspec; type: python -m pip install fsspec") from error
     system, path = fsspec.core.url_to_fs(address)
-    paths = [path] if system.isfile(path) else parts_of_table(path, system.find(path))
-    return system.open, paths
+    return FileSystem(
+        path,
+        system.open,
+        lambda file: system.size(file) if system.isfile(file) else None,
+        lambda folder: list(system.find(folder)),
+    )
 
 
-def parts_of_table(folder: str, paths: list[str]) -> list[str]:
+def parts_of_table(files: FileSystem) -> list[str]:
     """The files in a folder that belong to a table, by name; not ``_SUCCESS`` and hidden ones, as Spark leaves them."""
-    inner = {path: PurePosixPath(path[len(folder) :].lstrip("/")) for path in paths}
+    inner = {path: PurePosixPath(path[len(files.path) :].lstrip("/")) for path in files.files_in(files.path)}
     return sorted(path for path, name in inner.items() if not any(part[0] in "._" for part in name.parts))
 
 
@@ -132,13 +166,9 @@ def copy_lines(file: IO[bytes], output: IO[bytes]) -> None:
         output.write(b"\n")
 
 
-def lines_of_parquet(file: Any) -> Iterator[bytes]:
+def lines_of_parquet(file: Any, name: str) -> Iterator[bytes]:
     """The rows of a Parquet file as JSON lines, with the cells that a CSV file would hold."""
-    import pyarrow.parquet as pq
-
-    table = pq.ParquetFile(file)
-    for batch in table.iter_batches(ROWS_AT_ONCE):
-        names = batch.schema.names
-        for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            row = {name: as_text(cell) for name, cell in zip(names, cells, strict=True)}
-            yield (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    names, rows = parquet_rows(file, name)
+    for cells in rows:
+        row = {name: as_text(cell) for name, cell in zip(names, cells, strict=True)}
+        yield (json.dumps(row, ensure_ascii=False) + "\n").encode()

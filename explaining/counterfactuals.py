@@ -1,5 +1,7 @@
 """The fewest words, or sentences, without which the network would predict something else.
 
+Where a text may have several labels, the verdict is one label: predicted, or not.
+
 They are searched greedily, from the ranking of an explanation: those that speak most for the verdict are left out, more
 and more of them, until the verdict turns; then each is put back, the weakest first, where the verdict stays turned
 without it. Every step is the network's own prediction for the text without them (:mod:`explaining.leaving_out`), so
@@ -21,6 +23,7 @@ from data_processing import Span
 from explaining.deletions import LEVELS, Scorer
 from explaining.leaving_out import keep_words, words_of_sentences
 from report.shading import printable
+from runtime.decisions import is_predicted
 from text.text_reader import EncodedDocument
 
 if TYPE_CHECKING:
@@ -39,9 +42,11 @@ class Counterfactual(NamedTuple):
     Attributes:
         level: One of :data:`explaining.deletions.LEVELS`.
         removed: int64, places of the words, or sentences, ascending; empty where nothing turned the verdict.
-        verdict: The class that is predicted without them.
+        verdict: The class that is predicted without them; where a text may have several labels, the label.
         probability: Of that class.
         tried: The largest number that was left out at once.
+        gained: Where a text may have several labels, whether the label is predicted without them but not of the whole
+            text; false for the other way round. ``None`` where a text has one label.
     """
 
     level: str
@@ -49,6 +54,7 @@ class Counterfactual(NamedTuple):
     verdict: int
     probability: float
     tried: int
+    gained: bool | None = None
 
     def in_words(self, text: str, spans: Sequence[Sequence[Span]], names: Sequence[str]) -> str:
         """A sentence for people; empty where nothing could be tried.
@@ -60,11 +66,16 @@ class Counterfactual(NamedTuple):
         """
         if not self.tried:
             return ""
+        name = names[self.verdict]
         if not len(self.removed):
-            return f"The verdict stays without {counted(self.tried, self.level)}."
+            what = "The verdict" if self.gained is None else f"The verdict on {name}"
+            return f"{what} stays without {counted(self.tried, self.level)}."
         quoted = ", ".join(f'"{shortened(text[start:end])}"' for start, end in self.places(spans))
         these = f"this {self.level[:-1]}" if len(self.removed) == 1 else f"these {len(self.removed)} {self.level}"
-        return f"Without {these} the verdict would be {names[self.verdict]} ({self.probability:.1%}): {quoted}."
+        if self.gained is None:
+            return f"Without {these} the verdict would be {name} ({self.probability:.1%}): {quoted}."
+        would = "would be" if self.gained else "would not be"
+        return f"Without {these} {name} {would} predicted ({self.probability:.1%}): {quoted}."
 
     def places(self, spans: Sequence[Sequence[Span]]) -> list[Span]:
         """The parts of the text that are left out; neighbouring words of a sentence are one part."""
@@ -85,11 +96,17 @@ class Counterfactual(NamedTuple):
         return parts
 
     def to_json(self, spans: Sequence[Sequence[Span]], names: Sequence[str]) -> dict[str, Any]:
-        """As plain JSON; ``prediction`` is ``null`` where nothing turned the verdict."""
+        """As plain JSON; ``prediction`` is ``null`` where nothing turned the verdict.
+
+        Of one of several labels, it is whether the ``label`` is predicted then.
+        """
         found = len(self.removed) > 0
+        of_label = {} if self.gained is None else {"label": names[self.verdict]}
+        turned = names[self.verdict] if self.gained is None else self.gained
         return {
             "level": self.level,
-            "prediction": names[self.verdict] if found else None,
+            **of_label,
+            "prediction": turned if found else None,
             "probability": self.probability if found else None,
             "removed": [{"start": start, "end": end} for start, end in self.places(spans)],
             "count": len(self.removed),
@@ -123,7 +140,12 @@ class Search(NamedTuple):
 
 
 def counterfactuals(
-    scorer: Scorer, document: EncodedDocument, scores: Scores, predicted: int, target: int
+    scorer: Scorer,
+    document: EncodedDocument,
+    scores: Scores,
+    probabilities: np.ndarray,
+    target: int,
+    thresholds: np.ndarray | None = None,
 ) -> list[Counterfactual]:
     """The counterfactuals of words and of sentences, by the ranking of an explanation.
 
@@ -131,23 +153,29 @@ def counterfactuals(
         scorer: The network.
         document: The text.
         scores: Of ``target``.
-        predicted: The verdict on the whole text.
-        target: Where it is the verdict, any other verdict is searched for; else this one.
+        probabilities: float [C], of the whole text.
+        target: Where it is predicted, another verdict is searched for; else this one.
+        thresholds: [C], where a text may have several labels.
     """
-    return found_together(scorer, searches(document, scores, predicted, target))
+    stays = bool(is_predicted(probabilities, target, thresholds))
+    return found_together(scorer, searches(document, scores, target, stays, thresholds))
 
 
-def searches(document: EncodedDocument, scores: Scores, predicted: int, target: int) -> list[Search]:
-    """The searches of :func:`counterfactuals`, of which none has begun."""
+def searches(
+    document: EncodedDocument, scores: Scores, target: int, stays: bool, thresholds: np.ndarray | None = None
+) -> list[Search]:
+    """The searches of :func:`counterfactuals`, of which none has begun.
+
+    Arguments as there; ``stays``: whether ``target`` is predicted of the whole text.
+    """
 
     def turned(probabilities: np.ndarray) -> np.ndarray:
-        verdicts = probabilities.argmax(axis=1)
-        return verdicts != predicted if target == predicted else verdicts == target
+        return is_predicted(probabilities, target, thresholds) != stays
 
-    direction = -1.0 if scores.signed and target != predicted else 1.0
-    rankings = {level: direction * getattr(scores, level) for level in LEVELS}
+    label = None if thresholds is None else target
+    rankings = {level: (1.0 if stays or not scores.signed else -1.0) * getattr(scores, level) for level in LEVELS}
     return [
-        Search(document, level, smallest_set(ranking, scores.signed, level, turned))
+        Search(document, level, smallest_set(ranking, scores.signed, level, turned, label, not stays))
         for level, ranking in rankings.items()
     ]
 
@@ -178,7 +206,7 @@ def found_together(scorer: Scorer, searches: Sequence[Search]) -> list[Counterfa
 
 
 def smallest_set(
-    scores: np.ndarray, signed: bool, level: str, turned: Turned
+    scores: np.ndarray, signed: bool, level: str, turned: Turned, label: int | None = None, gained: bool = False
 ) -> Generator[Sets, np.ndarray, Counterfactual]:
     """Searches the smallest set that the ranking leads to: the steps of a :class:`Search`.
 
@@ -187,19 +215,23 @@ def smallest_set(
         signed: Whether one with a negative score speaks against the verdict, and therefore stays.
         level: One of :data:`explaining.deletions.LEVELS`.
         turned: Whether these are the probabilities of a verdict that is searched for.
+        label: The one of several labels whose verdict is searched for; ``None`` where a text has one.
+        gained: Whether the label is to be predicted then, and not the other way round.
     """
+    of_label = None if label is None else gained
     ranking = np.argsort(-scores, kind="stable")
     usable = int((scores > 0).sum()) if signed else len(scores)
     most = min(usable, len(scores) // 2, MOST_REMOVED)
     removed = yield from first_turning(ranking, most, turned)
     if not len(removed):
-        return Counterfactual(level, removed, 0, 0.0, most)
+        return Counterfactual(level, removed, label or 0, 0.0, most, of_label)
     for place in removed[::-1].tolist():
         fewer = removed[removed != place]
         if len(fewer) and turned((yield [fewer]))[0]:
             removed = fewer
     [row] = yield [removed]
-    return Counterfactual(level, np.sort(removed), int(row.argmax()), float(row.max()), most)
+    verdict = int(row.argmax()) if label is None else label
+    return Counterfactual(level, np.sort(removed), verdict, float(row[verdict]), most, of_label)
 
 
 def first_turning(ranking: np.ndarray, most: int, turned: Turned) -> Generator[Sets, np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """Deletes the words, or sentences, that a ranking names, and asks the network again: the measures of ERASER.
 
-Both are of the class that the network predicts for the whole text (DeYoung et al., ACL 2020):
+Both are of the class that the network predicts for the whole text (DeYoung et al., ACL 2020), where a text may have
+several labels of one that it predicts, whose verdict changes where the label is no longer predicted:
 
     comprehensiveness   p(text) - p(text without its top words)     high: the words named were needed
     sufficiency         p(text) - p(top words alone)                low: the words named are enough
@@ -23,6 +24,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from explaining.leaving_out import keep_words, words_of_sentences
+from runtime.decisions import is_predicted
 from text.text_reader import EncodedDocument
 
 SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)
@@ -121,6 +123,8 @@ def delete(
     rankings: Sequence[Sequence[np.ndarray]],
     level: str,
     edit: Edit = keep_words,
+    targets: Sequence[int] | None = None,
+    thresholds: np.ndarray | None = None,
 ) -> Deletions:
     """Measures what deleting does, averaged over the rankings of each document.
 
@@ -130,6 +134,8 @@ def delete(
         rankings: [B], for each document one or more vectors of scores, as :func:`edits` takes them.
         level: One of :data:`LEVELS`.
         edit: Makes a document with some of its words only.
+        targets: [B], the predicted class of each document that is measured; the likeliest where ``None``.
+        thresholds: [C], where a text may have several labels.
     """
     edited = [
         one
@@ -141,13 +147,14 @@ def delete(
     whole, changed = probabilities[: len(documents)], probabilities[len(documents) :]
     found = Deletions()
     begin = 0
-    for row, draws in zip(whole, rankings, strict=True):
+    chosen = whole.argmax(axis=1).tolist() if targets is None else targets
+    for row, draws, verdict in zip(whole, rankings, chosen, strict=True):
         end = begin + len(draws) * 2 * len(SHARES)
         values = changed[begin:end].reshape(len(draws), 2, len(SHARES), -1)
-        begin, verdict = end, int(row.argmax())
+        begin, stays = end, is_predicted(values, verdict, thresholds)  # [draws, 2, K]
         lost = (row[verdict] - values[..., verdict]).mean(axis=0)  # [2, K]
         found.comprehensiveness.append(lost[0])
         found.sufficiency.append(lost[1])
-        found.flips.append(float((values[:, 0, SHARES.index(FLIP_SHARE)].argmax(axis=-1) != verdict).mean()))
-        found.reached.append((values[:, 1].argmax(axis=-1) == verdict).mean(axis=0))
+        found.flips.append(float((~stays[:, 0, SHARES.index(FLIP_SHARE)]).mean()))
+        found.reached.append(stays[:, 1].mean(axis=0))
     return found

@@ -204,8 +204,7 @@ def explain_written(predictor: Predictor, written: WrittenText, method: str, tar
     if not written.reading.words:
         raise ValueError("the text has no word")
     [(verdict, scores)] = score_and_explain(predictor, [document], None if target is None else [target], method)
-    predicted = int(verdict.probabilities.argmax())
-    chosen = predicted if target is None else target
+    chosen = int(verdict.probabilities.argmax()) if target is None else target
     return Explanation(
         written.text,
         written.spans,
@@ -216,6 +215,6 @@ def explain_written(predictor: Predictor, written: WrittenText, method: str, tar
         scores,
         document.words_per_sentence,
         log_odds_parts(predictor, written.text, words_of(written.spans), document, verdict, chosen),
-        counterfactuals(predictor, document, scores, predicted, chosen) if predictor.thresholds is None else (),
+        counterfactuals(predictor, document, scores, verdict.probabilities, chosen, predictor.thresholds),
         predictor.thresholds,
     )

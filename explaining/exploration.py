@@ -31,7 +31,8 @@ from report.shading import LeftOut
 from runtime.attention_statistics import evenness, top_words
 from runtime.devices import start_for_runs
 from runtime.run_folder import RunFolder, find_run, refuse_several_labels
-from utils import DataPaths, UserError
+from text.copies import data_set
+from utils import DataPaths, UserError, data_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +79,8 @@ def open_run(named: str, data_dir: str | Path = "data", runs_dir: str | Path = "
     device = start_for_runs([run], "auto", lean=False)
     from runtime.predictor import Predictor
 
-    return OpenRun(run, Predictor.load(run, device), DataPaths(run.config().dataset, Path(data_dir)))
+    data = data_set(run.config().dataset, data_folder(str(data_dir)), texts=True)
+    return OpenRun(run, Predictor.load(run, device), data)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

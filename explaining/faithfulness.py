@@ -3,6 +3,9 @@
 :mod:`explaining.deletions` has the measures. Here every method is measured on a sample of documents, beside rankings to
 compare it with; the figures are kept in the run folder and said in words.
 
+Where a text may have several labels, each document is examined for one of those that the network predicts; the verdict
+changes where that label is no longer predicted.
+
 A random choice is the baseline: a method that is no better explains nothing. The rankings of :data:`CONTROLS` separate
 what a method knows of a word's weight from what it knows of its sign: a method with signs leaves out words that speak
 against the prediction, attention cannot.
@@ -15,6 +18,7 @@ nothing, so that figures of the test split stay figures of unseen documents.
 
 from __future__ import annotations
 
+import functools
 import textwrap
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,12 +27,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
 import schema
 from explaining.counterfactuals import SetSizes, found_together, searches
 from explaining.deletions import FLIP_SHARE, LEVELS, REACH_SHARE, SHARES, Deletions, delete, interval
 from explaining.explanations import METHODS, UNEXAMINED, Scores, explain, methods_of
 from explaining.leaving_out import replace_words
+from report.evaluation import shortened
 from text.text_reader import EncodedDocument
 from utils import UserError
 
@@ -153,6 +159,7 @@ def examine(
     seed: int,
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
     replacement: bool = False,
+    targets: Sequence[int] | None = None,
 ) -> Findings:
     """Explains documents by every method, deletes what each names, and compares.
 
@@ -162,31 +169,50 @@ def examine(
         seed: Of the random choice.
         progress: Wraps the loop over chunks of documents.
         replacement: Also replace words by ``<unk>``.
+        targets: [B], the class of each document, one that is predicted (:func:`drawn_labels`); the likeliest where
+            ``None``.
     """
     generator = np.random.default_rng(seed)
     findings = Findings()
     for begin in progress(range(0, len(documents), CHUNK)):
-        findings.add(examine_chunk(predictor, documents[begin : begin + CHUNK], generator, replacement))
+        some = documents[begin : begin + CHUNK]
+        chosen = predictor.probabilities(some).argmax(axis=1).tolist() if targets is None else targets[begin:][:CHUNK]
+        findings.add(examine_chunk(predictor, some, chosen, generator, replacement))
     return findings
+
+
+def drawn_labels(probabilities: np.ndarray, thresholds: np.ndarray, seed: int) -> NDArray[np.int64]:
+    """int64 [B], for each document one of the labels that are predicted, drawn at random; -1 where none is.
+
+    Args:
+        probabilities: float32 [B, C].
+        thresholds: float32 [C].
+        seed: Of the draw.
+    """
+    generator = np.random.default_rng([seed, 2])
+    predicted = [np.flatnonzero(row >= thresholds) for row in probabilities]
+    return np.array([generator.choice(places) if len(places) else -1 for places in predicted], np.int64)
 
 
 def examine_chunk(
     predictor: Predictor,
     documents: Sequence[EncodedDocument],
+    predicted: Sequence[int],
     generator: np.random.Generator,
     replacement: bool = False,
 ) -> Findings:
-    """Examines a few documents, each for the class that the network predicts."""
-    predicted = predictor.probabilities(documents).argmax(axis=1).tolist()
+    """Examines a few documents, each for a class that the network predicts."""
+    thresholds = getattr(predictor, "thresholds", None)
+    remove = functools.partial(delete, predictor, documents, targets=predicted, thresholds=thresholds)
     scores = {method: explain(predictor, documents, predicted, method) for method in methods_of(predictor)}
     findings = Findings()
     for name, draws in rankings(documents, scores, generator).items():
         for level in LEVELS:
             values = [[getattr(one, level) for one in of_document] for of_document in draws]
-            getattr(findings, level)[name] = delete(predictor, documents, values, level)
+            getattr(findings, level)[name] = remove(values, level)
         if replacement:
             words = [[one.words for one in of_document] for of_document in draws]
-            findings.replaced[name] = delete(predictor, documents, words, "words", replace_words)
+            findings.replaced[name] = remove(words, "words", replace_words)
         first_draws = [of_document[0] for of_document in draws]
         if name != "leave_one_out":
             pairs = zip(first_draws, scores["leave_one_out"], strict=True)
@@ -203,7 +229,10 @@ def set_sizes(
 ) -> SetSizes:
     """How little must be left out of each document for another verdict, by the ranking of one method."""
     of_documents = zip(documents, scores, predicted, strict=True)
-    every = [one for document, some, verdict in of_documents for one in searches(document, some, verdict, verdict)]
+    thresholds = getattr(predictor, "thresholds", None)
+    every = [
+        one for document, some, verdict in of_documents for one in searches(document, some, verdict, True, thresholds)
+    ]
     sizes = SetSizes()
     sizes.add(found_together(predictor, every))
     return sizes
@@ -269,6 +298,24 @@ def best_method(findings: Findings) -> str:
     return best
 
 
+def by_label(findings: Findings, targets: Sequence[int], class_names: Sequence[str]) -> dict[str, Any]:
+    """For each label the documents that were examined for it, and how often each ranking of words changes its verdict.
+
+    Args:
+        findings: Of B documents.
+        targets: [B], the label of each.
+        class_names: [C].
+    """
+    value: dict[str, Any] = {}
+    for place, name in enumerate(class_names):
+        own = np.flatnonzero(np.asarray(targets) == place)
+        value[name] = {"documents": len(own)}
+        if len(own):
+            flips = {method: float(np.take(found.flips, own).mean()) for method, found in findings.words.items()}
+            value[name]["flips"] = flips
+    return value
+
+
 def to_json(findings: Findings) -> dict[str, Any]:
     """All figures, for ``faithfulness.json``."""
     errors = [abs(reached - wanted) / max(abs(wanted), 1) for reached, wanted, _ in findings.completeness]
@@ -317,7 +364,8 @@ class SeedFigures(TypedDict):
 class FaithfulnessFile(TypedDict):
     """``faithfulness.json``, as far as readers need it; those of earlier versions have no controls.
 
-    ``replaced`` and ``seeds`` are there where they were asked for.
+    ``replaced`` and ``seeds`` are there where they were asked for, ``labels`` (:func:`by_label`) where a text may have
+    several.
     """
 
     weights_sha256: str
@@ -331,6 +379,7 @@ class FaithfulnessFile(TypedDict):
     agreement_with_leave_one_out: NotRequired[dict[str, dict[str, float]]]
     replaced: NotRequired[dict[str, DeletionFigures]]
     seeds: NotRequired[SeedFigures]
+    labels: NotRequired[dict[str, dict[str, Any]]]
 
 
 def faithfulness_file(run: Path, split: str = CHOOSING_SPLIT) -> Path:
@@ -413,6 +462,8 @@ def format_findings(value: dict[str, Any], heading: str) -> str:
     if "replaced" in value:
         lines += ["", *deletion_table(value["replaced"], "words replaced by <unk>")]
     lines += ["", *agreement_table(value), "", *counterfactual_table(value)]
+    if "labels" in value:
+        lines += ["", *label_table(value)]
     if "seeds" in value:
         lines += ["", *seed_table(value["seeds"])]
     return "\n".join([*lines, *(f"\n{textwrap.fill(remark, WIDTH)}" for remark in remarks(value))])
@@ -460,6 +511,16 @@ def counterfactual_table(value: dict[str, Any]) -> Iterator[str]:
         yield f"{TITLES[name]:26}  {cells[0]:>16}  {found[0]:>5}  {cells[1]:>18}  {found[1]:>5}"
 
 
+def label_table(value: dict[str, Any]) -> Iterator[str]:
+    """Yields the lines of the table with a row for each label: how often words that are deleted change its verdict."""
+    shown = [name for name in (RANDOM, "attention", value["best_method"]) if name in value["words"]]
+    columns = list(dict.fromkeys(shown))
+    yield f"{'verdicts changed, words by':26}  documents  {'  '.join(f'{TITLES[name]:>15}' for name in columns)}"
+    for label, row in value["labels"].items():
+        shares = (f"{row['flips'][name]:15.1%}" for name in columns) if row["documents"] else ()
+        yield f"{shortened(label, 26):26}  {row['documents']:9,}  {'  '.join(shares)}".rstrip()
+
+
 def seed_table(value: SeedFigures) -> Iterator[str]:
     """Yields the lines of the table of the agreement between runs."""
     title = f"Spearman of {len(value['runs'])} runs"
@@ -487,6 +548,12 @@ def remarks(value: dict[str, Any]) -> Iterator[str]:
         "Another verdict: how few words, or sentences, were enough to leave out (at most 50, and half of the text); a "
         "document where none were found counts as larger than every other, and - is a median that no set reached."
     )
+    if "labels" in value:
+        yield (
+            "Several labels a text: each document is examined for one of its predicted labels, drawn at random. Its "
+            "verdict is that this label is predicted; it changes where the probability no longer reaches the label's "
+            f"threshold. Left out for having no predicted label: {value['without_label']:,} documents."
+        )
     yield from optional_remarks(value)
     yield from verdict_in_words(value)
     if evidence := value.get("evidence"):

@@ -17,6 +17,7 @@ import numpy as np
 from explaining.deletions import LEVELS, interval
 from explaining.explanations import METHODS, Scores, explain, methods_of
 from explaining.faithfulness import CHUNK, rank_correlations
+from runtime.decisions import is_predicted
 from text.text_reader import EncodedDocument
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def seed_agreement(
     predictors: Sequence[Predictor],
     documents: Sequence[EncodedDocument],
     progress: Callable[[Sequence[int]], Iterable[int]] = iter,
+    targets: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """Explains documents by several networks and compares.
 
@@ -36,21 +38,29 @@ def seed_agreement(
         predictors: [R], at least two; their words and classes have the same numbers.
         documents: [B].
         progress: Wraps the loop over chunks of documents.
+        targets: [B], the class of each document, one that the first network predicts; the likeliest where ``None``.
 
     Returns:
-        ``same_verdict``, the share of documents for which all networks predict the same class, and for words and for
-        sentences Spearman's rank correlation by each method that all networks have but :data:`TOO_SLOW`: the mean over
-        documents with its interval, ``None`` where fewer than two documents have one.
+        ``same_verdict``, the share of documents for which all networks predict the class that the first one does, and
+        for words and for sentences Spearman's rank correlation by each method that all networks have but
+        :data:`TOO_SLOW`: the mean over documents with its interval, ``None`` where fewer than two documents have one.
     """
     shared = [name for name in METHODS if name != TOO_SLOW and all(name in methods_of(one) for one in predictors)]
     found: dict[str, dict[str, list[float]]] = {level: {name: [] for name in shared} for level in LEVELS}
     same: list[bool] = []
     for begin in progress(range(0, len(documents), CHUNK)):
         some = documents[begin : begin + CHUNK]
-        predicted = [predictor.probabilities(some).argmax(axis=1) for predictor in predictors]
-        same += (np.array(predicted) == predicted[0]).all(axis=0).tolist()
+        probabilities = [predictor.probabilities(some) for predictor in predictors]
+        chosen = probabilities[0].argmax(axis=1).tolist() if targets is None else targets[begin:][:CHUNK]
+        same += [
+            all(
+                bool(is_predicted(rows[place], target, getattr(predictor, "thresholds", None)))
+                for rows, predictor in zip(probabilities, predictors, strict=True)
+            )
+            for place, target in enumerate(chosen)
+        ]
         for name in shared:
-            explained = [explain(predictor, some, predicted[0].tolist(), name) for predictor in predictors]
+            explained = [explain(predictor, some, chosen, name) for predictor in predictors]
             for level in LEVELS:
                 found[level][name] += correlations(explained, level)
     tables = {level: {name: mean_of_known(values) for name, values in found[level].items()} for level in LEVELS}

@@ -3,20 +3,22 @@
 Every document is explained once, for the class that the network predicts; sums are kept for each word, and nothing of
 a document but its phrases, so that memory does not grow with the length of the texts. With two classes what speaks
 against one speaks for the other, and counts there; with more, a class is described by the documents predicted as it.
+Where a text may have several labels, a document is explained once for each label that the network predicts of it, and a
+document is predicted rightly if all its labels are.
 
     B documents   N words   S sentences   V vocabulary   C classes
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from data_processing import UNKNOWN_ID
-from explaining.explanations import Scores, methods_of, score_and_explain
+from explaining.explanations import Scores, explain, methods_of, score_and_explain
 from explaining.log_odds import log_odds
 from explaining.phrases import MOST_PHRASES, find_phrases, is_punctuation
 from text.text_reader import EncodedDocument
@@ -31,13 +33,15 @@ LEAST_FLIPS = 0.1  # of a word's documents, on either side, for a word whose sig
 MOST_CONTEXT = 5  # words of a phrase that shows a word in its context
 STRIKING = 4.0  # z of a word that is listed as commoner in the mistakes: thousands of words are compared
 CERTAIN = 1.96  # standard errors that are taken off a mean before words are compared
+NO_LABEL = -1
+EPSILON = 1e-7  # a threshold is so far from 0 and 1 at least, where its log-odds are taken
 
 
 class Labelled(NamedTuple):
-    """A document with its label, -1 where it has none."""
+    """A document with its label, -1 where it has none; where a text may have several, with all that it has."""
 
     document: EncodedDocument
-    label: int
+    label: int | tuple[int, ...]
 
 
 @dataclass
@@ -108,10 +112,14 @@ class WholeModel:
     Args:
         class_names: C.
         vocabulary: V words.
+        thresholds: float32 [C], where a text may have several labels.
     """
 
-    def __init__(self, class_names: Sequence[str], vocabulary: Sequence[str]) -> None:
-        self.class_names, self.vocabulary = tuple(class_names), vocabulary
+    def __init__(
+        self, class_names: Sequence[str], vocabulary: Sequence[str], thresholds: np.ndarray | None = None
+    ) -> None:
+        self.class_names, self.vocabulary, self.thresholds = tuple(class_names), vocabulary, thresholds
+        self.mirrored = thresholds is None and len(self.class_names) == 2  # what speaks against one is for the other
         self.punctuation = np.array([number <= UNKNOWN_ID or is_punctuation(w) for number, w in enumerate(vocabulary)])
         self.words = WordSums.empty(len(class_names), len(vocabulary))
         self.phrases: dict[tuple[int, tuple[int, ...]], list[float]] = {}  # (class, ids): documents, sum of shares
@@ -127,17 +135,38 @@ class WholeModel:
             disagree: Whether network and n-grams predict different classes; ``None`` without n-grams.
         """
         document, predicted = labelled.document, int(verdict.probabilities.argmax())
+        words = self.add_words(document, predicted, scores)
+        if labelled.label != NO_LABEL:
+            figures = figures_of(document, verdict, scores, disagree)
+            self.groups[predicted == labelled.label].add(words, figures)
+
+    def add_several(self, labelled: Labelled, verdict: Verdict, scores: Mapping[int, Scores]) -> None:
+        """Counts a document that is explained for each label that the network predicts of it.
+
+        Args:
+            labelled: The document.
+            verdict: On it.
+            scores: Of each predicted label, signed.
+        """
+        if self.thresholds is None:
+            raise ValueError("a text has one label here")
+        for label, of_label in scores.items():
+            self.add_words(labelled.document, label, of_label)
+        words = np.unique(labelled.document.token_ids)
+        figures = figures_of_several(labelled.document, verdict, self.thresholds)
+        self.groups[tuple(scores) == labelled.label].add(words[words > UNKNOWN_ID], figures)
+
+    def add_words(self, document: EncodedDocument, predicted: int, scores: Scores) -> np.ndarray:
+        """Counts words and phrases of a document for a class that is predicted; returns its known words, int64 [U]."""
         words, inverse = np.unique(document.token_ids, return_inverse=True)
         shares = np.bincount(inverse, scores.words)
         known = words > UNKNOWN_ID
         words, shares = words[known], shares[known]
         self.words.add(predicted, words, shares)
-        if len(self.class_names) == 2:
+        if self.mirrored:
             self.words.add(1 - predicted, words, -shares)
         self.add_phrases(document, predicted, scores.words)
-        if labelled.label >= 0:
-            figures = figures_of(document, verdict, scores, disagree)
-            self.groups[predicted == labelled.label].add(words, figures)
+        return words
 
     def add_phrases(self, document: EncodedDocument, predicted: int, scores: np.ndarray) -> None:
         """Counts the phrases of a document, each once."""
@@ -145,7 +174,7 @@ class WholeModel:
         limits = self.punctuation[document.token_ids]
         of_document: dict[tuple[int, tuple[int, ...]], float] = {}
         for one in find_phrases(scores, document.words_per_sentence, limits, MOST_PHRASES):
-            if one.share < 0 and len(self.class_names) > 2:
+            if one.share < 0 and not self.mirrored:
                 continue
             key = (predicted if one.share > 0 else 1 - predicted, tuple(ids[one.first : one.end]))
             of_document[key] = of_document.get(key, 0.0) + abs(one.share)
@@ -212,9 +241,9 @@ class WholeModel:
     def flips(self) -> list[dict[str, Any]]:
         """Words that speak for a class in some documents and against it in others, with phrases of both kinds.
 
-        Of more than two classes none are listed: only the predicted one is explained.
+        Of more than two classes, or several labels, none are listed: only what is predicted is explained.
         """
-        if len(self.class_names) != 2:
+        if not self.mirrored:
             return []
         counts, shares = self.words.documents[:, 1], np.abs(self.words.shares[:, 1])
         enough = np.maximum(FEWEST_DOCUMENTS, LEAST_FLIPS * counts.sum(axis=0))
@@ -278,6 +307,18 @@ def figures_of(document: EncodedDocument, verdict: Verdict, scores: Scores, disa
     return value if disagree is None else value | {"network_and_ngrams_disagree": float(disagree)}
 
 
+def figures_of_several(document: EncodedDocument, verdict: Verdict, thresholds: np.ndarray) -> dict[str, float]:
+    """The same where a text may have several labels; the margin is that of its closest decision, in log-odds."""
+    bounds = np.clip(thresholds.astype(np.float64), EPSILON, 1 - EPSILON)
+    distances = np.abs(verdict.logits - np.log(bounds / (1 - bounds)))
+    return {
+        "words": float(len(document.token_ids)),
+        "unknown_words": float((document.token_ids == UNKNOWN_ID).mean()),
+        "margin": float(distances.min()),
+        "labels": float((verdict.probabilities >= thresholds).sum()),
+    }
+
+
 def summarise(predictor: Predictor, batches: Iterable[Sequence[Labelled]], method: str) -> WholeModel:
     """Explains all documents of a split.
 
@@ -286,13 +327,37 @@ def summarise(predictor: Predictor, batches: Iterable[Sequence[Labelled]], metho
         batches: Its documents, some at a time.
         method: One of :func:`explaining.explanations.methods_of`, with signs.
     """
-    model = WholeModel(predictor.class_names, predictor.reader.vocabulary.words)
+    thresholds = getattr(predictor, "thresholds", None)
+    model = WholeModel(predictor.class_names, predictor.reader.vocabulary.words, thresholds)
     for batch in batches:
+        if thresholds is not None:
+            add_explained_labels(model, predictor, batch, method)
+            continue
         documents = [one.document for one in batch]
         verdicts, scores = zip(*score_and_explain(predictor, documents, None, method), strict=True)
         for one in zip(batch, verdicts, scores, disagreements(predictor, documents, verdicts), strict=True):
             model.add(*one)
     return model
+
+
+def add_explained_labels(model: WholeModel, predictor: Predictor, batch: Sequence[Labelled], method: str) -> None:
+    """Explains some documents for each label that is predicted of them, and counts them."""
+    if model.thresholds is None:
+        raise ValueError("a text has one label here")
+    verdicts = predictor.score([one.document for one in batch])
+    pairs = [
+        (place, label)
+        for place, verdict in enumerate(verdicts)
+        for label in np.flatnonzero(verdict.probabilities >= model.thresholds).tolist()
+    ]
+    documents, known = [batch[place].document for place, _ in pairs], [verdicts[place] for place, _ in pairs]
+    found: list[dict[int, Scores]] = [{} for _ in batch]
+    if pairs:
+        explained = explain(predictor, documents, [label for _, label in pairs], method, known)
+        for (place, label), scores in zip(pairs, explained, strict=True):
+            found[place][label] = scores
+    for one, verdict, of_labels in zip(batch, verdicts, found, strict=True):
+        model.add_several(one, verdict, of_labels)
 
 
 def disagreements(
@@ -325,6 +390,8 @@ FIGURES = {
     "log_odds": ("log-odds of the prediction", ".2f"),
     "weight_against": ("weight of sentences against it", ".0%"),
     "network_and_ngrams_disagree": ("network and n-grams disagree", ".0%"),
+    "margin": ("log-odds to the closest threshold", ".2f"),
+    "labels": ("predicted labels", ".2f"),
 }
 
 

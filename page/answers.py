@@ -37,7 +37,7 @@ from runtime.decisions import is_known, predicted_name
 from runtime.devices import explain_memory
 from runtime.predictor import BATCH_WORDS, Predictor, Verdict, unfinished
 from runtime.run_folder import RunFolder
-from text.text_reader import EncodedDocument, Reading
+from text.text_reader import EncodedDocument, Reading, sentences_on
 from utils import DataPaths, UserError, folder_flags
 
 FAST_METHOD = "gradient"  # for a text that is too long for the method asked for
@@ -285,8 +285,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
     document = written.reading.document
     kept = kept_words(written.spans, question.without)
     method, about_method = usable_method(served, question.method, int(kept.sum()))
-    turns = served.predictor.thresholds is None  # a verdict of one label, for which counterfactuals are searched
-    cost = words_to_read(keep_words(document, kept), method, turns) if kept.any() else 0
+    cost = words_to_read(keep_words(document, kept), method) if kept.any() else 0
     refuse_if_busy(served, cost)
     will_read(cost)
     verdict, before = predictions(served, question, document, kept)
@@ -316,7 +315,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
         document.token_ids == UNKNOWN_ID,
         attention_of_kept(verdict, kept),
         before,
-        [*about_method, *about_class, *remarks_on(written.reading, kept)],
+        [*about_method, *about_class, *remarks_on(written.reading, kept, served.predictor.short_text)],
         edits(served, question.original, written) if question.original else {},
     )
 
@@ -381,16 +380,17 @@ def scores_of_kept(
 def counterfactuals_of_kept(
     served: ServedRun, document: EncodedDocument, kept: np.ndarray, scores: Scores, verdict: Verdict, target: int
 ) -> list[Counterfactual]:
-    """What else would have to be left out for another verdict; none of a long text, or of several labels.
+    """What else would have to be left out for another verdict; none of a long text.
 
     Arguments as for the scores.
     """
-    if served.predictor.thresholds is not None or not 0 < kept.sum() <= COUNTERFACTUAL_WORDS:
+    if not 0 < kept.sum() <= COUNTERFACTUAL_WORDS:
         return []
     kept_sentences = np.logical_or.reduceat(kept, first_words(document))
     of_kept = replace(scores, words=scores.words[kept], sentences=scores.sentences[kept_sentences])
-    predicted = int(verdict.probabilities.argmax())
-    found = counterfactuals(served.predictor, keep_words(document, kept), of_kept, predicted, target)
+    thresholds = served.predictor.thresholds
+    text = keep_words(document, kept)
+    found = counterfactuals(served.predictor, text, of_kept, verdict.probabilities, target, thresholds)
     where = {"words": np.flatnonzero(kept), "sentences": np.flatnonzero(kept_sentences)}
     return [one._replace(removed=where[one.level][one.removed]) for one in found]
 
@@ -400,21 +400,23 @@ def attention_of_kept(verdict: Verdict, kept: np.ndarray) -> np.ndarray | None:
     return None if verdict.word_weights is None or not kept.any() else scattered(verdict.word_weights, kept)
 
 
-def remarks_on(reading: Reading, kept: np.ndarray) -> list[str]:
-    """What a person should know of the text that was read."""
+def remarks_on(reading: Reading, kept: np.ndarray, short_text: int) -> list[str]:
+    """What a person should know of the text that was read.
+
+    Args:
+        reading: Of the whole text.
+        kept: bool [N], the words that are not left out.
+        short_text: A text with fewer words is shorter than almost all training texts; 0 where that is not known.
+    """
     remarks = []
     if not kept.any():
         remarks.append("Everything is left out: this is the network's prediction for an empty text.")
-    if reading.unknown_words == reading.words:
-        remarks.append("None of these words is in the vocabulary: the prediction means nothing.")
     if kept.sum() > COUNTERFACTUAL_WORDS:
         remarks.append(
             f"No words that would turn the verdict are searched for in more than {COUNTERFACTUAL_WORDS:,} words here; "
             "explain.py has no limit."
         )
-    if reading.cut_words:
-        remarks.append(f"The text has too many sentences: its last {reading.cut_words:,} words were not read.")
-    return remarks
+    return [*remarks, *sentences_on(reading, short_text)]
 
 
 def kept_words(spans: Sequence[Sequence[Span]], without: Sequence[Span]) -> np.ndarray:
@@ -467,10 +469,10 @@ def scored(served: ServedRun, documents: Sequence[EncodedDocument]) -> list[Verd
         raise Refusal(503, f"{error}.", RETRY_SECONDS) from error
 
 
-def words_to_read(document: EncodedDocument, method: str, turns: bool = True) -> int:
-    """About how many words the network reads to explain a text and, with ``turns``, to find what turns its verdict."""
+def words_to_read(document: EncodedDocument, method: str) -> int:
+    """About how many words the network reads to explain a text and to find what turns its verdict."""
     words = len(document.token_ids)
-    search = COUNTERFACTUAL_PASSES if turns and words <= COUNTERFACTUAL_WORDS else 0
+    search = COUNTERFACTUAL_PASSES if words <= COUNTERFACTUAL_WORDS else 0
     return words * (METHODS[method].passes(document) + search)
 
 

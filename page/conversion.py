@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from corpus.frames import READERS, as_text, damaged
+from corpus.parquet import parquet_rows
 from corpus.sources import DAMAGED
 from utils import UserError, human_size
 
 MOST_WORKBOOK = 500_000_000  # bytes of a workbook, unpacked: its table of strings is held in memory
-MOST_GROUP = 1_000_000_000  # bytes of a row group of a Parquet file, unpacked
-ROWS_AT_ONCE, BYTES_AT_ONCE = 1_000, 64_000_000  # as Python's values
 SHOWN = 5  # names in a remark
 LOOK_EVERY = 1 << 20  # characters between two looks whether there is room
 ENDINGS = (".xlsx", ".xlsm", ".parquet")
@@ -93,46 +92,14 @@ def rows_of_workbook(packed: Path, stack: contextlib.ExitStack, remarks: list[st
     yield from sheet.iter_rows(values_only=True)
 
 
-def rows_of_parquet(packed: Path, stack: contextlib.ExitStack, remarks: list[str]) -> Iterator[Sequence[Any]]:
+def rows_of_parquet(packed: Path, _: contextlib.ExitStack, remarks: list[str]) -> Iterator[Sequence[Any]]:
     """The names of the columns, then the rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    schema = pq.read_schema(packed)
-    nested = [column.name for column in schema if pa.types.is_nested(column.type)]
-    flat = [column.name for column in schema if not pa.types.is_nested(column.type)]
+    nested: list[str] = []
+    names, rows = parquet_rows(packed, packed, nested)
     if nested:
         remarks.append(f"Columns of lists are not read: {', '.join(map(repr, nested[:SHOWN]))}.")
-    # As a dictionary a value that is repeated a million times takes its place once.
-    texts = [name for name in flat if is_of_bytes(schema.field(name).type)]
-    file = stack.enter_context(pq.ParquetFile(packed, read_dictionary=texts))
-    groups = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
-    if (size := max(groups, default=0)) > MOST_GROUP:
-        raise UserError(f"{packed} has a group of rows of {human_size(size)}; save it with smaller ones, or as CSV")
-    yield flat
-    for batch in file.iter_batches(ROWS_AT_ONCE, columns=flat):
-        longest = max((longest_value(column) for column in batch.columns), default=1)
-        step = min(max(BYTES_AT_ONCE // longest, 1), ROWS_AT_ONCE)
-        for first in range(0, batch.num_rows, step):
-            part = batch.slice(first, step)
-            yield from zip(*(column.to_pylist() for column in part.columns), strict=True)
-
-
-def is_of_bytes(kind: Any) -> bool:
-    """Whether the values of an Arrow type differ in length."""
-    import pyarrow as pa
-
-    return pa.types.is_string(kind) or pa.types.is_binary(kind)
-
-
-def longest_value(column: Any) -> int:
-    """Bytes of the longest value of a column that was read as a dictionary; 1 for other columns."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if not pa.types.is_dictionary(column.type) or not len(column.dictionary):
-        return 1
-    return max(pc.max(pc.binary_length(column.dictionary)).as_py() or 1, 1)
+    yield names
+    yield from rows
 
 
 OPENERS = {

@@ -5,24 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from corpus.corpora import read_csv
+from corpus.evidence import read_evidence
 from data_processing import Span, load_text_processing
 from runtime.input_pipeline import Split
 from runtime.scoring import score_batch
-from schema import read_jsonl
 from text.records import made_from, read_manifest, remake
 from utils import DataPaths, UserError
-
-
-class EvidenceRow(TypedDict):
-    """A line of ``evidence.jsonl``: the spans (start, end) of the text that are known to decide."""
-
-    id: str
-    evidence: list[tuple[int, int]]
 
 
 class AttendedText(NamedTuple):
@@ -85,7 +78,7 @@ def deciding_sentences(split: Split, data: DataPaths, run: Path) -> list[list[bo
 
     Args:
         split: The split.
-        data: Where the CSV and ``evidence.jsonl`` are; a line of the latter is an :class:`EvidenceRow`.
+        data: Where the CSV and ``evidence.jsonl`` are; a line of the latter is a :class:`corpus.evidence.EvidenceRow`.
         run: Run folder, for the text processing it was trained with.
 
     Raises:
@@ -108,7 +101,7 @@ def marked_words(split: Split, data: DataPaths, run: Path, numbers: np.ndarray) 
 
     Args:
         split: The split that they are in.
-        data: Where the CSV and ``evidence.jsonl`` are; a line of the latter is an :class:`EvidenceRow`.
+        data: Where the CSV and ``evidence.jsonl`` are; a line of the latter is a :class:`corpus.evidence.EvidenceRow`.
         run: Run folder, for the text processing it was trained with.
         numbers: int64, positions in the split.
 
@@ -126,16 +119,6 @@ def marked_words(split: Split, data: DataPaths, run: Path, numbers: np.ndarray) 
         return found if found.any() else found[:0]
 
     return [flags(name) if name in texts else np.zeros(0, bool) for name in names]
-
-
-def read_evidence(data: DataPaths) -> dict[str, list[tuple[int, int]]]:
-    """The marked spans of each document, by its id.
-
-    Raises:
-        UserError: ``evidence.jsonl`` is damaged.
-    """
-    rows = read_jsonl(data.evidence, EvidenceRow, f"make it again: python create_csv.py {data.dataset}")
-    return {row["id"]: row["evidence"] for row in rows}
 
 
 def evidence_score(top: np.ndarray, deciding: list[list[bool]]) -> dict[str, float] | None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.run_folder import TEXT_FILES, RunFolder, refuse_several_labels
+from runtime.decisions import mean_thresholds
+from runtime.run_folder import TEXT_FILES, RunFolder
 from utils import UserError
 
 if TYPE_CHECKING:
@@ -19,14 +20,19 @@ def check_can_be_averaged(runs: Sequence[RunFolder]) -> None:
     """Refuses runs that do not read the same words or do not have the same classes, before TensorFlow starts.
 
     Raises:
-        UserError: There is no such run, it is named twice, or its vocabulary, classes or splitter are others.
+        UserError: There is no such run, it is named twice, its vocabulary, classes or splitter are others, or only some
+            of the runs are for several labels a text.
     """
     paths = [run.path.resolve() for run in runs]
     for run, path in zip(runs, paths, strict=True):
         run.check_files()
-        refuse_several_labels(run, "the mean of several runs")
         if paths.count(path) > 1:
             raise UserError(f"{run.path} is named {paths.count(path)} times; name each run once")
+        if run.config().several_labels != runs[0].config().several_labels:
+            raise UserError(
+                f"only one of {runs[0].path} and {run.path} is for several labels a text, so they have no mean; name "
+                "other runs"
+            )
         for name in TEXT_FILES:
             if (run.path / name).read_bytes() != (runs[0].path / name).read_bytes():
                 raise UserError(
@@ -44,12 +50,14 @@ class MeanPredictor:
     Attributes:
         class_names: In order of the labels.
         short_text: Words below which a text is shorter than almost all training texts, 0 if unknown.
+        thresholds: float32 [C], the mean of the networks', where a text may have several labels; else ``None``.
     """
 
     def __init__(self, predictors: Sequence[Predictor]) -> None:
         self.predictors = list(predictors)
         self.class_names = self.predictors[0].class_names
-        self.thresholds: np.ndarray | None = None
+        known = [one.thresholds for one in self.predictors if one.thresholds is not None]
+        self.thresholds = mean_thresholds(known) if known else None
         self.short_text = self.predictors[0].short_text
 
     def read(self, text: str) -> Reading:

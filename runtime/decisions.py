@@ -53,6 +53,11 @@ def best_thresholds(probabilities: Floats, labels: NDArray[Any]) -> NDArray[np.f
     return np.array([best_threshold(p, has) if has.any() else USUAL for p, has in columns], np.float32)
 
 
+def mean_thresholds(thresholds: Sequence[Floats]) -> NDArray[np.float32]:
+    """float32 [C], the thresholds of the mean of some networks: the mean of theirs, [C] each; it needs no documents."""
+    return np.asarray(np.mean(thresholds, axis=0, dtype=np.float64), np.float32)
+
+
 def chosen_names(chosen: NDArray[np.bool_], class_names: Sequence[str]) -> list[str]:
     """The names of the classes that are chosen, bool [C]."""
     return [name for name, one in zip(class_names, chosen.tolist(), strict=True) if one]
@@ -74,6 +79,19 @@ def predicted_name(probabilities: Floats, class_names: Sequence[str], thresholds
     if thresholds is None:
         return class_names[int(probabilities.argmax())]
     return in_words(chosen_names(probabilities >= thresholds, class_names))
+
+
+def is_predicted(probabilities: Floats, target: int, thresholds: Floats | None) -> NDArray[np.bool_]:
+    """bool [...], whether a class is predicted: the likeliest, or a label that reaches its threshold.
+
+    Args:
+        probabilities: [..., C].
+        target: The class.
+        thresholds: [C]; ``None`` where a text has one label.
+    """
+    if thresholds is None:
+        return np.asarray(probabilities.argmax(axis=-1) == target)
+    return np.asarray(probabilities[..., target] >= thresholds[target])
 
 
 def is_known(label: str, class_names: Sequence[str], thresholds: Floats | None) -> bool:

@@ -143,6 +143,7 @@ class Retraining:
         epochs: Passes over its training split until then, the last one perhaps in part.
         valid_accuracy: What they reached on validation.
         ngram_scales: Scales of the network and of the n-gram lane in it; ``None`` without n-grams.
+        thresholds: Of each label in it, where a text may have several; else ``None``.
     """
 
     run: str
@@ -151,6 +152,7 @@ class Retraining:
     epochs: float
     valid_accuracy: float
     ngram_scales: list[float] | None = None
+    thresholds: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -173,10 +175,13 @@ class Continuation:
     Attributes:
         run: Name of that run.
         weights_sha256: Of its best weights.
+        ngrams: Whose n-grams it has, one of :data:`config.NGRAMS_FROM`; empty without n-grams, and in runs of earlier
+            versions.
     """
 
     run: str
     weights_sha256: str
+    ngrams: str = ""
 
 
 @dataclass(frozen=True)
@@ -216,8 +221,11 @@ class RunConfig:
     def to_json(self) -> dict[str, Any]:
         """A nested dictionary; of the model's settings those that this model has."""
         value = {**asdict(self), "model": model_settings_to_json(self.architecture, self.model)}
+        # Runs of one label a text are identified as they were before there were these settings.
         if not self.several_labels:
-            del value["several_labels"]  # such runs are identified as they were before there was this setting
+            del value["several_labels"]
+        if self.retraining and self.retraining.thresholds is None:
+            del value["retraining"]["thresholds"]
         return value
 
     @classmethod

@@ -1002,18 +1002,23 @@ def server_of(classifier: Classifier, port: int) -> ThreadingHTTPServer:
             # Counted before it is sent: who asks for the metrics next finds it there.
             route = route_of(self.path, (*forms, "/metrics"))
             metrics.answered(name, route, status, time.monotonic() - self.came)
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            if status == 503:
-                self.send_header("Retry-After", str(RETRY_SECONDS))
-            self.end_headers()
-            self.wfile.write(body)
+            send_response(self, status, body, kind)
 
         def log_message(self, *_: Any) -> None:
             """Texts of users are nobody's business: nothing is logged."""
 
     return ThreadingHTTPServer(("127.0.0.1", port), Handler)
+
+
+def send_response(handler: BaseHTTPRequestHandler, status: int, body: bytes, kind: str) -> None:
+    """Sends a whole response; ``kind``: its media type."""
+    handler.send_response(status)
+    handler.send_header("Content-Type", kind)
+    handler.send_header("Content-Length", str(len(body)))
+    if status == 503:
+        handler.send_header("Retry-After", str(RETRY_SECONDS))
+    handler.end_headers()
+    handler.wfile.write(body)
 
 
 def body_of(handler: BaseHTTPRequestHandler) -> bytes:

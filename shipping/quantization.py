@@ -13,8 +13,9 @@ from runtime.devices import start_tensorflow
 from shipping.bundle import ExportedRun
 from shipping.classify import Classifier, Document, sigmoid
 from shipping.graph import build_graph
+from text.copies import data_set
 from text.records import read_manifest
-from utils import DataPaths, UserError
+from utils import UserError
 
 if TYPE_CHECKING:
     from text.text_reader import EncodedDocument
@@ -55,8 +56,8 @@ def measure(folder: Path, source: ExportedRun, data_dir: Path) -> Cost | str:
     Returns:
         The cost, or in words why it was not measured.
     """
-    records = DataPaths(source.config.dataset, data_dir).records
     try:
+        records = data_set(source.config.dataset, data_dir).records
         source.run.refuse_other_records(source.config, records, read_manifest(records))
     except (UserError, FileNotFoundError) as error:
         return f"accuracy not measured: {error}"

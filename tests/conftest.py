@@ -80,6 +80,14 @@ def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def things_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set with several labels a text, and a finished and tested run."""
+    from tests.labelled_things import write_things
+
+    return write_things(tmp_path_factory.mktemp("several"))
+
+
+@pytest.fixture(scope="session")
 def served(page_folder: Path) -> ServedRun:
     """The first of the runs, as the page serves it."""
     from tests.served_runs import load_run

@@ -17,6 +17,7 @@ import pytest
 
 from config import ModelSettings, TrainingSettings
 from corpus.corpora import CSV_COLUMNS
+from corpus.splits import TEXT, TRAIN, Survey, new_survey
 from data_processing import TextProcessor
 from network.ngrams import NgramTable, ngram_key
 from runtime.checkpoints import save_weights
@@ -140,6 +141,25 @@ def write_tiny_run(
     save_weights(run.best, network, Progress(step=7), run=run.identity())
     write_json(run.finished, {})
     return run
+
+
+def survey_of(
+    hashes: np.ndarray, classes: np.ndarray, splits: np.ndarray | int = TRAIN, sets: np.ndarray | None = None
+) -> Survey:
+    """A survey of documents whose texts have these hashes."""
+    survey = new_survey([], int(classes.max()) + 1 if sets is None else len(sets), Path("."), sets)
+    rows = np.empty(len(hashes), TEXT)
+    rows["key"], rows["number"], rows["class"], rows["split"] = hashes, np.arange(len(hashes)), classes, splits
+    np.add.at(survey.counts, (rows["split"], rows["class"]), 1)
+    for begin in range(0, len(rows), 33):
+        survey.texts.add(rows[begin : begin + 33])
+    return survey
+
+
+def splits_of(survey: Survey) -> np.ndarray:
+    """uint8 [documents], the codes of their splits, in the order of the documents."""
+    rows = np.concatenate(list(survey.texts))
+    return rows["split"][np.argsort(rows["number"])]
 
 
 def random_ngrams(generator: np.random.Generator) -> NgramTable:

@@ -8,10 +8,12 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,30 +82,39 @@ def start(command: list[str], folder: Path, environment: dict[str, str] | None =
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str] | None = None) -> tuple[int, str, float]:
-    """Runs a script to its end. Returns its exit code, its output, and the seconds that it took."""
-    began = time.perf_counter()
+    """Runs a script to its end. Returns its exit code, its output, and the processor time that it took, in seconds."""
+    before = children_seconds()
     process = start(command, folder, environment)
     try:
         code = process.wait(PATIENCE)
     finally:
         kill_group(process)
-    return code, folder.with_suffix(".log").read_text(errors="replace"), time.perf_counter() - began
+    return code, folder.with_suffix(".log").read_text(errors="replace"), children_seconds() - before
+
+
+def children_seconds() -> float:
+    """Processor time of all processes that this one has started and that have ended, their own children included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run_and_kill(command: list[str], folder: Path, seconds: float, group: bool) -> bool:
-    """Runs a script and kills it after so long; returns whether it was still running.
+    """Runs a script and kills it at a point of its work; returns whether it was still running.
 
     Args:
         command: The script and its arguments.
         folder: Where it runs.
-        seconds: From the start of the process.
+        seconds: Of processor time, its own and its child processes'; on busy cores the same work takes more time by the
+            clock, and most moments by the clock would be after its end, or all near its start.
         group: Kill its child processes as well, as a power cut does; else the script alone, as the kernel does when
             memory runs out. The others have to end by themselves.
     """
+    began = time.perf_counter()
     process = start(command, folder)
-    try:
-        code = process.wait(seconds)
-    except subprocess.TimeoutExpired:
+    while (code := process.poll()) is None and seconds_of(process.pid) < seconds:
+        assert time.perf_counter() - began < PATIENCE, f"{command} does nothing more"
+        time.sleep(0.01)
+    if code is None:
         if group:
             kill_group(process)
         process.kill()
@@ -130,14 +141,26 @@ def wait_for_group(group: int) -> None:
 
 
 def members_of(group: int) -> list[int]:
-    """The living processes of a group, from /proc; a zombie waits for its parent only."""
-    members = []
+    """The living processes of a group."""
+    return [member for member, *_ in stats_of(group)]
+
+
+def seconds_of(group: int) -> float:
+    """Processor time of the living processes of a group, and of their children that have ended."""
+    return sum(sum(ticks) for _, *ticks in stats_of(group)) / os.sysconf("SC_CLK_TCK")
+
+
+def stats_of(group: int) -> Iterator[tuple[int, ...]]:
+    """Of each living process of a group, from /proc: its number, and its four counts of processor time.
+
+    A zombie, which waits for its parent only, is not living.
+    """
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            state, _, its_group = path.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            # Behind the name, which may hold any character: state, parent, group, ...
+            state, _, its_group, *rest = path.read_text(errors="replace").rpartition(")")[2].split()
             if int(its_group) == group and state not in "ZX":
-                members.append(int(path.parent.name))
-    return members
+                yield int(path.parent.name), *map(int, rest[8:12])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from config import TextSettings
 from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
 from corpus.csv_blocks import Block, csv_blocks, read_block
 from serialize_data import serialize
-from tests.test_serialize_data import SETTINGS, contents, make_rows, no_worker_pool, write_data
+from tests.test_serialize_data import SETTINGS, contents, in_small_pieces, make_rows, write_data  # noqa: F401
 from text import block_engine, spool
 from text.block_engine import BlockEngine
 from utils import DataPaths, UserError
@@ -64,13 +64,9 @@ class Name(int):
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small(quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Small chunks, shards and blocks."""
-    monkeypatch.setattr(serialize_data, "worker_pool", no_worker_pool)
-    monkeypatch.setattr(spool, "CHUNK_DOCUMENTS", 7)
     monkeypatch.setattr(spool, "CHUNK_CHARACTERS", 6_000)
-    monkeypatch.setattr(spool, "DOCUMENTS_PER_SHARD", 20)
-    monkeypatch.setattr(serialize_data, "WORDS_PER_PART", 2000)
     monkeypatch.setattr(block_engine, "MERGED_AT_ONCE", 3)
     monkeypatch.setattr(block_engine, "CHUNKS_AT_ONCE", 2)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +16,29 @@ import compare_runs
 import han_trainer
 import run_all
 import serialize_data
-from config import TextSettings
+from config import NGRAMS_FROM, TextSettings
 from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
 from data_processing import load_text_processing
 from network.ngrams import NgramTable, separated
 from runtime.checkpoints import best_checkpoint
 from runtime.documents import join
+from runtime.input_pipeline import Split
 from runtime.ngram_tables import read_table
 from runtime.predictor import Predictor
-from runtime.run_folder import TEXT_FILES, RunFolder
+from runtime.run_folder import TEXT_FILES, Continuation, RunFolder
 from tests.helpers import random_ngrams, write_tiny_records, write_tiny_run
 from tests.test_serialize_data import no_worker_pool
 from text.records import RecordReader
-from training.continuing import mapped, text_of_run, together, vectors_with_new_words, with_new_words
+from training.continuing import (
+    continued_ngrams,
+    mapped,
+    source_of_ngrams,
+    text_of_run,
+    together,
+    vectors_with_new_words,
+    with_new_words,
+)
+from training.ngrams import fit_table
 from utils import DataPaths, UserError, read_json
 
 ROOT = Path(__file__).parent.parent
@@ -82,8 +94,8 @@ def train(folder: Path, name: str, *flags: str) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def still(folder: Path) -> RunFolder:
-    """A training that goes on with a learning rate of 0, which changes nothing."""
-    return train(folder, "still", "--learning_rate", "0")
+    """A training that goes on with the run's n-grams and a learning rate of 0, which changes nothing."""
+    return train(folder, "still", "--learning_rate", "0", "--ngrams_from", "run")
 
 
 def test_records_have_the_words_the_classes_and_the_vectors_of_the_run(folder: Path) -> None:
@@ -112,6 +124,51 @@ def test_a_training_begins_with_the_weights_and_the_ngrams_of_the_run(folder: Pa
     np.testing.assert_array_equal(tables[0].weights, tables[1].weights)
     assert "continued from old" in still.config().title()
     assert still.config().continuation == RunFolder(still.path).config().continuation
+
+
+@pytest.fixture(scope="module")
+def fitted(folder: Path) -> NgramTable:
+    """The n-grams of the new training documents alone."""
+    with contextlib.closing(Split(folder / "data" / "fresh" / "records", "train")) as split:
+        return fit_table(split, 2)
+
+
+def continued_table(folder: Path, ngrams: str) -> NgramTable:
+    """The n-grams that a training on the new records begins with."""
+    old = RunFolder(folder / "runs" / "old")
+    continuation = Continuation("old", "", ngrams)
+    found = continued_ngrams(old, replace(old.config(), continuation=continuation), folder / "data/fresh/records")
+    assert found is not None
+    return found
+
+
+def test_ngrams_of_the_run_and_of_the_new_documents_are_put_together(folder: Path, fitted: NgramTable) -> None:
+    old, both = read_table(RunFolder(folder / "runs" / "old")), continued_table(folder, "both")
+    for name in ("keys", "idf", "weights", "bias"):
+        np.testing.assert_array_equal(getattr(continued_table(folder, "run"), name), getattr(old, name))
+        np.testing.assert_array_equal(getattr(continued_table(folder, "new"), name), getattr(fitted, name))
+    assert both.keys.tolist() == sorted({*old.keys.tolist(), *fitted.keys.tolist()})
+    [common, *_] = np.intersect1d(old.keys, fitted.keys)
+
+    def evidence(table: NgramTable) -> float:
+        [[negative, positive]] = table.weights[table.keys == common]
+        return float(positive - negative)
+
+    assert evidence(both) == pytest.approx((evidence(old) + evidence(fitted)) / 2, abs=1e-5)
+
+
+def test_ngrams_are_asked_for_where_there_are_some(folder: Path) -> None:
+    old = RunFolder(folder / "runs" / "old")
+    config = old.config()
+    assert source_of_ngrams(old, config, config, None) == "both" == NGRAMS_FROM[0]
+    without = replace(config, model=replace(config.model, ngrams="off"))
+    assert source_of_ngrams(old, without, without, None) == ""
+    assert continued_ngrams(old, replace(config, continuation=Continuation("old", "")), folder) is None
+    with pytest.raises(UserError, match=r"--ngrams_from new: .*old has no n-grams; leave the flag out"):
+        source_of_ngrams(old, without, without, "new")
+    more = replace(config, class_names=("negative", "positive", "neutral"))
+    with pytest.raises(UserError, match="the n-grams of the run do not know the new classes"):
+        source_of_ngrams(old, config, more, "run")
 
 
 def test_it_goes_on_from_there(folder: Path, still: RunFolder) -> None:
@@ -274,6 +331,18 @@ def test_tables_of_ngrams_are_put_together() -> None:
     assert found.bias.tolist() == pytest.approx([(-0.5 + 0.3) / 2, 0.5, 0.4])
 
 
+def test_labels_that_stand_for_themselves_keep_their_weights() -> None:
+    def table(keys: list[int], weights: list[list[float]], bias: list[float]) -> NgramTable:
+        idf = np.ones(len(keys), np.float32)
+        return NgramTable(np.array(keys), idf, np.array(weights, np.float32), np.array(bias, np.float32))
+
+    old, new = table([5, 7], [[1, 2], [3, 5]], [0, 1]), table([7, 9], [[5, 9], [2, 4]], [2, 7])
+    found = together(old, new, np.array([True, True]), several=True)
+    assert found.weights.tolist() == [[1, 2], [4, 7], [2, 4]] and found.bias.tolist() == [1, 4]
+    found = together(old, new, np.array([True, False]), several=True)  # the new documents never have the second label
+    assert found.weights.tolist() == [[1, 2], [4, 5], [2, 0]] and found.bias.tolist() == [1, 1]
+
+
 def test_tables_of_the_same_documents_give_the_same_probabilities() -> None:
     table = random_ngrams(np.random.default_rng(1))
     same = together(table, table, np.array([True, True]))
@@ -329,6 +398,8 @@ def test_run_all_refuses_what_does_not_go_together(folder: Path) -> None:
 
     with pytest.raises(UserError, match="was trained on tiny; name a file with new data"):
         refuse("tiny.csv")
+    with pytest.raises(UserError, match="--ngrams_from goes with --from_run RUN"):
+        run_all.main(run_all.build_parser().parse_args(["new.csv", "--ngrams_from", "run"]))
     with pytest.raises(UserError, match="--new_words goes with --from_run RUN"):
         run_all.main(run_all.build_parser().parse_args(["new.csv", "--new_words"]))
     with pytest.raises(UserError, match="--preset best does not go with --from_run"):

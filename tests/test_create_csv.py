@@ -16,13 +16,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
 import pytest
 
 import create_csv
 from corpus import corpora
 from corpus.corpora import CsvRow, is_ordinal, read_csv
-from create_csv import choose_groups, choose_share
 from utils import DataPaths, UserError, exclusive_lock, read_json, read_jsonl, sha256_of_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -250,44 +248,6 @@ def test_equal_texts_stay_on_one_side(paths: DataPaths) -> None:
                 sides.setdefault(" ".join(row.text.split()), set()).add(row.split)
         assert len(sides) == 40 and all(len(side) == 1 for side in sides.values())
         assert Counter(row.label for row in rows if row.split == "valid") == {"negative": 12, "positive": 12}
-
-
-def random_groups(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    generator = np.random.default_rng(seed)
-    texts = generator.integers(0, 300, 500).astype(np.uint64)  # many repeat; some with another class
-    return texts, generator.choice(3, 500, p=[0.1, 0.3, 0.6]).astype(np.int16)
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.37, 0.9])
-def test_choose_share(seed: int, share: float) -> None:
-    texts, classes = random_groups(seed)
-    chosen = choose_share(texts, classes, share)
-    assert not set(texts[chosen]) & set(texts[~chosen])
-    lowest = {text: classes[texts == text].min() for text in set(texts)}
-    counted = np.array([lowest[text] for text in texts])
-    for class_id in range(3):
-        sizes = np.unique(texts[counted == class_id], return_counts=True)[1]
-        assert 0 <= round(share * sizes.sum()) - chosen[counted == class_id].sum() < sizes.max()
-    order = np.random.default_rng(99).permutation(len(texts))
-    assert (choose_share(texts[order], classes[order], share) == chosen[order]).all()
-
-
-@pytest.mark.parametrize(
-    ("sizes", "share", "taken"),
-    [
-        ([1] * 10, 0.2, [0, 1]),
-        ([3, 1, 1, 5], 0.2, [1, 2]),  # the group of three would be too many
-        ([1, 1], 0.1, [0]),  # at least one
-        ([1, 1], 0.9, [0]),  # and never all
-        ([1], 0.5, []),
-        ([2], 0.5, []),
-        ([], 0.5, []),
-        ([1, 1], 0.0, []),
-    ],
-)
-def test_choose_groups(sizes: list[int], share: float, taken: list[int]) -> None:
-    assert choose_groups(sizes, share) == taken
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import page.viewer
+from corpus import parquet as parquet_module
 from page import conversion, sources, uploads
 from page import scoring as scoring_module
 from page.answers import ServedRun
@@ -269,7 +270,7 @@ def test_a_file_of_few_bytes_that_stands_for_many_is_refused(
     monkeypatch.setattr(conversion, "MOST_WORKBOOK", 10_000)
     _, progress = uploaded(fresh, workbook({"all": [["text"], *[["word01 good " * 20]] * 500]}), "a.xlsx")
     assert progress["state"] == "failed" and "too much for a workbook" in progress["problem"]
-    monkeypatch.setattr(conversion, "MOST_GROUP", 10)
+    monkeypatch.setattr(parquet_module, "MOST_GROUP", 10)
     _, progress = uploaded(fresh, parquet({"text": ["good"]}), "a.parquet")
     assert progress["state"] == "failed" and "save it with smaller ones" in progress["problem"]
 

@@ -17,6 +17,7 @@ from explaining import gradients
 from explaining.explained_text import explain_text
 from explaining.explanations import (
     METHODS,
+    SCALE,
     Scores,
     explain,
     integrate,
@@ -119,12 +120,14 @@ def test_deleted_words_take_empty_sentences_with_them() -> None:
     assert kept.words_per_sentence.dtype == np.int32
 
 
-def test_gradient_times_input_is_the_numerical_derivative_of_scaling_a_word(predictor: Predictor) -> None:
-    """d log-odds / d s of the text with one word's vector times s, at s = 1, by central differences."""
-    _, products = gradient_products(predictor, DOCUMENTS, np.ones(3), TARGETS)
-    for one, target, found in zip(DOCUMENTS, TARGETS, products, strict=True):
-        words = len(one.token_ids)
-        factors = np.concatenate([1 + step * np.eye(words) for step in (1e-2, -1e-2)])  # [2 N, N], a text in each row
+@pytest.mark.parametrize(("method", "scale"), [("gradient", 1.0), ("scaled_gradient", SCALE)])
+def test_gradient_times_input_is_the_numerical_derivative_of_scaling_a_word(
+    predictor: Predictor, method: str, scale: float
+) -> None:
+    """d log-odds / d s of the text with one word's vector times s, at s = the scale of all, by central differences."""
+    for one, target, scores in zip(DOCUMENTS, TARGETS, explain(predictor, DOCUMENTS, TARGETS, method), strict=True):
+        found, words = scores.words, len(one.token_ids)
+        factors = np.concatenate([scale + step * np.eye(words) for step in (1e-2, -1e-2)])  # [2 N, N], a text a row
         table = predictor.model.embeddings.numpy()[one.token_ids]
         vectors = tf.constant((factors[:, :, np.newaxis] * table).reshape(-1, 7), tf.float32)
         logits = logits_from_vectors(predictor.model, join([one] * len(factors)), vectors).numpy()

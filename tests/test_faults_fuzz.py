@@ -36,9 +36,9 @@ import linear_baselines
 import run_all
 import serialize_data
 from corpus.corpora import find_corpus, own_source, read_csv, read_labels
+from corpus.evidence import EvidenceRow
 from data_processing import TextProcessor, Vocabulary
 from explaining.faithfulness import faithfulness_file, read_findings
-from report.attention_check import EvidenceRow
 from runtime.run_folder import RunFolder
 from schema import read_json, read_jsonl
 from tests.helpers import write_tiny_records, write_tiny_run

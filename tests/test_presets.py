@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
 
 import run_all
 from training.presets import PRESETS, STUDENT, TEACHERS, settings_for, suited
-from utils import DataPaths, UserError, write_json
+from utils import DataPaths, UserError, write_json, write_jsonl
 
 
 @pytest.mark.parametrize(("documents", "steps"), [(29, 80), (200, 500), (1_000, 1_000), (5_000, 1_000)])
@@ -40,6 +41,34 @@ def commands(folder: Path, *flags: str, unlabelled: bool = True, trained: int = 
     paths.folder.mkdir(parents=True, exist_ok=True)
     write_json(paths.csv_manifest, {"splits": splits})
     return [" ".join(stage.command) for stage in run_all.stages(arguments, paths)]
+
+
+@pytest.mark.parametrize(
+    ("marked", "flags", "weight"),
+    [
+        ("train/1", [], "0.5"),
+        ("train/1", ["--evidence_weight", "0"], "0.0"),
+        ("train/1", ["--pooling", "max"], None),
+        ("train/1", ["--model", "cnn"], None),
+        ("valid/1", [], None),
+        (None, [], None),
+    ],
+)
+def test_attention_learns_from_evidence_where_training_documents_have_some(
+    tmp_path: Path, marked: str | None, flags: list[str], weight: str | None
+) -> None:
+    paths = DataPaths("imdb", tmp_path / "data")
+    paths.folder.mkdir(parents=True)
+    rows = [f"{split}/{number},{split},negative,1,A dull film." for split in ("valid", "train") for number in (0, 1)]
+    paths.csv.write_text("\n".join(["id,split,label,rating,text", *rows, ""]))
+    if marked:
+        write_jsonl(paths.evidence, [{"id": "train/0", "evidence": []}, {"id": marked, "evidence": [(2, 6)]}])
+    [training] = [one for one in commands(tmp_path, *flags) if one.startswith("han_trainer.py")]
+    assert re.findall(r"--evidence_weight (\S+)", training) == ([weight] if weight else [])
+
+
+def test_the_evidence_of_the_sample_is_for_checking_attention() -> None:
+    assert suited("sample", 2_000, "default", marked=True) == suited("sample", 2_000, "default")
 
 
 def test_best_trains_teachers_of_other_seeds_and_then_the_network_that_learns_from_them(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_network_agrees_with_itself() -> None:
 
 def test_only_methods_that_all_networks_have_are_compared() -> None:
     found = agreement(Drawn(1, [0, 1, 1]), Drawn(2, [0, 1, 1], has_attention=False))
-    assert list(found["words"]) == ["gradient", "integrated_gradients"]
+    assert list(found["words"]) == ["gradient", "scaled_gradient", "integrated_gradients"]
 
 
 def test_pairs_without_a_rank_are_left_out_and_too_few_documents_are_none() -> None:

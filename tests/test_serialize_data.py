@@ -71,8 +71,8 @@ def no_worker_pool(workers: int, get_ready: object, way_out: str) -> Iterator[Ex
         spool.load_processor.cache_clear()
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(name="quick")
+def in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Serialises in this process, in small chunks and shards."""
     monkeypatch.setattr(serialize_data, "worker_pool", no_worker_pool)
     monkeypatch.setattr(spool, "CHUNK_DOCUMENTS", 7)
@@ -495,7 +495,7 @@ def test_command_line_refuses_in_one_line(tmp_path: Path) -> None:
         (["--workers", "100000"], "--workers 100000"),
         (["--seed", "-1"], "--seed -1"),
         (["--embedding_dim", "x"], "argument --embedding_dim"),
-        (["--embedding", "8"], "unrecognized arguments"),
+        (["--embedding", "8"], "there is no flag --embedding; did you mean --embeddings?"),
     ):
         done = subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2

@@ -24,13 +24,11 @@ from sklearn import metrics
 from sklearn.utils.class_weight import compute_class_weight
 
 import create_csv
+import document_map
 import explain
 import export
-import han_tester
-import han_trainer
 import linear_baselines
 import predict
-import serialize_data
 from corpus.corpora import read_csv
 from corpus.several_labels import (
     LabelCells,
@@ -42,8 +40,8 @@ from corpus.several_labels import (
     named_sets,
     names_in,
 )
+from corpus.splits import VALID, move_share
 from corpus.text_rows import Row
-from create_csv import Survey, choose_share, strata
 from explaining.explained_text import explain_text
 from explaining.log_odds import log_odds, mean_slopes
 from page.answers import ServedRun
@@ -60,15 +58,13 @@ from runtime.streaming import score_rows
 from shipping import classify
 from shipping.classify import Classifier
 from shipping.quantization import decisions
+from tests.helpers import splits_of, survey_of
+from tests.labelled_things import NAMES, WORDS, main
 from tests.served_runs import wait_for_table
 from text.records import RecordReader, read_index
 from training.ngrams import fit_scales_of_several, fit_several
 from training.step import balanced_class_weights, losses_of_several
 from utils import DataPaths, UserError, read_json, read_jsonl
-
-NAMES = ("cheap", "loud", "red")
-WORDS = {"cheap": "bargain", "loud": "noisy", "red": "crimson"}
-SHAPE = ["--word_units", "4", "--sentence_units", "3", "--attention_dim", "5", "--batch_size", "16"]
 
 
 def drawn(documents: int = 300, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
@@ -210,10 +206,13 @@ def test_a_share_of_combinations_that_occur_once_is_tested() -> None:
     sets = np.array([[number >> place & 1 for place in range(8)] for number in range(1, 161)], np.uint8)
     classes = np.append(np.arange(160), [159] * 100).astype(np.int32)  # one combination is frequent
     hashes = np.random.default_rng(9).permutation(260).astype(np.uint64)
-    survey = Survey(list("abcdefgh"), hashes, np.zeros(260, np.uint8), classes, sets=sets)
-    chosen = choose_share(hashes, strata(survey), 0.2)
+    survey = survey_of(hashes, classes, sets=sets)
+    move_share(survey, VALID, 0.2)
+    chosen = splits_of(survey) == VALID
     assert 28 <= chosen[:159].sum() <= 36 and 19 <= chosen[159:].sum() <= 21
-    assert not choose_share(hashes[:159], classes[:159], 0.2).any()
+    alone = survey_of(hashes[:159], classes[:159])
+    move_share(alone, VALID, 0.2)
+    assert not (splits_of(alone) == VALID).any()
 
 
 def test_labels_that_look_like_several_get_a_hint() -> None:
@@ -254,35 +253,10 @@ def test_separators_spellings_and_membership() -> None:
 # The whole path
 
 
-def main(module: Any, *words: object) -> None:
-    module.main(module.build_parser().parse_args(list(map(str, words))))
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data and a finished run of short texts, in which one word tells each label; every eighth has none."""
-    folder = tmp_path_factory.mktemp("several")
-    generator = np.random.default_rng(8)
-    with (folder / "things.csv").open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["id", "text", "labels", "split"])
-        for number in range(160):
-            own = [name for place, name in enumerate(NAMES) if number >> place & 1]
-            words = [f"word{w}" for w in generator.integers(12, size=6)] + [WORDS[name] for name in own]
-            split = ("train", "train", "train", "valid", "test")[number // 8 % 5]
-            cell = ", ".join(own) if own else ","
-            if number >= 152:
-                split, cell = "unlabelled", ""
-            table.writerow([f"d{number}", f"{' '.join(generator.permutation(words))}.", cell, split])
-    where = ["--data_dir", folder / "data"]
-    main(create_csv, folder / "things.csv", "--multi_label", *where)
-    main(
-        serialize_data, "things", "--min_count", 1, "--embedding_dim", 6, "--word2vec_epochs", 1, "--workers", 1, *where
-    )
-    runs = [*where, "--runs_dir", folder / "runs"]
-    main(han_trainer, "--dataset", "things", *SHAPE, "--num_epochs", 2, "--warmup_steps", 2, "--device", "cpu", *runs)
-    main(han_tester, "things-han", "--device", "cpu", *runs)
-    return folder
+def folder(things_folder: Path) -> Path:
+    """Data and a finished run, of :func:`tests.labelled_things.write_things`."""
+    return things_folder
 
 
 def test_labels_reach_the_csv_file_the_records_and_the_batches(folder: Path) -> None:
@@ -427,24 +401,27 @@ def test_linear_classifiers_are_tested_alike(folder: Path, capsys: pytest.Captur
 
 
 def test_what_is_for_one_label_is_refused_in_one_line(folder: Path) -> None:
-    where = ["--data_dir", folder / "data", "--runs_dir", folder / "runs"]
-    runs = where[2:]
+    runs = ["--runs_dir", folder / "runs"]
     for module, words in (
-        (explain, ["things-han", "--faithfulness", *where]),
-        (export, ["things-han", folder / "bundle", "--format", "web", *runs]),
+        (document_map, ["--dataset", "things", "--data_dir", folder / "data", *runs]),
         (predict, ["things-han", folder / "things.csv", "--abstain", 0.9, *runs]),
         (predict, ["things-han", folder / "things.csv", "--median", *runs]),
     ):
         with pytest.raises(UserError, match=r"is for one label a text, and the texts of .* may have several; use"):
             main(module, *words)
-    for flag, value in (("--run_type", "lr_range"), ("--run_type", "retrain")):
-        with pytest.raises(UserError, match=r"is for one label a text, and the texts of things have several"):
-            main(han_trainer, "--dataset", "things", flag, value, *where)
 
 
-@pytest.mark.parametrize(("labels", "settings"), [([["a"], ["a", "b"]], {}), (["a", "a|b"], {"multi_label": True})])
-def test_the_classifier_for_scikit_learn_says_how_to_train_instead(labels: Any, settings: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"is for one label a text; train with run_all\.py --multi_label"):
+@pytest.mark.parametrize(
+    ("labels", "settings", "message"),
+    [
+        ([["a"], ["a", "b"]], {}, "labels are lists, not one label per text; give a matrix of 0 and 1"),
+        ([{"a"}, set()], {}, "labels are lists, not one label per text; give a matrix of 0 and 1"),
+        (["a", "a|b"], {"multi_label": True}, "multi_label is for several labels a text; give a matrix of 0 and 1"),
+        ([[1, 2], [0, 1]], {}, "the matrix of labels holds other values than 0 and 1; give a matrix of 0 and 1"),
+    ],
+)
+def test_the_classifier_for_scikit_learn_takes_a_matrix(labels: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         HANClassifier(settings=settings).fit(["one text", "another text"], labels)
 
 

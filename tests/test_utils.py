@@ -14,6 +14,7 @@ import pytest
 
 from utils import (
     DataPaths,
+    Parser,
     UserError,
     absent,
     append_jsonl,
@@ -178,3 +179,23 @@ def test_a_path_that_is_not_utf8_comes_back_from_json(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "rows.jsonl", [value])
     append_jsonl(tmp_path / "rows.jsonl", value)
     assert read_jsonl(tmp_path / "rows.jsonl") == [value, value]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--lerning_rate", "3"], "there is no flag --lerning_rate; did you mean --learning_rate?"),
+        (["--learning-rate=3"], "there is no flag --learning-rate; did you mean --learning_rate?"),
+        (["--zzz"], "there is no flag --zzz; python"),
+        (["--learning_rate", "3", "stray"], "'stray' is not expected here"),
+    ],
+)
+def test_a_mistyped_flag_names_the_one_that_was_meant(
+    typed: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = Parser(prog="some.py")
+    parser.add_argument("--learning_rate", type=float)
+    with pytest.raises(SystemExit, match="2"):
+        parser.parse_args(typed)
+    printed = capsys.readouterr().err
+    assert said in printed and printed.count("\n") == 1

@@ -293,6 +293,58 @@ def check_explanation(ours: dict[str, Any], theirs: dict[str, Any], names: list[
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def labelled_site(site: Path) -> Path:
+    """The same page with thresholds, as that of a run of several labels a text has."""
+    folder = site / "several"
+    shutil.copytree(site / SHOWN, folder)
+    settings = json.loads((folder / "text.json").read_text(encoding="utf-8"))
+    (folder / "text.json").write_text(json.dumps(settings | {"thresholds": [0.35, 0.6]}), encoding="utf-8")
+    web.write_sums(folder)
+    return folder
+
+
+@in_browser
+def test_several_labels_are_those_of_python(page: Page, labelled_site: Path) -> None:
+    classifier = Classifier(labelled_site)
+    open_page(page, "several")
+    texts = [TEXT, "good", "bad word01", "", *(f"word0{a} word0{b} good" for a in range(5) for b in range(5))]
+    found = page.evaluate(
+        "async (texts) => { const all = []; for (const text of texts) all.push(await classifier.explain(text));"
+        " return all; }",
+        texts,
+    )
+    sizes = set()
+    for text, ours in zip(texts, found, strict=True):
+        theirs = classifier.explain(text)
+        names = None if ours["labels"] is None else [classifier.class_names[place] for place in ours["labels"]]
+        assert names == theirs["label"]
+        sizes.add(None if names is None else len(names))
+        np.testing.assert_allclose(ours["logits"], list(theirs["logits"].values()), atol=1e-4)
+        if names is not None:
+            np.testing.assert_allclose(ours["probabilities"], list(theirs["probabilities"].values()), atol=1e-4)
+            assert ours["confidence"] == pytest.approx(theirs["confidence"], abs=1e-4)
+    assert len(sizes) >= 3
+
+
+@in_browser
+def test_the_page_shows_all_labels_and_what_speaks_for_the_one_chosen(page: Page, labelled_site: Path) -> None:
+    expected = Classifier(labelled_site).explain(TEXT)
+    open_page(page, "several")
+    classify(page, TEXT)
+    expect(page.locator("#verdict")).to_have_text(" | ".join(expected["label"]) or "no label")
+    assert page.locator("#probabilities tr.first").count() == len(expected["label"])
+    for name, threshold in (("positive", "60.0%"), ("negative", "35.0%")):
+        button = page.get_by_role("button", name=name, exact=True)
+        button.click()
+        expect(button).to_be_focused()
+        expect(button).to_have_attribute("aria-pressed", "true")
+        expect(page.locator("#legend")).to_contain_text(f"log-odds of {name};")
+        expect(page.locator("#probabilities")).to_contain_text(f"predicted from {threshold}")
+        shares = [number(text) for text in page.locator("#sentences .number:first-of-type").all_inner_texts()]
+        assert shares == pytest.approx([one["shares"][name] for one in expected["sentences"]], abs=0.0051)
+
+
 @in_browser
 def test_the_page_shows_them_and_needs_no_network_any_more(page: Page, site: Path) -> None:
     expected = Classifier(site / SHOWN).explain(TEXT)

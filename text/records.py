@@ -43,6 +43,7 @@ from utils import (
     LABEL_SETS_FILE,
     MANIFEST_FILE,
     UserError,
+    address_of,
     index_name,
     read_json,
     sha256_of_file,
@@ -383,6 +384,8 @@ class ManifestFile(MadeOfTexts):
 
 def remake(folder: Path) -> str:
     """The command that makes a records folder (``<data_dir>/<dataset>/records``) again."""
+    if address := address_of(folder.parent.parent):
+        return f"delete {folder} and run the same command again, which copies the records from {address}"
     dataset = folder.resolve().parent
     where = "" if folder.parent.parent == Path("data") else f" --data_dir {shlex.quote(str(folder.parent.parent))}"
     return f"run: python serialize_data.py {shlex.quote(dataset.name)}{where}"

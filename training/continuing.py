@@ -1,12 +1,12 @@
 """Going on with new data: text processing, vocabulary and weights of a finished run for a training on other documents.
 
 The words keep their ids and the classes their numbers, so that the weights fit. Words that the run does not know stay
-unknown, and its n-grams are kept; only their weight beside the network is fitted on the new validation documents.
+unknown. The n-grams of the new training documents are fitted and put together with those of the run
+(:func:`together`), and their weight beside the network is fitted on the new validation documents.
 
 Where records have new words or new classes, these come after those of the run. A new word begins with the vector that
 the records have for it (:func:`vectors_with_new_words`), a new class with the mean of the weights of the known ones, so
-that it is never the likeliest before the first step. The n-grams of the new training documents are fitted and put
-together with those of the run (:func:`together`).
+that it is never the likeliest before the first step.
 
     V words   E size of a word vector   C classes   G n-grams
 """
@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from config import NGRAMS_FROM
 from corpus.corpora import labels_in
 from data_processing import UNKNOWN_ID, TextProcessor, Vocabulary, load_text_processing
 from runtime.checkpoints import Checkpoint, best_checkpoint, hash_of_weights, restore
+from runtime.decisions import USUAL
 from runtime.run_folder import TEXT_FILES, Continuation, RunConfig, RunFolder
 from utils import LABELS_FILE, SPLITTER_FILE, VOCABULARY_FILE, UserError, log
 
@@ -74,6 +76,26 @@ def text_of_run(run: RunFolder) -> GivenText:
     labels = labels_in(run.path / LABELS_FILE, "train the run again")
     vectors = np.asarray(checkpoint.weights["embeddings"], np.float32)
     return GivenText(run, checkpoint.weights_sha256, *load_text_processing(run.path), labels, vectors)
+
+
+def refuse_other_kind(run: RunFolder, several: bool, source: Path) -> None:
+    """Refuses data with several labels a text for a run with one, and the other way round.
+
+    Args:
+        run: The finished run.
+        several: Whether a text of the new data may have several labels.
+        source: The new data.
+
+    Raises:
+        UserError: As said.
+    """
+    if run.config().several_labels != several:
+        what, flag = ("several labels a text", "without") if several else ("one label a text", "with")
+        other = "one label" if several else "several labels"
+        raise UserError(
+            f"{source} has {what}, and {run.path} was trained on {other} a text; run create_csv.py again {flag} "
+            "--multi_label, or name another --from_run"
+        )
 
 
 def refuse_unknown_labels(given: GivenText, labels: Sequence[str], source: Path) -> None:
@@ -141,7 +163,9 @@ def mapped(
     return moved
 
 
-def continued_config(first: RunFolder, asked: RunConfig, given: Sequence[str], records: Path) -> RunConfig:
+def continued_config(
+    first: RunFolder, asked: RunConfig, given: Sequence[str], records: Path, ngrams: str | None = None
+) -> RunConfig:
     """The configuration of a training that goes on: what the flags ask for, with the network of the first run.
 
     Args:
@@ -149,16 +173,18 @@ def continued_config(first: RunFolder, asked: RunConfig, given: Sequence[str], r
         asked: What flags and records ask for.
         given: Names of the settings of the network that were given as flags.
         records: Their folder.
+        ngrams: Whose n-grams it is to have, one of :data:`config.NGRAMS_FROM`; ``None`` for the first of them.
 
     Raises:
-        UserError: The run is not finished, its network is another than the flags ask for, or the records were not made
-            with ``--from_run``.
+        UserError: The run is not finished, its network is another than the flags ask for, it has no n-grams and some
+            are asked for, or the records were not made with ``--from_run``.
     """
     first.refuse_unfinished("name another --from_run")
     first.check_files()
     config = first.config()
     if config.architecture != asked.architecture:
         raise UserError(f"{first.path} is a {config.architecture}; add --model {config.architecture}")
+    refuse_other_kind(first, asked.several_labels, records)
     for name in given:
         if getattr(asked.model, name) != getattr(config.model, name):
             raise UserError(
@@ -170,33 +196,58 @@ def continued_config(first: RunFolder, asked: RunConfig, given: Sequence[str], r
         if not (new.startswith(old) if name in (VOCABULARY_FILE, LABELS_FILE) else new == old):
             again = shlex.join(["python", "serialize_data.py", asked.dataset, "--from_run", str(first.path)])
             raise UserError(f"{records / name} is not that of {first.path}; make the records with it: {again}")
-    weights_sha256 = best_checkpoint(first).weights_sha256
-    return replace(asked, model=config.model, continuation=Continuation(first.path.name, weights_sha256))
+    source = source_of_ngrams(first, config, asked, ngrams)
+    continuation = Continuation(first.path.name, best_checkpoint(first).weights_sha256, source)
+    return replace(asked, model=config.model, continuation=continuation)
 
 
-def take_ngrams(first: RunFolder, run: RunFolder, config: RunConfig, records: Path) -> None:
-    """Gives a run that has just begun the n-grams of the first one, if it has any; with new words or classes those of
-    its own training documents as well.
+def source_of_ngrams(first: RunFolder, config: RunConfig, asked: RunConfig, ngrams: str | None) -> str:
+    """Whose n-grams a training has that goes on from ``first``, of ``config``; empty for a network without n-grams."""
+    if config.model.ngrams == "off":
+        if ngrams:
+            raise UserError(f"--ngrams_from {ngrams}: {first.path} has no n-grams; leave the flag out")
+        return ""
+    if ngrams == "run" and len(asked.class_names) > len(config.class_names):
+        raise UserError("--ngrams_from run: the n-grams of the run do not know the new classes; leave the flag out")
+    return ngrams or NGRAMS_FROM[0]
+
+
+def continued_ngrams(first: RunFolder, config: RunConfig, records: Path) -> NgramTable | None:
+    """The n-grams that a training begins with that goes on: those of ``first``, of the new documents, or both.
+
+    Args:
+        first: The finished run.
+        config: Of the training.
+        records: Of the new documents.
+
+    Returns:
+        ``None`` for a network without n-grams.
     """
-    if first.config().model.ngrams == "off" or run.ngrams.exists():
-        return
+    if config.continuation is None or not config.continuation.ngrams:
+        return None
     from runtime.input_pipeline import Split
-    from runtime.ngram_tables import read_table, save_table
+    from runtime.ngram_tables import read_table
     from training.ngrams import fit_table
 
     table, classes = read_table(first), len(config.class_names)
-    words = len(load_text_processing(first.path)[1])
-    if words < len(Vocabulary.load(run.path / VOCABULARY_FILE)) or classes > len(table.bias):
-        with contextlib.closing(Split(records, "train")) as split:
-            present = np.isin(np.arange(classes), split.labels)
-            new = fit_table(split, classes, config.training.class_weights == "balanced")
-        count = len(table.keys)
-        table = together(table, new, present)
-        log.info("n-grams: %s of %s, %s with the new documents", f"{count:,}", first.path, f"{len(table.keys):,}")
-    save_table(run, table)
+    if config.continuation.ngrams == "run":
+        return table
+    with contextlib.closing(Split(records, "train")) as split:
+        present = classes_of(split.labels, classes, config.several_labels)
+        new = fit_table(split, classes, config.training.class_weights == "balanced")
+    if config.continuation.ngrams == "new":
+        return new
+    both = together(table, new, present, config.several_labels)
+    log.info("n-grams: %s of %s, %s with the new documents", f"{len(table.keys):,}", first.path, f"{len(both.keys):,}")
+    return both
 
 
-def together(old: NgramTable, new: NgramTable, present: NDArray[np.bool_]) -> NgramTable:
+def classes_of(labels: NDArray[Any], classes: int, several: bool) -> NDArray[np.bool_]:
+    """bool [C], which classes some documents have; ``labels`` as of :attr:`runtime.input_pipeline.Split.labels`."""
+    return (labels == 1).any(axis=0) if several else np.isin(np.arange(classes), labels)
+
+
+def together(old: NgramTable, new: NgramTable, present: NDArray[np.bool_], several: bool = False) -> NgramTable:
     """The n-grams of a run and of new documents as one table.
 
     An n-gram that both have gets the mean of its weights, one that only one of them has keeps them. A new class has the
@@ -206,6 +257,7 @@ def together(old: NgramTable, new: NgramTable, present: NDArray[np.bool_]) -> Ng
         old: Of the run, for the first classes.
         new: Of the new documents, for all classes.
         present: bool [C], which classes the new documents have.
+        several: Whether a text may have several labels, so that each class stands for itself.
     """
     from network.ngrams import NgramTable
 
@@ -214,15 +266,14 @@ def together(old: NgramTable, new: NgramTable, present: NDArray[np.bool_]) -> Ng
     has = np.array([np.isin(keys, table.keys) for table in (old, new)])
     idf = np.zeros((2, len(keys)), np.float32)
     weights = np.zeros((2, len(keys), classes), np.float32)
-    # Of two classes only the second has weights; around their mean, which is the same for the softmax, they can be
-    # compared with those of more classes.
-    weights[0, has[0], :known] = old.weights - old.weights.mean(axis=1, keepdims=True)
-    weights[1, has[1]] = new.weights if classes > 2 else new.weights - new.weights.mean(axis=1, keepdims=True)
+    weights[0, has[0], :known] = old.weights if several else around_mean(old.weights)
+    weights[1, has[1]] = new.weights if several or classes > 2 else around_mean(new.weights)
     idf[0, has[0]], idf[1, has[1]] = old.idf, new.idf
     counts = np.stack(
         [has[0, :, np.newaxis] & (np.arange(classes) < known), has[1, :, np.newaxis] & present], dtype=np.float32
     )
-    bias = np.stack([np.append(old.bias - old.bias.mean(), np.zeros(classes - known)), new.bias])
+    of_old = old.bias if several else around_mean(old.bias)
+    bias = np.stack([np.append(of_old, np.zeros(classes - known)), new.bias])
     has_bias = np.stack([np.arange(classes) < known, present]).astype(np.float32)
     return NgramTable(
         keys,
@@ -230,6 +281,14 @@ def together(old: NgramTable, new: NgramTable, present: NDArray[np.bool_]) -> Ng
         ((weights * counts).sum(axis=0) / np.maximum(counts.sum(axis=0), 1)).astype(np.float32),
         ((bias * has_bias).sum(axis=0) / np.maximum(has_bias.sum(axis=0), 1)).astype(np.float32),
     )
+
+
+def around_mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """float32 [..., C], less their mean over the classes, which is the same for the softmax.
+
+    Of two classes only the second has weights; so they can be compared with those of more classes.
+    """
+    return values - values.mean(axis=-1, keepdims=True)
 
 
 def begin_with(trainer: Trainer, first: RunFolder) -> None:
@@ -252,6 +311,8 @@ def extended(checkpoint: Checkpoint, vectors: NDArray[np.float32], classes: int)
     known = weights["embeddings"]
     weights["embeddings"] = np.concatenate([known, vectors[len(known) :]])
     missing = classes - len(weights["classifier/bias"])
+    if "thresholds" in weights:
+        weights["thresholds"] = np.append(weights["thresholds"], np.full(missing, USUAL, np.float32))
     for name in ("classifier/kernel", "classifier/bias"):
         mean = weights[name].mean(axis=-1, keepdims=True)
         weights[name] = np.concatenate([weights[name], np.repeat(mean, missing, axis=-1)], axis=-1)

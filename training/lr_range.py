@@ -85,8 +85,9 @@ def run_range_test(config: RunConfig, data: DataPaths, device: str, test: RangeT
         model = build_model(config, embeddings, padded=device == "gpu")
         rate = Rise(test.lr_min, test.lr_max, test.lr_steps, test.lr_scale)
         optimizer = build_optimizer(settings, rate, None, model.trainable_variables)
-        weights = chosen_class_weights(settings, split.index["label"], len(config.class_names))
-        step_function = compile_step(model, optimizer, settings, weights)
+        weights = chosen_class_weights(settings, split.labels, len(config.class_names))
+        soft = len(config.class_names) if config.several_labels else 0
+        step_function = compile_step(model, optimizer, settings, weights, soft=soft)
         epochs = Epochs(split.index, settings)
         numbers = (batch for epoch in itertools.count() for batch in epochs.batches(epoch))
         with closing(read_ahead(split.read, itertools.islice(numbers, test.lr_steps))) as batches:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 # Inverse strength of the L2 penalty (scikit-learn's C), chosen on IMDB's validation split and by cross-validation on
-# sets of 1,600 reviews, where 30 to 300 are within 0.3 points of each other: docs/training.md.
+# sets of 1,600 reviews, where 30 to 300 are within 0.3 points of each other: docs/experiments.md.
 PENALTY = 100.0
 TOLERANCE = 0.01  # of the solver; a hundredth of it changes no verdict of 2,500
 FEWEST_DOCUMENTS = 2  # that an n-gram stands in
@@ -40,7 +40,7 @@ MOST_WORDS = 16_000_000  # that the table is fitted on, drawn by document: bound
 ABSENT_CLASS = -20.0  # log-odds of a class without training documents
 READ_DOCUMENTS = 2_000
 # Validation documents below which they choose no weights: the last ones count; below which their loss chooses, not
-# their accuracy; and below which the scales have a prior, with its strength and its ratio: docs/training.md.
+# their accuracy; and below which the scales have a prior, with its strength and its ratio: docs/experiments.md.
 FEWEST_VALIDATED, FEW_VALIDATED = 20, 1_000
 FEW_FOR_SCALES, PRIOR_STRENGTH, USUAL_RATIO = 500, 5.0, 0.5
 

@@ -61,24 +61,6 @@ def run_config(
     )
 
 
-def refuse_with_several_labels(config: RunConfig, arguments: argparse.Namespace) -> None:
-    """Refuses what is made for one label a text, where a text may have several.
-
-    Raises:
-        UserError: As said.
-    """
-    if not config.several_labels:
-        return
-    asked = {
-        f"--run_type {arguments.run_type}": arguments.run_type != "train",
-        "--from_run": bool(arguments.from_run),
-    }
-    if refused := [flag for flag, is_asked in asked.items() if is_asked]:
-        raise UserError(
-            f"{refused[0]} is for one label a text, and the texts of {config.dataset} have several; leave it out"
-        )
-
-
 def evidence_hash(arguments: argparse.Namespace, model: ModelSettings, training: TrainingSettings) -> str:
     """The hash of the evidence that the flags ask to learn from; empty where they do not.
 

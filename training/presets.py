@@ -1,6 +1,6 @@
 """Settings that suit a data set and the time one has; ``run_all.py`` chooses them, and flags of the user win.
 
-No TensorFlow. How they were chosen is in ``docs/training.md`` and ``docs/data.md``.
+No TensorFlow. How they were chosen is in ``docs/experiments.md`` and ``docs/data.md``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ SMALL_NETWORK: dict[str, Any] = {"word_units": 50, "sentence_units": 50, "attent
 # start at random, because in a few thousand texts of one grammar word2vec puts opposites close together.
 SAMPLE: dict[str, Any] = {"embeddings": "random", "batch_size": 16, "num_epochs": 5, **SMALL_NETWORK}
 SUITED = {"sample": SAMPLE}
+# Where people marked why, attention learns from it; the evidence of the sample is there to check attention with.
+EVIDENCE_WEIGHT = 0.5
 
 # What --preset can name.
 PRESETS = {
@@ -53,15 +55,18 @@ def settings_for(documents: int) -> dict[str, Any]:
     }
 
 
-def suited(dataset: str, documents: int, preset: str) -> dict[str, Any]:
+def suited(dataset: str, documents: int, preset: str, marked: bool = False) -> dict[str, Any]:
     """Settings for a data set with this many training documents.
 
     Args:
         dataset: Its name: the sample has settings of its own.
         documents: In the training split.
         preset: One of :data:`PRESETS`; ``best`` is ``default`` here, and what it does more is more trainings.
+        marked: Whether the network has attention that can learn from evidence, and the training documents have some.
     """
     settings = SUITED.get(dataset) or settings_for(documents)
+    if marked and dataset not in SUITED:
+        settings = {**settings, "evidence_weight": EVIDENCE_WEIGHT}
     if preset != "fast":
         return settings
     usual = to_json(TrainingSettings()) | settings

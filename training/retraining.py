@@ -54,7 +54,7 @@ def retraining_config(first: RunFolder, asked: RunConfig) -> RunConfig:
     if step not in epochs:
         raise UserError(f"{first.history} has no line about step {step}, the best one; train {first.path} again")
     scales = best.weights["ngrams/scales"].tolist() if config.model.ngrams == "on" else None
-    chosen = Retraining(
-        first.path.name, best.weights_sha256, step, epochs[step], best.progress.best_accuracy, ngram_scales=scales
-    )
+    thresholds = best.weights["thresholds"].tolist() if config.several_labels else None
+    accuracy = best.progress.best_accuracy
+    chosen = Retraining(first.path.name, best.weights_sha256, step, epochs[step], accuracy, scales, thresholds)
     return replace(config, retraining=chosen)

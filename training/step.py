@@ -116,6 +116,11 @@ def train_step(
         report["sentence_attention_entropy"] = entropy(attended.sentence_weights, documents.sentences_per_document)
     # From here on the gradient is the joint batch's: rows of a sparse one are those that any worker touched.
     gradients, report = workers.sum_gradients(gradients, report, share)
+    return report | {"gradient_norm": update(model, optimizer, gradients, settings)}
+
+
+def update(model: Any, optimizer: Any, gradients: Any, settings: TrainingSettings) -> Any:
+    """Adds the gradient of L2, clips and updates the weights; returns the norm before clipping, float32 scalar."""
     if settings.l2:
         gradients = [
             gradient if weight.name == "bias" else with_l2(gradient, weight.value, settings.l2)
@@ -125,7 +130,7 @@ def train_step(
     if settings.max_grad_norm:
         gradients, _ = tf.clip_by_global_norm(gradients, settings.max_grad_norm, use_norm=norm)
     optimizer.apply(gradients, model.trainable_variables)
-    return report | {"gradient_norm": norm}
+    return norm
 
 
 def rightly_classified(logits: Any, labels: Any, several: bool) -> Any:

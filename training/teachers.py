@@ -1,8 +1,9 @@
 """Distillation: a network learns from the unlabelled documents by what other networks, its teachers, think of them.
 
 Hinton, Vinyals and Dean (2015), "Distilling the Knowledge in a Neural Network", section 2, at temperature 1: the target
-of an unlabelled document is the mean of the teachers' probabilities. The training documents keep their labels: the
-teachers have seen these, so that their judgement of them says little.
+of an unlabelled document is the mean of the teachers' probabilities; where a text may have several labels, that of each
+label's. The training documents keep their labels: the teachers have seen these, so that their judgement of them says
+little.
 
     C classes   U unlabelled documents   T training documents
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 import schema
-from report.linear_models import softmax
+from report.linear_models import sigmoid, softmax
 from runtime.checkpoints import best_checkpoint, hash_of_weights, restore
 from runtime.input_pipeline import Split
 from runtime.networks import network_of
@@ -49,18 +50,20 @@ def training_targets(
     teachers: Sequence[RunFolder],
     config: RunConfig,
     records: Path,
-    labels: NDArray[np.int32],
+    labels: NDArray[Any],
     max_words: int,
     device: str,
 ) -> NDArray[np.float32]:
-    """What the documents of ``train+unlabelled`` are to be classified as: float32 [T + U, C], rows add up to 1.
+    """What the documents of ``train+unlabelled`` are to be classified as: float32 [T + U, C].
+
+    Rows add up to 1, but not where a text may have several labels.
 
     Args:
         run: The run that learns; keeps the probabilities of each teacher, which are computed once.
         teachers: In the order of its configuration.
         config: Of the run.
         records: Folder of the records.
-        labels: int32 [T], of the training documents.
+        labels: int32 [T], of the training documents; where a text may have several, float32 [T, C], 0 or 1.
         max_words: Maximum number of words in a batch.
         device: ``"cpu"`` or ``"gpu"``.
     """
@@ -70,7 +73,7 @@ def training_targets(
         judgements(run, teacher, weights_sha256, records, max_words, device)
         for teacher, weights_sha256 in zip(teachers, config.distillation.weights_sha256, strict=True)
     ]
-    known = np.eye(len(config.class_names), dtype=np.float32)[labels]
+    known = labels if config.several_labels else np.eye(len(config.class_names), dtype=np.float32)[labels]
     return np.concatenate([known, np.mean(judged, axis=0, dtype=np.float32)])
 
 
@@ -93,7 +96,7 @@ def judgements(
     split = Split(records, UNLABELLED)
     logits, _ = score_split(model, split, max_words)
     split.close()
-    probabilities = softmax(logits).astype(np.float32)
+    probabilities = (sigmoid if teacher.config().several_labels else softmax)(logits).astype(np.float32)
     save_judgements(path, probabilities, weights_sha256)
     return probabilities
 

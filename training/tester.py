@@ -28,9 +28,9 @@ from runtime.networks import network_of
 from runtime.run_folder import RunFolder, origin
 from runtime.scoring import score_batches
 from schema import read_json, read_jsonl
+from text.copies import data_set
 from text.records import made_from, verify_records
 from utils import (
-    DataPaths,
     UserError,
     atomic_write,
     exclusive_lock,
@@ -119,7 +119,7 @@ class Tester:
         self.run, self.arguments = run, arguments
         run.check_files()
         self.config = run.config()
-        self.data = DataPaths(self.config.dataset, arguments.data_dir)
+        self.data = data_set(self.config.dataset, arguments.data_dir)
         self.manifest = verify_records(self.data.records)
         run.refuse_other_records(self.config, self.data.records, self.manifest)
         if self.config.retraining and split_name == "valid":

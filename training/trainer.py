@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from network.contract import JointSeed, Network
+from network.contract import JointSeed, Network, thresholds_of
 from network.ngrams import NetworkWithNgrams, NgramLane, NgramTable
 from runtime.checkpoints import newest_checkpoint, restore, save_weights, saved_weights, step_of
 from runtime.input_pipeline import Epochs, LabelledBatch, Split, part_of, read_ahead
@@ -70,6 +70,7 @@ class Trainer:
         arguments: The operational flags (intervals).
         workers: The processes that train together. Only the chief uses the run folder.
         teachers: Of a distillation, in the order of its configuration.
+        ngrams: That the run begins with; ``None`` fits them on its training documents.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Trainer:
         arguments: argparse.Namespace,
         workers: SingleWorker = SINGLE_WORKER,
         teachers: Sequence[RunFolder] = (),
+        ngrams: NgramTable | None = None,
     ) -> None:
         settings = config.training
         self.run, self.config, self.device, self.arguments, self.workers = run, config, device, arguments, workers
@@ -102,8 +104,10 @@ class Trainer:
             raise
         self.targets = self.learn_from(teachers, records) if config.distillation else None
         self.network = build_model(config, embeddings, padded=device == "gpu")
-        self.ngrams = self.add_ngrams() if config.model.ngrams == "on" else None
+        self.ngrams = self.add_ngrams(ngrams) if config.model.ngrams == "on" else None
         self.model: Network = self.ngrams or self.network
+        if config.retraining and config.retraining.thresholds:  # without validation, those that the first run chose
+            thresholds_of(self.model).assign(config.retraining.thresholds)
         self.rate = rate_schedule(settings, self.epochs.total_steps, self.epochs.steps(0))
         self.momentum = momentum_schedule(settings, self.epochs.steps(0))
         self.optimizer = build_optimizer(settings, self.rate, self.momentum, self.model.trainable_variables)
@@ -133,25 +137,33 @@ class Trainer:
         """The labels of the training documents that have one, as of :attr:`Split.labels`."""
         return self.train_split.labels[self.train_split.index["label"] != NO_LABEL]
 
-    def add_ngrams(self) -> NetworkWithNgrams:
+    def add_ngrams(self, given: NgramTable | None) -> NetworkWithNgrams:
         """The network with the n-gram lane; a retraining, which has no validation, takes the first run's scales."""
-        model = NetworkWithNgrams(self.network, NgramLane(self.ngram_table()))
+        model = NetworkWithNgrams(self.network, NgramLane(self.ngram_table(given)))
         if self.config.retraining and self.config.retraining.ngram_scales:
             model.scales.assign(self.config.retraining.ngram_scales)
         return model
 
-    def ngram_table(self) -> NgramTable:
-        """The table of the n-gram lane: the run folder's, or fitted now and saved there. Every worker fits its own."""
+    def ngram_table(self, given: NgramTable | None) -> NgramTable:
+        """The table of the n-gram lane: the run folder's, or the given one, or fitted now; saved in the run folder.
+
+        Every worker fits its own, or is given its own.
+        """
         if self.workers.is_chief and self.run.ngrams.exists():
             return read_table(self.run)
+        table = self.fitted_ngrams() if given is None else given
+        if self.workers.is_chief:
+            save_table(self.run, table)
+        return table
+
+    def fitted_ngrams(self) -> NgramTable:
+        """The table that the training documents give."""
         started = time.perf_counter()
         balanced = self.config.training.class_weights == "balanced"
         table = fit_table(self.train_split, len(self.config.class_names), balanced)
         log.info(
             "n-grams: %s of one to three words, fitted in %.0f s", f"{len(table.keys):,}", time.perf_counter() - started
         )
-        if self.workers.is_chief:
-            save_table(self.run, table)
         return table
 
     def restore_newest(self) -> Progress:

@@ -359,26 +359,31 @@ function softmax(logits) {
   return times(1 / sum(exponentials), exponentials);
 }
 
-/** What shares of the logits [C] add to those of a class beyond the mean of the others. */
-export function margin(shares, label) {
-  return shares[label] - (sum(shares) - shares[label]) / (shares.length - 1);
-}
+const sigmoid = (logits) => logits.map((logit) => 1 / (1 + Math.exp(-logit)));
 
 export class Classifier {
   /** `runtime`: onnxruntime-web; `session`: of model.onnx; `table`: ArrayBuffer of ngrams.npy or null. */
   constructor(settings, sources, runtime, session, table) {
     if (settings.bundle_format !== BUNDLE_FORMAT) throw new Error("these files are of different exports");
     this.settings = settings;
+    this.thresholds = settings.thresholds ?? null; // only where a text may have several labels
     this.reader = new TextReader(settings, sources);
     this.runtime = runtime;
     this.session = session;
     this.ngrams = settings.ngrams ? new Ngrams(table, settings.ngrams) : null;
   }
 
+  /** What shares of the logits [C] add to the log-odds of a class: where a text has one, beyond the mean of the others. */
+  margin(shares, label) {
+    if (this.thresholds) return shares[label];
+    return shares[label] - (sum(shares) - shares[label]) / (shares.length - 1);
+  }
+
   /**
-   * label (null for a text without a word), confidence, probabilities [C], logits [C], rest [C], sentences with share
-   * [C], weight and words, each of these with attention and share [C]; the shares of all sentences and the rest add up
-   * to the logits, and the shares of its words to a sentence's.
+   * label (the likeliest; null for a text without a word), confidence, probabilities [C], logits [C], rest [C],
+   * sentences with share [C], weight and words, each of these with attention and share [C]; the shares of all sentences
+   * and the rest add up to the logits, and the shares of its words to a sentence's. Where a text may have several
+   * labels, labels are those that reach their thresholds; else null. lane is for strongest().
    */
   async explain(text) {
     const document = this.reader.read(text);
@@ -387,16 +392,19 @@ export class Classifier {
     const bias = this.ngrams ? this.ngrams.bias : network.rest.map(() => 0);
     const words = this.sharesOfWords(document, network, lane);
     const logits = lane.reduce((total, { added }) => plus(total, added), plus(network.logits, bias));
-    const probabilities = softmax(logits);
+    const probabilities = this.thresholds ? sigmoid(logits) : softmax(logits);
+    const reached = (this.thresholds ?? []).flatMap((threshold, place) => (probabilities[place] >= threshold ? [place] : []));
     const label = logits.indexOf(Math.max(...logits));
     return {
       label: document.words ? label : null,
+      labels: this.thresholds && document.words ? reached : null,
       confidence: document.words ? probabilities[label] : null,
       probabilities,
       logits,
       rest: plus(network.rest, bias),
       sentences: sentencesOf(document, network, words),
       ngrams: this.strongest(lane, label),
+      lane,
       words: document.words,
       unknownWords: document.unknownWords,
       remarks: remarks(document),
@@ -454,11 +462,12 @@ export class Classifier {
     return found.slice(0, tokenIds.length);
   }
 
-  /** The n-grams that speak most for or against the verdict, strongest first. */
+  /** The n-grams that speak most for or against a class, strongest first. */
   strongest(lane, label) {
+    const strength = ({ added }) => Math.abs(this.margin(added, label));
     return lane
       .map(({ ids, added, row }) => ({ ngram: ids.map((id) => this.reader.vocabulary[id]).join(" "), added, row }))
-      .sort((one, other) => Math.abs(margin(other.added, label)) - Math.abs(margin(one.added, label)) || one.row - other.row)
+      .sort((one, other) => strength(other) - strength(one) || one.row - other.row)
       .slice(0, STRONGEST_NGRAMS);
   }
 }

@@ -2,7 +2,7 @@
 // Nothing is sent: all requests are for files beside this one.
 
 import * as runtime from "./onnxruntime-web.js";
-import { Classifier, margin } from "./classify.js";
+import { Classifier } from "./classify.js";
 
 const SHADES = 5;
 const SVG = "http://www.w3.org/2000/svg";
@@ -93,21 +93,37 @@ function fail(error) {
 
 async function answer(classifier, text) {
   const explanation = await classifier.explain(text);
-  const names = classifier.settings.class_names;
   element("answer").hidden = false;
   element("remarks").replaceChildren(...explanation.remarks.map((remark) => made("li", "", remark)));
   element("verdict-and-shares").hidden = explanation.label === null;
-  const label = explanation.label;
-  if (label === null) {
+  if (explanation.label === null) {
     element("verdict").textContent = "";
     return;
   }
-  element("verdict").textContent = `${names[label]} (${percent(explanation.confidence)})`;
-  element("probabilities").replaceChildren(...probabilityRows(names, explanation.probabilities));
-  element("legend").textContent = legend(names[label], margin(explanation.rest, label), classifier.settings.attends);
-  element("sentences").replaceChildren(...sentenceRows(text, explanation.sentences, label));
+  element("verdict").textContent = verdict(classifier.settings.class_names, explanation);
+  show(classifier, text, explanation, explanation.label);
+}
+
+/** The predicted class, or all labels that are predicted. */
+function verdict(names, { label, labels, confidence }) {
+  if (labels === null) return `${names[label]} (${percent(confidence)})`;
+  return labels.length ? labels.map((one) => names[one]).join(" | ") : "no label";
+}
+
+/** Shows what speaks for and against a class; where a text may have several labels, another one can be chosen. */
+function show(classifier, text, explanation, label) {
+  const names = classifier.settings.class_names;
+  const margin = (shares) => classifier.margin(shares, label);
+  const choose = (other) => {
+    show(classifier, text, explanation, other);
+    element("probabilities").querySelector("button[aria-pressed=true]").focus(); // its row was made again
+  };
+  element("probabilities").replaceChildren(...probabilityRows(classifier, explanation, label, choose));
+  element("legend").textContent = legend(names[label], margin(explanation.rest), classifier.settings.attends);
+  element("sentences").replaceChildren(...sentenceRows(text, explanation.sentences, margin));
   element("sentences").querySelector(".word").tabIndex = 0;
-  const strongest = explanation.ngrams.map(({ ngram, added }) => `${ngram} ${signed(margin(added, label))}`);
+  const ngrams = classifier.strongest(explanation.lane, label);
+  const strongest = ngrams.map(({ ngram, added }) => `${ngram} ${signed(margin(added))}`);
   element("ngrams").textContent = strongest.length ? `n-grams: ${strongest.join(", ")}` : "";
   element("detail").textContent = "";
 }
@@ -121,21 +137,35 @@ function legend(name, rest, attends) {
   );
 }
 
-function probabilityRows(names, probabilities) {
+function probabilityRows({ settings, thresholds }, { probabilities, labels }, shown, choose) {
+  const names = settings.class_names;
   const order = [...names.keys()].sort((one, other) => probabilities[other] - probabilities[one]);
   return order.map((label, place) => {
-    const row = made("tr", place === 0 ? "first" : "");
-    const name = made("th", "", names[label]);
+    const predicted = thresholds ? labels.includes(label) : place === 0;
+    const row = made("tr", predicted ? "first" : "");
+    const name = made("th", "", thresholds ? "" : names[label]);
     name.scope = "row";
+    if (thresholds) name.append(chooser(names[label], label === shown, () => choose(label)));
     const cell = made("td", "");
     cell.append(bar("bar", 160, probabilities[label]));
     row.append(name, cell, made("td", "number", percent(probabilities[label])));
+    if (thresholds) row.append(made("td", "quiet", `predicted from ${percent(thresholds[label])}`));
     return row;
   });
 }
 
-function sentenceRows(text, sentences, label) {
-  const strength = (part) => margin(part.share, label);
+/** A button that shows what speaks for a label. */
+function chooser(name, isShown, choose) {
+  const button = made("button", "label", name);
+  button.type = "button";
+  button.setAttribute("aria-pressed", isShown);
+  button.addEventListener("click", choose);
+  return button;
+}
+
+/** `margin`: what shares of the logits add to the log-odds of the class that is shown. */
+function sentenceRows(text, sentences, margin) {
+  const strength = (part) => margin(part.share);
   const strongestOf = (parts) => parts.reduce((most, part) => Math.max(most, Math.abs(strength(part))), 0);
   const strongest = strongestOf(sentences.flatMap(({ words }) => words));
   const strongestSentence = strongestOf(sentences);
