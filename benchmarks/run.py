@@ -21,7 +21,19 @@ from measuring import ROOT, find_records
 from runtime.run_folder import RunFolder
 from utils import Parser, run_script
 
-NAMES = ("startup", "network", "reading", "text", "cluster", "engines", "csv", "memory", "predicting", "accuracy")
+NAMES = (
+    "startup",
+    "network",
+    "reading",
+    "text",
+    "cluster",
+    "engines",
+    "csv",
+    "memory",
+    "predicting",
+    "explaining",
+    "accuracy",
+)
 
 
 def build_parser() -> Parser:
@@ -51,9 +63,15 @@ def main(arguments: argparse.Namespace) -> int:
         "csv": ["csv_memory.py", "--documents", *tables],
         "memory": ["memory.py", "--records", str(records), "--documents", *sizes],
         "predicting": ["predicting.py", *finished_runs()[:1]],
+        "explanations": ["explanation_cost.py", *finished_runs()[:1]],
         "accuracy": ["accuracy.py", "--source", arguments.source or ""],
     }
-    possible = {"accuracy": arguments.source, "predicting": finished_runs(), "engines": find_spec("ray")}
+    possible = {
+        "accuracy": arguments.source,
+        "predicting": finished_runs(),
+        "explanations": finished_runs(),
+        "engines": find_spec("ray"),
+    }
     for name in arguments.only:
         if not possible.get(name, True):
             continue
@@ -65,7 +83,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def finished_runs() -> list[str]:
-    """Of the two runs that the README makes those that are there; predictions are timed with the first."""
+    """Of the two runs that the README makes those that are there; the first is what is timed."""
     return [name for name in ("imdb-han", "sample-han") if RunFolder(ROOT / "runs" / name).finished.exists()]
 
 
