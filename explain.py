@@ -54,6 +54,7 @@ from runtime.decisions import in_words
 from runtime.devices import add_device_flag, explain_memory, start_for_runs
 from runtime.run_folder import find_run, origin
 from text.copies import data_set
+from text.text_reader import sentences_on
 from utils import (
     DataPaths,
     Parser,
@@ -248,7 +249,7 @@ def show_text(
 
 
 def checked_text(predictor: Predictor, text: str) -> WrittenText:
-    """Cuts a text into words; warns of what the network does not know or read of it.
+    """Cuts a text into words; warns of what makes its prediction doubtful.
 
     Raises:
         UserError: It has no word.
@@ -257,10 +258,8 @@ def checked_text(predictor: Predictor, text: str) -> WrittenText:
     reading = written.reading
     if not reading.words:
         raise UserError("there is no word in the text; give one with --text or --file")
-    if reading.unknown_words == reading.words:
-        log.warning("none of the words (%d) is in the vocabulary: the prediction means nothing", reading.words)
-    if reading.cut_words:
-        log.warning("the text has too many sentences: its last %d words were not read", reading.cut_words)
+    for sentence in sentences_on(reading, predictor.short_text):
+        log.warning("%s", sentence)
     return written
 
 

@@ -213,8 +213,7 @@ class Explained:
         return explanation_page(explanation, self.heading(), METHODS[explanation.method].note + named)
 
     def _repr_html_(self) -> str:
-        height = page_height(self.explanation.shaded(), len(self.explanation.class_names))
-        return Page(self.to_html(), height)._repr_html_()
+        return Page(self.to_html(), page_height(self.explanation, self.heading()))._repr_html_()
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON, as ``explain.py --json`` prints it."""

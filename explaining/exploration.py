@@ -25,9 +25,9 @@ from data_processing import UNKNOWN_ID
 from explaining.explained_text import Explanation, explain_text
 from explaining.explanations import METHODS, attention_scores, shades
 from explaining.faithfulness import TITLES, default_method, examine, to_json
-from explaining.pages import explanation_page
+from explaining.pages import explanation_page, likeliest
 from report.plots import evenness_figure, faithfulness_figure, map_figure, png, top_words_figure
-from report.shading import LeftOut, ShadedSentence
+from report.shading import LeftOut
 from runtime.attention_statistics import evenness, top_words
 from runtime.devices import start_for_runs
 from runtime.run_folder import RunFolder, find_run, refuse_several_labels
@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from runtime.predictor import Predictor, Verdict
     from text.text_reader import EncodedDocument
 
-LINE_CHARACTERS, LINE_PIXELS, SENTENCE_PIXELS = 80, 29, 14  # of a page as wide as a notebook
-HEAD_PIXELS, CLASS_PIXELS, MOST_PIXELS = 190, 30, 900
+# Of a page as wide as a notebook: margins, legend and note; of each kind of line its height, characters, and margins.
+HEAD_PIXELS, MOST_PIXELS = 225, 1_200
+TITLE, CLASS, SENTENCE, QUIET, BELOW = (26, 60, 0), (28, 45, 3), (29, 75, 14), (24, 90, 15), (29, 80, 18)
+MOST_NAMED = 5  # classes of a run
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,11 @@ class OpenRun:
 
     def __repr__(self) -> str:
         predictor = self.predictor
+        names = predictor.class_names
         return (
             f"{self.run.path}: {self.run.config().title()}, weights of step {predictor.step}, "
-            f"{len(predictor.reader.vocabulary):,} words, classes {', '.join(predictor.class_names)}"
+            f"{len(predictor.reader.vocabulary):,} words, "
+            + (f"classes {', '.join(names)}" if len(names) <= MOST_NAMED else f"{len(names)} classes")
         )
 
 
@@ -168,8 +172,8 @@ def show(opened: OpenRun, text: str | DrawnDocument, method: str | None = None, 
     explanation = explain_text(opened.predictor, written, chosen, None if target is None else names.index(target))
     note = f"Shaded by {METHODS[chosen].title}"
     note += f", for {names[explanation.target]}." if explanation.scores.signed else "."
-    page = explanation_page(explanation, heading(opened, text, explanation), note)
-    return Page(page, page_height(explanation.shaded(), len(names)))
+    title = heading(opened, text, explanation)
+    return Page(explanation_page(explanation, title, note), page_height(explanation, title))
 
 
 def heading(opened: OpenRun, text: str | DrawnDocument, explanation: Explanation) -> str:
@@ -181,12 +185,22 @@ def heading(opened: OpenRun, text: str | DrawnDocument, explanation: Explanation
     return f"{opened.run.path.name}: {verdict}{truth}"
 
 
-def page_height(shown: Sequence[ShadedSentence | LeftOut], classes: int) -> int:
+def page_height(explanation: Explanation, title: str) -> int:
     """About how many pixels a page needs: a frame without scripts cannot ask. A longer one is scrolled."""
-    lengths = [0 if isinstance(part, LeftOut) else sum(len(piece.text) for piece in part.pieces) for part in shown]
-    lines = sum(1 + length // LINE_CHARACTERS for length in lengths)
-    height = HEAD_PIXELS + CLASS_PIXELS * min(classes, 10) + LINE_PIXELS * lines + SENTENCE_PIXELS * len(lengths)
-    return min(height, MOST_PIXELS)
+    shown = explanation.shaded()
+    sentences = ["" if isinstance(part, LeftOut) else "".join(piece.text for piece in part.pieces) for part in shown]
+    below = [*explanation.phrases_in_words(), *explanation.counterfactuals_in_words()]
+    kinds = (
+        (TITLE, [title]),
+        (CLASS, [name for name, _ in likeliest(explanation)]),
+        (QUIET, explanation.parts_in_words()),
+        (SENTENCE, sentences),
+        (BELOW, below),
+    )
+    height = sum(
+        around + line * (1 + len(text) // characters) for (line, characters, around), texts in kinds for text in texts
+    )
+    return min(HEAD_PIXELS + height, MOST_PIXELS)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

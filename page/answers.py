@@ -37,7 +37,7 @@ from runtime.decisions import is_known, predicted_name
 from runtime.devices import explain_memory
 from runtime.predictor import BATCH_WORDS, Predictor, Verdict, unfinished
 from runtime.run_folder import RunFolder
-from text.text_reader import EncodedDocument, Reading
+from text.text_reader import EncodedDocument, Reading, sentences_on
 from utils import DataPaths, UserError, folder_flags
 
 FAST_METHOD = "gradient"  # for a text that is too long for the method asked for
@@ -315,7 +315,7 @@ def answer(served: ServedRun, question: Question) -> Answer:
         document.token_ids == UNKNOWN_ID,
         attention_of_kept(verdict, kept),
         before,
-        [*about_method, *about_class, *remarks_on(written.reading, kept)],
+        [*about_method, *about_class, *remarks_on(written.reading, kept, served.predictor.short_text)],
         edits(served, question.original, written) if question.original else {},
     )
 
@@ -400,21 +400,23 @@ def attention_of_kept(verdict: Verdict, kept: np.ndarray) -> np.ndarray | None:
     return None if verdict.word_weights is None or not kept.any() else scattered(verdict.word_weights, kept)
 
 
-def remarks_on(reading: Reading, kept: np.ndarray) -> list[str]:
-    """What a person should know of the text that was read."""
+def remarks_on(reading: Reading, kept: np.ndarray, short_text: int) -> list[str]:
+    """What a person should know of the text that was read.
+
+    Args:
+        reading: Of the whole text.
+        kept: bool [N], the words that are not left out.
+        short_text: A text with fewer words is shorter than almost all training texts; 0 where that is not known.
+    """
     remarks = []
     if not kept.any():
         remarks.append("Everything is left out: this is the network's prediction for an empty text.")
-    if reading.unknown_words == reading.words:
-        remarks.append("None of these words is in the vocabulary: the prediction means nothing.")
     if kept.sum() > COUNTERFACTUAL_WORDS:
         remarks.append(
             f"No words that would turn the verdict are searched for in more than {COUNTERFACTUAL_WORDS:,} words here; "
             "explain.py has no limit."
         )
-    if reading.cut_words:
-        remarks.append(f"The text has too many sentences: its last {reading.cut_words:,} words were not read.")
-    return remarks
+    return [*remarks, *sentences_on(reading, short_text)]
 
 
 def kept_words(spans: Sequence[Sequence[Span]], without: Sequence[Span]) -> np.ndarray:

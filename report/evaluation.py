@@ -339,14 +339,31 @@ def shortened(name: str, width: int) -> str:
     return name if len(name) <= width else name[: width - 2] + ".."
 
 
+def shortened_apart(names: Sequence[str], width: int) -> list[str]:
+    """Names in at most ``width`` (8 or more) characters that differ where the names do.
+
+    They are cut at the end, or in the middle where several begin alike, or are numbered where that does not help.
+    """
+    for tail in (0, 2 * width // 3, width - 3):
+        short = [name if len(name) <= width else cut_out(name, width, tail) for name in names]
+        if len(set(short)) == len(set(names)):
+            return short
+    return [shortened(f"{number} {name}", width) for number, name in enumerate(names, start=1)]
+
+
+def cut_out(name: str, width: int, tail: int) -> str:
+    """A name that is too long, with two dots in the place of what is before its last ``tail`` characters."""
+    return f"{name[: width - 2 - tail]}..{name[len(name) - tail :]}"
+
+
 def class_table(evaluation: Evaluation) -> list[str]:
     """Lines of the table with a row per class."""
     width = min(max(len("class"), *map(len, evaluation.class_names)), 36)
     lines = [f"{'class':<{width}}  precision     recall         F1  documents"]
+    names = shortened_apart([scores.name for scores in evaluation.per_class], width)
     return lines + [
-        f"{shortened(scores.name, width):<{width}}  {scores.precision:9.4f}  {scores.recall:9.4f}  "
-        f"{scores.f1:9.4f}  {scores.support:9,}"
-        for scores in evaluation.per_class
+        f"{name:<{width}}  {scores.precision:9.4f}  {scores.recall:9.4f}  {scores.f1:9.4f}  {scores.support:9,}"
+        for name, scores in zip(names, evaluation.per_class, strict=True)
     ]
 
 
@@ -384,7 +401,7 @@ def confused_pairs(evaluation: Evaluation, most: int = CONFUSED_PAIRS) -> list[s
     pairs = [(t, p) for t, p in zip(true, predicted, strict=True) if counts[t, p] > 0]
     if not pairs:
         return ["no mistakes"]
-    names = [shortened(name, 26) for name in evaluation.class_names]
+    names = shortened_apart(evaluation.class_names, 26)
     width = max(max(len(names[c]) for pair in pairs for c in pair), len("predicted as"))
     return [
         "most frequent mistakes",

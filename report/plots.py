@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from report.evaluation import (
     Evaluation,
     expected_calibration_error,
     shortened,
+    shortened_apart,
     star_ratings,
 )
 
@@ -41,6 +43,7 @@ BLACK, GREY = "#000000", "#9a9a9a"
 MOST_CURVES = len(COLOURS)  # of more classes the worst ones are named, the rest are grey
 NAMED_OF_MANY = 4
 NAME_WIDTH = 20
+LONG_NAME_WIDTH = 66  # where a name has a line for itself
 FEWEST_ANSWERED = 20  # documents of which an accuracy is drawn
 
 
@@ -113,7 +116,21 @@ def curve_styles(class_names: Sequence[str], quality: Mapping[int, float]) -> di
 
 def named_style(colour: Any, name: str) -> dict[str, Any]:
     """How a curve is drawn that is listed in the legend."""
-    return {"color": colour, "linewidth": 1.6, "label": shortened(name, NAME_WIDTH)}
+    return {"color": colour, "linewidth": 1.6, "label": shortened(name, LONG_NAME_WIDTH)}
+
+
+def legend_of_classes(axes: Axes, class_names: Sequence[str], **settings: Any) -> None:
+    """A legend of curves: within or beside them (``settings``), or below, where the names of classes are long."""
+    handles, names = axes.get_legend_handles_labels()
+    if max(map(len, class_names)) <= NAME_WIDTH or not names:
+        legend(axes, **settings)
+        return
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.set_figheight(figure.get_figheight() + 0.18 * len(names))
+    box = figure.legend(handles, names, loc="outside lower left", fontsize=8, frameon=False)
+    for text in box.get_texts():
+        text.set_parse_math(False)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -135,12 +152,17 @@ def evaluation_pictures(
 
 
 def training_pictures(
-    steps: Sequence[Mapping[str, Any]], validations: Sequence[Mapping[str, Any]], class_names: Sequence[str], title: str
+    steps: Sequence[Mapping[str, Any]],
+    validations: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    title: str,
+    several_labels: bool = False,
 ) -> dict[str, bytes]:
     """The pictures of a training as PNG, by name; arguments as for :func:`training_figure`."""
-    pictures = {"training": png(training_figure(steps, validations, title))}
+    pictures = {"training": png(training_figure(steps, validations, f"Training: {title}"))}
     if validations:  # a retraining on train and validation has none
-        pictures["class_accuracy"] = png(class_accuracy_figure(validations, class_names, title))
+        named = f"Accuracy of each class on validation: {title}"
+        pictures["class_accuracy"] = png(class_accuracy_figure(validations, class_names, named, several_labels))
     return pictures
 
 
@@ -184,7 +206,7 @@ def roc_figure(labels: ArrayLike, probabilities: ArrayLike, class_names: Sequenc
         draw_mean(axes, grid, mean, f"mean of the classes, AUC {np.mean(list(areas.values())):.4f}")
     plain(axes, xlabel="false-positive rate", ylabel="true-positive rate", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     entitle(axes, title)
-    legend(axes, loc="lower right")
+    legend_of_classes(axes, class_names, loc="lower right")
     return figure
 
 
@@ -213,7 +235,7 @@ def pr_figure(labels: ArrayLike, probabilities: ArrayLike, class_names: Sequence
         draw_mean(axes, grid, mean, f"mean of the classes, {np.mean(list(areas.values())):.4f}")
     plain(axes, xlabel="recall", ylabel="precision", xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
     entitle(axes, title)
-    legend(axes, loc="lower left")
+    legend_of_classes(axes, class_names, loc="lower left")
     return figure
 
 
@@ -302,7 +324,8 @@ def confusion_figure(evaluation: Evaluation, title: str = "") -> Figure:
     """
     classes = len(evaluation.class_names)
     side = max((0.95 if classes <= MATRIX_CLASSES else 0.45) * classes, 2.4)
-    figure = new_figure(side + 1.8, side + 2.4)
+    numbered = max(map(len, evaluation.class_names)) > NAME_WIDTH
+    figure = new_figure(side + (1.0 if numbered else 1.8), side + (3.6 if numbered else 2.4))
     figure.set_dpi(100)
     axes = figure.add_subplot()
     draw_confusion(axes, evaluation)
@@ -319,9 +342,13 @@ def draw_confusion(axes: Axes, evaluation: Evaluation) -> None:
     classes = len(counts)
     # The square root lifts mistakes of a few percent, which are what one looks for, off the white of zero.
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1))
-    names = [shortened(name, NAME_WIDTH) for name in evaluation.class_names]
-    axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 8 or classes > 12 else 0)
-    axes.set_yticks(range(classes), names)
+    rows, columns = list(evaluation.class_names), list(evaluation.class_names)
+    if max(map(len, rows)) > NAME_WIDTH:  # each in full once, and its number above its column
+        columns = [str(number) for number in range(1, classes + 1)]
+        named = (f"{number} {shortened(name, 76)}" for number, name in zip(columns, rows, strict=True))
+        rows = [textwrap.fill(name, 40) for name in named]
+    axes.set_xticks(range(classes), columns, rotation=90 if max(map(len, columns)) > 8 else 0)
+    axes.set_yticks(range(classes), rows, fontsize=None if rows == list(evaluation.class_names) else 8)
     for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
         label.set_parse_math(False)  # a class may be called "$5 to $10"
     axes.set(xlabel="predicted class", ylabel="true class")
@@ -408,7 +435,7 @@ def mark_epochs(all_axes: Sequence[Axes], validations: Sequence[Mapping[str, flo
 
 
 def class_accuracy_figure(
-    validations: Sequence[Mapping[str, Any]], class_names: Sequence[str], title: str = ""
+    validations: Sequence[Mapping[str, Any]], class_names: Sequence[str], title: str = "", several_labels: bool = False
 ) -> Figure:
     """Share of each class's validation documents that are classified right, over the epochs; black: all documents.
 
@@ -416,6 +443,7 @@ def class_accuracy_figure(
         validations: Lines of ``history.jsonl``; those without ``valid_class_accuracy`` are left out.
         class_names: [C].
         title: Line above the picture.
+        several_labels: Whether a document may have several; all of them are right for the black line.
     """
     rows = [row for row in validations if "valid_class_accuracy" in row]
     epochs = [row["epoch"] for row in rows]
@@ -432,11 +460,11 @@ def class_accuracy_figure(
         linewidth=2.2,
         marker="o",
         markersize=4,
-        label="all classes",
+        label="all labels right" if several_labels else "all classes",
     )
     plain(axes, xlabel="epoch", ylabel="validation documents classified right, %")
     entitle(axes, title)
-    legend(axes, loc="center left", bbox_to_anchor=(1, 0.5))
+    legend_of_classes(axes, class_names, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 
@@ -490,7 +518,7 @@ def draw_map(axes: Axes, points: NDArray[Any], labels: NDArray[Any], class_names
     named = set(range(len(class_names)))
     if len(class_names) > MOST_CURVES and star_ratings(class_names) is None:
         named = set(np.argsort(-counts, kind="stable")[:MOST_CURVES].tolist())
-    colours = class_colours(class_names)
+    colours, names = class_colours(class_names), shortened_apart(class_names, LONG_NAME_WIDTH)
     others = ~np.isin(labels, list(named))
     size = float(np.clip(4000 / max(len(labels), 1), 2, 14))
     if others.any():
@@ -504,7 +532,7 @@ def draw_map(axes: Axes, points: NDArray[Any], labels: NDArray[Any], class_names
             color=colours[c],
             linewidths=0,
             alpha=0.7,
-            label=shortened(class_names[c], NAME_WIDTH),
+            label=names[c],
         )
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color("#c8c8c8")
@@ -529,14 +557,14 @@ def top_words_figure(
     longest = max((len(words) for words in tops), default=1)
     figure = new_figure(0.6 + rows * (0.7 + 0.22 * longest))
     all_axes = figure.subplots(rows, 2, sharex=True, squeeze=False).ravel()
-    colours = class_colours(class_names)
+    colours, titles = class_colours(class_names), shortened_apart(class_names, 24)
     for axes, c in zip(all_axes, shown, strict=False):
         places = np.arange(len(tops[c]))
         axes.barh(places, [weight for _, weight in tops[c]], color=colours[c], height=0.7)
         axes.set_yticks(places, [shortened(word, NAME_WIDTH) for word, _ in tops[c]], parse_math=False)
         axes.set_ylim(longest - 0.4, -0.6)
         plain(axes)
-        entitle(axes, shortened(class_names[c], NAME_WIDTH))
+        entitle(axes, titles[c])
     for axes in all_axes[len(shown) :]:
         axes.set_axis_off()
     figure.supxlabel("mean importance where the word occurs", fontsize=9)
@@ -555,7 +583,8 @@ def whole_model_figure(value: Mapping[str, Any], title: str = "") -> Figure:
     longest = max(1, max(len(row[kind]) for _, row in classes for kind in ("words", "phrases")))
     figure = new_figure(0.7 + len(classes) * (0.5 + 0.2 * longest), width=1.4 * WIDTH)
     grid = figure.subplots(len(classes), 2, squeeze=False, sharex="col")
-    for pair, (name, row), colour in zip(grid, classes, class_colours([name for name, _ in classes]), strict=True):
+    colours, titles = class_colours(list(value["classes"])), shortened_apart(list(value["classes"]), 30)
+    for pair, (_, row), colour, name in zip(grid, classes, colours, titles, strict=False):
         for axes, (kind, key) in zip(pair, (("words", "word"), ("phrases", "text")), strict=True):
             places = np.arange(len(row[kind]))
             axes.barh(places, [one["mean_share"] for one in row[kind]], color=colour, height=0.7)
@@ -563,7 +592,9 @@ def whole_model_figure(value: Mapping[str, Any], title: str = "") -> Figure:
             axes.set_yticks(places, names, parse_math=False, fontsize=8)
             axes.set_ylim(longest - 0.4, -0.6)
             plain(axes)
-            entitle(axes, f"{kind} for {shortened(name, NAME_WIDTH)}")
+            if not row[kind]:
+                axes.text(0.02, 0.9, "none in enough documents", fontsize=8, color=GREY, transform=axes.transAxes)
+            entitle(axes, f"{kind} for {name}")
     figure.supxlabel("mean share of the log-odds where it occurs (documents)", fontsize=9)
     figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
     return figure

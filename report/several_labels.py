@@ -22,7 +22,7 @@ from report.evaluation import (
     format_report,
     head_of_report,
     rows_of_text,
-    shortened,
+    shortened_apart,
     wilson_interval,
 )
 from runtime.decisions import chosen_names
@@ -218,9 +218,10 @@ def label_table(found: SeveralLabels) -> list[str]:
     """Lines of the table with a row per class."""
     width = min(max(len("class"), *map(len, found.class_names)), 22)
     lines = [f"{'class':<{width}}  precision  recall      F1  av.prec  threshold  documents"]
-    for one in found.per_class:
+    names = shortened_apart([one.name for one in found.per_class], width)
+    for name, one in zip(names, found.per_class, strict=True):
         lines.append(
-            f"{shortened(one.name, width):<{width}}  {one.precision:9.4f}  {one.recall:6.4f}  {one.f1:6.4f}  "
+            f"{name:<{width}}  {one.precision:9.4f}  {one.recall:6.4f}  {one.f1:6.4f}  "
             f"{figure(one.average_precision):>7}  {one.threshold:9.4f}  {one.support:9,}"
         )
     return lines

@@ -13,7 +13,14 @@ from scipy.stats import binomtest
 from sklearn import metrics
 
 from report import evaluation
-from report.evaluation import evaluate, expected_calibration_error, format_report, star_ratings, wilson_interval
+from report.evaluation import (
+    evaluate,
+    expected_calibration_error,
+    format_report,
+    shortened_apart,
+    star_ratings,
+    wilson_interval,
+)
 from runtime.losses import SMALLEST_PROBABILITY
 
 STARS = ["1", "2", "3", "4", "7", "8", "9", "10"]
@@ -305,3 +312,15 @@ def test_most_frequent_mistakes_are_listed_with_their_share() -> None:
         ["class", "7", "class", "6", "1", "10.00%"],
     ]
     assert format_report(evaluate(np.eye(classes)[y], y, named(classes))).endswith("no mistakes")
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["short", "a name of more"], ["short", "a name o.."]),
+        (["the same beginning, no", "the same beginning, yes"], ["th..ng, no", "th..g, yes"]),
+        (["both begin and end x, as well", "both begin and end y, as well"], ["1 both b..", "2 both b.."]),
+    ],
+)
+def test_names_that_are_cut_stay_apart(names: list[str], shown: list[str]) -> None:
+    assert shortened_apart(names, 10) == shown

@@ -204,7 +204,7 @@ def test_a_text_of_unknown_words_is_reported(
 ) -> None:
     with caplog.at_level("INFO", logger="han"):
         run_explain(runs, "--text", "qqq zzz")
-    assert "none of the words (2) is in the vocabulary" in caplog.text and "qqq" in capsys.readouterr().out
+    assert "None of these words is in the vocabulary" in caplog.text and "qqq" in capsys.readouterr().out
 
 
 def test_ngrams_are_shown_of_a_run_that_has_them(

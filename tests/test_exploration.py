@@ -21,7 +21,6 @@ from explaining.exploration import (
     draw_documents,
     faithfulness_of,
     open_run,
-    page_height,
     show,
     show_evenness,
     show_faithfulness,
@@ -30,7 +29,6 @@ from explaining.exploration import (
     verdicts,
 )
 from report.plots import evenness_figure, faithfulness_figure, top_words_figure
-from report.shading import LeftOut
 from runtime.documents import join
 from tests.helpers import VOCABULARY, tiny_documents, write_tiny_records, write_tiny_run
 from utils import DataPaths, UserError, write_json
@@ -127,8 +125,8 @@ def test_a_drawn_document_is_shown_with_its_label(opened: OpenRun) -> None:
 
 def test_long_texts_get_higher_frames_up_to_a_limit(opened: OpenRun) -> None:
     short, long = (show(opened, " ".join(["word01"] * count)) for count in (3, 300))
-    assert short.height < long.height <= 900
-    assert page_height([LeftOut(3, 0.1)] * 99, 2) == 900
+    assert short.height < long.height <= 1200
+    assert show(opened, "word01. " * 99).height == 1200
 
 
 def test_documents_are_drawn_evenly_and_the_same_for_the_same_seed(opened: OpenRun) -> None:

@@ -27,6 +27,7 @@ from report.plots import (
     silent_about_glyphs,
     training_figure,
     training_pictures,
+    whole_model_figure,
 )
 
 pytestmark = pytest.mark.drawn
@@ -246,6 +247,49 @@ def test_the_names_of_a_map_are_within_the_picture(name: str) -> None:
     with silent_about_glyphs():
         width = figure.legends[0].get_window_extent().width
     assert width <= figure.bbox.width and len(figure.legends[0].get_texts()) == 9
+
+
+LONG = [
+    f"books and other printed matter, {opinion} pleased, a {n}th kind"
+    for opinion in ("very", "rather")
+    for n in range(6)
+]
+
+
+def test_long_names_that_begin_alike_are_told_apart_and_within_the_picture() -> None:
+    """In the matrix each is written once, beside its row, and its number above its column."""
+    y, p = example(600, 12, skill=0.3)
+    matrix = confusion_figure(evaluate(p, y, LONG))
+    rows = [label.get_text().replace("\n", " ") for label in matrix.axes[0].get_yticklabels()]
+    assert rows == [f"{number} {name}" for number, name in enumerate(LONG, start=1)]
+    assert [label.get_text() for label in matrix.axes[0].get_xticklabels()] == [str(n) for n in range(1, 13)]
+    for draw in (roc_figure, pr_figure):
+        figure = draw(y, p, LONG)
+        [box] = figure.legends
+        names = [text.get_text() for text in box.get_texts()]
+        assert sum(name.startswith(tuple(LONG)) for name in names) == 4 and len(set(names)) == 5
+        figure.canvas.draw()
+        assert box.get_window_extent().width <= figure.bbox.width
+        assert not box.get_window_extent().overlaps(figure.axes[0].get_window_extent())
+
+
+def test_words_of_classes_whose_names_begin_alike_have_titles_of_their_own() -> None:
+    found = [{"word": "good", "documents": 7, "mean_share": 0.5}]
+    value = {"classes": {name: {"words": found, "phrases": []} for name in LONG}}
+    figure = whole_model_figure(value)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert len(set(titles)) == len(titles) == 16
+    assert [text.get_text() for text in figure.axes[1].texts] == ["none in enough documents"]
+    colours = class_colours(LONG)
+    assert [to_hex(axes.patches[0].get_facecolor()).upper() for axes in figure.axes[::2]] == colours[:8]
+
+
+def test_shades_of_ratings_are_those_of_all_ratings() -> None:
+    names = [str(stars) for stars in range(1, 11)]
+    found = [{"word": "good", "documents": 7, "mean_share": 0.5}]
+    figure = whole_model_figure({"classes": {name: {"words": found, "phrases": []} for name in names}})
+    shown = [to_hex(axes.patches[0].get_facecolor()) for axes in figure.axes[::2]]
+    assert shown == [colour.lower() for colour in class_colours(names)][:8]
 
 
 @pytest.mark.parametrize("names", [["negative", "positive"], ["$5 to $10_", "名前 $x^$", "c"]])

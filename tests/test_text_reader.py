@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_processing import TextProcessor, Vocabulary
-from text.text_reader import EMPTY, TextReader, pack, remarks_on, unpack
+from text.text_reader import EMPTY, TextReader, pack, remarks_on, sentences_on, unpack
 
 READER = TextReader(TextProcessor(max_sentences_per_document=2), Vocabulary(["<pad>", "<unk>", "good", "film", "."]))
 TEXTS = ["A good film. Bad film.", "", "<br />", "film", "good. " * 4, "?"]
@@ -31,6 +31,16 @@ def test_remarks_say_what_to_know_before_believing_a_prediction() -> None:
     assert remarks("a b good") == ["mostly unknown words", "much shorter than the training texts"]
     assert remarks("Good film good.\n\ngood.\n\nfilm good.") == ["end was cut off"]
     assert remarks_on(READER.read("good")) == []  # a run that does not know how long its training texts were
+
+
+def test_sentences_say_the_same_to_whoever_reads_one_prediction() -> None:
+    def said(text: str) -> str:
+        return " ".join(sentences_on(READER.read(text), short_text=4))
+
+    assert said("A good film. Good.") == said("<br />") == ""
+    assert said("a b c d").startswith("None of these words") and "3 of the 4 words are not" in said("a b c film")
+    assert "much shorter than the training texts (fewer than 4 words)" in said("good film")
+    assert "its last 3 words were not read" in said("Good film good.\n\ngood.\n\nfilm good.")
 
 
 def test_what_is_packed_comes_out_as_it_was() -> None:

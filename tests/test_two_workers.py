@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from runtime.checkpoints import hash_of_weights, read_checkpoint
+from runtime.ngram_tables import read_table
 from runtime.run_folder import RunFolder
 from tests.helpers import free_ports, write_tiny_records
-from tests.test_trainer import DRIVER, LAST, ROOT, command
+from tests.test_trainer import DRIVER, LAST, ROOT, command, train
 from utils import read_jsonl
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,19 @@ def test_two_workers_train_as_one_process_with_the_joint_batch(data: Path, tmp_p
     assert {output.strip() for _, output, _ in together} == {hash_of_weights(joint.weights)}
     assert not any(path.is_file() for path in (tmp_path / "1").rglob("*"))
     assert "differ by rounding" not in together[0][2]
+
+
+def test_two_workers_go_on_from_a_run_with_the_same_ngrams(data: Path, tmp_path: Path) -> None:
+    """With balanced weights, by which n-grams that a worker fitted itself would be others than the run's."""
+    first = train(data, tmp_path / "first")
+    assert first.returncode == 0, first.stderr
+    old, new = RunFolder(tmp_path / "first" / "tiny-han"), RunFolder(tmp_path / "0" / "next")
+    flags = ("--from_run", str(old.path), "--ngrams_from", "run", "--run", "next", "--class_weights", "balanced")
+    together = end(start(data, tmp_path, *flags))
+    assert [code for code, *_ in together] == [0, 0], together
+    np.testing.assert_array_equal(read_table(new).weights, read_table(old).weights)
+    weights = read_checkpoint(new.checkpoints / LAST).weights
+    assert {output.strip() for _, output, _ in together} == {hash_of_weights(weights)}
 
 
 def test_a_worker_that_dies_stops_the_job_and_both_go_on_from_the_last_checkpoint(data: Path, tmp_path: Path) -> None:

@@ -72,6 +72,19 @@ def remarks_on(reading: Reading, short_text: int = 0) -> list[str]:
     return [remark for remark, applies in remarks.items() if applies]
 
 
+def sentences_on(reading: Reading, short_text: int = 0) -> list[str]:
+    """:func:`remarks_on` as sentences, for whoever reads one prediction; none of a text without a word."""
+    words, unknown = f"{reading.words:,}", f"{reading.unknown_words:,}"
+    sentences = {
+        "no known word": "None of these words is in the vocabulary: the prediction means nothing.",
+        "mostly unknown words": f"{unknown} of the {words} words are not in the vocabulary: the others decide.",
+        "much shorter than the training texts": f"The text is much shorter than the training texts (fewer than "
+        f"{short_text:,} words): on such texts the network is right less often than its probabilities say.",
+        "end was cut off": f"The text has too many sentences: its last {reading.cut_words:,} words were not read.",
+    }
+    return [sentences[remark] for remark in remarks_on(reading, short_text) if remark in sentences]
+
+
 @dataclass(frozen=True)
 class TextReader:
     """Cuts texts into words, with the limits of a run, and looks the words up in its vocabulary.

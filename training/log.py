@@ -161,6 +161,7 @@ class TrainingLog:
             read_jsonl(self.run.history, HistoryRow),
             self.config.class_names,
             self.run.path.name,
+            self.config.several_labels,
         )
         with SummaryWriter(self.run.tensorboard / "valid") as writer:
             for name, picture in pictures.items():
