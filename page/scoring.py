@@ -96,14 +96,19 @@ class Scoring:
         if self.state == "waiting":
             self.state = "cancelled"
 
-    def work(self, check_space: Callable[[int], None]) -> None:
-        """Scores all documents, and keeps what was scored where it fails."""
+    def work(self, check_space: Callable[[int], None], meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Scores all documents, and keeps what was scored where it fails.
+
+        Args:
+            check_space: Called while the table grows; raises where the disk is full.
+            meanwhile: Called again and again, to do what is more urgent.
+        """
         if self._cancelled.is_set():
             return
         self.state, self._started = "working", time.monotonic()
         try:
             with stopping_when(self._cancelled.is_set), pausing_with(self._let_pass):
-                self._score(check_space)
+                self._score(check_space, meanwhile)
             self.state = "done"
         except Abandoned:
             self.state = "cancelled"
@@ -114,7 +119,7 @@ class Scoring:
             self.state, self.problem = "failed", printable(f"{type(error).__name__}: {error}")
         self.seconds = time.monotonic() - self._started
 
-    def _score(self, check_space: Callable[[int], None]) -> None:
+    def _score(self, check_space: Callable[[int], None], meanwhile: Callable[[], object]) -> None:
         rows = self.source.rows()
         numbers = itertools.count(1)
         folder = self.served.documents.run.path
@@ -131,6 +136,8 @@ class Scoring:
                 self.served.rows_scored += len(part)
                 self.seconds = time.monotonic() - self._started
                 stop_if_abandoned()
+                meanwhile()
+                self._started = time.monotonic() - self.seconds
 
     def _row(self, number: int, scored: Scored) -> TableRow:
         row, reading = scored.row, scored.reading
@@ -328,9 +335,21 @@ class Desk:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._closed, SWEEP_SECONDS)
                 scoring = self._queue.popleft() if self._queue and not self._closed else None
-            if scoring is not None:
+            if scoring is not None and scoring.source.key in SPLITS:  # nobody chose it: opening the page starts it
+                scoring.work(self.check_space, self._score_uploads)
+            elif scoring is not None:
                 scoring.work(self.check_space)
             self.sweep()
+
+    def _score_uploads(self) -> None:
+        """Scores the files that wait: a person's own do not wait for a split of 25,000 documents."""
+        while not self._closed:
+            with self._changed:
+                scoring = next((each for each in self._queue if each.source.key not in SPLITS), None)
+                if scoring is None:
+                    return
+                self._queue.remove(scoring)
+            scoring.work(self.check_space)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -140,6 +140,7 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> Any:
+        whole_page(runs, desk, {})  # compiles its templates, so that nobody waits for that
         threading.Thread(target=read_documents, args=[runs], daemon=True).start()
         yield
         desk.close()
@@ -183,7 +184,8 @@ async def error_response(runs: Sequence[ServedRun], request: Request, error: Exc
     status, detail = (error.status, error.detail) if isinstance(error, Refusal) else (500, str(error))
     later = retry_header(error)
     if isinstance(error, HTTPException):
-        status, detail = error.status_code, printable(f"{error.detail}: {request.method} {request.url.path[:100]}")
+        what = "There is nothing at this address" if error.status_code == 404 else error.detail
+        status, detail = error.status_code, printable(f"{what}: {request.method} {request.url.path[:100]}")
     if request.url.path.startswith("/v1/"):
         return JSONResponse({"error": detail}, status, later)
     template = "error.html" if request.url.path == "/answer" else "error_page.html"
@@ -426,9 +428,11 @@ def add_overview(app: FastAPI, runs: Sequence[ServedRun]) -> None:
     def shaded_style() -> FileResponse:
         return FileResponse(TEMPLATES / "shaded.css")
 
+    styles = class_styles(classes_of_any(runs))
+
     @app.api_route("/static/classes.css", methods=READING, include_in_schema=False)
     def colours_of_classes() -> Response:
-        return Response(class_styles(classes_of_any(runs)), media_type="text/css")
+        return Response(styles, media_type="text/css")
 
 
 def figures_of(served: ServedRun) -> tuple[Overview | None, str]:

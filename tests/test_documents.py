@@ -34,8 +34,8 @@ from page import conversion, sources, uploads
 from page import scoring as scoring_module
 from page.answers import ServedRun
 from page.questions import Refusal
-from page.scoring import Desk, remove_leftovers
-from page.sources import UploadedFile, ending_of, shown_name
+from page.scoring import Desk, Scoring, remove_leftovers
+from page.sources import SplitSource, UploadedFile, ending_of, shown_name
 from page.table import Selection
 from page.uploads import FormReader
 from page.viewer import make_app
@@ -461,6 +461,37 @@ def test_scoring_is_cancelled_and_starts_again(fresh: TestClient, monkeypatch: p
     assert "Score it again" in fresh.get("/documents", params={"source": key}).text
     fresh.post("/table", data={**act, "act": "score"})
     assert wait_for_table(fresh, key)["state"] == "done"
+
+
+def test_an_uploaded_file_does_not_wait_for_a_split(fresh: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, going_on, finished = threading.Event(), threading.Event(), []
+    rows_of, work = SplitSource.rows, Scoring.work
+
+    def slow(self: SplitSource) -> Iterator[Any]:
+        for row in rows_of(self):
+            reading.set()
+            going_on.wait(30)
+            yield row
+
+    def noted(self: Scoring, *arguments: Any) -> None:
+        work(self, *arguments)
+        finished.append(self.source.title)
+
+    monkeypatch.setattr(SplitSource, "rows", slow)
+    monkeypatch.setattr(Scoring, "work", noted)
+    monkeypatch.setattr("page.scoring.ADDED_AT_ONCE", 5)
+    fresh.get("/documents")
+    assert reading.wait(30)
+    response = upload(fresh, TABLE)
+    key = httpx2.URL(response.headers["location"]).params["source"]
+    assert fresh.get("/progress", params={"source": key}).json()["state"] == "waiting"
+    going_on.set()
+    assert wait_for_table(fresh, key)["state"] == "done" and wait_for_table(fresh)["documents"] == DOCUMENTS
+    for _ in range(100):
+        if len(finished) == 2:
+            break
+        time.sleep(0.02)
+    assert finished[1:] == ["test split of tiny"]
 
 
 def test_files_nobody_looks_at_and_folders_of_dead_servers_are_deleted(

@@ -17,9 +17,10 @@ from fastapi.testclient import TestClient
 
 import attention_viewer
 from explaining.explained_text import explain_text
-from explaining.pages import share_in_digits
+from explaining.pages import environment, share_in_digits
 from page.answers import ServedRun
 from page.questions import MOST_TEXT_BYTES
+from page.rendering import ROOT
 from page.viewer import MOST_BODY_BYTES, make_app
 from tests.helpers import write_tiny_run
 from tests.served_runs import (
@@ -147,6 +148,7 @@ def test_error_pages_escape_what_they_quote(client: TestClient) -> None:
         client.get("/", params={"text": "good", "method": evil}),
     ):
         assert response.status_code in {400, 404} and evil not in response.text and html.escape(evil) in response.text
+        assert response.text.count("<h1") == 1
 
 
 @pytest.mark.parametrize("path", ["/", "/errors", "/static/viewer.css", "/static/viewer.js", "/v1/models/han", "/no"])
@@ -164,6 +166,13 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     for file in [file for page_folder in folders for file in (root / page_folder).iterdir()]:
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?://|//[a-z]|@import|url\(", re.sub(r"^\s*//.*$", "", text, flags=re.M)), file
+
+
+def test_the_templates_are_compiled_before_somebody_asks(served: ServedRun) -> None:
+    environment.cache_clear()
+    with TestClient(make_app([served], ["testserver"])):
+        cache = environment(ROOT / "templates").cache
+        assert cache is not None and {"page.html", "base.html"} <= {name for _, name in cache}
 
 
 def test_a_foreign_host_name_is_refused(client: TestClient) -> None:

@@ -307,6 +307,32 @@ def test_what_one_sees_is_saved(page: Page, form: str) -> None:
     assert page.locator("#text").input_value() == TEXT
 
 
+def test_a_picture_shows_nothing_of_what_is_folded(browser: Browser, address_of_many: str) -> None:
+    page = browser.new_page(base_url=address_of_many)
+    page.goto("/?text=Good+word01.+Bad+word02.")
+    page.evaluate(
+        """() => {
+          window.drawn = [];
+          const write = CanvasRenderingContext2D.prototype.fillText;
+          CanvasRenderingContext2D.prototype.fillText = function (...values) {
+            window.drawn.push(values[0]);
+            write.apply(this, values);
+          };
+        }"""
+    )
+    for opened, count in ((False, 0), (True, 20)):
+        if opened:
+            page.get_by_text("Colours of the classes").click()
+        page.evaluate("drawn.length = 0")
+        with page.expect_download():
+            page.locator(".save").get_by_role("button", name="PNG").click()
+        drawn = page.evaluate("drawn")
+        assert "Colours" in drawn  # ten classes with bars, the legend and sentences name some of them, too
+        named = " ".join(drawn[drawn.index("Colours") :]).split(" Phrases:")[0].count("review")
+        assert named == count
+    page.close()
+
+
 def test_a_slow_explanation_shows_how_far_it_is_and_is_cancelled(page: Page) -> None:
     explain(page, "Good word01.")
     before = page.locator(".shaded").inner_text()
@@ -463,6 +489,22 @@ def test_a_file_is_uploaded_scored_sorted_searched_opened_and_downloaded(
     page.get_by_role("button", name="Delete this file").click()
     expect(page.get_by_role("link", name="test split")).to_have_attribute("aria-current", "page")
     assert page.get_by_role("link", name="my reviews.csv").count() == 0
+
+
+def test_a_row_without_a_word_has_no_confidence_on_a_phone(browser: Browser, address: str, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("id,text\nfirst,\nsecond,good word01\n", encoding="utf-8")
+    page = browser.new_page(base_url=address, viewport={"width": 390, "height": 800})
+    page.goto("/documents")
+    page.get_by_text("Upload a file of texts").click()
+    assert fits(page)
+    page.get_by_label("file", exact=True).set_input_files(file)
+    page.get_by_role("button", name="Upload and score").click()
+    expect(page.locator("#rows")).to_contain_text("2 documents are selected.")
+    added = "(cell) => getComputedStyle(cell, '::after').content"
+    cells = page.locator(".documents td:nth-child(4)")
+    assert [cells.nth(row).evaluate(added) for row in (0, 1)] == ["none", '" sure"']
+    page.close()
 
 
 def test_a_file_that_is_refused_says_why_and_leaves_the_page(page: Page, tmp_path: Path) -> None:

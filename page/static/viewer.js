@@ -312,7 +312,8 @@ function draw(element, context) {
     context.fill();
     context.globalAlpha = 1;
   }
-  for (const child of element.childNodes) {
+  const folded = element.localName === "details" && !element.open; // what is folded has a place, but is not seen
+  for (const child of folded ? element.querySelectorAll(":scope > summary") : element.childNodes) {
     if (child.nodeType === Node.ELEMENT_NODE) draw(child, context);
     else if (child.nodeType === Node.TEXT_NODE) write(child, style, context);
   }
