@@ -81,9 +81,9 @@ def build_parser() -> Parser:
     parser.add_argument(
         "--train_on_valid",
         type=parse_bool,
-        default=True,
         metavar="True|False",
-        help="train the chosen settings again on train and validation together (default: True)",
+        help="train the chosen settings again on train and validation together (default: True; False where a text may "
+        "have several labels, whose thresholds fit the model that they were chosen with)",
     )
     parser.add_argument(
         "--train_documents",
@@ -116,6 +116,8 @@ def main(arguments: argparse.Namespace) -> None:
         f"{documents.counts.shape[1]:,}",
     )
     baselines = [choose(system, documents.only(~is_valid), documents.only(is_valid)) for system in SYSTEMS]
+    if arguments.train_on_valid is None:
+        arguments.train_on_valid = not has_several_labels(paths)
     if arguments.train_on_valid:
         baselines = [trained_again(baseline, documents) for baseline in baselines]
     ids, labels, probabilities = score_test(paths, names, counter.transform, baselines)

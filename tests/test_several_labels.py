@@ -397,6 +397,7 @@ def test_linear_classifiers_are_tested_alike(folder: Path, capsys: pytest.Captur
     main(linear_baselines, "things", "--data_dir", folder / "data", "--runs_dir", folder / "runs")
     rows = read_jsonl(folder / "runs" / "things-linear" / "results.jsonl")
     assert rows[1]["micro_f1"] > 0.8 and rows[2]["micro_f1"] > 0.9 and rows[0]["auc"] == 0.5
+    assert rows[1]["train_on_valid"] is False  # the thresholds are those of the model that they were chosen with
     assert "HAN-GRU with n-grams" in (shown := capsys.readouterr().out) and "micro F1" in shown
 
 
