@@ -80,8 +80,12 @@ def build_parser() -> Parser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Runs what is missing, prints the table and writes it into the documentation."""
+    data_sets = [parsed(text) for text in arguments.sets]
+    for text in arguments.sets:
+        if ":" not in text and not Path(text).exists():
+            raise UserError(f"{text} is not there; name a file, or a published data set with its archive after a colon")
     for seed in arguments.seeds:
-        for data_set in map(parsed, arguments.sets):
+        for data_set in data_sets:
             run_missing(data_set, seed, arguments)
     rows = read_jsonl(arguments.results)
     print(f"\n{table(rows)}")

@@ -87,7 +87,9 @@ class Explanation:
         return f"log-odds of {self.class_names[self.target]}" if self.scores.signed else "share of attention"
 
     def other_classes(self) -> list[str]:
-        """All but the one that is explained."""
+        """All but the one that is explained; none of several labels: what speaks against one speaks for no other."""
+        if self.thresholds is not None:
+            return []
         return [name for number, name in enumerate(self.class_names) if number != self.target]
 
     def parts_in_words(self) -> list[str]:

@@ -517,7 +517,8 @@ def label_table(value: dict[str, Any]) -> Iterator[str]:
     columns = list(dict.fromkeys(shown))
     yield f"{'verdicts changed, words by':26}  documents  {'  '.join(f'{TITLES[name]:>15}' for name in columns)}"
     for label, row in value["labels"].items():
-        shares = (f"{row['flips'][name]:15.1%}" for name in columns) if row["documents"] else ()
+        cells = (f"{row['flips'][name]:{max(15, len(TITLES[name]))}.1%}" for name in columns)
+        shares = cells if row["documents"] else ()
         yield f"{shortened(label, 26):26}  {row['documents']:9,}  {'  '.join(shares)}".rstrip()
 
 

@@ -173,11 +173,11 @@ def iou_f1(right: Sequence[tuple[int, int]], found: Sequence[tuple[int, int]]) -
 def format_agreement(value: dict[str, Any], heading: str) -> str:
     """What :func:`examine` gave as a table."""
     lines = [heading, "=" * len(heading), ""]
-    lines.append(f"{'chosen by':22}  AUPRC  token F1  IOU F1  top sentence  ms each")
+    lines.append(f"{'chosen by':23}  AUPRC  token F1  IOU F1  top sentence  ms each")
     for name, row in value["methods"].items():
         cost = f"{row['milliseconds']:7.1f}" if "milliseconds" in row else ""
         lines.append(
-            f"{TITLES[name]:22}  {row['auprc']:5.3f}  {row['token_f1']:8.3f}  {row['iou_f1']:6.3f}  "
+            f"{TITLES[name]:23}  {row['auprc']:5.3f}  {row['token_f1']:8.3f}  {row['iou_f1']:6.3f}  "
             f"{row['top_sentence']:12.1%}  {cost}".rstrip()
         )
     lines += [

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from report.colours import class_styles
 from shipping.bundle import ExportedRun, write_data, write_sums
 from shipping.expressions import javascript_expressions
 from shipping.text_settings import patterns
@@ -67,8 +68,9 @@ def write_web_page(folder: Path, source: ExportedRun, quantize: str, local_copy:
     for name in PAGE_FILES:
         with atomic_write(folder / name) as file:
             file.write((STATIC / name).read_text(encoding="utf-8"))
+    rules, own = (path.read_text(encoding="utf-8") for path in (SHADED_STYLE, STATIC / "page.css"))
     with atomic_write(folder / "page.css") as file:
-        file.writelines(path.read_text(encoding="utf-8") for path in (SHADED_STYLE, STATIC / "page.css"))
+        file.write(rules + class_styles(source.config.class_names) + own)
     with atomic_write(folder / "LICENSE-onnxruntime-web") as file:
         file.write((STATIC / "LICENSE-onnxruntime-web").read_text(encoding="utf-8"))
     write_sums(folder)

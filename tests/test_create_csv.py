@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 import create_csv
-from corpus import corpora
+from corpus import corpora, parts, splits
 from corpus.corpora import CsvRow, is_ordinal, read_csv
+from corpus.parts import nameless_file
 from utils import DataPaths, UserError, exclusive_lock, read_json, read_jsonl, sha256_of_file
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -176,6 +177,28 @@ def test_the_same_command_writes_the_same_bytes(paths: DataPaths) -> None:
     first = {file: file.read_bytes() for file in (paths.csv, paths.labels, paths.csv_manifest)}
     run(paths)
     assert {file: file.read_bytes() for file in first} == first
+
+
+@pytest.mark.parametrize("flags", [(), ("--drop_seen",), ("False", "--valid_share", "0.4")])
+def test_documents_on_the_disk_give_the_bytes_of_those_in_memory(
+    paths: DataPaths, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    reviews = small_imdb()
+    reviews["test/pos/0_8"] = reviews["train/pos/0_7"]
+    reviews["train/neg/5_2"] = reviews["train/unsup/7_0"] = reviews["train/neg/4_1"]
+    convert(paths, reviews, *flags)
+    expected = paths.csv.read_bytes(), read_json(paths.csv_manifest)
+    monkeypatch.setattr(parts, "IN_MEMORY", 30)
+    monkeypatch.setattr(splits, "NUMBER_SHIFT", 4)
+    monkeypatch.setattr(splits, "AT_ONCE", 9)
+    files: list[Path] = []
+    monkeypatch.setattr(parts, "nameless_file", lambda folder: files.append(folder) or nameless_file(folder))
+    run(paths, *flags)
+    assert (paths.csv.read_bytes(), read_json(paths.csv_manifest)) == expected
+    assert files == [paths.folder] * 3  # ids, texts and codes
+    assert {file.name for file in paths.folder.iterdir() if not file.name.startswith(".")} == {
+        *("imdb.csv", "labels.txt", "csv_manifest.json", "raw"),
+    }
 
 
 def test_sample_needs_no_archive_and_writes_its_evidence(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import create_csv
 from config import CsvSettings
-from corpus import own_data, tables
+from corpus import own_data, parts, tables
 from corpus.corpora import CsvRow, read_csv
 from corpus.own_data import understand
 from corpus.tables import open_table, records
@@ -241,11 +241,16 @@ def test_without_a_test_share_there_is_no_test_split(tmp_path: Path) -> None:
     assert set(splits) == {"train", "valid"} and splits.total() == len(run(path, tmp_path))
 
 
-def test_ids_are_taken_if_they_are_unique_else_rows_are_numbered_as_a_spreadsheet_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_memory", [5, 1_000])
+def test_ids_are_taken_if_they_are_unique_else_rows_are_numbered_as_a_spreadsheet_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    monkeypatch.setattr(parts, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(own_data, "BYTES_OF_IDS", 3 * in_memory)
     rows = [(f"r{n}", text, label) for n, (text, label) in enumerate(ROWS)]
     path = write(tmp_path / "mine.csv", [("id", "text", "label"), *rows])
     assert {row.id for row in run(path, tmp_path)} == {name for name, _, _ in rows}
-    write(path, [("id", "text", "label"), *(("r", *row[1:]) for row in rows)])
+    write(path, [("id", "text", "label"), ("r3", *rows[0][1:]), *rows[1:]])
     assert {row.id for row in run(path, tmp_path)} == {f"row/{n}" for n in range(2, 22)}
 
 

@@ -43,6 +43,8 @@ def test_sets_are_files_or_published_ones_with_an_archive() -> None:
     assert systems.parsed("imdb:x.tar.gz:ratings") == ("imdb, ratings", "imdb", ["False", "--source", "x.tar.gz"])
     with pytest.raises(UserError, match="is no data set; write NAME:ARCHIVE"):
         systems.parsed("imdb:x.tar.gz:stars")
+    with pytest.raises(UserError, match=r"missing\.csv is not there; name a file"):
+        systems.main(systems.build_parser().parse_args(["missing.csv"]))
 
 
 def test_the_documentation_has_the_table_of_what_was_measured() -> None:

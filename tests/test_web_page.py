@@ -415,7 +415,7 @@ def test_it_fits_a_phone_and_is_legible(page: Page, scheme: Any) -> None:
     open_page(page)
     classify(page, f"{'unbroken' * 40} {TEXT}")
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
-    for selector in ("#verdict", ".quiet", "#legend", "button"):
+    for selector in ("#verdict", ".quiet", "#legend", "button", ".level5"):
         colours = page.locator(selector).first.evaluate(
             """(element) => {
                 let behind = element;
@@ -424,3 +424,13 @@ def test_it_fits_a_phone_and_is_legible(page: Page, scheme: Any) -> None:
             }"""
         )
         assert contrast(*colours) >= 4.5, (selector, colours)
+    # What speaks for a class has its colour, as have the bar of its probability and that of a sentence.
+    fills = {
+        name: page.locator(f"{where} .bar.{name} .part").first.evaluate("(part) => getComputedStyle(part).fill")
+        for where, name in (("#probabilities", "class0"), ("#probabilities", "class1"))
+    }
+    verdict = page.locator("#verdict").inner_text().split(" ")[0]
+    mark = f"class{['negative', 'positive'].index(verdict)}"
+    assert len(set(fills.values())) == 2 and page.locator(f".word.for.{mark}").count() > 0
+    shown = page.locator(f"#sentences .bar.for.{mark} .part").first.evaluate("(part) => getComputedStyle(part).fill")
+    assert shown == fills[mark]

@@ -120,7 +120,7 @@ function show(classifier, text, explanation, label) {
   };
   element("probabilities").replaceChildren(...probabilityRows(classifier, explanation, label, choose));
   element("legend").textContent = legend(names[label], margin(explanation.rest), classifier.settings.attends);
-  element("sentences").replaceChildren(...sentenceRows(text, explanation.sentences, margin));
+  element("sentences").replaceChildren(...sentenceRows(text, explanation.sentences, margin, marks(classifier, label)));
   element("sentences").querySelector(".word").tabIndex = 0;
   const ngrams = classifier.strongest(explanation.lane, label);
   const strongest = ngrams.map(({ ngram, added }) => `${ngram} ${signed(margin(added))}`);
@@ -131,8 +131,8 @@ function show(classifier, text, explanation, label) {
 function legend(name, rest, attends) {
   return (
     `Before each sentence: what it adds to the log-odds of ${name}; with the rest (${signed(rest)}) they add up to ` +
-    `them. ${attends ? "Then its attention. " : ""}Blue words speak for ${name}, orange ones against it: the ` +
-    "n-grams they are in" +
+    `them. ${attends ? "Then its attention. " : ""}Shaded words speak for ${name}, those with a broken line against ` +
+    "it: the n-grams they are in" +
     (attends ? ", and the network's share of the sentence divided by attention, which is not what a word decides." : ".")
   );
 }
@@ -147,7 +147,7 @@ function probabilityRows({ settings, thresholds }, { probabilities, labels }, sh
     name.scope = "row";
     if (thresholds) name.append(chooser(names[label], label === shown, () => choose(label)));
     const cell = made("td", "");
-    cell.append(bar("bar", 160, probabilities[label]));
+    cell.append(bar(`bar class${label}`, 160, probabilities[label]));
     row.append(name, cell, made("td", "number", percent(probabilities[label])));
     if (thresholds) row.append(made("td", "quiet", `predicted from ${percent(thresholds[label])}`));
     return row;
@@ -163,8 +163,14 @@ function chooser(name, isShown, choose) {
   return button;
 }
 
-/** `margin`: what shares of the logits add to the log-odds of the class that is shown. */
-function sentenceRows(text, sentences, margin) {
+/** The CSS classes of what speaks for a class and against it: of two classes, what is against one is for the other. */
+function marks({ settings, thresholds }, label) {
+  const other = settings.class_names.length === 2 && !thresholds ? `class${1 - label}` : "otherwise";
+  return { for: `for class${label}`, against: `against ${other}` };
+}
+
+/** `margin`: what shares of the logits add to the log-odds of the class that is shown. `marks`: of marks(). */
+function sentenceRows(text, sentences, margin, marks) {
   const strength = (part) => margin(part.share);
   const strongestOf = (parts) => parts.reduce((most, part) => Math.max(most, Math.abs(strength(part))), 0);
   const strongest = strongestOf(sentences.flatMap(({ words }) => words));
@@ -173,14 +179,14 @@ function sentenceRows(text, sentences, margin) {
     const row = made("li", "");
     const numbers = made("span", "weight");
     const share = strength(sentence);
-    numbers.append(bar(`bar ${share < 0 ? "against" : "for"}`, 48, Math.abs(share) / (strongestSentence || 1)));
+    numbers.append(bar(`bar ${marks[share < 0 ? "against" : "for"]}`, 48, Math.abs(share) / (strongestSentence || 1)));
     numbers.append(made("span", "number", signed(share)));
     if (sentence.weight !== null) numbers.append(made("span", "number", sentence.weight.toFixed(2)));
     const shown = made("bdi", "sentence");
     shown.dir = "auto";
     let at = sentence.start;
     for (const word of sentence.words) {
-      shown.append(text.slice(at, word.start), shadedWord(text, word, strength(word), strongest));
+      shown.append(text.slice(at, word.start), shadedWord(text, word, strength(word), strongest, marks));
       at = word.end;
     }
     row.append(numbers, shown);
@@ -188,9 +194,9 @@ function sentenceRows(text, sentences, margin) {
   });
 }
 
-function shadedWord(text, word, share, strongest) {
+function shadedWord(text, word, share, strongest, marks) {
   const level = strongest > 0 ? Math.round((SHADES * Math.abs(share)) / strongest) : 0;
-  const sign = share < 0 ? "against" : "for";
+  const sign = marks[share < 0 ? "against" : "for"];
   const found = made("span", level ? `word ${sign} level${level}` : "word", text.slice(word.start, word.end));
   found.tabIndex = -1;
   found.dataset.share = signed(share);
