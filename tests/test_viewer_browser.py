@@ -160,7 +160,7 @@ def test_the_class_to_explain_is_chosen_where_the_method_knows_classes(page: Pag
     choice = page.get_by_label("class to explain")
     explain(page, TEXT)
     expect(choice).to_be_hidden()
-    answer(page, lambda: page.get_by_label("gradient x input").check())
+    answer(page, lambda: page.get_by_label("gradient x input", exact=True).check())
     predicted = page.locator(".probabilities caption").inner_text()
     other = next(name for name in runs[0].predictor.class_names if name != predicted)
     expect(page.locator(".legend")).to_contain_text(f"speaks for {predicted}")
@@ -220,7 +220,7 @@ def test_the_method_that_was_possible_is_the_one_selected(page: Page) -> None:
     page.evaluate("(text) => { document.getElementById('text').value = text; }", "good word01 bad word02 qqq. " * 330)
     page.locator("#ask input[value=leave_one_out]").check()
     expect(page.locator("#answer")).to_contain_text("leave-one-out is limited to 1,500 words")
-    expect(page.get_by_label("gradient x input")).to_be_checked()
+    expect(page.get_by_label("gradient x input", exact=True)).to_be_checked()
     assert page.locator("#draw input[name=method]").get_attribute("value") is not None
     assert page.locator("#draw input[name=method]").input_value() == "gradient" and "method=gradient" in page.url
 
