@@ -78,7 +78,7 @@ test: $(INSTALLED_DEV) ## Run the tests, except those marked slow or faults.
 test-slow: $(INSTALLED_DEV) ## Run the tests marked slow.
 	$(PY) -m pytest -n $(JOBS) --dist worksteal -m slow $(ARGS) || [ $$? -eq 5 ]
 
-test-faults: $(INSTALLED_DEV) ## Kill stages at random, fill disks, feed damaged input (an hour).
+test-faults: $(INSTALLED_DEV) ## Kill stages at random, fill disks, feed damaged input (hours).
 	KILLS=$(KILLS) FUZZED=$(FUZZED) $(PY) -m pytest -n $(JOBS) --dist worksteal -m faults -rs $(ARGS)
 
 mutants: $(INSTALLED_DEV) ## Put faults into the code and count those that tests notice (hours; ARGS names modules).

@@ -1,6 +1,6 @@
 """SIGKILL at random moments of every stage: what is written in the end is the same, byte for byte.
 
-    make test-faults                  500 kills, about an hour on two cores
+    make test-faults                  500 kills; hours on two cores
     make test-faults KILLS=50         fewer
 
 A chain is a fresh folder in which stages run in order, or ``run_all.py`` runs them. Each is killed up to three
