@@ -274,62 +274,72 @@ def metadata_of(model: str, served: ServedRun) -> dict[str, Any]:
     }
 
 
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorResponse, "description": description}
+    for code, description in (
+        (400, "Not the JSON that is expected"),
+        (404, "No such model"),
+        (413, "A text, or all together, too long"),
+        (415, "Another content type"),
+        (503, "Too much is waiting"),
+    )
+}
+
+
 def add_rest(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -> None:
     """The routes that programs call."""
-    refusals: dict[int | str, dict[str, Any]] = {
-        code: {"model": ErrorResponse, "description": description}
-        for code, description in (
-            (400, "Not the JSON that is expected"),
-            (404, "No such model"),
-            (413, "A text, or all together, too long"),
-            (415, "Another content type"),
-            (503, "Too much is waiting"),
-        )
-    }
-    schema = PredictRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs")
-    body = {"required": True, "content": {JSON: {"schema": schema}}}
+    add_predict(app, runs, workplace)
+    add_explain(app, runs, workplace)
+    add_descriptions(app, runs)
+    describe_parts(app)
 
-    described_post: dict[str, Any] = {
+
+def add_predict(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -> None:
+    """The routes that classify."""
+    described: dict[str, Any] = {
         "summary": "Classify texts",
-        "responses": refusals,
+        "responses": REFUSALS,
         "response_model_exclude_unset": True,
-        "openapi_extra": {"requestBody": body},
+        "openapi_extra": {"requestBody": described_body(PredictRequest)},
     }
-    missing: dict[str, Any] = {"responses": {404: refusals[404]}}
 
-    @app.post("/v1/models/{model}:predict", **described_post)
+    @app.post("/v1/models/{model}:predict", **described)
     async def predict_texts(request: Request, model: str, body: Body) -> PredictResponse:
         served = run_named(runs, model)
         return await workplace.run(request, len(body), lambda: predict(served, parse_request(body, PredictRequest)))
 
-    @app.post("/v1/models/{model}/versions/{version}:predict", **described_post)
+    @app.post("/v1/models/{model}/versions/{version}:predict", **described)
     async def predict_with_version(request: Request, model: str, version: str, body: Body) -> PredictResponse:
         served = version_named(runs, model, version)
         return await workplace.run(request, len(body), lambda: predict(served, parse_request(body, PredictRequest)))
 
-    explain_schema = ExplainRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    explain_schema.pop("$defs")
-    explain_body = {"required": True, "content": {JSON: {"schema": explain_schema}}}
-    described_explain: dict[str, Any] = {
+
+def add_explain(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -> None:
+    """The routes that explain."""
+    described: dict[str, Any] = {
         "summary": "Explain predictions",
-        "responses": refusals,
-        "openapi_extra": {"requestBody": explain_body},
+        "responses": REFUSALS,
+        "openapi_extra": {"requestBody": described_body(ExplainRequest)},
     }
 
-    @app.post("/v1/models/{model}:explain", **described_explain)
+    @app.post("/v1/models/{model}:explain", **described)
     async def explain_with(request: Request, model: str, body: Body) -> ExplainResponse:
         served = run_named(runs, model)
         return await workplace.run(
             request, len(body), lambda: explain_texts(served, parse_request(body, ExplainRequest))
         )
 
-    @app.post("/v1/models/{model}/versions/{version}:explain", **described_explain)
+    @app.post("/v1/models/{model}/versions/{version}:explain", **described)
     async def explain_with_version(request: Request, model: str, version: str, body: Body) -> ExplainResponse:
         served = version_named(runs, model, version)
         return await workplace.run(
             request, len(body), lambda: explain_texts(served, parse_request(body, ExplainRequest))
         )
+
+
+def add_descriptions(app: FastAPI, runs: Sequence[ServedRun]) -> None:
+    """The routes that say what can be called."""
+    missing: dict[str, Any] = {"responses": {404: REFUSALS[404]}}
 
     @app.get("/v1/models/{model}", summary="Whether the model can be called", **missing)
     def status(model: str) -> dict[str, Any]:
@@ -347,6 +357,16 @@ def add_rest(app: FastAPI, runs: Sequence[ServedRun], workplace: Workplace) -> N
     def metadata_of_version(model: str, version: str) -> dict[str, Any]:
         return metadata_of(model, version_named(runs, model, version))
 
+
+def described_body(kind: type[BaseModel]) -> dict[str, Any]:
+    """A request's body as OpenAPI describes it; FastAPI would read it as JSON before its size is known."""
+    schema = kind.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs")
+    return {"required": True, "content": {JSON: {"schema": schema}}}
+
+
+def describe_parts(app: FastAPI) -> None:
+    """Adds what :func:`described_body` refers to."""
     plain = app.openapi
 
     def described() -> dict[str, Any]:
