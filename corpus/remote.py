@@ -9,6 +9,7 @@ pyarrow opens ``s3://``, ``gs://``, ``hdfs://`` and ``file://``; other addresses
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 from collections.abc import Callable, Iterator
@@ -17,9 +18,11 @@ from typing import IO, Any, NamedTuple
 
 from corpus.frames import as_text
 from corpus.parquet import parquet_rows
+from corpus.tables import SAMPLE_CHARACTERS, SEPARATOR_LINE, Head, header_place, names_columns, parse_head, read_head
 from utils import DataPaths, UserError, atomic_write, dataset_name, human_size, log, refuse_keys
 
 PIECE = 1 << 22
+LONGEST_SHOWN = 200  # characters of a header in a message
 ENDINGS = {
     ".csv": ".csv",
     ".tsv": ".tsv",
@@ -85,12 +88,12 @@ def copy_of_table(address: str, data_dir: Path) -> Path:
     name = name_of_table(address)
     copy = DataPaths(name, data_dir).raw / f"{name}{ENDINGS[kinds[0]]}"
     with atomic_write(copy, "wb") as output:
-        for part in parts:
-            with files.open(part) as file:
-                if kinds[0] == ".parquet":
+        if kinds[0] == ".parquet":
+            for part in parts:
+                with files.open(part) as file:
                     output.writelines(lines_of_parquet(file, part))
-                else:
-                    copy_lines(file, output)
+        else:
+            copy_lines(files, parts, output)
     log.info("%s: %s files, copied to %s (%s)", address, f"{len(parts):,}", copy, human_size(copy.stat().st_size))
     return copy
 
@@ -159,17 +162,61 @@ def ending_of(path: str) -> str:
     return PurePosixPath(path).suffix.lower()
 
 
-def copy_lines(file: IO[bytes], output: IO[bytes]) -> None:
-    """Copies a file; a last line without an end gets one, since another file may follow.
+def copy_lines(files: FileSystem, parts: list[str], output: IO[bytes]) -> None:
+    """Copies the parts of a table, one behind the other; a single one stays as it is.
 
-    A header that comes again with each part is left out when the table is read.
+    A header that comes again with each part is left out when the table is read; one that is not the same would be read
+    as a row, and the rows below it by the places of other columns. Of JSON lines each has the names with it.
+
+    Raises:
+        UserError: A part has another header than the first one, or is not in UTF-8.
     """
+    head, first_part = None, ""  # of the first part that is not empty
     last = b"\n"
-    while piece := file.read(PIECE):
-        output.write(piece)
-        last = piece[-1:]
-    if last != b"\n":
-        output.write(b"\n")
+    for part in parts:
+        with files.open(part) as file:
+            piece = file.read(PIECE)
+            if len(parts) > 1:
+                refuse_wide(part, piece)
+                piece = piece.removeprefix(codecs.BOM_UTF8)
+                if piece.strip() and ENDINGS[ending_of(part)] != ".jsonl":
+                    first_part = first_part or part
+                    head = checked_head(part, piece, first_part, head)
+            if piece and last != b"\n":
+                output.write(b"\n")
+            while piece:
+                output.write(piece)
+                last = piece[-1:]
+                piece = file.read(PIECE)
+
+
+def refuse_wide(part: str, piece: bytes) -> None:
+    """Raises :class:`UserError` for a part whose characters take two bytes or more: ends of lines differ, too."""
+    if piece.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{part} is in UTF-16, and a table of several parts has to be in UTF-8; save its parts again")
+
+
+def checked_head(part: str, piece: bytes, first_part: str, head: Head | None) -> Head:
+    """The first rows of the first part, once those of a part are known to go with them."""
+    text = piece[:SAMPLE_CHARACTERS].decode("utf-8", "replace")
+    whole = len(piece) < SAMPLE_CHARACTERS
+    if head is None:
+        return read_head(Path(part), text, whole)
+    rows = parse_head(SEPARATOR_LINE.sub("", text, count=1), whole, head.dialect)
+    place = header_place(rows)
+    header = head.rows[head.first] if head.with_header else []
+    if rows and rows[place] != header and names_columns(rows[place], rows[place + 1 :], header):
+        wanted = f"the columns {shown(header)}" if header else "no header"
+        raise UserError(
+            f"{part} has the columns {shown(rows[place])}, and {first_part} has {wanted}; give all parts the same first "
+            "line, or read them one by one"
+        )
+    return head
+
+
+def shown(header: list[str]) -> str:
+    """A header in a message of one line."""
+    return " ".join(", ".join(header).split())[:LONGEST_SHOWN]
 
 
 def lines_of_parquet(file: Any, name: str) -> Iterator[bytes]:

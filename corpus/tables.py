@@ -61,6 +61,7 @@ SPLIT_WORDS = {
 # begins with a hyphen for a formula.
 MISSING = {"", *words("nan n/a #n/a null <na> #name? #value! #ref! #div/0! #num! #null! #nv #wert! #bezug! #zahl!")}
 KNOWN_NAMES = {*TEXT_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *ID_NAMES, *OTHER_NAMES}
+SEPARATOR_LINE = re.compile(r"\ufeff?sep=([\t;,|])\r?\n")  # which Excel writes for itself
 NUMBER = re.compile(r"[-+]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
@@ -258,15 +259,10 @@ def open_delimited(path: Path, encoding: str, errors: str, remarks: tuple[str, .
         whole = not file.read(1)
     if not head.strip("\ufeff\r\n\t ;,"):
         raise UserError(f"{path} is empty; save it again, with a header and a row per document")
-    said = re.match(r"\ufeff?sep=([\t;,|])\r?\n", head)  # a line that Excel writes for itself
-    dialect, rows = find_dialect(path, head, whole, said[1] if said else None)
-    start = 1 if said else 0
-    first = start + header_place(rows[start:])
+    dialect, rows, start, first, with_header = read_head(path, head, whole)
     if any(any(row) for row in rows[start:first]):
         remarks = (*remarks, f"the columns are named in row {first + 1}; the rows above it are not read")
-    width = len(rows[first])
-    with_header = has_header(rows[first], rows[first + 1 :])
-    names = [cell.strip() for cell in rows[first]] if with_header else [""] * width
+    names = [cell.strip() if with_header else "" for cell in rows[first]]
     return Table(
         path=path,
         kind=f"{DELIMITERS[dialect['delimiter']]}-separated",
@@ -277,6 +273,43 @@ def open_delimited(path: Path, encoding: str, errors: str, remarks: tuple[str, .
         header_row=first + 1 if with_header else 0,
         remarks=remarks if with_header else (*remarks, "there is no header: columns are called by their number"),
     )
+
+
+class Head(NamedTuple):
+    """What the first characters of a table with a delimiter tell.
+
+    Attributes:
+        dialect: Arguments of :func:`csv.reader`.
+        rows: The first rows.
+        start: The place of the first one that a person has written.
+        first: The place of the first one that is no title.
+        with_header: Whether it names the columns.
+    """
+
+    dialect: dict[str, Any]
+    rows: list[list[str]]
+    start: int
+    first: int
+    with_header: bool
+
+
+def read_head(path: Path, head: str, whole: bool) -> Head:
+    """The rows in the first characters of a table, which may be the whole of it."""
+    said = SEPARATOR_LINE.match(head)
+    dialect, rows = find_dialect(path, head, whole, said[1] if said else None)
+    start = 1 if said else 0
+    first = start + header_place(rows[start:])
+    return Head(dialect, rows, start, first, has_header(rows[first], rows[first + 1 :]))
+
+
+def names_columns(row: Sequence[str], rows: Sequence[Sequence[str]], header: Sequence[str]) -> bool:
+    """Whether the first row of a later part of a table names columns, if other ones than the header of the first part.
+
+    It may as well be an ordinary row: a table that was cut in parts has a header in the first one only.
+    """
+    below = [{other[place] for other in rows if len(other) > place} for place in range(len(row))]
+    cells = {comparable_name(cell) for cell, values in zip(row, below, strict=True) if cell not in values} - {""}
+    return bool(cells & set(map(comparable_name, header))) or len(cells & KNOWN_NAMES) > 1
 
 
 def find_dialect(path: Path, head: str, whole: bool, delimiter: str | None) -> tuple[dict[str, Any], list[list[str]]]:

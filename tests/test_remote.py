@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import create_csv
@@ -55,13 +58,79 @@ def test_a_folder_of_parts_gives_the_csv_file_of_the_whole_table(tmp_path: Path,
     assert again == expected
 
 
+def fetched_parts(tmp_path: Path, contents: list[bytes], ending: str = ".csv") -> bytes:
+    """The copy of a table whose parts are these."""
+    (tmp_path / "films").mkdir()
+    for number, content in enumerate(contents):
+        (tmp_path / f"films/part-{number}{ending}").write_bytes(content)
+    return fetch(f"file://{tmp_path}/films/", tmp_path / "data").read_bytes()
+
+
+def test_byte_order_marks_of_parts_make_no_third_class(tmp_path: Path) -> None:
+    frame = pd.DataFrame(ROWS, columns=["text", "label"])
+    parts = [frame[first : first + 10].to_csv(index=False).encode("utf-8-sig") for first in range(0, 60, 10)]
+    fetched_parts(tmp_path, parts)
+    csv_of(tmp_path / "data", f"file://{tmp_path}/films/", "films")
+    labels = (tmp_path / "data/films/labels.txt").read_text(encoding="utf-8")
+    assert labels.split() == ["bad", "good"]
+
+
+@pytest.mark.parametrize(
+    ("contents", "ending", "expected"),
+    [
+        ([b"\xef\xbb\xbftext,label\na b,1"], ".csv", b"\xef\xbb\xbftext,label\na b,1"),
+        (
+            [b"", b"text,label\na b,1", b"", b"c d,2\n", b'e,"label x"'],
+            ".csv",
+            b'text,label\na b,1\nc d,2\ne,"label x"',
+        ),
+        ([b"text,label\r\na,1\r\n", b'"text","label"\na,1'], ".csv", b'text,label\r\na,1\r\n"text","label"\na,1'),
+        ([b",text,label\n0,a b,1\n", b",c d,2\n"], ".csv", b",text,label\n0,a b,1\n,c d,2\n"),
+        ([b"this is one,bad\n", b"this is two,good\n"], ".csv", b"this is one,bad\nthis is two,good\n"),
+        ([b'{"a": 1, "b": 2}', b'\xef\xbb\xbf{"b": 2, "a": 1}'], ".jsonl", b'{"a": 1, "b": 2}\n{"b": 2, "a": 1}'),
+    ],
+)
+def test_parts_that_go_together_are_put_together(
+    tmp_path: Path, contents: list[bytes], ending: str, expected: bytes
+) -> None:
+    assert fetched_parts(tmp_path, contents, ending) == expected
+
+
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (
+            [b"text,label\na b,1", b"label,text\n1,a b"],
+            r"part-1.csv has the columns label, text, and .*-0.csv has the co",
+        ),
+        (
+            [b"text,label\na b,1", b"text,label\nc,1", b"text,stars\na b,1"],
+            "part-2.csv has the columns text, stars, and",
+        ),
+        (
+            [b"text,label\na b,1", b"Text,Label\na b,1"],
+            "part-1.csv has the columns Text, Label, and .*the same first line",
+        ),
+        ([b"", b"text,label\na b,1", b"label,text\n1,a b"], "part-2.csv has .*part-1.csv has the columns text, label"),
+        ([b"text,label\na b,1", b'label,"te\nxt"\n1,a b'], "the columns label, te xt, and"),
+        ([b"text,label\na b,1", b"sep=,\nreview,rating\na b,1"], "part-1.csv has the columns review, rating"),
+        ([b"this is one,bad\nthis is,bad\nit is,good\n" * 9, b"text,label\nthis,bad\n"], "-0.csv has no header; give"),
+        (["text,label\na b,1".encode("utf-16")] * 2, r"part-0.csv is in UTF-16, and a table of several parts"),
+    ],
+)
+def test_parts_with_other_columns_are_refused(tmp_path: Path, contents: list[bytes], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        fetched_parts(tmp_path, contents)
+    assert not [path for path in tmp_path.glob("data/*/raw/*") if path.is_file()]
+
+
 def write_nested(path: Path, text: str, rows: int) -> pd.DataFrame:
     frame = pd.DataFrame({"text": [text] * rows, "labels": [["a", text]] * rows, "n": [{"k": text, "m": 1}] * rows})
     frame.to_parquet(path)
     return frame
 
 
-@pytest.mark.parametrize("bytes_at_once", [1, 100, 64_000_000])
+@pytest.mark.parametrize("bytes_at_once", [1, 100, 16_000_000])
 def test_rows_of_parquet_are_those_that_pandas_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bytes_at_once: int
 ) -> None:
@@ -76,30 +145,80 @@ def test_rows_of_parquet_are_those_that_pandas_reads(
 
 
 def test_columns_of_all_kinds_have_their_longest_cell() -> None:
-    words = pa.array(["a", "abc"]).dictionary_encode()
-    assert parquet.longest_cell(words) == 3 and parquet.longest_cell(pa.array([1, 2])) == 1
-    assert parquet.longest_cell(pa.array([], pa.string()).dictionary_encode()) == 1
-    assert parquet.longest_cell(pa.ListArray.from_arrays([0, 2, 6], pa.array([1, 2] * 3))) == 4
-    assert parquet.longest_cell(pa.FixedSizeListArray.from_arrays(words, 2)) == 6
-    assert parquet.longest_cell(pa.StructArray.from_arrays([words, words], ["a", "b"])) == 6
-    assert parquet.longest_cell(pa.MapArray.from_arrays([0, 2], words, words)) == 12
+    words, one = pa.array(["a", "abc"]).dictionary_encode(), parquet.VALUE
+    longest = one + 3
+    assert parquet.longest_cell(words) == longest and parquet.longest_cell(pa.array([1, 2])) == one
+    assert parquet.longest_cell(pa.array([], pa.string()).dictionary_encode()) == one
+    assert parquet.longest_cell(pa.array([b"12345"], pa.binary(5))) == one + 5
+    assert parquet.longest_cell(pa.ListArray.from_arrays([0, 2, 6], pa.array([1, 2] * 3))) == one + 4 * one
+    assert parquet.longest_cell(pa.FixedSizeListArray.from_arrays(words, 2)) == one + 2 * longest
+    assert parquet.longest_cell(pa.StructArray.from_arrays([words, words], ["a", "b"])) == one + 2 * longest
+    assert parquet.longest_cell(pa.MapArray.from_arrays([0, 2], words, words)) == one + 2 * 2 * longest
+    rows = pa.FixedSizeListArray.from_arrays(pa.array([1, 2, 3, 4]), 2)
+    tensors = pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.int64(), [2]), rows)
+    assert parquet.longest_cell(tensors) == parquet.longest_cell(rows) == one + 2 * one
 
 
+BOMBS: dict[str, Callable[[], dict[str, Any]]] = {
+    "text and lists": lambda: {"text": ["word " * 20_000] * 300, "more": [["word " * 20_000]] * 300},
+    "many columns": lambda: {f"text {number}": ["word " * 10_000] * 100 for number in range(20)},
+    "fixed length": lambda: {"text": pa.array([bytes(50_000)] * 500, pa.binary(50_000))},
+    "fixed length in a struct": lambda: {
+        "text": pa.array([{"a": bytes(50_000)}] * 500, pa.struct({"a": pa.binary(50_000)}))
+    },
+    "numbers": lambda: {"text": pa.array([[0] * 20_000] * 200)},
+    "numbers in a struct": lambda: {"text": pa.array([{"a": [0] * 20_000}] * 200)},
+    "no lists of a fixed length": lambda: {"text": pa.array([None] * 500, pa.list_(pa.int64(), 20_000))},
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
 def test_a_parquet_file_of_few_bytes_that_stands_for_many_takes_little_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bomb: str
 ) -> None:
-    write_nested(tmp_path / "a.parquet", "word " * 20_000, 500)  # 150 MB
+    table = pa.table(BOMBS[bomb]())
+    pq.write_table(table, tmp_path / "a.parquet")
+    names, count = table.column_names, table.num_rows
+    del table
     assert (tmp_path / "a.parquet").stat().st_size < 1_000_000
     monkeypatch.setattr(parquet, "BYTES_AT_ONCE", 1_000_000)
-    names, rows = parquet.parquet_rows(tmp_path / "a.parquet", "a")
+    found, rows = parquet.parquet_rows(tmp_path / "a.parquet", "a")
     tracemalloc.start()
-    before = pa.total_allocated_bytes()
-    assert sum(len(row[0]) for row in rows) == 500 * 100_000 and names == ["text", "labels", "n"]
-    assert tracemalloc.get_traced_memory()[1] < 10_000_000 and pa.total_allocated_bytes() - before < 10_000_000
-    tracemalloc.stop()
+    before = most = pa.total_allocated_bytes()
+    try:
+        for _ in rows:
+            most = max(most, pa.total_allocated_bytes())
+            count -= 1
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (found, count) == (names, 0)
+    assert peak < 2_500_000 and most - before < 5_000_000
     monkeypatch.setattr(parquet, "MOST_GROUP", 1_000)
     with pytest.raises(UserError, match=r"a has a group of rows of .*; save it with smaller ones, or as CSV"):
         list(parquet.parquet_rows(tmp_path / "a.parquet", "a")[1])
+
+
+def test_ordinary_tables_are_decoded_a_thousand_rows_at_a_time(tmp_path: Path) -> None:
+    columns = {"text": ["word " * 100] * 5_000, "labels": [["a", "b"]] * 5_000, "vector": [[0.5] * 300] * 5_000}
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pq.ParquetFile(tmp_path / "a.parquet") as file:
+        assert parquet.rows_to_decode(file.metadata, file.schema_arrow, 0, "a", list(columns)) == parquet.ROWS_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "left_out", "message"),
+    [
+        (["text", "text", "n"], [["a"], ["b"], [1]], None, "^a has more than one column that is called 'text'; rename"),
+        (["a", "a.b"], [[{"b": "x"}], ["y"]], [], r"^a has columns whose names overlap \('a.b'\); rename one$"),
+    ],
+)
+def test_two_columns_of_one_name_are_refused(
+    tmp_path: Path, names: list[str], columns: list[Any], left_out: list[str] | None, message: str
+) -> None:
+    pq.write_table(pa.table(list(map(pa.array, columns)), names=names), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=message):
+        list(parquet.parquet_rows(tmp_path / "a.parquet", "a", left_out)[1])
 
 
 def test_one_file_on_a_file_system_of_fsspec(tmp_path: Path) -> None:
