@@ -12,6 +12,9 @@ all labels that OLD knows are, and micro F1 is of the same decisions. It is also
 
 from __future__ import annotations
 
+import installed  # noqa: F401
+
+# isort: split
 import argparse
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

@@ -450,6 +450,8 @@ def write_stage(
         file.writelines(f"{label}\n" for label in labels)
     if corpus.has_evidence:
         write_jsonl(paths.evidence, ({"id": row.id, "evidence": row.evidence} for row in corpus.rows(paths.raw)))
+    else:
+        paths.evidence.unlink(missing_ok=True)  # of earlier texts
     manifest = {
         "format_version": FORMAT_VERSION,
         "dataset": corpus.name,

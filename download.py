@@ -16,6 +16,9 @@ A folder becomes a ``.tar`` that is the same to the byte whenever it is made of 
 
 from __future__ import annotations
 
+import installed  # noqa: F401
+
+# isort: split
 import argparse
 import contextlib
 import hashlib
@@ -34,8 +37,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from urllib.parse import unquote, urlsplit
-
-import installed  # noqa: F401
 
 from tqdm import tqdm
 

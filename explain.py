@@ -144,7 +144,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise UserError(f"--target {arguments.target!r} is not a class; choose from: {', '.join(config.class_names)}")
     data = DataPaths(config.dataset, arguments.data_dir)
     if many or arguments.id is not None:
-        data = data_set(config.dataset, arguments.data_dir, texts=arguments.plausibility or arguments.id is not None)
+        texts = arguments.plausibility or arguments.id is not None
+        data = data_set(config.dataset, arguments.data_dir, texts, evidence=arguments.faithfulness)
     text, label = (None, None) if many else find_text(arguments, data)
     if many:
         check_writable(run.path)

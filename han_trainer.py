@@ -115,7 +115,8 @@ def main(arguments: argparse.Namespace) -> int:
     model_settings = model_settings_from_flags(arguments)
     training_settings = settings_from_flags(TrainingSettings, arguments)
     range_test = settings_from_flags(RangeTestSettings, arguments)
-    records = data_set(arguments.dataset, arguments.data_dir).records
+    texts = learns_from_evidence(arguments, training_settings)
+    records = data_set(arguments.dataset, arguments.data_dir, texts).records
     manifest = verify_records(records)
     run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
     config = run_config(arguments, model_settings, training_settings, records, manifest)
@@ -147,6 +148,14 @@ def main(arguments: argparse.Namespace) -> int:
         if workers.is_chief:
             return train_in_folder(run, config, records, arguments, workers, teachers)
         return train(run, config, records, arguments, workers, teachers)
+
+
+def learns_from_evidence(arguments: argparse.Namespace, settings: TrainingSettings) -> bool:
+    """Whether the texts are needed, to find the words that are marked: a retraining has the settings of its run."""
+    if arguments.run_type != "retrain":
+        return bool(settings.evidence_weight)
+    run = RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))
+    return run.exists() and bool(run.config().training.evidence_weight)
 
 
 def train_in_folder(

@@ -1,28 +1,40 @@
-"""One line for people who start a script with a Python that lacks the packages. Imported before any of them is."""
+"""One line for people who start a script with a Python that is too old or lacks the packages.
+
+Imported before any of them is, and by scripts that need more than Python 3.8 knows before anything else.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
 from pathlib import Path
 
-NEEDED = ("numpy", "tqdm", "msgspec")  # which the first imports of the scripts need; all are installed together
+OLDEST = (3, 11)
+# All are installed together; only looking for them does not load them.
+NEEDED = (
+    *("numpy", "tqdm", "msgspec", "regex", "google_crc32c", "nltk", "scipy", "numba", "sklearn", "requests"),
+    *("safetensors", "pandas", "pyarrow", "matplotlib", "tensorflow"),
+)
 ROOT = Path(__file__).resolve().parent
 
 
-def missing() -> str:
-    """The first package that this Python lacks; empty where it has all."""
-    return next((name for name in NEEDED if importlib.util.find_spec(name) is None), "")
+def fault() -> str:
+    """What is wrong with this Python; empty where nothing is."""
+    if sys.version_info < OLDEST:
+        return "is Python {}.{}, and 3.11, 3.12 or 3.13 is needed".format(*sys.version_info)
+    lacking = next((name for name in NEEDED if importlib.util.find_spec(name) is None), "")
+    return f"has no package {lacking}" if lacking else ""
 
 
-def refusal(name: str) -> str:
-    """What to type, in one line. ``name``: of the missing package."""
+def refusal(reason: str) -> str:
+    """What to type, in one line. ``reason``: from :func:`fault`."""
     python = ROOT / ".venv" / "bin" / "python"
-    there = f"type: {python} {' '.join(sys.argv)}"
+    there = f"type: {python} {shlex.join(sys.argv)}"
     nowhere = "type: make demo (it installs them into .venv), or: python3 -m pip install -r requirements.txt"
-    return f"{sys.executable} has no package {name}; {there if python.exists() else nowhere}"
+    return f"{sys.executable} {reason}; {there if python.exists() else nowhere}"
 
 
-if name := missing():
-    print(f"{Path(sys.argv[0]).name}: error: {refusal(name)}", file=sys.stderr)
+if found := fault():
+    print(f"{Path(sys.argv[0]).name}: error: {refusal(found)}", file=sys.stderr)
     sys.exit(2)

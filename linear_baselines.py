@@ -10,6 +10,9 @@ that han_tester.py writes, report-test.txt, predictions-<system>-test.csv.
 
 from __future__ import annotations
 
+import installed  # noqa: F401
+
+# isort: split
 import argparse
 import resource
 import sys
@@ -18,8 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
-
-import installed  # noqa: F401
 
 import numpy as np
 from numpy.typing import NDArray

@@ -290,7 +290,9 @@ def text_rows(
 def table_and_remarks(path: Path, arguments: argparse.Namespace) -> tuple[Iterator[Row], Sequence[str]]:
     """The texts of a table, and what a person should know about it."""
     table = open_table(path, arguments.encoding)
-    return table_rows(table, *find_columns(table, arguments.text_column, arguments.id_column)), table.remarks
+    text, name = find_columns(table, arguments.text_column, arguments.id_column)
+    log.info("text from %r%s", table.names[text], "" if name is None else f", id from {table.names[name]!r}")
+    return table_rows(table, text, name), table.remarks
 
 
 def size_of(name: str) -> int | None:

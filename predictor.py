@@ -486,6 +486,9 @@ def labels_of_matrix(matrix: np.ndarray, columns: np.ndarray) -> GivenLabels:
     """
     if not np.isin(matrix, (0, 1)).all():
         raise UserError(f"the matrix of labels holds other values than 0 and 1; {AS_MATRIX}")
+    called = [str(one) for one in columns.tolist()]
+    if twice := next((name for name in called if called.count(name) > 1), None):
+        raise UserError(f"two columns of the matrix of labels have the name {twice}; give each label a name of its own")
     names = names_of(columns)
     if any(BETWEEN.strip() in name or name.casefold() == NO_LABELS for name in names):
         names = [str(number) for number in range(len(names))]

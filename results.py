@@ -11,6 +11,9 @@ rows as well.
 
 from __future__ import annotations
 
+import installed  # noqa: F401
+
+# isort: split
 import argparse
 import csv
 import sys

@@ -20,6 +20,9 @@ several trainings. All settings are printed with the commands; your own flags wi
 
 from __future__ import annotations
 
+import installed  # noqa: F401
+
+# isort: split
 import argparse
 import dataclasses
 import shlex

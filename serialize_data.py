@@ -25,6 +25,9 @@ No network but that of the cluster, no TensorFlow.
 
 from __future__ import annotations
 
+import installed  # noqa: F401
+
+# isort: split
 import argparse
 import contextlib
 import dataclasses
@@ -35,8 +38,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
-
-import installed  # noqa: F401
 
 import numpy as np
 from numpy.typing import NDArray

@@ -59,6 +59,7 @@ EMBEDDINGS_FILE = "embeddings.npy"
 LABEL_SETS_FILE = "label_sets.npy"
 MANIFEST_FILE = "manifest.json"
 COPIES = Path("data/copies")  # of data sets at an address
+KEY_OPTION = re.compile(r"secret|token|password|(account|access)_key|^sig$", re.IGNORECASE)  # in an address, after "?"
 
 
 def shard_name(split: str, shard: int, shards: int) -> str:
@@ -185,8 +186,42 @@ def folder_flags(data_dir: Path, runs_dir: Path | None = None) -> list[str]:
 
 
 def data_folder(text: str) -> Path:
-    """The folder that ``--data_dir`` names; of an address the folder of this machine that its files are copied to."""
-    return COPIES / quote(text.rstrip("/"), safe="") if "://" in text else Path(text)
+    """The folder that ``--data_dir`` names; of an address the folder of this machine that its files are copied to.
+
+    Raises:
+        UserError: The address has a key in it, which would become the name of a folder.
+    """
+    if "://" not in text:
+        return Path(text)
+    refuse_keys(text)
+    return COPIES / quote(text.rstrip("/"), safe="")
+
+
+def refuse_keys(address: str) -> None:
+    """Refuses ``s3://key:secret@bucket/data`` and ``?secret_key=``: an address is written to logs and file names.
+
+    Raises:
+        UserError: Does not repeat what may be secret.
+    """
+    kind, _, rest = address.partition("://")
+    rest, _, options = rest.partition("?")
+    host = rest.partition("/")[0]
+    port = host.rpartition(":")[2]
+    in_front = host.rpartition("@")[0] or (host if "@" in rest and not port.isdigit() else "")  # a key may hold a slash
+    named = any(KEY_OPTION.search(option.partition("=")[0]) for option in options.split("&"))
+    if ":" in in_front or named:
+        raise UserError(
+            f"the address {kind}://... has a key in it, which would be written to logs and names of folders; leave it "
+            "out: keys belong into the environment (AWS_ACCESS_KEY_ID) or the file of the store's own tool"
+        )
+
+
+def folder_or_address(text: str) -> Path:
+    """``--data_dir`` of a script that only reads: :func:`data_folder` for ``argparse``."""
+    try:
+        return data_folder(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def address_of(data_dir: Path) -> str | None:
@@ -213,7 +248,7 @@ def add_folder_flags(parser: argparse.ArgumentParser, runs: bool = True, writes:
         runs: Whether there is ``--runs_dir``.
         writes: Whether the script writes into the folder of a data set: it takes no address then.
     """
-    kind, note = (own_folder, "") if writes else (data_folder, " or their address, such as s3://bucket/data")
+    kind, note = (own_folder, "") if writes else (folder_or_address, " or their address, such as s3://bucket/data")
     parser.add_argument(
         "--data_dir", type=kind, default=Path("data"), help=f"folder of the data sets{note} (default: data)"
     )

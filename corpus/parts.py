@@ -3,7 +3,8 @@
 What has to be sorted, counted or compared over a whole data set is a few bytes for each document: a hash, a number, a
 code. Up to :data:`IN_MEMORY` rows are kept as they are. More are on the disk, cut by the upper bits of their keys: rows
 with equal keys are in one part, and parts follow each other in the order of their keys. So that a kill leaves nothing
-behind, the file has no name: the system deletes it with the process.
+behind, the file has no name: the system deletes it with the process. Rows of one key are in memory together: a table
+in which most texts are the same takes as much as if nothing were on the disk.
 """
 
 from __future__ import annotations

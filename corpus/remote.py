@@ -19,7 +19,7 @@ from typing import IO, Any, NamedTuple
 from corpus.frames import as_text
 from corpus.parquet import parquet_rows
 from corpus.tables import SAMPLE_CHARACTERS, SEPARATOR_LINE, Head, header_place, names_columns, parse_head, read_head
-from utils import DataPaths, UserError, atomic_write, dataset_name, human_size, log
+from utils import DataPaths, UserError, atomic_write, dataset_name, human_size, log, refuse_keys
 
 PIECE = 1 << 22
 LONGEST_SHOWN = 200  # characters of a header in a message
@@ -49,8 +49,9 @@ def fetch(address: str, data_dir: Path) -> Path:
     """Copies a table into the raw folder of its data set; returns the copy.
 
     Raises:
-        UserError: There is no such table, or its files are of several formats.
+        UserError: There is no such table, its files are of several formats, or the address has a key in it.
     """
+    refuse_keys(address)
     with errors_in_one_line(address, data_dir):
         return copy_of_table(address, data_dir)
 
@@ -63,10 +64,15 @@ def errors_in_one_line(address: str, data_dir: Path) -> Iterator[None]:
     except (UserError, MemoryError):
         raise
     except Exception as error:  # each file system has errors of its own
-        if isinstance(error, OSError) and error.filename and str(error.filename).startswith(str(data_dir)):
+        if isinstance(error, OSError) and error.filename and is_in(Path(str(error.filename)), data_dir):
             raise
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{address} cannot be read ({reason}); check the address and the right to read it") from error
+
+
+def is_in(file: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder, however the two are written: ``--data_dir .``"""
+    return file.resolve().is_relative_to(folder.resolve())
 
 
 def copy_of_table(address: str, data_dir: Path) -> Path:

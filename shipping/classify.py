@@ -34,9 +34,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-import numpy as np
-import regex
-from numpy.typing import NDArray
+
+def without_package(error: ImportError) -> NoReturn:
+    """Ends the program where this Python lacks a package, with one line that says what to type."""
+    listed = Path(__file__).resolve().with_name("requirements.txt")
+    command = f"{sys.executable} -m pip install -r {listed}"
+    print(f"classify.py: error: {sys.executable} has no package {error.name}; type: {command}", file=sys.stderr)
+    sys.exit(2)
+
+
+try:
+    import numpy as np
+    import regex
+    from numpy.typing import NDArray
+except ImportError as error:
+    if __name__ != "__main__":
+        raise
+    without_package(error)
 
 if TYPE_CHECKING:
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -693,6 +707,8 @@ def main() -> int:
     except BundleError as error:
         print(f"classify.py: error: {error}", file=sys.stderr)
         return 2
+    except ImportError as error:  # of onnxruntime, which is loaded with the network
+        without_package(error)
     except BrokenPipeError:  # `... | head` closed the output
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -708,6 +724,10 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     modes = [arguments.text is not None, arguments.csv is not None, arguments.serve is not None]
     if sum(modes) > 1:
         raise BundleError("give one of a text, --csv and --serve")
+    if arguments.text is not None and len(arguments.text) < 1_000 and os.path.isfile(arguments.text):
+        raise BundleError(
+            f"{arguments.text} is a file; type --csv {arguments.text} for a table, < {arguments.text} for a text"
+        )
     if arguments.text_column is not None and not arguments.csv:
         raise BundleError("--text_column needs --csv FILE")
     if arguments.threads < 1:

@@ -112,7 +112,9 @@ def run_and_kill(command: list[str], folder: Path, seconds: float, group: bool) 
     began = time.perf_counter()
     process = start(command, folder)
     while (code := process.poll()) is None and seconds_of(process.pid) < seconds:
-        assert time.perf_counter() - began < PATIENCE, f"{command} does nothing more"
+        if time.perf_counter() - began > PATIENCE:
+            kill_group(process)
+            raise AssertionError(f"{command} does nothing more")
         time.sleep(0.01)
     if code is None:
         if group:

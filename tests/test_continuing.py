@@ -26,7 +26,7 @@ from runtime.input_pipeline import Split
 from runtime.ngram_tables import read_table
 from runtime.predictor import Predictor
 from runtime.run_folder import TEXT_FILES, Continuation, RunFolder
-from tests.helpers import random_ngrams, write_tiny_records, write_tiny_run
+from tests.helpers import write_tiny_records, write_tiny_run
 from tests.test_serialize_data import no_worker_pool
 from text.records import RecordReader
 from training.continuing import (
@@ -322,13 +322,13 @@ def test_tables_of_ngrams_are_put_together() -> None:
         idf = np.arange(1, len(keys) + 1, dtype=np.float32)
         return NgramTable(np.array(keys), idf, np.array(weights, np.float32), np.array(bias, np.float32))
 
-    # Around their mean the weights of the two classes are -1, 1 and -2, 2; n-gram 7 is in both tables.
+    # Both have documents of the first class: its weights become 0, and the others follow. N-gram 7 is in both tables.
     old = table([5, 7], [[0, 2], [0, 4]], [0, 1])
     new = table([7, 9], [[3, 1, 5], [2, 2, 8]], [0.3, -20, 0.4])
     found = together(old, new, np.array([True, False, True]))
     assert found.keys.tolist() == [5, 7, 9] and found.idf.tolist() == [1, 1.5, 2]
-    assert found.weights.tolist() == [[-1, 1, 0], [0.5, 2, 5], [2, 0, 8]]
-    assert found.bias.tolist() == pytest.approx([(-0.5 + 0.3) / 2, 0.5, 0.4])
+    assert found.weights.tolist() == [[0, 2, 0], [0, 4, 2], [0, 0, 6]]
+    assert found.bias.tolist() == pytest.approx([0, 1, 0.1])
 
 
 def test_labels_that_stand_for_themselves_keep_their_weights() -> None:
@@ -343,11 +343,18 @@ def test_labels_that_stand_for_themselves_keep_their_weights() -> None:
     assert found.weights.tolist() == [[1, 2], [4, 5], [2, 0]] and found.bias.tolist() == [1, 1]
 
 
-def test_tables_of_the_same_documents_give_the_same_probabilities() -> None:
-    table = random_ngrams(np.random.default_rng(1))
-    same = together(table, table, np.array([True, True]))
-    difference = table.weights[:, 1] - table.weights[:, 0]
-    np.testing.assert_allclose(same.weights[:, 1] - same.weights[:, 0], difference, atol=1e-5)
+@pytest.mark.parametrize("present", [[True, True, True], [True, True, False], [False, True, False]])
+def test_tables_of_the_same_documents_give_the_same_probabilities(present: list[bool]) -> None:
+    generator = np.random.default_rng(1)
+    table = NgramTable(
+        np.arange(5),
+        np.ones(5, np.float32),
+        generator.normal(size=(5, 3)).astype(np.float32),
+        np.array([-3, -1, -2], np.float32),
+    )
+    same = together(table, table, np.array(present))
+    for found, expected in ((same.weights, table.weights), (same.bias, table.bias)):
+        np.testing.assert_allclose(np.diff(found), np.diff(expected), atol=1e-5)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -5,15 +5,16 @@ from __future__ import annotations
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import han_tester
 import han_trainer
 import serialize_data
-from corpus.remote import open_file_system
+from corpus.remote import errors_in_one_line, fetch
 from runtime.run_folder import RunFolder
-from tests.helpers import write_tiny_records
+from tests.helpers import write_marked_texts, write_tiny_records
 from text import copies
 from text.copies import data_set
 from text.records import remake, verify_records
@@ -55,6 +56,10 @@ def write_manifest(paths: DataPaths) -> None:
 
 def address(far: DataPaths) -> str:
     return f"file://{far.data_dir}"
+
+
+def source_of(far: DataPaths) -> copies.Source:
+    return copies.Source(address(far), DataPaths("tiny", data_folder(address(far))))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -150,6 +155,16 @@ def damage(far: DataPaths) -> None:
         file.write(b"x")
 
 
+def shorten(far: DataPaths) -> None:
+    file = far.records / "vocab.txt"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def alter(far: DataPaths) -> None:
+    file = far.records / "vocab.txt"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+
 def lose(far: DataPaths) -> None:
     (far.records / "vocab.txt").unlink()
 
@@ -171,7 +186,9 @@ def fill(far: DataPaths) -> None:
 @pytest.mark.parametrize(
     ("harm", "message"),
     [
-        (damage, r"tiny/records/vocab\.txt is not what the manifest says \(its SHA-256 differs\)"),
+        (damage, r"tiny/records/vocab\.txt is not what the manifest says \(it has more than [\d,]+ bytes\)"),
+        (shorten, r"tiny/records/vocab\.txt is not what the manifest says \(it has \d+ bytes, not \d+\)"),
+        (alter, r"tiny/records/vocab\.txt is not what the manifest says \(its SHA-256 differs\)"),
         (lose, r"file://\S+ cannot be read \(.*vocab\.txt"),
         (cut, r"tiny/records/manifest\.json is damaged \(.*\); copy the records there again"),
         (lead_away, r"is damaged: '\.\./\.\./\.\./vocab\.txt' is no name of a file"),
@@ -233,9 +250,167 @@ def test_trainer_and_tester_read_records_at_an_address(far: DataPaths, capsys: p
 
 
 def test_an_error_stops_the_files_that_are_half_copied(far: DataPaths) -> None:
-    paths, stop = DataPaths("tiny", data_folder(address(far))), threading.Event()
+    source, stop = source_of(far), threading.Event()
     stop.set()
-    store = open_file_system(address(far))
     with pytest.raises(UserError, match="is not copied to its end"):
-        copies.copy_part(store, address(far), copies.Part("records/vocab.txt", 1), paths, stop)
-    assert not list(paths.records.iterdir())
+        copies.copy_part(source, copies.Part("records/vocab.txt", 1), stop)
+    assert not list(source.paths.records.iterdir())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Evidence, and other files beside the records
+
+
+def mark(far: DataPaths) -> None:
+    """Gives the records texts and evidence."""
+    shutil.rmtree(far.records)
+    write_marked_texts(far, write_tiny_records(far.records), "train")
+
+
+def test_a_training_that_learns_from_evidence_brings_the_texts(far: DataPaths) -> None:
+    mark(far)
+    flags = ["--dataset", "tiny", "--data_dir", address(far), *SMALL]
+    assert han_trainer.main(han_trainer.build_parser().parse_args([*flags, "--evidence_weight", "0.5"])) == 0
+    paths = DataPaths("tiny", data_folder(address(far)))
+    assert paths.csv.read_bytes() == far.csv.read_bytes()
+    paths.csv.unlink()
+    assert han_trainer.main(han_trainer.build_parser().parse_args([*flags, "--run_type", "retrain"])) == 0
+    assert paths.csv.is_file()
+
+
+@pytest.mark.parametrize(("marked", "wanted"), [(True, True), (True, False), (False, True)])
+def test_texts_are_copied_for_a_comparison_where_there_is_evidence(far: DataPaths, marked: bool, wanted: bool) -> None:
+    if marked:
+        mark(far)
+    assert data_set("tiny", data_folder(address(far)), evidence=wanted).csv.is_file() == (marked and wanted)
+
+
+def test_a_comparison_without_texts_is_one_line(far: DataPaths, caplog: pytest.LogCaptureFixture) -> None:
+    mark(far)
+    far.csv.unlink()
+    assert verify_records(data_set("tiny", data_folder(address(far)), evidence=True).records)
+    assert "has no tiny/tiny.csv: nothing is compared with the evidence" in caplog.text
+
+
+def test_what_changes_beside_the_same_records_is_copied(far: DataPaths, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="han")
+    paths = data_set("tiny", data_folder(address(far)))
+    copied(caplog)
+    for content in ("appears", "changes", "grows longer"):  # the second is as long as the first
+        far.evidence.write_text(content, encoding="utf-8")
+        data_set("tiny", data_folder(address(far)))
+        assert paths.evidence.read_text(encoding="utf-8") == content and copied(caplog) == ["copying 1 files"]
+    far.evidence.unlink()
+    data_set("tiny", data_folder(address(far)))
+    assert not paths.evidence.exists() and copied(caplog) == [] and verify_records(paths.records)
+
+
+def test_a_large_file_beside_the_records_is_known_by_its_size(far: DataPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copies, "SMALL", 3)
+    paths = DataPaths("tiny", data_folder(address(far)))
+    for content, expected in (("1234", "1234"), ("abcd", "1234"), ("abcde", "abcde")):
+        far.evidence.write_text(content, encoding="utf-8")
+        data_set("tiny", paths.data_dir)
+        assert paths.evidence.read_text(encoding="utf-8") == expected
+
+
+def test_a_file_that_grows_while_it_is_copied_is_cut_off(far: DataPaths) -> None:
+    with pytest.raises(
+        UserError, match=r"csv_manifest\.json has changed while it was copied \(it has more than 1 bytes"
+    ):
+        copies.copy_part(source_of(far), copies.Part("csv_manifest.json", 1), threading.Event())
+    assert not source_of(far).paths.csv_manifest.exists()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Manifests, folders, addresses
+
+
+def without_csv(manifest: dict[str, Any]) -> None:
+    del manifest["csv"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (without_csv, r"is damaged or of another version \(.*`csv`"),
+        (lambda manifest: manifest.update(csv={}), r"is damaged or of another version \(.*`sha256`"),
+        (lambda manifest: manifest.update(csv={"sha256": "12"}), r"is damaged: the CSV file has the SHA-256 '12'"),
+        (lambda manifest: manifest["files"].update({"manifest.json": manifest["files"]["vocab.txt"]}), "lists itself"),
+        (lambda manifest: manifest["files"]["vocab.txt"].update(sha256="Z" * 64), r"'vocab\.txt' has the SHA-256 'ZZ"),
+        (lambda manifest: manifest["files"]["vocab.txt"].update(bytes=-1), r"'vocab\.txt' has -1 bytes"),
+        (lambda manifest: manifest["files"]["vocab.txt"].update(bytes=2.0), "is damaged"),
+        (lambda manifest: manifest["files"].update({"a\0": manifest["files"]["vocab.txt"]}), "is no name of a file"),
+        (lambda manifest: manifest["files"].update({"a" * 250: manifest["files"]["vocab.txt"]}), "is no name of"),
+    ],
+)
+def test_a_manifest_of_another_shape_is_refused_in_one_line(far: DataPaths, harm: object, message: str) -> None:
+    manifest = read_json(far.manifest)
+    harm(manifest)  # type: ignore[operator]
+    write_json(far.manifest, manifest)
+    with pytest.raises(UserError, match=message) as caught:
+        data_set("tiny", data_folder(address(far)))
+    assert "\n" not in str(caught.value) and "copy the records there again" in str(caught.value)
+
+
+def test_an_error_of_this_program_is_not_said_to_be_one_of_the_address(
+    far: DataPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(copies, "remove_others", fail)
+    with pytest.raises(KeyError, match="a bug"):
+        data_set("tiny", data_folder(address(far)))
+
+
+def test_folders_among_the_copied_records_are_removed(far: DataPaths) -> None:
+    paths = DataPaths("tiny", data_folder(address(far)))
+    for name in ("old", "vocab.txt"):  # the second in the place of a file
+        (paths.records / name / "within").mkdir(parents=True)
+    data_set("tiny", paths.data_dir)
+    assert contents(paths.records) == contents(far.records)
+
+
+def test_a_mistyped_address_leaves_nothing_behind(far: DataPaths) -> None:
+    with pytest.raises(UserError, match=r"has no tiny/records/manifest\.json"):
+        data_set("tiny", data_folder(address(far) + "x"))
+    assert not list(Path.cwd().iterdir())
+
+
+KEYS = [
+    "s3://key:secret@bucket/data",
+    "s3://key:sec/ret@bucket",
+    "abfs://:secret@account/x",
+    "s3://b?secret_key=secret",
+]
+
+
+@pytest.mark.parametrize("text", KEYS)
+def test_an_address_with_a_key_is_refused_without_repeating_it(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = Parser()
+    add_folder_flags(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--data_dir", text])
+    said = capsys.readouterr().err
+    assert "keys belong into the environment" in said and "secret@" not in said and "=secret" not in said
+    for refuse in (lambda: data_folder(text), lambda: fetch(text, tmp_path)):
+        with pytest.raises(UserError, match="has a key in it"):
+            refuse()
+
+
+@pytest.mark.parametrize(
+    "text", ["gs://anonymous@b/x", "s3://b/a:b/c@d?endpoint_override=h:1", "hdfs://h:9000/a@b", "file:///a:b@c"]
+)
+def test_an_address_without_a_key_is_none_of_them(text: str) -> None:
+    assert address_of(data_folder(text)) == text
+
+
+@pytest.mark.parametrize(("folder", "file"), [(".", "reviews/raw/x"), ("data", "data/x"), ("data/../data", "data/x")])
+def test_an_error_of_the_own_disk_stays_as_it_is(folder: str, file: str) -> None:
+    with pytest.raises(OSError, match="No space"), errors_in_one_line("s3://b", Path(folder)):
+        raise OSError(28, "No space left on device", file)
+    with pytest.raises(UserError, match="s3://b cannot be read"), errors_in_one_line("s3://b", Path("data")):
+        raise OSError(5, "far away", "database/x")

@@ -15,7 +15,7 @@ import tensorflow as tf
 import create_csv
 import han_trainer
 from config import CsvSettings, ModelSettings
-from corpus.evidence import spans_in
+from corpus.evidence import marks_training, spans_in
 from corpus.own_data import understand
 from han import HAN
 from network.contract import Attended, Documents, NetworkArguments
@@ -81,6 +81,15 @@ def test_evidence_of_json_lines_is_written_beside_the_csv_file(
     for line in lines:
         for start, end in written[str(line["id"])]:
             assert line["text"][start:end] in {"fine", "dull"}
+
+
+def test_evidence_of_earlier_texts_goes(tmp_path: Path) -> None:
+    """Else attention would learn from places in other texts."""
+    source, data = tmp_path / "marked.jsonl", DataPaths("marked", tmp_path / "data")
+    for extra, is_there in (({"evidence": [[0, 4]]}, True), ({}, False)):
+        source.write_text("".join(json.dumps(row | extra) + "\n" for row in rows()), encoding="utf-8")
+        create_csv.main(create_csv.build_parser().parse_args([str(source), "--data_dir", str(tmp_path / "data")]))
+        assert data.evidence.exists() == marks_training(data) == is_there
 
 
 def test_evidence_of_a_csv_file_is_found_by_its_name_and_must_mark_the_text(tmp_path: Path) -> None:

@@ -362,6 +362,18 @@ def test_a_csv_file(exported: Path, classifier: Classifier, tmp_path: Path) -> N
     assert run_program(exported, "--csv", str(file)).stdout.splitlines()[1].startswith("row/2,")
 
 
+def test_a_python_without_packages_says_what_to_type(exported: Path) -> None:
+    command = [sys.executable, "-S", "-E", str(exported / "classify.py"), "A dull film."]  # -S: no package is found
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 2 and f"has no package numpy; type: {sys.executable} -m pip install -r " in line
+
+
+def test_the_name_of_a_file_is_not_classified(exported: Path) -> None:
+    done = run_program(exported, str(exported / "README.md"))
+    assert done.returncode == 2 and "README.md is a file; type --csv " in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -23,6 +23,6 @@ def test_a_python_without_packages_is_named_with_what_to_type(script: str) -> No
 
 
 def test_a_python_with_packages_says_nothing() -> None:
-    command = [sys.executable, "-c", "import installed; print(installed.missing() == '')"]
+    command = [sys.executable, "-c", "import installed; print(installed.fault() == '')"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")

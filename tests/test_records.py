@@ -76,6 +76,7 @@ def folder(tmp_path: Path, documents: list[DecodedDocument]) -> Path:
     write_index(place, SPLIT, parts)
     write_json(place / "manifest.json", {
         "format_version": FORMAT_VERSION,
+        "csv": {"sha256": "there is no CSV"},
         "files": describe_files(place, [path.name for path in place.iterdir()]),
     })  # fmt: skip
     return place
@@ -329,4 +330,12 @@ def test_a_manifest_without_size_or_hash_is_one_line(tmp_path: Path, facts: dict
     manifest = read_json(tmp_path / "manifest.json")
     write_json(tmp_path / "manifest.json", {**manifest, "files": {**manifest["files"], "vocab.txt": facts}})
     with pytest.raises(UserError, match=r"manifest\.json is damaged"):
+        verify_records(tmp_path)
+
+
+@pytest.mark.parametrize("csv", [None, {}, {"sha256": 7}])
+def test_a_manifest_that_does_not_know_its_csv_file_is_one_line(tmp_path: Path, csv: object) -> None:
+    write_tiny_records(tmp_path, 9)
+    write_json(tmp_path / "manifest.json", {**read_json(tmp_path / "manifest.json"), "csv": csv})
+    with pytest.raises(UserError, match=r"manifest\.json is damaged.*run: python serialize_data\.py"):
         verify_records(tmp_path)

@@ -419,6 +419,7 @@ def test_what_is_for_one_label_is_refused_in_one_line(folder: Path) -> None:
         ([{"a"}, set()], {}, "labels are lists, not one label per text; give a matrix of 0 and 1"),
         (["a", "a|b"], {"multi_label": True}, "multi_label is for several labels a text; give a matrix of 0 and 1"),
         ([[1, 2], [0, 1]], {}, "the matrix of labels holds other values than 0 and 1; give a matrix of 0 and 1"),
+        (pd.DataFrame([[1, 0], [0, 1]], columns=[1, "1"]), {}, "two columns of the matrix of labels have the name 1"),
     ],
 )
 def test_the_classifier_for_scikit_learn_takes_a_matrix(labels: Any, settings: dict[str, Any], message: str) -> None:

@@ -376,9 +376,16 @@ class FileFacts(TypedDict):
     sha256: str
 
 
+class CsvFacts(TypedDict):
+    """The hash of the CSV file that records were made from."""
+
+    sha256: str
+
+
 class ManifestFile(MadeOfTexts):
     """What is checked of ``manifest.json``; records of earlier versions have no ``tokeniser``."""
 
+    csv: CsvFacts
     files: dict[str, FileFacts]
 
 

@@ -266,14 +266,20 @@ def together(old: NgramTable, new: NgramTable, present: NDArray[np.bool_], sever
     has = np.array([np.isin(keys, table.keys) for table in (old, new)])
     idf = np.zeros((2, len(keys)), np.float32)
     weights = np.zeros((2, len(keys), classes), np.float32)
-    weights[0, has[0], :known] = old.weights if several else around_mean(old.weights)
-    weights[1, has[1]] = new.weights if several or classes > 2 else around_mean(new.weights)
+    # A constant added to all classes changes no prediction of one table, but would change that of both together.
+    shared = present & (np.arange(classes) < known)
+    stays = several or not shared.any()
+
+    def level(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return values if stays else around_mean(values, shared)
+
+    weights[0, has[0], :known] = level(old.weights)
+    weights[1, has[1]] = level(new.weights)
     idf[0, has[0]], idf[1, has[1]] = old.idf, new.idf
     counts = np.stack(
         [has[0, :, np.newaxis] & (np.arange(classes) < known), has[1, :, np.newaxis] & present], dtype=np.float32
     )
-    of_old = old.bias if several else around_mean(old.bias)
-    bias = np.stack([np.append(of_old, np.zeros(classes - known)), new.bias])
+    bias = np.stack([np.append(level(old.bias), np.zeros(classes - known)), level(new.bias)])
     has_bias = np.stack([np.arange(classes) < known, present]).astype(np.float32)
     return NgramTable(
         keys,
@@ -283,12 +289,14 @@ def together(old: NgramTable, new: NgramTable, present: NDArray[np.bool_], sever
     )
 
 
-def around_mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """float32 [..., C], less their mean over the classes, which is the same for the softmax.
+def around_mean(values: NDArray[np.float32], classes: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """float32 [..., C], less their mean over some of the classes, which is the same for the softmax.
 
-    Of two classes only the second has weights; so they can be compared with those of more classes.
+    Args:
+        values: float32 [..., C].
+        classes: bool, which ones; those behind the first C are left out.
     """
-    return values - values.mean(axis=-1, keepdims=True)
+    return values - values[..., classes[: values.shape[-1]]].mean(axis=-1, keepdims=True)
 
 
 def begin_with(trainer: Trainer, first: RunFolder) -> None:

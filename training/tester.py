@@ -119,7 +119,8 @@ class Tester:
         self.run, self.arguments = run, arguments
         run.check_files()
         self.config = run.config()
-        self.data = data_set(self.config.dataset, arguments.data_dir)
+        texts = bool(arguments.show_documents)
+        self.data = data_set(self.config.dataset, arguments.data_dir, texts, evidence=True)
         self.manifest = verify_records(self.data.records)
         run.refuse_other_records(self.config, self.data.records, self.manifest)
         if self.config.retraining and split_name == "valid":
