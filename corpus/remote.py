@@ -208,8 +208,8 @@ def checked_head(part: str, piece: bytes, first_part: str, head: Head | None) ->
     if rows and rows[place] != header and names_columns(rows[place], rows[place + 1 :], header):
         wanted = f"the columns {shown(header)}" if header else "no header"
         raise UserError(
-            f"{part} has the columns {shown(rows[place])}, and {first_part} has {wanted}; give all parts the same first "
-            "line, or read them one by one"
+            f"{part} has the columns {shown(rows[place])}, and {first_part} has {wanted}; give all parts the same "
+            "first line, or read them one by one"
         )
     return head
 
