@@ -39,7 +39,9 @@ def without_package(error: ImportError) -> NoReturn:
     """Ends the program where this Python lacks a package, with one line that says what to type."""
     listed = Path(__file__).resolve().with_name("requirements.txt")
     command = f"{sys.executable} -m pip install -r {listed}"
-    print(f"classify.py: error: {sys.executable} has no package {error.name}; type: {command}", file=sys.stderr)
+    print(
+        f"{Path(__file__).name}: error: {sys.executable} has no package {error.name}; type: {command}", file=sys.stderr
+    )
     sys.exit(2)
 
 

@@ -267,6 +267,7 @@ def mark(far: DataPaths) -> None:
     write_marked_texts(far, write_tiny_records(far.records), "train")
 
 
+@pytest.mark.slow
 def test_a_training_that_learns_from_evidence_brings_the_texts(far: DataPaths) -> None:
     mark(far)
     flags = ["--dataset", "tiny", "--data_dir", address(far), *SMALL]

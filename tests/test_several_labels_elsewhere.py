@@ -247,6 +247,7 @@ def test_runs_of_one_and_of_several_labels_have_no_mean(run: RunFolder, tmp_path
         compare_runs.refuse_other_classes(other, run)
 
 
+@pytest.mark.slow
 def test_a_network_learns_what_another_thinks_of_unlabelled_texts(
     things_folder: Path, run: RunFolder, predictor: Predictor, where: list[Any]
 ) -> None:
