@@ -307,8 +307,9 @@ def stages(arguments: argparse.Namespace, paths: DataPaths) -> Iterator[Stage]:
     yield csv_stage(arguments, paths, own_file)
     # The student of --preset best: flags of the user come before its own settings, and those for the size after them.
     student = argparse.Namespace(**{**STUDENT, **vars(arguments)})
+    marked = learns_from_evidence(arguments, paths)  # reads files: once
     for own in (arguments, student):
-        suit(own, paths)
+        suit(own, paths, marked)
         own.dataset = paths.dataset
     yield records_stage(arguments, paths)
     if arguments.preset == "best":
@@ -484,11 +485,21 @@ def outdated_records(paths: DataPaths) -> list[str]:
     return ["the tokeniser"] if tokeniser_difference(manifest.get("tokeniser")) else []
 
 
-def suit(arguments: argparse.Namespace, paths: DataPaths) -> None:
-    """Chooses settings that suit the data set and the preset, where none were given."""
-    of_training = {field.name for field in dataclasses.fields(TrainingSettings)}
+def learns_from_evidence(arguments: argparse.Namespace, paths: DataPaths) -> bool:
+    """Whether the training documents have evidence, and the network attention that can learn from it from the start."""
     attends = arguments.model == "han" and getattr(arguments, "pooling", "attention") == "attention"
-    marked = attends and not arguments.from_run and marks_training(paths)
+    return attends and not arguments.from_run and marks_training(paths)
+
+
+def suit(arguments: argparse.Namespace, paths: DataPaths, marked: bool) -> None:
+    """Chooses settings that suit the data set and the preset, where none were given.
+
+    Args:
+        arguments: Gets them.
+        paths: Of the data set.
+        marked: Whether attention can learn from evidence.
+    """
+    of_training = {field.name for field in dataclasses.fields(TrainingSettings)}
     for name, value in suited(paths.dataset, documents_of(paths, "train"), arguments.preset, marked).items():
         decided = bool(arguments.from_run) and name not in of_training  # by the run that is gone on from
         if not decided and not hasattr(arguments, name) and has_setting(arguments.model, name):

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from measuring import ROOT, print_table, record
+from measuring import ROOT, largest_child, print_table, record
 
 from utils import Parser, run_script
 
@@ -86,8 +86,7 @@ def watch(command: list[str]) -> None:
     started = time.perf_counter()
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    kilobytes = used.ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    print(time.perf_counter() - started, used.ru_utime + used.ru_stime, kilobytes / 1024)
+    print(time.perf_counter() - started, used.ru_utime + used.ru_stime, largest_child())
 
 
 if __name__ == "__main__":

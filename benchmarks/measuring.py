@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
@@ -81,6 +82,12 @@ def record(benchmark: str, measured: Mapping[str, Any], file: Path = RESULTS) ->
 
     machine = {"processor": processor(), "cores": os.cpu_count(), "system": platform.system()}
     append_jsonl(file, {"benchmark": benchmark, **measured, "machine": machine, "origin": origin()})
+
+
+def largest_child() -> float:
+    """Megabytes of the largest process that this one has started and that has ended."""
+    kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    return kilobytes / 1024
 
 
 def processor() -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import resource
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from measuring import ROOT, find_records, print_table, record
+from measuring import ROOT, find_records, largest_child, print_table, record
 
 from utils import LABELS_FILE, Parser, run_script
 
@@ -98,8 +97,7 @@ def watch(command: list[str]) -> None:
                 validations += 1
     if stage.returncode not in {0, 128 + signal.SIGTERM}:
         raise RuntimeError(f"{command[0]} ended with exit code {stage.returncode}")
-    kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
-    print(time.perf_counter() - started, kilobytes / 1024)
+    print(time.perf_counter() - started, largest_child())
 
 
 if __name__ == "__main__":
