@@ -203,7 +203,8 @@ class ControlChannel:
 
     def listen(self, index: int) -> None:
         """Reads what one worker sends; silence means that it hangs or its machine is down."""
-        self.peers[index].settimeout(SILENCE_SECONDS)
+        with contextlib.suppress(OSError):  # closed by now: read says so, unless this process has ended itself
+            self.peers[index].settimeout(SILENCE_SECONDS)
         while not self.ended and self.lost is None:
             self.read(index)
 

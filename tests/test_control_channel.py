@@ -77,6 +77,14 @@ def test_all_meet_and_a_clean_end_is_no_loss(meeting: Meeting) -> None:
     assert [channel.lost for channel in meeting.channels] == [None] * 3
 
 
+def test_a_thread_that_starts_after_the_end_ends_without_an_error(meeting: Meeting) -> None:
+    meeting.run()
+    chief = meeting.channels[0]
+    chief.close()
+    chief.listen(1)  # as a thread does that gets its turn only now
+    assert chief.lost is None
+
+
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_lost_worker_is_named_to_all(meeting: Meeting, silent: bool) -> None:
     meeting.run()
