@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import gzip
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,23 +10,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from text import word_vectors
 from text.word_vectors import (
     BLOCK_NEGATIVES,
     BLOCK_WORDS,
+    LANES,
     NEGATIVE_WEIGHT,
-    NEGATIVES,
     WINDOW,
+    Batch,
     Blocks,
     Change,
     SkipGram,
     add,
-    add_rows,
     ascent,
     count_words,
+    counted,
     enough_epochs,
     kept_share,
     look_up,
+    mark_pairs,
     random_vectors,
     read_part,
     train_word2vec,
@@ -111,8 +111,15 @@ def test_neighbours_are_near_in_the_same_document_and_another_word() -> None:
     blocks = Blocks.cut(words, document)
     assert len(blocks) == -(-len(words) // BLOCK_WORDS)
     chosen = generator.permutation(len(blocks))
-    windows = generator.integers(1, WINDOW + 1, (len(chosen), 1, BLOCK_WORDS), np.int8)
-    rows, (columns, is_pair) = blocks.rows(chosen), blocks.neighbours(chosen, windows)
+    windows = generator.integers(1, WINDOW + 1, (len(chosen), BLOCK_WORDS), np.int8)
+    around = chosen[:, None] * BLOCK_WORDS + np.arange(BLOCK_WORDS + 2 * WINDOW)
+    is_pair = np.empty((*around.shape, BLOCK_WORDS), np.bool_)
+    mark_pairs(blocks.document[around], windows, is_pair)
+    columns = blocks.words[around]
+    rows = columns[:, WINDOW:-WINDOW]
+    of_rows, of_columns = counted(is_pair)
+    np.testing.assert_array_equal(of_rows, is_pair.sum(1))
+    np.testing.assert_array_equal(of_columns, is_pair.sum(2))
     for m, block in enumerate(chosen.tolist()):
         for row in range(BLOCK_WORDS):
             place = block * BLOCK_WORDS + row
@@ -120,7 +127,7 @@ def test_neighbours_are_near_in_the_same_document_and_another_word() -> None:
                 assert not is_pair[m, :, row].any()
                 continue
             assert rows[m, row] == words[place]
-            reach = int(windows[m, 0, row])
+            reach = int(windows[m, row])
             near = range(max(place - reach, 0), min(place + reach + 1, len(words)))
             expected = [other for other in near if other != place and document[other] == document[place]]
             found = np.flatnonzero(is_pair[m, :, row])
@@ -141,7 +148,7 @@ def test_ascent_is_the_gradient_of_the_log_likelihood() -> None:
         negative = -np.logaddexp(0, drawn) * pairs[:, None, :] * float(NEGATIVE_WEIGHT)
         return float((-np.logaddexp(0, -near) * is_pair).sum() + negative.sum())
 
-    changes = ascent(inputs.astype(np.float32), outputs.astype(np.float32), is_pair, pairs.astype(np.float32), 0.5)
+    changes = ascend(inputs, outputs, is_pair, pairs, 0.5)
     for table, change in zip((inputs, outputs), changes, strict=True):
         assert change.shape == table.shape
         for place in np.ndindex(table.shape):
@@ -154,38 +161,45 @@ def test_ascent_is_the_gradient_of_the_log_likelihood() -> None:
             assert change[place] == pytest.approx(0.5 * slope, abs=2e-5)
 
 
-@pytest.mark.parametrize("with_kernel", [True, False])
-def test_rows_are_added_each_time_they_come(monkeypatch: pytest.MonkeyPatch, with_kernel: bool) -> None:
+def ascend(
+    inputs: NDArray[np.float64],
+    outputs: NDArray[np.float64],
+    is_pair: NDArray[np.bool_],
+    pairs: NDArray[np.float64],
+    rate: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """:func:`ascent` where each block has rows of its own in the two tables, which stand in reverse order there."""
+    tables = [vectors.reshape(-1, vectors.shape[-1])[::-1].astype(np.float32) for vectors in (inputs, outputs)]
+    numbers = [
+        np.arange(len(table) - 1, -1, -1, dtype=np.int32).reshape(vectors.shape[:2])
+        for table, vectors in zip(tables, (inputs, outputs), strict=True)
+    ]
+    changes = np.empty(inputs.shape, np.float32), np.empty(outputs.shape, np.float32)
+    factors = np.float32(rate), NEGATIVE_WEIGHT
+    ascent(*map(np.ascontiguousarray, tables), *numbers, is_pair, pairs.astype(np.float32), *factors, *changes)
+    return changes
+
+
+def test_rows_are_added_each_time_they_come_and_frequent_ones_are_scaled_down() -> None:
     generator = np.random.default_rng(2)
     table = generator.normal(size=(11, 4)).astype(np.float32)
-    rows = generator.integers(0, 11, 60).astype(np.int32)
-    vectors, scale = generator.normal(size=(60, 4)).astype(np.float32), generator.random(11).astype(np.float32)
+    changes = [
+        Change(
+            generator.integers(0, 11, (5, 6)).astype(np.int32),
+            generator.normal(size=(5, 6, 4)).astype(np.float32),
+            generator.integers(0, 5, (5, 6)).astype(np.float32),
+        )
+        for _ in range(2)
+    ]
+    total = sum(np.bincount(one.rows.ravel(), one.pairs.ravel(), 11) for one in changes)
+    assert (total > 10).any() and (total < 10).any()
     expected = table.astype(float)
-    np.add.at(expected, rows, vectors.astype(float) * scale[rows, None])
-    if not with_kernel:
-        monkeypatch.setattr(builtins, "__import__", importing_without("scipy.sparse._sparsetools"))
-    add_rows(table, rows, scale, vectors)
+    for one in changes:
+        factor = np.minimum(1, 10 / np.maximum(total, 1))[one.rows]
+        np.add.at(expected, one.rows, one.vectors * factor[..., None])
+    for task in range(LANES):
+        add(table, changes, 10.0, task)
     np.testing.assert_allclose(table, expected, rtol=1e-5, atol=1e-6)
-
-
-def importing_without(missing: str) -> Any:
-    usual = builtins.__import__
-
-    def importing(name: str, *arguments: Any) -> Any:
-        if name == missing:
-            raise ImportError(name)
-        return usual(name, *arguments)
-
-    return importing
-
-
-def test_frequent_rows_are_scaled_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_vectors, "MOST_PAIRS", 10.0)
-    table = np.zeros((3, 2), np.float32)
-    ones = np.ones((2, 2, 2), np.float32)
-    change = Change(np.array([[0, 1], [1, 1]], np.int32), ones, np.array([[4, 4], [8, 8]], np.float32))
-    add(table, [change, change])
-    np.testing.assert_allclose(table, [[2, 2], [6 * 10 / 40] * 2, [0, 0]], rtol=1e-6)
 
 
 def test_frequent_words_are_kept_more_rarely() -> None:
@@ -275,19 +289,18 @@ def draws(tmp_path_factory: pytest.TempPathFactory) -> Draws:
     shares = np.array([0.5, 0.2, 0.1, 0.06, 0.05, 0.04, 0.03, 0.01, 0.01])
     corpus = np.random.default_rng(5).choice(np.arange(2, 11), 6_000, p=shares)
     part = make_part(tmp_path_factory.mktemp("draws") / "part.npz", [corpus.tolist()])
-    recorded: list[tuple[Change, Change]] = []
-    changes = SkipGram.changes
+    recorded: list[tuple[Any, ...]] = []
+    ascend = SkipGram.ascend
 
-    def record(*arguments: Any) -> tuple[Change, Change]:
-        recorded.append(changes(*arguments))
-        return recorded[-1]
+    def record(model: SkipGram, lane: Batch, rate: float) -> None:
+        of_words, of_negatives = lane.inputs, lane.outputs.rows[:, -BLOCK_NEGATIVES:]
+        recorded.append(tuple(part.reshape(-1).copy() for part in (of_words.rows, of_words.pairs, of_negatives)))
+        ascend(model, lane, rate)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SkipGram, "changes", record)
+        patch.setattr(SkipGram, "ascend", record)
         train_word2vec([part], 11, 4, EPOCHS, seed=3)
-    words = np.concatenate([inputs.rows.reshape(-1) for inputs, _ in recorded])
-    pairs = np.concatenate([inputs.pairs.reshape(-1) for inputs, _ in recorded]) / (1 + NEGATIVES)
-    negatives = np.concatenate([outputs.rows[:, -BLOCK_NEGATIVES:].reshape(-1) for _, outputs in recorded])
+    words, pairs, negatives = map(np.concatenate, zip(*recorded, strict=True))
     return Draws(corpus, words, pairs.round().astype(np.int64), negatives)
 
 

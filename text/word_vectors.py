@@ -26,10 +26,11 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import math
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from text.compiling import compiled, sigmoid
+from text.compiling import part as part_of_a_loop
 from utils import UserError, progress
 
 # The paper's settings for a corpus of this size, but for the subsampling of frequent words, where its stronger setting
@@ -51,8 +54,8 @@ FEWEST_EPOCHS, MOST_EPOCHS, WORDS_READ = 5, 100, 10_000_000
 BLOCK_WORDS = 32
 BLOCK_NEGATIVES = 22  # drawn once for a block ...
 NEGATIVE_WEIGHT = np.float32(NEGATIVES / BLOCK_NEGATIVES)  # ... and weighted, so that they count as NEGATIVES per pair
-LANE_BLOCKS = 32
 LANES = 4
+MOST_BLOCKS = LANES * 32
 MOST_PAIRS = 256.0
 
 RANDOM_RANGE = 0.05  # of the vectors of words that training never saw
@@ -247,25 +250,77 @@ def kept_share(counts: NDArray[np.int64]) -> Floats:
 @contextlib.contextmanager
 def one_thread_per_product() -> Iterator[None]:
     """Keeps the matrix products, which are small, from starting threads of their own."""
+    import scipy.linalg.blas  # noqa: F401 - the BLAS that Numba calls
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1, user_api="blas"):
         yield
 
 
-@dataclass
+class Change(NamedTuple):
+    """Vectors to be added to rows of a table; a row may come several times.
+
+    Attributes:
+        rows: int32 [M, R].
+        vectors: float32 [M, R, E].
+        pairs: float32 [M, R], from how many pairs each vector stems.
+    """
+
+    rows: Ints
+    vectors: Floats
+    pairs: Floats
+
+    @classmethod
+    def room(cls, rows: int, dim: int) -> Change:
+        """Memory for the change of a batch."""
+        shape = (MOST_BLOCKS, rows)
+        return cls(np.empty(shape, np.int32), np.empty((*shape, dim), np.float32), np.empty(shape, np.float32))
+
+    def of(self, blocks: slice) -> Change:
+        """That of some blocks."""
+        return Change(self.rows[blocks], self.vectors[blocks], self.pairs[blocks])
+
+
+class Batch(NamedTuple):
+    """What is computed from the same vectors: blocks of the text.
+
+    Attributes:
+        is_pair: bool [M, B + 2 W, B], which neighbours each word of a block has.
+        inputs: What they add to :attr:`SkipGram.inputs`: a vector for each of their words.
+        outputs: What they add to :attr:`SkipGram.outputs`: a vector for each neighbour and each negative.
+    """
+
+    is_pair: NDArray[np.bool_]
+    inputs: Change
+    outputs: Change
+
+    @classmethod
+    def room(cls, dim: int) -> Batch:
+        """Memory for the largest batch."""
+        around = BLOCK_WORDS + 2 * WINDOW
+        return cls(
+            np.empty((MOST_BLOCKS, around, BLOCK_WORDS), np.bool_),
+            Change.room(BLOCK_WORDS, dim),
+            Change.room(around + BLOCK_NEGATIVES, dim),
+        )
+
+    def of(self, blocks: slice) -> Batch:
+        """Some of its blocks."""
+        return Batch(self.is_pair[blocks], self.inputs.of(blocks), self.outputs.of(blocks))
+
+
 class SkipGram:
     """The two tables of vectors; :attr:`inputs` is what is wanted in the end.
 
-    Attributes:
+    Args:
         inputs: float32 [V, E] of words in their place.
         outputs: float32 [V, E] of words as neighbours.
         draw: float64 [V], the cumulated probabilities by which negatives are drawn: counts to the power 3/4.
     """
 
-    inputs: Floats
-    outputs: Floats
-    draw: NDArray[np.float64]
+    def __init__(self, inputs: Floats, outputs: Floats, draw: NDArray[np.float64]) -> None:
+        self.inputs, self.outputs, self.draw = inputs, outputs, draw
+        self.rooms = [Batch.room(inputs.shape[1]) for _ in range(2)]  # the next batch is drawn while one is computed
 
     def train_part(
         self, part: Path, keep: Floats, rate: float, seed: tuple[int, ...], threads: ThreadPoolExecutor
@@ -276,111 +331,207 @@ class SkipGram:
         kept = generator.random(len(words), np.float32) < keep[words]
         blocks = Blocks.cut(words[kept], document[kept])
         order = generator.permutation(len(blocks))
-        for start in range(0, len(order), LANES * LANE_BLOCKS):
-            lanes = np.array_split(order[start : start + LANES * LANE_BLOCKS], LANES)
-            tasks = [
-                threads.submit(self.changes, blocks, lane, rate, (*seed, start, number))
-                for number, lane in enumerate(lanes)
-                if len(lane)
-            ]
-            inputs, outputs = zip(*(task.result() for task in tasks), strict=True)  # all, before the first is added
-            adding = threads.submit(add, self.inputs, inputs)
-            add(self.outputs, outputs)
-            adding.result()
+        upcoming = (
+            self.start_drawing(blocks, order[start : start + MOST_BLOCKS], (*seed, start), room, threads)
+            for start, room in zip(range(0, len(order), MOST_BLOCKS), itertools.cycle(self.rooms), strict=False)
+        )
+        drawn = next(upcoming, None)
+        while drawn:
+            lanes, drawing = drawn
+            wait_for(drawing)
+            ascending = [threads.submit(self.ascend, lane, rate) for lane in lanes]
+            drawn = next(upcoming, None)  # behind the ascent in the queue: no thread waits for the others
+            wait_for(ascending)  # all lanes, before anything is added
+            wait_for(self.start_adding(lanes, threads))
 
-    def changes(
-        self, blocks: Blocks, chosen: NDArray[np.int64], rate: float, seed: tuple[int, ...]
-    ) -> tuple[Change, Change]:
-        """What a lane of blocks adds to the two tables."""
+    def start_drawing(
+        self, blocks: Blocks, chosen: NDArray[np.int64], seed: tuple[int, ...], room: Batch, threads: ThreadPoolExecutor
+    ) -> tuple[list[Batch], list[Future[None]]]:
+        """The lanes of a batch, and the tasks that fill in what does not depend on the vectors."""
+        parts = [part for part in np.array_split(chosen, LANES) if len(part)]
+        ends = np.cumsum([len(part) for part in parts]).tolist()
+        lanes = [room.of(slice(end - len(part), end)) for end, part in zip(ends, parts, strict=True)]
+        tasks = [
+            threads.submit(self.draw_lane, lane, blocks, part, (*seed, number))
+            for number, (lane, part) in enumerate(zip(lanes, parts, strict=True))
+        ]
+        return lanes, tasks
+
+    def draw_lane(self, lane: Batch, blocks: Blocks, chosen: NDArray[np.int64], seed: tuple[int, ...]) -> None:
+        """The words, neighbours and negatives of some blocks."""
         generator = np.random.Generator(np.random.SFC64(seed))
-        rows = blocks.rows(chosen)  # [M, B]
-        windows = generator.integers(1, WINDOW + 1, (len(chosen), 1, BLOCK_WORDS), np.int8)
-        neighbours, is_pair = blocks.neighbours(chosen, windows)  # [M, B + 2 W], [M, B + 2 W, B]
+        windows = generator.integers(1, WINDOW + 1, (len(chosen), BLOCK_WORDS), np.int8)
+        around = chosen[:, None] * BLOCK_WORDS + np.arange(BLOCK_WORDS + 2 * WINDOW)
         drawn = np.searchsorted(self.draw, generator.random((len(chosen), BLOCK_NEGATIVES)), side="right")
-        columns = np.concatenate([neighbours, np.minimum(drawn, len(self.draw) - 1).astype(np.int32)], axis=1)  # [M, C]
-        pairs = is_pair.sum(1, dtype=np.float32)  # [M, B]
-        row_vectors, column_vectors = ascent(self.inputs[rows], self.outputs[columns], is_pair, pairs, rate)
-        negative_pairs = np.repeat(pairs.sum(1, keepdims=True) * NEGATIVE_WEIGHT, BLOCK_NEGATIVES, axis=1)
-        column_pairs = np.concatenate([is_pair.sum(2, dtype=np.float32), negative_pairs], axis=1)
-        return Change(rows, row_vectors, pairs * (1 + NEGATIVES)), Change(columns, column_vectors, column_pairs)
+        lane.outputs.rows[:, :-BLOCK_NEGATIVES] = blocks.words[around]
+        lane.outputs.rows[:, -BLOCK_NEGATIVES:] = np.minimum(drawn, len(self.draw) - 1)
+        lane.inputs.rows[:] = lane.outputs.rows[:, WINDOW : WINDOW + BLOCK_WORDS]
+        mark_pairs(blocks.document[around], windows, lane.is_pair)
+        lane.inputs.pairs[:], lane.outputs.pairs[:, :-BLOCK_NEGATIVES] = counted(lane.is_pair)
+        lane.outputs.pairs[:, -BLOCK_NEGATIVES:] = lane.inputs.pairs.sum(1, keepdims=True) * NEGATIVE_WEIGHT
+
+    def ascend(self, lane: Batch, rate: float) -> None:
+        """What a lane adds to the two tables."""
+        ascent(
+            self.inputs, self.outputs, lane.inputs.rows, lane.outputs.rows, lane.is_pair, lane.inputs.pairs,
+            np.float32(rate), NEGATIVE_WEIGHT, lane.inputs.vectors, lane.outputs.vectors,
+        )  # fmt: skip
+
+    def start_adding(self, lanes: Sequence[Batch], threads: ThreadPoolExecutor) -> list[Future[None]]:
+        """Tasks that add to the two tables what all lanes give."""
+        # Every pair of a word comes with NEGATIVES negatives.
+        return [
+            threads.submit(add, table, changes, most_pairs, number)
+            for table, changes, most_pairs in (
+                (self.inputs, [lane.inputs for lane in lanes], MOST_PAIRS / (1 + NEGATIVES)),
+                (self.outputs, [lane.outputs for lane in lanes], MOST_PAIRS),
+            )
+            for number in range(LANES)
+        ]
 
 
+@compiled
+def counted(is_pair: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """The number of pairs of each row, float32 [M, B], and of each neighbour, float32 [M, C], of bool [M, C, B]."""
+    blocks, columns, rows = is_pair.shape
+    of_rows, of_columns = np.zeros((blocks, rows), np.float32), np.zeros((blocks, columns), np.float32)
+    for block in range(blocks):
+        for column in range(columns):
+            for row in range(rows):
+                of_rows[block, row] += is_pair[block, column, row]
+                of_columns[block, column] += is_pair[block, column, row]
+    return of_rows, of_columns
+
+
+@compiled
 def ascent(
-    inputs: Floats, outputs: Floats, is_pair: NDArray[np.bool_], pairs: Floats, rate: float
-) -> tuple[Floats, Floats]:
+    inputs: Floats,
+    outputs: Floats,
+    rows: Ints,
+    columns: Ints,
+    is_pair: NDArray[np.bool_],
+    pairs: Floats,
+    rate: np.float32,
+    negative_weight: np.float32,
+    to_rows: Floats,
+    to_columns: Floats,
+) -> None:
     """``rate`` times the gradient of the blocks' log-likelihood.
 
     For row i, column j, x_ij the product of their vectors, s the logistic function and n_i the row's number of pairs,
-    the log-likelihood is the sum of log s(x_ij) over the pairs, plus NEGATIVE_WEIGHT * n_i times the sum of
+    the log-likelihood is the sum of log s(x_ij) over the pairs, plus ``negative_weight`` * n_i times the sum of
     log s(-x_ij) over the drawn columns.
 
     Args:
-        inputs: float32 [M, B, E].
-        outputs: float32 [M, C, E]; the last BLOCK_NEGATIVES columns are the drawn ones.
-        is_pair: bool [M, C - BLOCK_NEGATIVES, B].
+        inputs: float32 [V, E].
+        outputs: float32 [V, E].
+        rows: int32 [M, B], rows of ``inputs``.
+        columns: int32 [M, C], rows of ``outputs``; the last ones, which ``is_pair`` lacks, are the drawn ones.
+        is_pair: bool [M, neighbours, B].
         pairs: float32 [M, B], the number of pairs of each row.
         rate: Learning rate.
-
-    Returns:
-        float32 [M, B, E] for the inputs and float32 [M, C, E] for the outputs.
+        negative_weight: Of a drawn column.
+        to_rows: float32 [M, B, E], the result for the inputs.
+        to_columns: float32 [M, C, E], the result for the outputs.
     """
-    # The smaller factor is the one to be rearranged for the product, hence columns before rows.
-    slopes = outputs @ np.ascontiguousarray(inputs.transpose(0, 2, 1))  # [M, C, B], worked on in place from here
-    np.negative(slopes, out=slopes)
-    np.minimum(slopes, 80, out=slopes)  # exp must not overflow
-    np.exp(slopes, out=slopes)
-    slopes += 1
-    np.divide(-rate, slopes, out=slopes)  # -rate * s(x)
-    neighbours = slopes[:, :-BLOCK_NEGATIVES]
-    neighbours += rate
-    neighbours *= is_pair
-    slopes[:, -BLOCK_NEGATIVES:] *= pairs[:, None, :] * NEGATIVE_WEIGHT
-    return slopes.transpose(0, 2, 1) @ outputs, slopes @ inputs
+    dim, neighbours = inputs.shape[1], is_pair.shape[1]
+    left = np.empty((rows.shape[1], dim), inputs.dtype)
+    right = np.empty((columns.shape[1], dim), inputs.dtype)
+    slopes = np.empty((columns.shape[1], rows.shape[1]), inputs.dtype)
+    for block in range(rows.shape[0]):
+        gather(inputs, rows[block], left)
+        gather(outputs, columns[block], right)
+        np.dot(right, left.T, slopes)
+        for column in range(slopes.shape[0]):
+            if column < neighbours:
+                slopes_of_neighbour(slopes[column], is_pair[block, column], rate)
+            else:
+                slopes_of_negative(slopes[column], pairs[block], rate * negative_weight)
+        np.dot(slopes.T, right, to_rows[block])
+        np.dot(slopes, left, to_columns[block])
 
 
-class Change(NamedTuple):
-    """Vectors to be added to rows of a table; a row may come several times.
+@part_of_a_loop
+def gather(table: Floats, rows: Ints, found: Floats) -> None:
+    """Copies rows of a table."""
+    for place in range(rows.shape[0]):
+        source, target = table[rows[place]], found[place]
+        for j in range(target.shape[0]):
+            target[j] = source[j]
 
-    Attributes:
-        rows: int32, any shape.
-        vectors: float32, the same shape and [E].
-        pairs: float32, the shape of ``rows``: from how many pairs each vector stems.
+
+@part_of_a_loop
+def slopes_of_neighbour(products: Floats, is_pair: NDArray[np.bool_], rate: np.float32) -> None:
+    """``rate`` times the derivative of log s(x) where there is a pair; in place."""
+    for row in range(products.shape[0]):
+        slope = rate * sigmoid(-products[row])
+        products[row] = slope if is_pair[row] else np.float32(0)
+
+
+@part_of_a_loop
+def slopes_of_negative(products: Floats, pairs: Floats, rate: np.float32) -> None:
+    """``rate`` times the derivative of log s(-x), for each pair of the row; in place."""
+    for row in range(products.shape[0]):
+        products[row] = -rate * sigmoid(products[row]) * pairs[row]
+
+
+def wait_for(tasks: Sequence[Future[None]]) -> None:
+    """Waits for all; the first error is raised here."""
+    for task in tasks:
+        task.result()
+
+
+def add(table: Floats, changes: Sequence[Change], most_pairs: float, task: int) -> None:
+    """Adds vectors to a table [V, E], scaled down where those of a row stem from more than ``most_pairs`` pairs.
+
+    Each of LANES tasks adds to rows of its own, in the order of the vectors: the result is the same for any number of
+    threads.
     """
-
-    rows: Ints
-    vectors: Floats
-    pairs: Floats
-
-
-def add(table: Floats, changes: Sequence[Change]) -> None:
-    """Adds vectors to rows of a table [V, E], scaled down where those of a row stem from more than MOST_PAIRS pairs."""
-    rows = np.concatenate([change.rows.reshape(-1) for change in changes])
-    total = np.bincount(rows, np.concatenate([change.pairs.reshape(-1) for change in changes]), len(table))
-    scale = np.minimum(1, MOST_PAIRS / np.maximum(total, 1)).astype(np.float32)
+    total = np.zeros(len(table))
     for change in changes:
-        add_rows(table, change.rows.reshape(-1), scale, change.vectors.reshape(-1, table.shape[1]))
+        count_pairs(total, change.rows, change.pairs, LANES, task)
+    for change in changes:
+        add_rows(table, change.rows, total, most_pairs, change.vectors, LANES, task)
 
 
-def add_rows(table: Floats, rows: Ints, scale: Floats, vectors: Floats) -> None:
-    """``table[rows[n]] += scale[rows[n]] * vectors[n]`` for each n in turn.
+@compiled
+def count_pairs(total: NDArray[np.float64], rows: Ints, pairs: Floats, tasks: int, task: int) -> None:
+    """``total[row] += pairs`` for the rows of a task. ``total``: float64 [V]; ``rows``, ``pairs``: [M, R]."""
+    for block in range(rows.shape[0]):
+        for place in range(rows.shape[1]):
+            if rows[block, place] % tasks == task:
+                total[rows[block, place]] += pairs[block, place]
 
-    It is the product of a sparse matrix with one entry per column, added in place. SciPy has the kernel but no public
-    name for it; ``numpy.add.at`` takes 25 times as long, and is used where the kernel is not found.
+
+@compiled
+def add_rows(
+    table: Floats,
+    rows: Ints,
+    total: NDArray[np.float64],
+    most_pairs: float,
+    vectors: Floats,
+    tasks: int,
+    task: int,
+) -> None:
+    """``table[row] += min(1, most_pairs / total[row]) * vector`` for each vector in turn, in the rows of a task.
 
     Args:
         table: float32 [V, E], changed in place.
-        rows: int32 [N].
-        scale: float32 [V].
-        vectors: float32 [N, E].
+        rows: int32 [M, R].
+        total: float64 [V].
+        most_pairs: What ``total`` is compared with.
+        vectors: float32 [M, R, E].
+        tasks: Into how many tasks the work is divided.
+        task: Which of them this is: its rows leave this remainder.
     """
-    try:
-        from scipy.sparse._sparsetools import csc_matvecs
-    except ImportError:
-        np.add.at(table, rows, vectors * scale[rows, None])
-        return
-    count, dim = vectors.shape
-    columns = np.arange(count + 1, dtype=np.int32)
-    csc_matvecs(len(table), count, dim, columns, rows, scale[rows], vectors.reshape(-1), table.reshape(-1))
+    for block in range(rows.shape[0]):
+        for place in range(rows.shape[1]):
+            row = rows[block, place]
+            if row % tasks == task:
+                factor = np.float32(min(1.0, most_pairs / max(total[row], 1.0)))
+                changed, vector = table[row], vectors[block, place]
+                for j in range(changed.shape[0]):
+                    changed[j] += factor * vector[j]
 
 
 @dataclass(frozen=True)
@@ -405,26 +556,22 @@ class Blocks:
     def __len__(self) -> int:
         return (len(self.words) - 2 * WINDOW) // BLOCK_WORDS
 
-    def rows(self, chosen: NDArray[np.int64]) -> Ints:
-        """The words of some blocks: int32 [M, B]."""
-        return self.words[WINDOW + chosen[:, None] * BLOCK_WORDS + np.arange(BLOCK_WORDS)]
 
-    def neighbours(self, chosen: NDArray[np.int64], windows: NDArray[np.int8]) -> tuple[Ints, NDArray[np.bool_]]:
-        """The words around and in some blocks, and which of them are neighbours of which word of the block.
+@compiled
+def mark_pairs(document: Ints, windows: NDArray[np.int8], is_pair: NDArray[np.bool_]) -> None:
+    """Which words around and in a block are neighbours of which word of it: near, in its document, and not the word.
 
-        Args:
-            chosen: int64 [M] numbers of blocks.
-            windows: int8 [M, 1, B], how far each word looks to either side.
-
-        Returns:
-            int32 [M, B + 2 W], and bool [M, B + 2 W, B]: near enough, in the same document, and not the word itself.
-        """
-        around = chosen[:, None] * BLOCK_WORDS + np.arange(BLOCK_WORDS + 2 * WINDOW)
-        document = self.document[around]
-        mine = document[:, None, WINDOW:-WINDOW]
-        return self.words[around], (windows >= DISTANCES) & (document[:, :, None] == mine) & (mine >= 0)
-
-
-# int8 [B + 2 W, B]: how far apart column and row are; a word is no neighbour of itself.
-DISTANCES = np.abs(np.arange(-WINDOW, BLOCK_WORDS + WINDOW)[:, None] - np.arange(BLOCK_WORDS)).astype(np.int8)
-DISTANCES[DISTANCES == 0] = 127
+    Args:
+        document: int32 [M, W + B + W] as of :class:`Blocks`.
+        windows: int8 [M, B], how far each word looks to either side.
+        is_pair: bool [M, W + B + W, B], the result.
+    """
+    side = (is_pair.shape[1] - is_pair.shape[2]) // 2
+    for block in range(is_pair.shape[0]):
+        for column in range(is_pair.shape[1]):
+            theirs = document[block, column]
+            for row in range(is_pair.shape[2]):
+                distance = abs(column - side - row)
+                is_pair[block, column, row] = (
+                    0 < distance <= windows[block, row] and theirs >= 0 and theirs == document[block, side + row]
+                )
