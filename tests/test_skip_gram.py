@@ -13,7 +13,6 @@ from tests.test_word_vectors import make_part
 from text.skip_gram import (
     BLOCK_NEGATIVES,
     BLOCK_WORDS,
-    LANES,
     NEGATIVE_WEIGHT,
     WINDOW,
     Batch,
@@ -22,7 +21,6 @@ from text.skip_gram import (
     SkipGram,
     add,
     ascent,
-    counted,
     kept_share,
     mark_pairs,
     train_word2vec,
@@ -41,10 +39,11 @@ def test_neighbours_are_near_in_the_same_document_and_another_word() -> None:
     windows = generator.integers(1, WINDOW + 1, (len(chosen), BLOCK_WORDS), np.int8)
     around = chosen[:, None] * BLOCK_WORDS + np.arange(BLOCK_WORDS + 2 * WINDOW)
     is_pair = np.empty((*around.shape, BLOCK_WORDS), np.bool_)
-    mark_pairs(blocks.document[around], windows, is_pair)
+    of_rows = np.full((len(chosen), BLOCK_WORDS), 9, np.float32)
+    of_columns = np.full(around.shape, 9, np.float32)
+    mark_pairs(blocks.document[around], windows, is_pair, of_rows, of_columns)
     columns = blocks.words[around]
     rows = columns[:, WINDOW:-WINDOW]
-    of_rows, of_columns = counted(is_pair)
     np.testing.assert_array_equal(of_rows, is_pair.sum(1))
     np.testing.assert_array_equal(of_columns, is_pair.sum(2))
     for m, block in enumerate(chosen.tolist()):
@@ -110,22 +109,18 @@ def ascend(
 def test_rows_are_added_each_time_they_come_and_frequent_ones_are_scaled_down() -> None:
     generator = np.random.default_rng(2)
     table = generator.normal(size=(11, 4)).astype(np.float32)
-    changes = [
-        Change(
-            generator.integers(0, 11, (5, 6)).astype(np.int32),
-            generator.normal(size=(5, 6, 4)).astype(np.float32),
-            generator.integers(0, 5, (5, 6)).astype(np.float32),
-        )
-        for _ in range(2)
-    ]
-    total = np.sum([np.bincount(one.rows.ravel(), one.pairs.ravel(), 11) for one in changes], axis=0)
+    change = Change(
+        generator.integers(0, 11, (5, 6)).astype(np.int32),
+        generator.normal(size=(5, 6, 4)).astype(np.float32),
+        generator.integers(0, 8, (5, 6)).astype(np.float32),
+    )
+    total = np.bincount(change.rows.ravel(), change.pairs.ravel(), 11)
     assert (total > 10).any() and (total < 10).any()
     expected = table.astype(float)
-    for one in changes:
-        factor = np.minimum(1, 10 / np.maximum(total, 1))[one.rows]
-        np.add.at(expected, one.rows, one.vectors * factor[..., None])
-    for task in range(LANES):
-        add(table, changes, 10.0, task)
+    factor = np.minimum(1, 10 / np.maximum(total, 1))[change.rows]
+    np.add.at(expected, change.rows, change.vectors * factor[..., None])
+    for task in range(3):
+        add(table, change, 10.0, 3, task)
     np.testing.assert_allclose(table, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -158,13 +153,17 @@ def cosine(vectors: Any, one: int, other: int) -> float:
 
 
 def test_words_used_alike_get_vectors_alike(tmp_path: Path) -> None:
-    vectors, trained = train_word2vec(planted(tmp_path), 28, dim=12, epochs=8, seed=1)
-    assert vectors.shape == (28, 12) and vectors.dtype == np.float32
-    assert trained.sum() == 24  # of 28 rows: not <pad>, not <unk>, and not the two words that never occur
-    assert min(cosine(vectors, 2, 3), cosine(vectors, 4, 5)) > 0.8
-    assert max(cosine(vectors, 2, 4), cosine(vectors, 3, 5)) < 0.6
-    assert not vectors[0].any()
-    np.testing.assert_array_equal(vectors[[1, 26, 27]], random_vectors(28, 12, 1)[[1, 26, 27]])
+    """In the median of three seeds: with so few words one training in ten mixes the topics up."""
+    parts, alike, apart = planted(tmp_path), [], []
+    for seed in (1, 2, 3):
+        vectors, trained = train_word2vec(parts, 28, dim=12, epochs=8, seed=seed)
+        assert vectors.shape == (28, 12) and vectors.dtype == np.float32
+        assert trained.sum() == 24  # of 28 rows: not <pad>, not <unk>, and not the two words that never occur
+        assert not vectors[0].any()
+        np.testing.assert_array_equal(vectors[[1, 26, 27]], random_vectors(28, 12, seed)[[1, 26, 27]])
+        alike.append(min(cosine(vectors, 2, 3), cosine(vectors, 4, 5)))
+        apart.append(max(cosine(vectors, 2, 4), cosine(vectors, 3, 5)))
+    assert np.median(alike) > 0.9 and np.median(apart) < 0.5
 
 
 def test_result_is_the_same_for_any_number_of_workers_and_another_for_another_seed(tmp_path: Path) -> None:

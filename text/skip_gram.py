@@ -167,6 +167,11 @@ class Batch(NamedTuple):
         """Some of its blocks."""
         return Batch(self.is_pair[blocks], self.inputs.of(blocks), self.outputs.of(blocks))
 
+    def lanes(self) -> list[Batch]:
+        """What a thread computes at a time."""
+        edges = np.linspace(0, len(self.is_pair), LANES + 1).round().astype(int).tolist()
+        return [self.of(slice(begin, end)) for begin, end in itertools.pairwise(edges) if begin < end]
+
 
 class SkipGram:
     """The two tables of vectors; :attr:`inputs` is what is wanted in the end.
@@ -196,38 +201,32 @@ class SkipGram:
         )
         drawn = next(upcoming, None)
         while drawn:
-            lanes, drawing = drawn
-            wait_for(drawing)
-            ascending = [threads.submit(self.ascend, lane, rate) for lane in lanes]
+            batch, drawing = drawn
+            drawing.result()
+            ascending = [threads.submit(self.ascend, lane, rate) for lane in batch.lanes()]
             drawn = next(upcoming, None)  # behind the ascent in the queue: no thread waits for the others
             wait_for(ascending)  # all lanes, before anything is added
-            wait_for(self.start_adding(lanes, threads))
+            wait_for(self.start_adding(batch, threads))
 
     def start_drawing(
         self, blocks: Blocks, chosen: NDArray[np.int64], seed: tuple[int, ...], room: Batch, threads: ThreadPoolExecutor
-    ) -> tuple[list[Batch], list[Future[None]]]:
-        """The lanes of a batch, and the tasks that fill in what does not depend on the vectors."""
-        parts = [part for part in np.array_split(chosen, LANES) if len(part)]
-        ends = np.cumsum([len(part) for part in parts]).tolist()
-        lanes = [room.of(slice(end - len(part), end)) for end, part in zip(ends, parts, strict=True)]
-        tasks = [
-            threads.submit(self.draw_lane, lane, blocks, part, (*seed, number))
-            for number, (lane, part) in enumerate(zip(lanes, parts, strict=True))
-        ]
-        return lanes, tasks
+    ) -> tuple[Batch, Future[None]]:
+        """A batch, and the task that fills in what does not depend on the vectors."""
+        batch = room.of(slice(len(chosen)))
+        return batch, threads.submit(self.draw_batch, batch, blocks, chosen, seed)
 
-    def draw_lane(self, lane: Batch, blocks: Blocks, chosen: NDArray[np.int64], seed: tuple[int, ...]) -> None:
+    def draw_batch(self, batch: Batch, blocks: Blocks, chosen: NDArray[np.int64], seed: tuple[int, ...]) -> None:
         """The words, neighbours and negatives of some blocks."""
         generator = np.random.Generator(np.random.SFC64(seed))
         windows = generator.integers(1, WINDOW + 1, (len(chosen), BLOCK_WORDS), np.int8)
         around = chosen[:, None] * BLOCK_WORDS + np.arange(BLOCK_WORDS + 2 * WINDOW)
         drawn = np.searchsorted(self.draw, generator.random((len(chosen), BLOCK_NEGATIVES)), side="right")
-        lane.outputs.rows[:, :-BLOCK_NEGATIVES] = blocks.words[around]
-        lane.outputs.rows[:, -BLOCK_NEGATIVES:] = np.minimum(drawn, len(self.draw) - 1)
-        lane.inputs.rows[:] = lane.outputs.rows[:, WINDOW : WINDOW + BLOCK_WORDS]
-        mark_pairs(blocks.document[around], windows, lane.is_pair)
-        lane.inputs.pairs[:], lane.outputs.pairs[:, :-BLOCK_NEGATIVES] = counted(lane.is_pair)
-        lane.outputs.pairs[:, -BLOCK_NEGATIVES:] = lane.inputs.pairs.sum(1, keepdims=True) * NEGATIVE_WEIGHT
+        inputs, outputs = batch.inputs, batch.outputs
+        outputs.rows[:, :-BLOCK_NEGATIVES] = blocks.words[around]
+        outputs.rows[:, -BLOCK_NEGATIVES:] = np.minimum(drawn, len(self.draw) - 1)
+        inputs.rows[:] = outputs.rows[:, WINDOW : WINDOW + BLOCK_WORDS]
+        mark_pairs(blocks.document[around], windows, batch.is_pair, inputs.pairs, outputs.pairs)
+        outputs.pairs[:, -BLOCK_NEGATIVES:] = inputs.pairs.sum(1, keepdims=True) * NEGATIVE_WEIGHT
 
     def ascend(self, lane: Batch, rate: float) -> None:
         """What a lane adds to the two tables."""
@@ -236,30 +235,17 @@ class SkipGram:
             np.float32(rate), NEGATIVE_WEIGHT, lane.inputs.vectors, lane.outputs.vectors,
         )  # fmt: skip
 
-    def start_adding(self, lanes: Sequence[Batch], threads: ThreadPoolExecutor) -> list[Future[None]]:
-        """Tasks that add to the two tables what all lanes give."""
-        # Every pair of a word comes with NEGATIVES negatives.
+    def start_adding(self, batch: Batch, threads: ThreadPoolExecutor) -> list[Future[None]]:
+        """Tasks that add to the two tables what the lanes gave."""
+        of_words = MOST_PAIRS / (1 + NEGATIVES)  # every pair of a word comes with NEGATIVES negatives
         return [
-            threads.submit(add, table, changes, most_pairs, number)
-            for table, changes, most_pairs in (
-                (self.inputs, [lane.inputs for lane in lanes], MOST_PAIRS / (1 + NEGATIVES)),
-                (self.outputs, [lane.outputs for lane in lanes], MOST_PAIRS),
+            threads.submit(add, table, change, most_pairs, LANES, task)
+            for table, change, most_pairs in (
+                (self.inputs, batch.inputs, of_words),
+                (self.outputs, batch.outputs, MOST_PAIRS),
             )
-            for number in range(LANES)
+            for task in range(LANES)
         ]
-
-
-@compiled
-def counted(is_pair: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """The number of pairs of each row, float32 [M, B], and of each neighbour, float32 [M, C], of bool [M, C, B]."""
-    blocks, columns, rows = is_pair.shape
-    of_rows, of_columns = np.zeros((blocks, rows), np.float32), np.zeros((blocks, columns), np.float32)
-    for block in range(blocks):
-        for column in range(columns):
-            for row in range(rows):
-                of_rows[block, row] += is_pair[block, column, row]
-                of_columns[block, column] += is_pair[block, column, row]
-    return of_rows, of_columns
 
 
 @compiled
@@ -340,49 +326,31 @@ def wait_for(tasks: Sequence[Future[None]]) -> None:
         task.result()
 
 
-def add(table: Floats, changes: Sequence[Change], most_pairs: float, task: int) -> None:
+def add(table: Floats, change: Change, most_pairs: float, tasks: int, task: int) -> None:
     """Adds vectors to a table [V, E], scaled down where those of a row stem from more than ``most_pairs`` pairs.
 
-    Each of LANES tasks adds to rows of its own, in the order of the vectors: the result is the same for any number of
-    threads.
+    Each task adds to rows of its own, in the order of the vectors: the result is the same for any number of threads.
+
+    Args:
+        table: float32 [V, E], changed in place.
+        change: The vectors.
+        most_pairs: What a row takes in full.
+        tasks: Into how many tasks the work is divided.
+        task: Which of them this is: its rows leave this remainder.
     """
-    total = np.zeros(len(table))
-    for change in changes:
-        count_pairs(total, change.rows, change.pairs, LANES, task)
-    for change in changes:
-        add_rows(table, change.rows, total, most_pairs, change.vectors, LANES, task)
-
-
-@compiled
-def count_pairs(total: NDArray[np.float64], rows: Ints, pairs: Floats, tasks: int, task: int) -> None:
-    """``total[row] += pairs`` for the rows of a task. ``total``: float64 [V]; ``rows``, ``pairs``: [M, R]."""
-    for block in range(rows.shape[0]):
-        for place in range(rows.shape[1]):
-            if rows[block, place] % tasks == task:
-                total[rows[block, place]] += pairs[block, place]
+    add_rows(table, change.rows, change.vectors, change.pairs, most_pairs, tasks, task)
 
 
 @compiled
 def add_rows(
-    table: Floats,
-    rows: Ints,
-    total: NDArray[np.float64],
-    most_pairs: float,
-    vectors: Floats,
-    tasks: int,
-    task: int,
+    table: Floats, rows: Ints, vectors: Floats, pairs: Floats, most_pairs: float, tasks: int, task: int
 ) -> None:
-    """``table[row] += min(1, most_pairs / total[row]) * vector`` for each vector in turn, in the rows of a task.
-
-    Args:
-        table: float32 [V, E], changed in place.
-        rows: int32 [M, R].
-        total: float64 [V].
-        most_pairs: What ``total`` is compared with.
-        vectors: float32 [M, R, E].
-        tasks: Into how many tasks the work is divided.
-        task: Which of them this is: its rows leave this remainder.
-    """
+    """:func:`add`, with the arrays of the change."""
+    total = np.zeros(table.shape[0])
+    for block in range(rows.shape[0]):
+        for place in range(rows.shape[1]):
+            if rows[block, place] % tasks == task:
+                total[rows[block, place]] += pairs[block, place]
     for block in range(rows.shape[0]):
         for place in range(rows.shape[1]):
             row = rows[block, place]
@@ -417,20 +385,27 @@ class Blocks:
 
 
 @compiled
-def mark_pairs(document: Ints, windows: NDArray[np.int8], is_pair: NDArray[np.bool_]) -> None:
+def mark_pairs(
+    document: Ints, windows: NDArray[np.int8], is_pair: NDArray[np.bool_], of_words: Floats, of_neighbours: Floats
+) -> None:
     """Which words around and in a block are neighbours of which word of it: near, in its document, and not the word.
 
     Args:
         document: int32 [M, W + B + W] as of :class:`Blocks`.
         windows: int8 [M, B], how far each word looks to either side.
         is_pair: bool [M, W + B + W, B], the result.
+        of_words: float32 [M, B], the number of pairs of each word.
+        of_neighbours: float32 [M, W + B + W or more], likewise of each neighbour.
     """
     side = (is_pair.shape[1] - is_pair.shape[2]) // 2
+    of_words[:] = 0
+    of_neighbours[:] = 0
+    is_pair[:] = False
     for block in range(is_pair.shape[0]):
-        for column in range(is_pair.shape[1]):
-            theirs = document[block, column]
-            for row in range(is_pair.shape[2]):
-                distance = abs(column - side - row)
-                is_pair[block, column, row] = (
-                    0 < distance <= windows[block, row] and theirs >= 0 and theirs == document[block, side + row]
-                )
+        for row in range(is_pair.shape[2]):
+            own, reach = document[block, side + row], windows[block, row]
+            for column in range(side + row - reach, side + row + reach + 1):
+                if column != side + row and own >= 0 and document[block, column] == own:
+                    is_pair[block, column, row] = True
+                    of_words[block, row] += 1
+                    of_neighbours[block, column] += 1
