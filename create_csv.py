@@ -4,6 +4,7 @@
     python create_csv.py imdb False             every star rating a class
     python create_csv.py my_reviews.csv         your own file, or a folder with one sub-folder per class
     python create_csv.py s3://bucket/reviews    your own file, or a folder of parts, on another file system
+    python create_csv.py may/reviews.csv --name may    a second file of the same name
 
 Writes, under ``data/<dataset>/``:
 
@@ -46,6 +47,8 @@ from numpy.typing import NDArray
 from config import CsvSettings, add_flags, settings_from_flags, to_json
 from corpus.corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
 from corpus.corpus_formats import Row
+from corpus.headers import is_number
+from corpus.origins import add_name_flag, origin, paths_of, refuse_other_source
 from corpus.parts import Parts
 from corpus.remote import fetch, is_address
 from corpus.several_labels import membership
@@ -66,7 +69,6 @@ from corpus.splits import (
     new_survey,
     repeated_document,
 )
-from corpus.tables import is_number
 from report.evaluation import FEWEST_RATINGS, star_ratings, wilson_interval
 from utils import (
     FORMAT_VERSION,
@@ -75,7 +77,6 @@ from utils import (
     UserError,
     add_folder_flags,
     atomic_write,
-    dataset_name,
     exclusive_lock,
     human_size,
     log,
@@ -112,6 +113,7 @@ def build_parser() -> Parser:
         metavar="True|False",
         help="two classes (True) or every rating a class (False); the same as --binary",
     )
+    add_name_flag(parser)
     add_folder_flags(parser, runs=False, writes=True)
     add_flags(parser, CsvSettings)
     return parser
@@ -123,11 +125,12 @@ def main(arguments: argparse.Namespace) -> None:
     settings = settings_from_flags(CsvSettings, arguments)
     if arguments.two_classes is not None:
         settings = replace(settings, binary=arguments.two_classes)
-    dataset = arguments.dataset
+    dataset, address = arguments.dataset, None
+    paths = paths_of(dataset, arguments.name, arguments.data_dir)
     if is_address(dataset):
-        dataset = str(fetch(dataset, arguments.data_dir))
-    paths = DataPaths(dataset_name(dataset), arguments.data_dir)
-    corpus, understood = choose_corpus(dataset, paths, settings)
+        refuse_other_source(dataset, paths)
+        dataset, address = str(fetch(dataset, paths)), dataset
+    corpus, understood = choose_corpus(dataset, paths, settings, arguments.name)
     if arguments.two_classes and len(corpus.class_names(True)) > 2:
         raise UserError(
             f"{dataset} has {len(corpus.class_names(True))} classes and no form with two; leave the True out"
@@ -137,7 +140,7 @@ def main(arguments: argparse.Namespace) -> None:
     with exclusive_lock(paths.folder / ".create_csv.lock", refusal):
         for file in (paths.csv, paths.labels, paths.evidence, paths.csv_manifest):
             remove_leftovers(file)
-        convert(paths, corpus, settings, understood)
+        convert(paths, corpus, settings, understood, address)
     size, seconds = human_size(paths.csv.stat().st_size), time.monotonic() - started
     log.info("wrote %s (%s) in %.1f s", paths.csv, size, seconds)
     log.info("next: %s", command_line("serialize_data.py", corpus.name, paths.raw))
@@ -151,7 +154,10 @@ def check_order(corpus: Corpus, settings: CsvSettings) -> None:
     """
     names = corpus.class_names(settings.binary)
     if settings.ordinal and settings.multi_label:
-        raise UserError("--ordinal is for one label a text; leave --ordinal or --multi_label out")
+        raise UserError(
+            "--ordinal is for one label a text, a step of a scale, and with --multi_label a text may have several; "
+            "leave one of the two out"
+        )
     if not settings.ordinal:
         if star_ratings(names) is not None:
             log.info("the classes are numbers: --ordinal also reports the error in steps and the quadratic kappa")
@@ -166,7 +172,9 @@ def check_order(corpus: Corpus, settings: CsvSettings) -> None:
         )
 
 
-def convert(paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood: list[str]) -> None:
+def convert(
+    paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood: list[str], address: str | None = None
+) -> None:
     """Reads the data set twice and writes its files.
 
     Args:
@@ -174,6 +182,7 @@ def convert(paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood:
         corpus: The data set.
         settings: How it becomes splits and labels.
         understood: For a person's own data what was understood of it, a sentence per line.
+        address: Where these were copied from just now.
     """
     source_sha256 = corpus.source_sha256(paths.raw)
     log.info("%s: %s (%s)", corpus.name, corpus.title, corpus.citation)
@@ -189,24 +198,27 @@ def convert(paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood:
 
     facts = {**statistics, "source_sha256": source_sha256}
     if corpus.own:
-        facts |= {"source": str(corpus.own.resolve()), "understood": understood}
+        facts |= {**origin(corpus.own, paths, address), "understood": understood}
     write_stage(paths, corpus, settings, found, survey.labels, facts)
 
 
-def choose_corpus(dataset: str, paths: DataPaths, settings: CsvSettings) -> tuple[Corpus, list[str]]:
+def choose_corpus(
+    dataset: str, paths: DataPaths, settings: CsvSettings, name: str | None = None
+) -> tuple[Corpus, list[str]]:
     """The data set that is meant, and for a person's own one what was understood of it."""
     source = own_source(dataset, paths)
     if source is None:
-        given = next((name for name in OWN_FLAGS if getattr(settings, name)), None)
-        corpus = find_corpus(dataset)
+        given = next((flag for flag in OWN_FLAGS if getattr(settings, flag)), "name" if name else None)
+        corpus = find_corpus(dataset, paths.data_dir)
         if given:
             raise UserError(f"--{given} is for your own data; the columns of {dataset} are known: leave it out")
         return corpus, []
     if source.resolve() == paths.csv.resolve():
         raise UserError(f"{source} is what create_csv.py writes; name the file that it was made from")
+    refuse_other_source(str(source), paths)
     from corpus.own_data import understand
 
-    return understand(source, settings, paths.folder)
+    return understand(source, settings, paths.folder, name=paths.dataset)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -28,30 +28,22 @@ from config import CsvSettings
 from corpus.corpora import CORPORA, Corpus, check_nothing
 from corpus.corpus_formats import Row
 from corpus.evidence import EVIDENCE_NAMES, spans_in
-from corpus.parts import HASH_SHIFT, Parts, first_of_equal
-from corpus.several_labels import BETWEEN, NO_LABELS, LabelCells, detected_separator, looks_like_several, named_sets
-from corpus.tables import (
-    DELIMITERS,
+from corpus.headers import (
     ID_NAMES,
     LABEL_NAMES,
     MISSING,
-    OTHER_CELLS,
     OTHER_NAMES,
     SAMPLE_RECORDS,
-    SHOWN,
     SPLIT_NAMES,
     SPLIT_WORDS,
     TEXT_NAMES,
-    Record,
-    Table,
     comparable_name,
     is_number,
-    open_table,
-    records,
-    sub_folders,
-    usable,
     words,
 )
+from corpus.parts import HASH_SHIFT, Parts, first_of_equal
+from corpus.several_labels import BETWEEN, NO_LABELS, LabelCells, detected_separator, looks_like_several, named_sets
+from corpus.tables import DELIMITERS, OTHER_CELLS, SHOWN, Record, Table, open_table, records, sub_folders, usable
 from utils import UserError, dataset_name
 
 MOST_CLASSES = 200
@@ -118,13 +110,16 @@ class RowCounts:
     other_evidence: list[int] = field(default_factory=list)
 
 
-def understand(path: Path, settings: CsvSettings, folder: Path = Path("data")) -> tuple[Corpus, list[str]]:
+def understand(
+    path: Path, settings: CsvSettings, folder: Path = Path("data"), name: str | None = None
+) -> tuple[Corpus, list[str]]:
     """Turns a person's file or folder into a data set.
 
     Args:
         path: The file or folder.
         settings: What the flags say of it.
         folder: On a disk that may be written to, where hashes of millions of ids are compared.
+        name: Of the data set; that of the file if it is not given.
 
     Returns:
         The row of the table of data sets, and what was understood, a sentence per line.
@@ -132,7 +127,7 @@ def understand(path: Path, settings: CsvSettings, folder: Path = Path("data")) -
     Raises:
         UserError: The source cannot be read, or it is not clear which column is which; names the flag that decides.
     """
-    name = dataset_name(str(path))
+    name = name or dataset_name(str(path))
     if name in {corpus.name for corpus in CORPORA}:
         raise UserError(f"{path} would become the data set {name}, which is a published one; give it another name")
     table = open_table(path, settings.encoding)
