@@ -76,6 +76,7 @@ TUNED = {
     ("imdb-2", "HAN-GRU with n-grams"): "yes",
     ("imdb-2", "HAN-GRU, trained on train and validation"): "yes",
     ("sample-2", "HAN-GRU"): "by hand",
+    ("sample-2", "HAN-GRU with n-grams"): "by hand",
 }
 TEXT_NOTES = {"none": "none", "unlabelled": "unlabelled", "outside": "**outside**"}
 KEPT = (
