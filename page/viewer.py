@@ -301,9 +301,13 @@ def saved(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str], form: s
         named = "a text" if document is None else document.title or f"{document.id} of {document.dataset}"
         left_out = int((~found.kept).sum())
         remarks = [f"Shaded by {found.method_title}.", *found.remarks]
-        remarks += [f"{left_out:,} words are left out: they are not shaded."] if left_out else []
+        if document is not None and document.label:
+            remarks.insert(0, f"Labelled {document.label}.")
+        if found.before is not None:
+            remarks.insert(0, f"Before the changes the prediction was {found.verdict_before}.")
+        remarks += [f"{left_out:,} words are left out: they are struck through."] if left_out else []
         heading = printable(f"{wanted.name} (step {wanted.predictor.step}): {named}")
-        content = explanation_page(explanation, heading, printable(" ".join(remarks)), None)
+        content = explanation_page(explanation, heading, printable(" ".join(remarks)), None, found.kept.tolist())
     headers = {"content-disposition": f'attachment; filename="explanation.{form}"'}
     return Response(content.encode("utf-8", "replace"), media_type=f"{SAVED[form]}; charset=utf-8", headers=headers)
 

@@ -120,7 +120,14 @@ def test_an_answer_is_saved_as_a_page_that_stands_alone_and_as_json(client: Test
     page = Page(response.text)
     assert percentages(page) == expected(served.predictor, TEXT[14:])
     assert not [tag for tag, attributes in page.tags if tag in {"script", "link"} or attributes.get("src")]
-    assert "4 words are left out" in response.text
+    assert "4 words are left out: they are struck through" in response.text
+    assert re.findall(r'<li value="(\d+)" class="out">', response.text) == ["1"] and ">out</span>" in response.text
+    assert "Before the changes the prediction was " in response.text and not page.of_class("gone")
+    word = client.post("/save.html", data={**asked, "without": "2-6"}).text  # "good", of the first sentence
+    assert re.findall(r'<span class="gone">([^<]+)</span>', word) == ["good"] and 'class="out"' not in word
+    one = next(iter(served.documents.all().values()))
+    named = client.post("/save.html", data={"text": one.text, "id": one.id, "method": "gradient"}).text
+    assert f"Labelled {one.label}." in named and "Before the changes" not in named
     value = client.post("/save.json", data=asked).json()
     assert value["method"] == "gradient" and value["run"] == served.name and len(value["left_out"]) == 4
     assert [sum(word["attention"] for word in sentence["words"]) for sentence in value["sentences"]] == pytest.approx(

@@ -313,6 +313,34 @@ def test_what_one_sees_is_saved(page: Page, form: str) -> None:
     assert page.locator("#text").input_value() == TEXT
 
 
+def test_a_picture_strikes_out_what_is_left_out_and_has_the_way_on_the_map(page: Page) -> None:
+    explain(page, TEXT, "gradient")
+    answer(page, lambda: page.locator("button.weight").first.click())
+    page.evaluate(
+        """() => {
+          window.strikes = 0;
+          window.ways = [];
+          const [fill, line] = [CanvasRenderingContext2D.prototype.fillRect, CanvasRenderingContext2D.prototype.lineTo];
+          CanvasRenderingContext2D.prototype.fillRect = function (...values) {
+            window.strikes += values[3] === 1;
+            fill.apply(this, values);
+          };
+          CanvasRenderingContext2D.prototype.lineTo = function (...values) {
+            window.ways.push(values);
+            line.apply(this, values);
+          };
+        }"""
+    )
+    with page.expect_download():
+        page.locator(".save").get_by_role("button", name="PNG").click()
+    assert page.evaluate("strikes") == 4  # A good word01 and its mark
+    page.evaluate("document.querySelector('.run').classList.add('picture')")  # where it was when it was drawn
+    box = page.locator(".map .here").bounding_box()
+    assert box is not None
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    assert any(place == pytest.approx(middle, abs=1) for place in page.evaluate("ways"))
+
+
 def test_a_picture_shows_nothing_of_what_is_folded(browser: Browser, address_of_many: str) -> None:
     page = browser.new_page(base_url=address_of_many)
     page.goto("/?text=Good+word01.+Bad+word02.")
