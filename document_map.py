@@ -302,7 +302,7 @@ def draw(run: RunFolder, folder: Path, mapped: MappedDocuments, split_name: str,
     for state, values in mapped.vectors.items():
         log.info("mapping %s documents %s", f"{len(values):,}", state)
         maps[state] = {"PCA": principal_components(values), "t-SNE": tsne(values)}
-    title = f"{run.path.name}: {len(mapped.ids):,} documents of {split_name}"
+    title = f"Vectors of documents before and after training: {run.path.name}, {len(mapped.ids):,} of {split_name}"
     picture = png(map_figure(maps, mapped.labels, mapped.class_names, title))
     with atomic_write(picture_file(run, split_name), "wb") as file:
         file.write(picture)

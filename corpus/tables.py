@@ -11,6 +11,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -541,9 +542,14 @@ def folder_records(table: Table) -> Iterator[Record]:
                     continue
                 number += 1
                 text, problem = read_text(file)
-                identity = str(file.relative_to(table.path))
-                where = [outer.name, folder.name] if with_splits else [folder.name]
+                identity = as_text(str(file.relative_to(table.path)))
+                where = list(map(as_text, [outer.name, folder.name] if with_splits else [folder.name]))
                 yield Record(number, number, [] if problem else [identity, *where, text], problem)
+
+
+def as_text(name: str) -> str:
+    """The name of a file in a text; bytes of it that are not UTF-8 are written as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read_text(file: Path) -> tuple[str, str]:

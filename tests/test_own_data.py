@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import tracemalloc
 from collections import Counter
 from operator import itemgetter
@@ -146,6 +147,20 @@ def test_a_folder_per_class(tmp_path: Path, splits: tuple[str, ...]) -> None:
     )
     assert {row.split for row in rows} == {"train", "valid", "test"}
     assert all("é" in row.text and row.rating == {"neg": 1, "pos": 2}[row.label] for row in rows)
+
+
+def test_names_of_files_and_folders_that_are_not_utf8(tmp_path: Path) -> None:
+    for number, (text, label) in enumerate(ROWS):
+        folder = os.fsencode(tmp_path / "mine") + (b"/caf\xe9" if label == "neg" else b"/pos")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            Path(os.fsdecode(folder + b"/\xff%d.txt" % number)).write_text(text)
+        except OSError:
+            pytest.skip("this file system takes names in UTF-8 alone")
+    rows = run(tmp_path / "mine", tmp_path)
+    assert {row.label for row in rows} == {r"caf\xe9", "pos"}
+    expected = {rf"caf\xe9/\xff{number}.txt" for number, (_, label) in enumerate(ROWS) if label == "neg"}
+    assert {row.id for row in rows} >= expected
 
 
 # ---------------------------------------------------------------------------------------------------------------------
