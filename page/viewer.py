@@ -325,8 +325,16 @@ def page_of_methods(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str
                 answers.append((method.title, found))
             else:
                 remarks += found.remarks
+    remarks += [remark for served in runs if (remark := methods_lacking(served, runs))]
     shown |= {"answers": answers, "remarks": list(dict.fromkeys(remarks))}
     return HTMLResponse(render_page("methods.html", **shown))
+
+
+def methods_lacking(served: ServedRun, runs: Sequence[ServedRun]) -> str:
+    """A sentence where a run cannot be explained by a method by which another one can; else empty."""
+    own = methods_of(served.predictor)
+    titles = [method.title for name, method in methods_of_any(runs).items() if name not in own]
+    return f"{served.name} cannot be explained by {'; '.join(titles)}: its network has no attention." if titles else ""
 
 
 def answers_of(runs: Sequence[ServedRun], question: Question) -> list[Answer]:
