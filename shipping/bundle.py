@@ -170,6 +170,7 @@ def write_data(folder: Path, source: ExportedRun, quantize: str) -> None:
         "run": source.run.path.name,
         "title": config.title(),
         "weights_sha256": source.checkpoint.weights_sha256,
+        "short_text": source.run.short_text(),
         **network_settings(config.architecture, config.class_names, weights, lane_bias),
         **text_settings(source.processor, source.vocabulary),
     }

@@ -490,7 +490,8 @@ class Classifier:
     def verdict(self, document: Document, logits: NDArray[np.float64]) -> dict[str, Any]:
         """One entry of :meth:`predict` from the logits."""
         probabilities, best = self.probabilities_of(logits), int(logits.argmax())
-        counts = {"words": document.words, "unknown_words": document.unknown_words, "remarks": remarks(document)}
+        counts: dict[str, Any] = {"words": document.words, "unknown_words": document.unknown_words}
+        counts["remarks"] = remarks(document, self.settings.get("short_text", 0))
         if not document.words:
             return {"label": None, "confidence": None, "probabilities": None, **counts}
         return {
@@ -631,13 +632,26 @@ def margin(shares: Floats, label: int) -> Floats:
     return difference
 
 
-def remarks(document: Document) -> list[str]:
-    """What a reader of the verdict should know."""
+def remarks(document: Document, short_text: int = 0) -> list[str]:
+    """What a reader of the verdict should know.
+
+    Args:
+        document: The text.
+        short_text: A text with fewer words is shorter than 99 of 100 training texts; 0 where that is not known.
+    """
     found = []
-    if not document.words:
+    words, unknown = document.words, document.unknown_words
+    if not words:
         found.append("no word in the text: no prediction")
-    elif document.words == document.unknown_words:
+    elif words == unknown:
         found.append("no word that the vocabulary knows: the prediction means nothing")
+    elif unknown > words / 2:
+        found.append(f"{unknown:,} of the {words:,} words are not in the vocabulary: the others decide")
+    if 0 < words < short_text:
+        found.append(
+            f"much shorter than the training texts (fewer than {short_text:,} words): right less often than its "
+            "probabilities say"
+        )
     if document.cut_words:
         found.append(f"the last {document.cut_words:,} words were not read: the text has too many sentences")
     return found

@@ -47,7 +47,7 @@ from tests.test_data_processing import random_texts
 from tests.test_ngrams import TEXTS as NGRAM_TEXTS
 from tests.test_ngrams import table
 from text.punkt import SentenceSplitter, train_splitter
-from text.text_reader import TextReader
+from text.text_reader import TextReader, remarks_on
 from utils import UserError, exclusive_lock, read_json, write_json, write_jsonl
 
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -315,7 +315,8 @@ def test_a_text_from_the_command_line_or_standard_input(exported: Path, classifi
     expected = classifier.explain(text)
     assert json.loads(run_program(exported, text, "--json").stdout) == expected
     assert json.loads(run_program(exported, "--json", text=text).stdout) == expected
-    shown = run_program(exported, text).stdout.splitlines()
+    remarks, *shown = run_program(exported, text).stdout.splitlines()
+    assert remarks == f"remark: {expected['remarks'][0]}"
     assert shown[0] == f"{expected['label']} ({expected['confidence']:.1%})"
     assert shown[1].split(None, 2)[2] == "A good film, word02." and shown[-2].startswith("n-grams: ")
 
@@ -343,7 +344,18 @@ def test_texts_that_need_a_remark(classifier: Classifier) -> None:
     )
     assert long["words"] == 800 and "last 200 words" in long["remarks"][0]
     assert classifier.explain("")["sentences"] == []
+    [mostly] = classifier.predict(["good, but unheard of"])
+    assert mostly["words"] == 5 and "4 of the 5 words are not in the vocabulary" in mostly["remarks"][0]
     assert "no word" in classify.shown(classifier.explain(""))
+
+
+def test_a_bundle_remarks_on_the_texts_that_the_project_remarks_on(run: RunFolder, classifier: Classifier) -> None:
+    assert classifier.settings["short_text"] == run.short_text()
+    reader = TextReader.load(run.path)
+    texts = ["", "good", "unheard of", "good bad unheard of this", "good bad film", "good " * 40, "Good.\n\n" * 500]
+    for text, short in itertools.product(texts, (0, 4, 30)):
+        ours, theirs = classify.remarks(classifier.reader.read(text), short), remarks_on(reader.read(text), short)
+        assert len(ours) == len(theirs), (text, short)
 
 
 def test_a_csv_file(exported: Path, classifier: Classifier, tmp_path: Path) -> None:

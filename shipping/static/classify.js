@@ -407,7 +407,7 @@ export class Classifier {
       lane,
       words: document.words,
       unknownWords: document.unknownWords,
-      remarks: remarks(document),
+      remarks: remarks(document, this.settings.short_text ?? 0),
     };
   }
 
@@ -488,13 +488,20 @@ function sentencesOf({ spans }, { attention, weights, width }, shares) {
 }
 
 /** What a reader of the verdict should know. */
-function remarks({ words, unknownWords, cutWords }) {
+function remarks({ words, unknownWords, cutWords }, shortText) {
   const found = [];
+  const shown = (number) => number.toLocaleString("en");
   if (!words) found.push("no word in the text: no prediction");
   else if (words === unknownWords) found.push("no word that the vocabulary knows: the prediction means nothing");
+  else if (unknownWords > words / 2) {
+    found.push(`${shown(unknownWords)} of the ${shown(words)} words are not in the vocabulary: the others decide`);
+  }
+  if (words && words < shortText) {
+    const limit = `fewer than ${shown(shortText)} words`;
+    found.push(`much shorter than the training texts (${limit}): right less often than its probabilities say`);
+  }
   if (cutWords) {
-    const count = cutWords.toLocaleString("en");
-    found.push(`the last ${count} words were not read: the text has too many sentences`);
+    found.push(`the last ${shown(cutWords)} words were not read: the text has too many sentences`);
   }
   return found;
 }
