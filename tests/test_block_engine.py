@@ -48,6 +48,17 @@ class Values:
             return [self._keep(run)]
         return [self._keep(lambda place=place: run()[place]) for place in range(results)]  # type: ignore[misc]
 
+    def stream(self, function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[int]:
+        frozen = pickle.dumps((function, arguments))
+
+        def values() -> Iterator[Any]:
+            self.calls += 1
+            task, given = pickle.loads(frozen)  # noqa: S301
+            return task(*given)
+
+        for number, value in enumerate(values()):
+            yield self._keep(lambda n=number, v=value: next(itertools.islice(values(), n, None)) if self.lossy else v)  # type: ignore[misc]
+
     def get(self, handle: int) -> Any:
         if handle not in self._values or self.lossy:
             self._values[handle] = pickle.dumps(self._makers[handle]())
