@@ -141,11 +141,11 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def refuse_published(arguments: argparse.Namespace) -> None:
-    """Refuses ``--engine ray`` for a data set that is one archive: it is read from its beginning to its end."""
+    """Refuses ``--engine ray`` for a published data set: its archive is read from its beginning to its end."""
     dataset = arguments.dataset
     if not is_address(dataset) and own_source(dataset, DataPaths(dataset_name(dataset), arguments.data_dir)) is None:
         find_corpus(dataset)
-        raise UserError(f"--engine ray reads tables of your own, and {dataset} is an archive; leave --engine out")
+        raise UserError(f"--engine ray reads tables of your own, and {dataset} is none; leave --engine out")
 
 
 @contextlib.contextmanager
