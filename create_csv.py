@@ -5,6 +5,7 @@
     python create_csv.py my_reviews.csv         your own file, or a folder with one sub-folder per class
     python create_csv.py s3://bucket/reviews    your own file, or a folder of parts, on another file system
     python create_csv.py my_reviews.csv --engine ray --ray_address auto     read by the machines of a Ray cluster
+    python create_csv.py may/reviews.csv --name may    a second file of the same name
 
 Writes, under ``data/<dataset>/``:
 
@@ -50,6 +51,8 @@ from numpy.typing import NDArray
 
 from config import CsvSettings, add_flags, settings_from_flags, to_json
 from corpus.corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
+from corpus.headers import is_number
+from corpus.origins import add_name_flag, origin, paths_of, refuse_other_source
 from corpus.parts import HASH_SHIFT, Parts
 from corpus.readings import Readings
 from corpus.remote import fetch, is_address
@@ -73,7 +76,6 @@ from corpus.splits import (
     new_survey,
     repeated_document,
 )
-from corpus.tables import is_number
 from report.evaluation import FEWEST_RATINGS, star_ratings, wilson_interval
 from text.engine_choice import add_engine_flags, check_engine
 from utils import (
@@ -83,7 +85,6 @@ from utils import (
     UserError,
     add_folder_flags,
     atomic_write,
-    dataset_name,
     exclusive_lock,
     human_size,
     log,
@@ -121,6 +122,7 @@ def build_parser() -> Parser:
         metavar="True|False",
         help="two classes (True) or every rating a class (False); the same as --binary",
     )
+    add_name_flag(parser)
     add_folder_flags(parser, runs=False, writes=True)
     add_engine_flags(parser)
     add_flags(parser, CsvSettings)
@@ -143,8 +145,8 @@ def main(arguments: argparse.Namespace) -> None:
 def refuse_published(arguments: argparse.Namespace) -> None:
     """Refuses ``--engine ray`` for a published data set: its archive is read from its beginning to its end."""
     dataset = arguments.dataset
-    if not is_address(dataset) and own_source(dataset, DataPaths(dataset_name(dataset), arguments.data_dir)) is None:
-        find_corpus(dataset)
+    if not is_address(dataset) and own_source(dataset, paths_of(dataset, arguments.name, arguments.data_dir)) is None:
+        find_corpus(dataset, arguments.data_dir)
         raise UserError(f"--engine ray reads tables of your own, and {dataset} is none; leave --engine out")
 
 
@@ -166,11 +168,12 @@ def create(arguments: argparse.Namespace, runner: Runner) -> tuple[Corpus, DataP
     settings = settings_from_flags(CsvSettings, arguments)
     if arguments.two_classes is not None:
         settings = replace(settings, binary=arguments.two_classes)
-    dataset = arguments.dataset
+    dataset, address = arguments.dataset, None
+    paths = paths_of(dataset, arguments.name, arguments.data_dir)
     if is_address(dataset):
-        dataset = str(fetch(dataset, arguments.data_dir, runner))
-    paths = DataPaths(dataset_name(dataset), arguments.data_dir)
-    corpus, understood = choose_corpus(dataset, paths, settings, runner)
+        refuse_other_source(dataset, paths)
+        dataset, address = str(fetch(dataset, paths, runner)), dataset
+    corpus, understood = choose_corpus(dataset, paths, settings, arguments.name, runner)
     if arguments.two_classes and len(corpus.class_names(True)) > 2:
         raise UserError(
             f"{dataset} has {len(corpus.class_names(True))} classes and no form with two; leave the True out"
@@ -180,7 +183,7 @@ def create(arguments: argparse.Namespace, runner: Runner) -> tuple[Corpus, DataP
     with exclusive_lock(paths.folder / ".create_csv.lock", refusal):
         for file in (paths.csv, paths.labels, paths.evidence, paths.csv_manifest):
             remove_leftovers(file)
-        convert(paths, corpus, settings, understood, runner)
+        convert(paths, corpus, settings, understood, address, runner)
     return corpus, paths
 
 
@@ -192,7 +195,10 @@ def check_order(corpus: Corpus, settings: CsvSettings) -> None:
     """
     names = corpus.class_names(settings.binary)
     if settings.ordinal and settings.multi_label:
-        raise UserError("--ordinal is for one label a text; leave --ordinal or --multi_label out")
+        raise UserError(
+            "--ordinal is for one label a text, a step of a scale, and with --multi_label a text may have several; "
+            "leave one of the two out"
+        )
     if not settings.ordinal:
         if star_ratings(names) is not None:
             log.info("the classes are numbers: --ordinal also reports the error in steps and the quadratic kappa")
@@ -208,7 +214,12 @@ def check_order(corpus: Corpus, settings: CsvSettings) -> None:
 
 
 def convert(
-    paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood: list[str], runner: Runner = ALONE
+    paths: DataPaths,
+    corpus: Corpus,
+    settings: CsvSettings,
+    understood: list[str],
+    address: str | None = None,
+    runner: Runner = ALONE,
 ) -> None:
     """Reads the data set twice and writes its files.
 
@@ -217,6 +228,7 @@ def convert(
         corpus: The data set.
         settings: How it becomes splits and labels.
         understood: For a person's own data what was understood of it, a sentence per line.
+        address: Where these were copied from just now.
         runner: Reads it.
     """
     source_sha256 = corpus.source_sha256(paths.raw)
@@ -234,24 +246,27 @@ def convert(
 
     facts = {**statistics, "source_sha256": source_sha256}
     if corpus.own:
-        facts |= {"source": str(corpus.own.resolve()), "understood": understood}
+        facts |= {**origin(corpus.own, paths, address), "understood": understood}
     write_stage(readings, paths, corpus, settings, found, survey.labels, facts)
 
 
-def choose_corpus(dataset: str, paths: DataPaths, settings: CsvSettings, runner: Runner) -> tuple[Corpus, list[str]]:
+def choose_corpus(
+    dataset: str, paths: DataPaths, settings: CsvSettings, name: str | None = None, runner: Runner = ALONE
+) -> tuple[Corpus, list[str]]:
     """The data set that is meant, and for a person's own one what was understood of it."""
     source = own_source(dataset, paths)
     if source is None:
-        given = next((name for name in OWN_FLAGS if getattr(settings, name)), None)
-        corpus = find_corpus(dataset)
+        given = next((flag for flag in OWN_FLAGS if getattr(settings, flag)), "name" if name else None)
+        corpus = find_corpus(dataset, paths.data_dir)
         if given:
             raise UserError(f"--{given} is for your own data; the columns of {dataset} are known: leave it out")
         return corpus, []
     if source.resolve() == paths.csv.resolve():
         raise UserError(f"{source} is what create_csv.py writes; name the file that it was made from")
+    refuse_other_source(str(source), paths)
     from corpus.own_data import understand
 
-    return understand(source, settings, paths.folder, runner)
+    return understand(source, settings, paths.folder, paths.dataset, runner)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

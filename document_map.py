@@ -7,7 +7,8 @@ RUN is a run folder or its name in `runs/`; without it, --dataset, --model and -
 
 The vectors are those that the last layer classifies. PCA shows their two directions of largest variance, t-SNE
 (van der Maaten and Hinton, JMLR 2008) which are near to each other; distances between its groups mean nothing. Printed
-is the share of a document's nearest neighbours that are of its class.
+is the share of a document's nearest neighbours that are of its class. A document with several labels counts for, and
+has the colour of, the one of them that the network finds most probable.
 
 Writes ``plots/document_map-<split>.png`` to the run folder and the vectors for TensorBoard's projector.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,9 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import check_range
+from corpus.several_labels import NO_LABELS
 from runtime.checkpoints import Checkpoint, best_checkpoint, run_checkpoint
+from runtime.decisions import chosen_names, in_words, predicted_name
 from runtime.devices import add_device_flag, explain_memory, start_for_runs
-from runtime.run_folder import RunFolder, add_run_flags, chosen_run, no_such_run, refuse_several_labels
+from runtime.run_folder import RunFolder, add_run_flags, chosen_run, no_such_run
 from utils import (
     EMBEDDINGS_FILE,
     DataPaths,
@@ -54,24 +58,34 @@ FEWEST_DOCUMENTS = 20
 SHOWN_CHARACTERS = 100
 
 
+class Said(NamedTuple):
+    """Of a document, in words: its class, or its labels; what is predicted; and how probable the likeliest is."""
+
+    truth: str
+    predicted: str
+    probability: float
+
+
 class MappedDocuments(NamedTuple):
     """The documents of a map, with what the network gives for each.
 
     Attributes:
         ids: [B] names.
         texts: [B] the first words of each; empty where they are unknown.
-        labels: int64 [B], their true classes.
+        labels: int64 [B], their true classes; of several labels one.
+        class_names: [C], and one for documents without a label where there are such.
         vectors: For each of :data:`STATES` float32 [B, D].
-        probabilities: float32 [B, C], after training.
-        class_names: [C].
+        said: What the projector says of each.
+        several: Documents that have more than one label.
     """
 
     ids: list[str]
     texts: list[str]
     labels: Ints
-    vectors: dict[str, Floats]
-    probabilities: Floats
     class_names: tuple[str, ...]
+    vectors: dict[str, Floats]
+    said: list[Said]
+    several: int = 0
 
 
 def build_parser() -> Parser:
@@ -105,7 +119,6 @@ def main(arguments: argparse.Namespace) -> None:
         raise no_such_run(run, trainer_command(arguments))
     check_writable(run.plots)
     check_writable(run.tensorboard)
-    refuse_several_labels(run, "document_map.py")
     checkpoint = chosen_checkpoint(run, arguments.checkpoint)
     mapped = mapped_documents(run, checkpoint, arguments)
     print_neighbours(mapped)
@@ -154,11 +167,38 @@ def mapped_documents(run: RunFolder, checkpoint: Checkpoint, arguments: argparse
         explain_memory("lower --evaluation_batch_words and run the same command again"),
     ):
         numbers = drawn(len(split), arguments.documents, config.training.seed)
-        vectors, probabilities = both_states(
+        vectors, probabilities, thresholds = both_states(
             run, data.records, checkpoint, split, numbers, arguments.evaluation_batch_words, device
         )
-        ids, labels = split.ids(numbers), split.index["label"][numbers].astype(np.int64)
-    return MappedDocuments(ids, texts(data, manifest, ids), labels, vectors, probabilities, config.class_names)
+        ids, labels = split.ids(numbers), split.labels[numbers]
+    documents, names = (ids, texts(data, manifest, ids)), config.class_names
+    said = list(said_of(labels, probabilities, thresholds, names))
+    if thresholds is None:
+        return MappedDocuments(*documents, labels.astype(np.int64), names, vectors, said)
+    shown = label_shown(labels, probabilities)
+    names = (*names, NO_LABELS) if (shown == len(names)).any() else names
+    return MappedDocuments(*documents, shown, names, vectors, said, several=int((labels.sum(axis=1) > 1).sum()))
+
+
+def said_of(
+    labels: NDArray[Any], probabilities: Floats, thresholds: Floats | None, names: Sequence[str]
+) -> Iterator[Said]:
+    """Yields what the projector says of each document.
+
+    Args:
+        labels: int32 [B]; where a text may have several, float32 [B, C], 1 for those it has.
+        probabilities: float32 [B, C].
+        thresholds: float32 [C] where a text may have several labels, else ``None``.
+        names: [C].
+    """
+    for label, values in zip(labels, probabilities, strict=True):
+        truth = names[label] if thresholds is None else in_words(chosen_names(label > 0, names))
+        yield Said(truth, predicted_name(values, names, thresholds), float(values.max()))
+
+
+def label_shown(labels: Floats, probabilities: Floats) -> Ints:
+    """int64 [B], of the labels that a document has the one that is most probable; C where it has none."""
+    return np.where(labels.any(axis=1), np.where(labels > 0, probabilities, -1).argmax(axis=1), labels.shape[1])
 
 
 def drawn(size: int, documents: int, seed: int) -> Ints:
@@ -176,12 +216,14 @@ def both_states(
     numbers: Ints,
     max_words: int,
     device: str,
-) -> tuple[dict[str, Floats], Floats]:
+) -> tuple[dict[str, Floats], Floats, Floats | None]:
     """Document vectors with the weights that training began with and with those of a checkpoint.
 
     Returns:
-        For each state float32 [B, D]; float32 [B, C], the probabilities after training.
+        For each state float32 [B, D]; float32 [B, C], the probabilities after training; float32 [C], the thresholds
+        where a text may have several labels, else ``None``.
     """
+    from network.contract import thresholds_of
     from runtime.checkpoints import restore
     from runtime.networks import network_of
     from runtime.scoring import document_vectors
@@ -191,7 +233,12 @@ def both_states(
     before, _ = document_vectors(model, split, numbers, max_words)
     restore(checkpoint, model)
     after, probabilities = document_vectors(model, split, numbers, max_words)
-    return dict(zip(STATES, (before, after), strict=True)), probabilities
+    thresholds = thresholds_of(model)
+    return (
+        dict(zip(STATES, (before, after), strict=True)),
+        probabilities,
+        None if thresholds is None else thresholds.numpy(),
+    )
 
 
 def texts(data: DataPaths, manifest: dict[str, Any], ids: list[str]) -> list[str]:
@@ -217,6 +264,10 @@ def neighbour_agreement(vectors: Floats, labels: Ints) -> float:
 def print_neighbours(mapped: MappedDocuments) -> None:
     """Prints how well neighbourhoods agree with the classes."""
     shares = np.bincount(mapped.labels) / len(mapped.labels)
+    if mapped.several:
+        print(
+            f"\n{mapped.several:,} documents have several labels: each counts for the one that is most probable for it."
+        )
     print(f"\nShare of a document's {NEIGHBOURS} nearest neighbours of its class ({len(mapped.ids):,} documents):\n")
     for state, values in mapped.vectors.items():
         print(f"{state:<16} {neighbour_agreement(values, mapped.labels):7.1%}")
@@ -251,7 +302,7 @@ def draw(run: RunFolder, folder: Path, mapped: MappedDocuments, split_name: str,
     for state, values in mapped.vectors.items():
         log.info("mapping %s documents %s", f"{len(values):,}", state)
         maps[state] = {"PCA": principal_components(values), "t-SNE": tsne(values)}
-    title = f"{run.path.name}: {len(mapped.ids):,} documents of {split_name}"
+    title = f"Vectors of documents before and after training: {run.path.name}, {len(mapped.ids):,} of {split_name}"
     picture = png(map_figure(maps, mapped.labels, mapped.class_names, title))
     with atomic_write(picture_file(run, split_name), "wb") as file:
         file.write(picture)
@@ -268,12 +319,15 @@ def write_for_projector(folder: Path, mapped: MappedDocuments) -> None:
     """Writes vectors and what is known of each document for TensorBoard's projector."""
     from report.projector import write_projector
 
-    names, predicted = mapped.class_names, mapped.probabilities.argmax(axis=1)
     rows = [
-        (names[label], names[guess], "right" if label == guess else "wrong", f"{row[guess]:.3f}", name, text)
-        for label, guess, row, name, text in zip(
-            mapped.labels, predicted, mapped.probabilities, mapped.ids, mapped.texts, strict=True
+        (
+            said.truth,
+            said.predicted,
+            "right" if said.truth == said.predicted else "wrong",
+            f"{said.probability:.3f}",
+            *known,
         )
+        for said, *known in zip(mapped.said, mapped.ids, mapped.texts, strict=True)
     ]
     write_projector(folder, mapped.vectors, ("class", "predicted", "right", "probability", "id", "text"), rows)
 

@@ -26,9 +26,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 from config import check_range
 from corpus.frames import READERS
+from corpus.headers import is_number
 from corpus.several_labels import BETWEEN
 from corpus.sources import is_compressed, open_source, plain_suffix
-from corpus.tables import bounded_lines, find_encoding, is_number, open_table
+from corpus.tables import bounded_lines, find_encoding, open_table
 from corpus.text_rows import Row, column_rows, find_columns, has_one_column, line_rows, table_rows, text_lines
 from report.evaluation import FEWEST_RATINGS
 from report.ordered import median_classes
@@ -83,6 +84,12 @@ class Rule:
 
 
 LIKELIEST = Rule()
+# Flags that texts with several labels do not have, and what these have in their place.
+OF_ONE_LABEL = {
+    "abstain": "leave it out: the output has the probability of each label, by which unsure ones can be left out",
+    "threshold": "leave it out: each label has a threshold of its own, chosen on validation",
+    "median": "leave it out: labels are in no order",
+}
 
 
 def build_parser() -> Parser:
@@ -137,9 +144,9 @@ def main(arguments: argparse.Namespace) -> int:
     runs = [find_run(name, arguments.runs_dir) for name in arguments.runs]
     if len(runs) > 1:
         check_can_be_averaged(runs)
-    for flag in ("abstain", "threshold", "median"):
+    for flag, way_out in OF_ONE_LABEL.items():
         if getattr(arguments, flag):
-            refuse_several_labels(runs[0], f"--{flag}")
+            refuse_several_labels(runs[0], f"--{flag}", way_out)
     if arguments.output and arguments.output.exists():
         raise UserError(f"{arguments.output} already exists; name another --output, or delete it")
     with contextlib.ExitStack() as stack:

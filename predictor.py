@@ -33,8 +33,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from config import check_range
+from corpus.headers import MISSING, TEXT_NAMES, comparable_name, is_number
 from corpus.several_labels import BETWEEN, NO_LABELS
-from corpus.tables import MISSING, TEXT_NAMES, comparable_name, is_number
 from explaining.explained_text import Explanation, explain_text
 from explaining.explanations import METHODS
 from explaining.exploration import Page, page_height
@@ -126,7 +126,10 @@ class Model:
         """
         check_range("abstain", abstain, 0, 1)
         if abstain and self.predictor.thresholds is not None:
-            raise UserError("abstain is for one label a text, and the texts of this run may have several; leave it out")
+            raise UserError(
+                "abstain is for one label a text, and the texts of this run may have several; leave it out: each label "
+                "has its column of probabilities"
+            )
         given = given_texts(texts, text_column)
         readings = [self.predictor.read(text) for text in given.texts]
         probabilities = self.predictor.probabilities(reading.document for reading in readings).astype(np.float64)

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from report.run_table import COLUMNS, as_latex, as_text, run_rows
-from runtime.run_folder import runs_in
+from runtime.run_folder import runs_in, similar_run
 from utils import Parser, UserError, run_script
 
 
@@ -43,7 +43,8 @@ def main(arguments: argparse.Namespace) -> None:
         if not any(name in (None, row["run"]) for row in rows):
             known = runs_in(arguments.runs_dir) or "none; train one with han_trainer.py"
             asked = f"there is no run {name!r} in" if name else "there are no runs in"
-            raise UserError(f"{asked} {arguments.runs_dir}; it holds: {known}")
+            meant = similar_run(name or "", arguments.runs_dir)
+            raise UserError(f"{asked} {arguments.runs_dir}; it holds: {known}{meant}")
     if arguments.csv:
         table = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
         table.writeheader()

@@ -5,6 +5,7 @@
     python run_all.py imdb True --source aclImdb_v1.tar.gz      with an archive you already have
     python run_all.py imdb True --until serialize_data          prepares the data only
     python run_all.py my_reviews.csv                            your own texts: a table, or a folder per class
+    python run_all.py may/reviews.csv --name may                a second file of the same name
     python run_all.py new_reviews.csv --from_run imdb-han       go on with new texts: words and weights of a run
 
 A finished stage whose inputs and settings are unchanged is skipped. A stage whose inputs changed runs again and says
@@ -55,6 +56,7 @@ from config import (
 )
 from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, has_several_labels, own_source, sha256_of_source
 from corpus.evidence import marks_training
+from corpus.origins import add_name_flag, name_flag, paths_of, refuse_other_source
 from data_processing import MadeOfTexts, tokeniser_difference
 from runtime.run_folder import RunFolder, find_run
 from text.engine_choice import ENGINES, check_engine
@@ -65,7 +67,6 @@ from utils import (
     Parser,
     UserError,
     add_folder_flags,
-    dataset_name,
     exclusive_lock,
     folder_flags,
     log,
@@ -166,6 +167,7 @@ def build_parser() -> Parser:
         metavar="True|False",
         help="two classes, or every rating a class (default: True, where the data set has both)",
     )
+    add_name_flag(parser)
     parser.add_argument("--source", help="use this archive: a file, or another address than the publisher's")
     parser.add_argument("--sha256", help="hash that the archive must have")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="last stage to run (default: explain)")
@@ -217,7 +219,8 @@ def left_out(settings_class: type) -> frozenset[str]:
 def main(arguments: argparse.Namespace) -> int:
     """Runs the stages; returns the exit code of the one that failed, or 0."""
     refuse_settings(arguments)
-    paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
+    paths = paths_of(arguments.dataset, arguments.name, arguments.data_dir)
+    refuse_other_file(arguments, paths)
     if arguments.from_run:
         go_on_from(arguments, paths)
     elif asked := [name for name in ("new_words", "new_classes", "ngrams_from") if getattr(arguments, name)]:
@@ -274,10 +277,24 @@ def go_on_from(arguments: argparse.Namespace, paths: DataPaths) -> None:
     if arguments.preset != "default":
         raise UserError(f"--preset {arguments.preset} does not go with --from_run; leave one of them out")
     if config.dataset == paths.dataset:
-        raise UserError(f"{first.path} was trained on {paths.dataset}; name a file with new data, under another name")
+        raise UserError(
+            f"{first.path} was trained on {paths.dataset}; name a file with new data; one of the same name needs --name"
+        )
     arguments.from_run = str(first.path)
     if arguments.model == MODELS[0]:
         arguments.model = config.architecture
+
+
+def refuse_other_file(arguments: argparse.Namespace, paths: DataPaths) -> None:
+    """Refuses a person's file if its name is that of another file's data set, and ``--name`` for a published one.
+
+    Raises:
+        UserError: As said.
+    """
+    if own_file := own_source(arguments.dataset, paths):
+        refuse_other_source(str(own_file), paths)
+    elif arguments.name:
+        raise UserError(f"--name is for your own file or folder, and {arguments.dataset} is none; leave it out")
 
 
 def refuse_settings(arguments: argparse.Namespace) -> None:
@@ -333,12 +350,13 @@ def first_weights(arguments: argparse.Namespace) -> list[Path]:
 
 def csv_stage(arguments: argparse.Namespace, paths: DataPaths, own_file: Path | None) -> Stage:
     """The stage that writes the CSV file, from the archive of a published data set or from the user's own file."""
-    source = own_file.resolve() if own_file else find_corpus(arguments.dataset).source_file(paths.raw)
+    source = own_file.resolve() if own_file else find_corpus(arguments.dataset, paths.data_dir).source_file(paths.raw)
     dataset = str(own_file) if own_file else arguments.dataset
     binary = [] if arguments.binary is None else [str(arguments.binary)]
+    named = name_flag(dataset, paths) if own_file else []
     return Stage(
         "create_csv",
-        ["create_csv.py", dataset, *binary, *given(CsvSettings, arguments), *folder_flags(arguments.data_dir)],
+        ["create_csv.py", dataset, *binary, *named, *given(CsvSettings, arguments), *folder_flags(arguments.data_dir)],
         [source],
         [paths.csv, paths.labels, paths.csv_manifest],
         engine_flags(arguments) if own_file else [],
@@ -478,7 +496,7 @@ def refuse_source(arguments: argparse.Namespace) -> None:
 
 def download_stage(arguments: argparse.Namespace, paths: DataPaths) -> Stage:
     """The stage that fetches a published data set; the built-in one has nothing to leave."""
-    corpus = find_corpus(arguments.dataset)
+    corpus = find_corpus(arguments.dataset, paths.data_dir)
     source = [item for name in ("source", "sha256") for item in flag(arguments, name)]
     local_source = [Path(arguments.source)] if arguments.source and Path(arguments.source).exists() else []
     command = ["download.py", arguments.dataset, *source, *folder_flags(arguments.data_dir)]

@@ -84,7 +84,7 @@ from text.spool import (
     get_ready,
     shards_of,
 )
-from text.word_vectors import enough_epochs, look_up, random_vectors, train_word2vec, vector_size
+from text.word_vectors import enough_epochs, look_up, random_vectors, vector_size
 from training.continuing import (
     GivenText,
     refuse_other_kind,
@@ -651,6 +651,8 @@ class Serializer:
             return random_vectors(size, dim, seed), np.zeros(size, np.bool_), 0
         if method == "glove":
             return *look_up(Path(file), vocabulary.words, dim, seed), 0
+        from text.skip_gram import train_word2vec  # loads Numba, which nothing else here needs
+
         corpus = [chunk for chunk in spooled if chunk.split in CORPUS_SPLITS]
         epochs = self.settings.word2vec_epochs or enough_epochs(sum(chunk.words for chunk in corpus))
         return *train_word2vec(self.write_corpus(corpus), size, dim, epochs, seed, self.workers), epochs

@@ -161,7 +161,8 @@ def dataset_name(text: str) -> str:
 def plain_name(flag: str, name: str) -> str:
     """Returns a name that becomes a folder; :class:`UserError` if it would lead elsewhere or cannot be typed again."""
     if not name or len(name) > 100 or "/" in name or name[0] in ".-" or not name.isprintable():
-        what, way_out = f"--{flag} ", "use --runs_dir to choose its folder"
+        folder = "--data_dir" if flag == "name" else "--runs_dir"
+        what, way_out = f"--{flag} ", f"use {folder} to choose its folder"
         if flag == "dataset":  # for some scripts no flag but a word, which may be a person's file
             what, way_out = (
                 "",
@@ -539,6 +540,18 @@ def explain_os_error(error: OSError) -> str:
     return f"{where}: {error.strerror or error}"
 
 
+def brief(text: str, most: int) -> str:
+    """A text on one line, which ends with dots, after a whole word if possible, where it is longer than ``most``."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[:most].rpartition(' ')[0].rstrip(',;:') or line[:most]} ..."
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean sample?`` where a known word is similar to the one that was typed; else empty."""
+    meant = difflib.get_close_matches(word, sorted(set(known)), 1)
+    return f"; did you mean {shlex.quote(meant[0])}?" if meant else ""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser without abbreviated flags: ``--dropout 0.1`` must not be read as ``--dropout_keep_proba 0.1``."""
 
@@ -551,6 +564,14 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(self.about_unknown(unknown))
         return found
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As usual, with the choice that may have been meant."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += did_you_mean(str(value), map(str, action.choices or ()))
+            raise
 
     def about_unknown(self, unknown: list[str]) -> str:
         """What is wrong with words that the parser does not know, and which flag may have been meant."""

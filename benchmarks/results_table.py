@@ -13,7 +13,7 @@ fails when it is not what the lines of ``docs/`` give. There are four kinds of m
 
 What the tables must not hide:
 
-* A test result whose weights were not chosen on validation is refused.
+* A test result whose weights were not chosen on validation is refused: they have to be the best ones of the run.
 * Runs with other settings or other records are a line of their own, which says what differs: a hash of the settings is
   part of the key. Only seeds are averaged.
 * A seed that was run twice, with other weights, is listed twice and counts twice.
@@ -44,6 +44,7 @@ from explaining.faithfulness import (  # noqa: E402
     read_findings,
     verdict_in_words,
 )
+from runtime.checkpoints import best_checkpoint  # noqa: E402
 from runtime.run_folder import RunConfig, RunFolder  # noqa: E402
 from utils import (  # noqa: E402
     DataPaths,
@@ -75,6 +76,7 @@ TUNED = {
     ("imdb-2", "HAN-GRU with n-grams"): "yes",
     ("imdb-2", "HAN-GRU, trained on train and validation"): "yes",
     ("sample-2", "HAN-GRU"): "by hand",
+    ("sample-2", "HAN-GRU with n-grams"): "by hand",
 }
 TEXT_NOTES = {"none": "none", "unlabelled": "unlabelled", "outside": "**outside**"}
 KEPT = (
@@ -157,10 +159,11 @@ def add(kept: Kept, run: Path, data_dir: Path) -> None:
     """Takes a run's test results, and what ``explain.py --faithfulness --split test`` measured, if it did.
 
     Raises:
-        UserError: The run has no test result of weights that were chosen on validation, or its records are not there.
+        UserError: The run has no test result of weights that were chosen on validation, its weights are of other
+            settings than it has, or its records are not there.
     """
     found = [row for row in read_jsonl(RunFolder(run).results) if row["split"] == "test"]
-    chosen = [row for row in found if chosen_on_validation(row)]
+    chosen = [row for row in found if chosen_on_validation(row, RunFolder(run))]
     for row in found:
         if row not in chosen:
             log.warning("%s: %s was not chosen on validation; its test result is left out", run, row.get("checkpoint"))
@@ -172,7 +175,10 @@ def add(kept: Kept, run: Path, data_dir: Path) -> None:
     rows = [kept_row(row, setting_of(row, run, data_dir)) for row in chosen]
     for row in rows if rows[-1]["architecture"] == LINEAR else rows[-1:]:  # of a network the last test counts
         put(kept.results, row)
-    if examined := read_findings(faithfulness_file(run, "test")):
+    examined = read_findings(faithfulness_file(run, "test"))
+    if examined and examined["weights_sha256"] != rows[-1]["weights_sha256"]:
+        log.warning("%s: the explanations that were examined are of other weights; they are left out", run)
+    elif examined:
         put(kept.faithfulness, kept_faithfulness(examined, rows[-1]))
     elif faithfulness_file(run).exists():
         log.warning(
@@ -183,9 +189,15 @@ def add(kept: Kept, run: Path, data_dir: Path) -> None:
         )
 
 
-def chosen_on_validation(row: dict[str, Any]) -> bool:
-    """Whether the weights of a test result are those that validation chose; a linear system has no others."""
-    return row["architecture"] == LINEAR or row.get("checkpoint") == BEST
+def chosen_on_validation(row: dict[str, Any], run: RunFolder) -> bool:
+    """Whether the weights of a test result are those that validation chose; a linear system has no others.
+
+    Raises:
+        UserError: The run has no such weights, or they are not of its settings.
+    """
+    if row["architecture"] == LINEAR:
+        return True
+    return row.get("checkpoint") == BEST and row["weights_sha256"] == best_checkpoint(run).weights_sha256
 
 
 def setting_of(row: dict[str, Any], run: Path, data_dir: Path) -> dict[str, Any]:

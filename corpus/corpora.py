@@ -27,6 +27,7 @@ from utils import (
     DataPaths,
     UserError,
     dataset_name,
+    did_you_mean,
     human_size,
     sha256_of_file,
     sha256_of_json,
@@ -373,15 +374,20 @@ CORPORA = (
 OWN_FORM = "for your own data name a file (my_reviews.csv, .tsv or .jsonl) or a folder with one sub-folder per class"
 
 
-def find_corpus(name: str) -> Corpus:
-    """The row of the table with this name; an unknown one is a :class:`UserError` that lists the known ones."""
+def find_corpus(name: str, data_dir: Path = Path("data")) -> Corpus:
+    """The row of the table with this name.
+
+    Raises:
+        UserError: There is none; lists the known ones, and names one in the table or in ``data_dir`` that may be meant.
+    """
     for corpus in CORPORA:
         if corpus.name == name:
             return corpus
-    known = ", ".join(corpus.name for corpus in CORPORA)
+    known = [corpus.name for corpus in CORPORA]
     beside = [name + ending for ending in DATA_ENDINGS if Path(name + ending).is_file()]
-    meant = f"; did you mean {shlex.quote(beside[0])}?" if beside else ""
-    raise UserError(f"unknown data set {name!r}; the known ones are: {known}; {OWN_FORM}{meant}")
+    own = [manifest.parent.name for manifest in data_dir.glob("*/csv_manifest.json")]
+    meant = f"; did you mean {shlex.quote(beside[0])}?" if beside else did_you_mean(name, [*known, *own])
+    raise UserError(f"unknown data set {name!r}; the known ones are: {', '.join(known)}; {OWN_FORM}{meant}")
 
 
 class SourceOfCsv(TypedDict):
@@ -422,7 +428,7 @@ def require_csv(typed: str, paths: DataPaths) -> None:
         return
     source = own_source(typed, paths)
     if source is None:
-        find_corpus(typed)  # refuses an unknown name and lists the known ones
+        find_corpus(typed, paths.data_dir)  # refuses an unknown name and lists the known ones
     elif not source.exists():
         raise UserError(f"{source} is not there; give the path of your file or folder")
     raise UserError(

@@ -10,7 +10,7 @@ import json
 from typing import Any, TypedDict
 
 from corpus.corpora import read_csv
-from corpus.tables import MISSING, words
+from corpus.headers import MISSING, words
 from schema import read_jsonl
 from utils import DataPaths
 

@@ -12,16 +12,17 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from corpus.headers import NO_HEADER, SAMPLE_RECORDS, column_names, has_header, header_place, titles_remark
 from corpus.sources import open_source
-from utils import UserError
+from utils import UserError, brief
 
 if TYPE_CHECKING:
     import pandas as pd
 
 JSON_LIST = "JSON list"
-BYTES_SHOWN = 200  # of an error of a library
+LONGEST_SHOWN = 200  # characters of an error of a library
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,26 @@ class Frame:
         names: Of the columns.
         remarks: What a person should know about it.
         columns: The cells of each column, all of the same length.
+        first_row: The number of the first row below the names, as a spreadsheet counts.
     """
 
     kind: str
     names: tuple[str, ...]
     columns: list[Any]
     remarks: tuple[str, ...] = ()
+    first_row: int = 2
 
     def rows(self) -> Iterator[list[str]]:
         """The rows, as text."""
         return (list(map(as_text, cells)) for cells in zip(*self.columns, strict=True))
+
+
+class Content(NamedTuple):
+    """What a library has read; the last two as in :class:`Frame`."""
+
+    table: pd.DataFrame
+    remarks: tuple[str, ...] = ()
+    first_row: int = 2
 
 
 def read_frame(path: Path) -> Frame:
@@ -60,7 +71,7 @@ def read_once(path: Path, modified: int, size: int) -> Frame:
     """The table in a file as it was at that time and of that size."""
     kind, read = READERS[path.suffix.lower()]
     try:
-        table, remarks = read(path)
+        table, remarks, first_row = read(path)
     except MemoryError:
         raise
     except Exception as error:  # each of the libraries that pandas reads with has errors of its own
@@ -72,45 +83,54 @@ def read_once(path: Path, modified: int, size: int) -> Frame:
     if not len(table):
         raise UserError(f"{path} holds no rows; save it again, with a row per document")
     columns = [table.iloc[:, place].tolist() for place in range(table.shape[1])]
-    return Frame(kind, tuple(map(str, table.columns)), columns, remarks)
+    return Frame(kind, tuple(map(str, table.columns)), columns, remarks, first_row)
 
 
 def damaged(path: Path, kind: str, error: Exception) -> str:
     """The message about a file that its library does not read."""
-    reason = " ".join(str(error).split())[:BYTES_SHOWN]
+    reason = brief(str(error), LONGEST_SHOWN)
     return f"{path} is no {kind} file, or it is damaged ({reason}); save it again, or save it as CSV"
 
 
-def read_parquet(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def read_parquet(path: Path) -> Content:
     """A Parquet file."""
     import pandas as pd
 
-    return pd.read_parquet(path, engine="pyarrow"), ()
+    return Content(pd.read_parquet(path, engine="pyarrow"))
 
 
-def read_feather(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def read_feather(path: Path) -> Content:
     """A Feather file (Arrow)."""
     import pandas as pd
 
-    return pd.read_feather(path), ()
+    return Content(pd.read_feather(path))
 
 
-def read_stata(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def read_stata(path: Path) -> Content:
     """A Stata file; a coded column becomes its labels."""
     import pandas as pd
 
-    return pd.read_stata(path), ()
+    return Content(pd.read_stata(path))
 
 
-def read_excel(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """The first sheet of an Excel workbook, whose first row names the columns."""
+def read_excel(path: Path) -> Content:
+    """The first sheet of an Excel workbook; titles above the names of the columns and a margin are left out."""
     import pandas as pd
 
     with pd.ExcelFile(path, engine="openpyxl") as book:
         sheets = [str(name) for name in book.sheet_names]
-        table = pd.read_excel(book, dtype=object, keep_default_na=False)
-    several = f"of {len(sheets)} sheets the first is read: {sheets[0]!r}"
-    return table, (several,) if len(sheets) > 1 else ()
+        table = pd.read_excel(book, header=None, dtype=object, keep_default_na=False)
+    remarks = (f"of {len(sheets)} sheets the first is read: {sheets[0]!r}",) if len(sheets) > 1 else ()
+    while table.shape[1] and not any(map(as_text, table.iloc[:, 0])):
+        table = table.iloc[:, 1:]
+    if table.empty:
+        return Content(table, remarks)
+    rows = [list(map(as_text, cells)) for cells in table.head(SAMPLE_RECORDS).itertuples(index=False, name=None)]
+    first = header_place(rows)
+    with_header = has_header(rows[first], rows[first + 1 :])
+    remarks = (*remarks, *titles_remark(rows[:first], first + 1), *([] if with_header else [NO_HEADER]))
+    table.columns = pd.Index(column_names(rows[first] if with_header else [""] * len(rows[first])))
+    return Content(table.iloc[first + with_header :], remarks, first + with_header + 1)
 
 
 READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {

@@ -28,32 +28,34 @@ from config import CsvSettings
 from corpus.corpora import CORPORA, Corpus, check_nothing
 from corpus.corpus_formats import Row
 from corpus.evidence import EVIDENCE_NAMES, spans_in
+from corpus.headers import (
+    ID_NAMES,
+    LABEL_NAMES,
+    MISSING,
+    OTHER_NAMES,
+    SAMPLE_RECORDS,
+    SPLIT_NAMES,
+    SPLIT_WORDS,
+    TEXT_NAMES,
+    comparable_name,
+    is_number,
+    words,
+)
 from corpus.parts import HASH_SHIFT, Parts, first_of_equal
 from corpus.runners import ALONE, Runner
 from corpus.several_labels import BETWEEN, NO_LABELS, LabelCells, detected_separator, looks_like_several, named_sets
 from corpus.tables import (
     DELIMITERS,
-    ID_NAMES,
     JSON_LINES,
-    LABEL_NAMES,
-    MISSING,
     OTHER_CELLS,
-    OTHER_NAMES,
-    SAMPLE_RECORDS,
     SHOWN,
-    SPLIT_NAMES,
-    SPLIT_WORDS,
-    TEXT_NAMES,
     Record,
     Table,
     TableBlock,
-    comparable_name,
-    is_number,
     open_table,
     records,
     sub_folders,
     usable,
-    words,
 )
 from utils import UserError, dataset_name
 
@@ -151,7 +153,11 @@ class Documents:
 
 
 def understand(
-    path: Path, settings: CsvSettings, folder: Path = Path("data"), runner: Runner = ALONE
+    path: Path,
+    settings: CsvSettings,
+    folder: Path = Path("data"),
+    name: str | None = None,
+    runner: Runner = ALONE,
 ) -> tuple[Corpus, list[str]]:
     """Turns a person's file or folder into a data set.
 
@@ -159,6 +165,7 @@ def understand(
         path: The file or folder.
         settings: What the flags say of it.
         folder: On a disk that may be written to, where hashes of millions of ids are compared.
+        name: Of the data set; that of the file if it is not given.
         runner: Reads the whole source.
 
     Returns:
@@ -167,7 +174,7 @@ def understand(
     Raises:
         UserError: The source cannot be read, or it is not clear which column is which; names the flag that decides.
     """
-    name = dataset_name(str(path))
+    name = name or dataset_name(str(path))
     if name in {corpus.name for corpus in CORPORA}:
         raise UserError(f"{path} would become the data set {name}, which is a published one; give it another name")
     table = open_table(path, settings.encoding)

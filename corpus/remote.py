@@ -18,14 +18,16 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from corpus.frames import as_text
+from corpus.headers import header_place, names_columns
 from corpus.parquet import groups_in, parquet_rows
 from corpus.runners import ALONE, Runner
-from corpus.tables import SAMPLE_CHARACTERS, SEPARATOR_LINE, Head, header_place, names_columns, parse_head, read_head
-from utils import DataPaths, UserError, atomic_write, dataset_name, human_size, log, refuse_keys
+from corpus.tables import SAMPLE_CHARACTERS, SEPARATOR_LINE, Head, parse_head, read_head
+from utils import DataPaths, UserError, atomic_write, brief, dataset_name, human_size, log, refuse_keys
 
 PIECE = 1 << 22
 LINES_AT_ONCE = 1 << 16  # bytes of lines that are handed on together
-LONGEST_SHOWN = 200  # characters of a header in a message
+LONGEST_SHOWN = 200  # characters of a header, an address or an error of a library in a message
+RETRY_SECONDS = 60  # of Google's library, which otherwise tries for a quarter of an hour
 ENDINGS = {
     ".csv": ".csv",
     ".tsv": ".tsv",
@@ -48,15 +50,15 @@ def name_of_table(address: str) -> str:
     return dataset_name(address.partition("?")[0].rstrip("/"))
 
 
-def fetch(address: str, data_dir: Path, runner: Runner = ALONE) -> Path:
+def fetch(address: str, paths: DataPaths, runner: Runner = ALONE) -> Path:
     """Copies a table into the raw folder of its data set; returns the copy. ``runner`` decodes Parquet.
 
     Raises:
         UserError: There is no such table, its files are of several formats, or the address has a key in it.
     """
     refuse_keys(address)
-    with errors_in_one_line(address, data_dir):
-        return copy_of_table(address, data_dir, runner)
+    with errors_in_one_line(address, paths.data_dir):
+        return copy_of_table(address, paths, runner)
 
 
 @contextlib.contextmanager
@@ -69,8 +71,8 @@ def errors_in_one_line(address: str, data_dir: Path) -> Iterator[None]:
     except Exception as error:  # each file system has errors of its own
         if isinstance(error, OSError) and error.filename and is_in(Path(str(error.filename)), data_dir):
             raise
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{address} cannot be read ({reason}); check the address and the right to read it") from error
+        reason, place = brief(str(error), LONGEST_SHOWN), brief(address, LONGEST_SHOWN)
+        raise UserError(f"{place} cannot be read ({reason}); check the address and the right to read it") from error
 
 
 def is_in(file: Path, folder: Path) -> bool:
@@ -78,7 +80,7 @@ def is_in(file: Path, folder: Path) -> bool:
     return file.resolve().is_relative_to(folder.resolve())
 
 
-def copy_of_table(address: str, data_dir: Path, runner: Runner) -> Path:
+def copy_of_table(address: str, paths: DataPaths, runner: Runner) -> Path:
     """As :func:`fetch`, with the errors of the file system."""
     files = open_file_system(address)
     parts = [files.path] if files.size(files.path) is not None else parts_of_table(files)
@@ -88,11 +90,10 @@ def copy_of_table(address: str, data_dir: Path, runner: Runner) -> Path:
         raise UserError(
             f"{address} has {found}, and one of {', '.join(ENDINGS)} is needed; name a file or a folder of it"
         )
-    name = name_of_table(address)
-    copy = DataPaths(name, data_dir).raw / f"{name}{ENDINGS[kinds[0]]}"
+    copy = paths.raw / f"{paths.dataset}{ENDINGS[kinds[0]]}"
     with atomic_write(copy, "wb") as output:
         if kinds[0] == ".parquet":
-            calls = parquet_calls(files, parts, address, data_dir.resolve(), runner.divides)
+            calls = parquet_calls(files, parts, address, paths.data_dir.resolve(), runner.divides)
             output.writelines(piece for _, piece in runner.each(parquet_pieces, calls))
         else:
             copy_lines(files, parts, output)
@@ -121,7 +122,7 @@ def open_file_system(address: str) -> FileSystem:
     from pyarrow import fs
 
     try:
-        system, path = fs.FileSystem.from_uri(address)
+        system, path = fs.FileSystem.from_uri(with_limit(address))
     except (ValueError, NotImplementedError) as error:
         if "nrecognized filesystem type" not in str(error):
             raise
@@ -135,6 +136,13 @@ def open_file_system(address: str) -> FileSystem:
         return [one.path for one in system.get_file_info(fs.FileSelector(folder, recursive=True)) if one.is_file]
 
     return FileSystem(path, system.open_input_file, size, files_in)
+
+
+def with_limit(address: str) -> str:
+    """An address of Google's store with a limit for the time that is spent on trying again, unless it has one."""
+    if address.partition("://")[0] not in {"gs", "gcs"} or "retry_limit_seconds=" in address:
+        return address
+    return f"{address}{'&' if '?' in address else '?'}retry_limit_seconds={RETRY_SECONDS}"
 
 
 def open_with_fsspec(address: str) -> FileSystem:

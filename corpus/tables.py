@@ -11,6 +11,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,14 +20,21 @@ from typing import IO, Any, NamedTuple
 
 from corpus.corpus_formats import MAX_TEXT_BYTES
 from corpus.frames import JSON_LIST, READERS, is_json_list, read_frame, read_json_list
+from corpus.headers import (
+    NO_HEADER,
+    SAMPLE_RECORDS,
+    SPLIT_WORDS,
+    column_names,
+    has_header,
+    header_place,
+    titles_remark,
+)
 from corpus.sources import is_compressed, open_source, plain_suffix, refuse_damaged
 from utils import UserError, human_size
 
-SAMPLE_RECORDS = 1_000
 SAMPLE_CHARACTERS = 2_000_000
 SHOWN = 5  # examples in a message
 DELIMITERS = {"\t": "tab", ";": "semicolon", ",": "comma", "|": "vertical bar"}
-MOST_TITLES = 10  # rows above the header
 OTHER_CELLS = "another number of cells than the first row (a quotation mark or a delimiter too few or too many)"
 BROKEN_QUOTES = "a quotation mark too few or too many, over several lines"
 END_OF_FILE = "\ue000end of file\ue000"
@@ -34,36 +42,7 @@ JSON_ENDINGS = {".jsonl", ".ndjson", ".json"}
 JSON_LINES = "JSON lines"
 
 
-def words(text: str) -> tuple[str, ...]:
-    """``"a b"`` -> ``("a", "b")``."""
-    return tuple(text.split())
-
-
-# Names of columns, as :func:`comparable_name` gives them, the likelier ones first.
-TEXT_NAMES = words(
-    "text texts review reviews review_text reviewtext text_review body content contents comment comments document "
-    "message description sentence tweet post article abstract feedback utterance verbatim answer "
-    "kommentar rezension texte avis commentaire texto comentario testo recensione tekst"
-)
-LABEL_NAMES = words(
-    "label labels class classes category categories sentiment target polarity topic tag star_rating rating ratings "
-    "stars star score overall grade y klasse kategorie bewertung sterne note etiqueta categoria classe etichetta"
-)
-SPLIT_NAMES = words("split set subset partition fold dataset_split data_split")
-ID_NAMES = words("id doc_id document_id review_id row_id uid uuid")
-OTHER_NAMES = words("title summary headline subject date time author user name product index")
-SPLIT_WORDS = {
-    **dict.fromkeys(words("train training trn learn"), "train"),
-    **dict.fromkeys(words("valid validation val dev development"), "valid"),
-    **dict.fromkeys(words("test testing tst eval evaluation"), "test"),
-    **dict.fromkeys(words("unlabelled unlabeled unsup"), "unlabelled"),
-}
-# Cells that mean "no value": pandas writes some of them, and spreadsheets write others where they took a text that
-# begins with a hyphen for a formula.
-MISSING = {"", *words("nan n/a #n/a null <na> #name? #value! #ref! #div/0! #num! #null! #nv #wert! #bezug! #zahl!")}
-KNOWN_NAMES = {*TEXT_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *ID_NAMES, *OTHER_NAMES}
 SEPARATOR_LINE = re.compile(r"\ufeff?sep=([\t;,|])\r?\n")  # which Excel writes for itself
-NUMBER = re.compile(r"[-+]?(?:[0-9]+[.,]?[0-9]*|[.,][0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 class Record(NamedTuple):
@@ -281,19 +260,17 @@ def open_delimited(path: Path, encoding: str, errors: str, remarks: tuple[str, .
     if not head.strip("\ufeff\r\n\t ;,"):
         raise UserError(f"{path} is empty; save it again, with a header and a row per document")
     dialect, rows, start, first, with_header = read_head(path, head, whole)
-    if any(any(row) for row in rows[start:first]):
-        remarks = (*remarks, f"the columns are named in row {first + 1}; the rows above it are not read")
-    names = [cell.strip() if with_header else "" for cell in rows[first]]
+    remarks = (*remarks, *titles_remark(rows[start:first], first + 1))
     return Table(
         path=path,
         kind=f"{DELIMITERS[dialect['delimiter']]}-separated",
-        names=tuple(name or f"column {number}" for number, name in enumerate(names, start=1)),
+        names=column_names(rows[first] if with_header else [""] * len(rows[first])),
         encoding=encoding,
         errors=errors,
         dialect=dialect,
         header_row=first + 1 if with_header else 0,
         header=tuple(rows[first]) if with_header else (),
-        remarks=remarks if with_header else (*remarks, "there is no header: columns are called by their number"),
+        remarks=remarks if with_header else (*remarks, NO_HEADER),
     )
 
 
@@ -322,16 +299,6 @@ def read_head(path: Path, head: str, whole: bool) -> Head:
     start = 1 if said else 0
     first = start + header_place(rows[start:])
     return Head(dialect, rows, start, first, has_header(rows[first], rows[first + 1 :]))
-
-
-def names_columns(row: Sequence[str], rows: Sequence[Sequence[str]], header: Sequence[str]) -> bool:
-    """Whether the first row of a later part of a table names columns, if other ones than the header of the first part.
-
-    It may as well be an ordinary row: a table that was cut in parts has a header in the first one only.
-    """
-    below = [{other[place] for other in rows if len(other) > place} for place in range(len(row))]
-    cells = {comparable_name(cell) for cell, values in zip(row, below, strict=True) if cell not in values} - {""}
-    return bool(cells & set(map(comparable_name, header))) or len(cells & KNOWN_NAMES) > 1
 
 
 def find_dialect(path: Path, head: str, whole: bool, delimiter: str | None) -> tuple[dict[str, Any], list[list[str]]]:
@@ -385,27 +352,6 @@ def is_cut(cell: str) -> bool:
     return cell.count('"') % 2 == 1 or (cell.startswith(" ") and cell.lstrip().startswith('"'))
 
 
-def header_place(rows: Sequence[Sequence[str]]) -> int:
-    """The place of the first row that is more than a title; reports come with some above the names of the columns.
-
-    A title fills the first cell and no other. One that could itself be the name of a column is passed over only if the
-    row below it has such a name.
-    """
-    filled = [[bool(cell.strip()) for cell in row] for row in rows]
-    first = next((place for place, cells in enumerate(filled) if any(cells)), 0)
-    below = range(first, min(first + MOST_TITLES, len(rows)))
-    wide = next((place for place in below if sum(filled[place]) > 1), first)
-    titles = [place for place in range(first, wide) if any(filled[place])]
-    if not titles or not all(filled[place][0] for place in titles) or not has_header(rows[wide], rows[wide + 1 :]):
-        return first
-    return wide if knows(rows[wide]) or not any(knows(rows[place]) for place in titles) else first
-
-
-def knows(row: Sequence[str]) -> bool:
-    """Whether a cell is a name that we know of columns."""
-    return any(comparable_name(cell) in KNOWN_NAMES for cell in row)
-
-
 def refuse_quoted_rows(path: Path, head: str) -> None:
     """Refuses a table whose rows are one quoted cell each: one that was opened as a single column and saved again."""
     row: list[str] = next((row for row in csv.reader(io.StringIO(head, newline="")) if row), [])
@@ -436,34 +382,6 @@ def parse_head(head: str, whole: bool, dialect: dict[str, Any]) -> list[list[str
     except csv.Error:
         return []
     return rows if whole or len(rows) >= SAMPLE_RECORDS else rows[:-1]
-
-
-def comparable_name(name: str) -> str:
-    """A column's name as names are compared: ``Review Text`` and ``review_text`` are one."""
-    return re.sub(r"[\W_]+", "_", name.casefold()).strip("_")
-
-
-def has_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row names the columns: it has a name we know, or looks unlike the cells below it."""
-    below = [row for row in rows if len(row) == len(first) and row != first]
-    columns = [[cell.strip() for cell in column] for column in zip(*below, strict=True)] or [[] for _ in first]
-    pairs = [(cell.strip(), values) for cell, values in zip(first, columns, strict=True)]
-    if any(comparable_name(cell) in KNOWN_NAMES and cell not in values for cell, values in pairs):
-        return True
-    for cell, values in pairs:
-        if is_number(cell):
-            return False
-        if cell and cell in values and len(set(values)) <= max(len(values) // 2, 1):
-            return False  # a label: it occurs again
-    return any(unlike(cell, values) for cell, values in pairs) or all(len(cell.split()) <= 6 for cell, _ in pairs)
-
-
-def unlike(cell: str, values: Sequence[str]) -> bool:
-    """Whether a cell must be a column's name, however long: below it are numbers, or few values and never this one."""
-    filled = [value for value in values if value.casefold() not in MISSING]
-    if cell.casefold() in MISSING or len(filled) < 10:
-        return False
-    return all(map(is_number, filled)) or (cell not in filled and len(set(filled)) <= len(filled) // 10)
 
 
 def open_rows(table: Table, block: TableBlock | None, newline: str | None) -> IO[str]:
@@ -625,9 +543,10 @@ def json_list_records(table: Table) -> Iterator[Record]:
 
 def frame_records(table: Table) -> Iterator[Record]:
     """The records of a file that pandas reads, numbered as a spreadsheet counts them."""
-    for number, fields in enumerate(read_frame(table.path).rows(), start=2):
-        empty = not any(cell.strip() for cell in fields)
-        yield Record(number, number, [] if empty else fields, "empty row" if empty else "")
+    frame, header = read_frame(table.path), list(table.names)
+    for number, fields in enumerate(frame.rows(), start=frame.first_row):
+        problem = "the header again" if fields == header else "" if any(map(str.strip, fields)) else "empty row"
+        yield Record(number, number, [] if problem else fields, problem)
 
 
 def json_cell(value: Any) -> str:
@@ -672,9 +591,14 @@ def folder_records(table: Table) -> Iterator[Record]:
                     continue
                 number += 1
                 text, problem = read_text(file)
-                identity = str(file.relative_to(table.path))
-                where = [outer.name, folder.name] if with_splits else [folder.name]
+                identity = as_text(str(file.relative_to(table.path)))
+                where = list(map(as_text, [outer.name, folder.name] if with_splits else [folder.name]))
                 yield Record(number, number, [] if problem else [identity, *where, text], problem)
+
+
+def as_text(name: str) -> str:
+    """The name of a file in a text; bytes of it that are not UTF-8 are written as ``\\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read_text(file: Path) -> tuple[str, str]:
@@ -713,8 +637,3 @@ def records(table: Table, block: TableBlock | None = None) -> Iterator[Record]:
 def usable(table: Table, block: TableBlock | None = None) -> Iterator[Record]:
     """The records that can be read."""
     return (record for record in records(table, block) if not record.problem)
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell holds a number."""
-    return bool(NUMBER.fullmatch(cell.strip()))

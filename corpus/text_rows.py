@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from corpus.corpus_formats import MAX_TEXT_BYTES
+from corpus.headers import ID_NAMES, SAMPLE_RECORDS, TEXT_NAMES, comparable_name, header_place, knows
 from corpus.own_data import guess_text, named_column, profile
 from corpus.sources import open_source, plain_suffix
-from corpus.tables import (
-    ID_NAMES,
-    JSON_ENDINGS,
-    SAMPLE_RECORDS,
-    TEXT_NAMES,
-    Record,
-    Table,
-    comparable_name,
-    records,
-    usable,
-)
+from corpus.tables import DELIMITERS, JSON_ENDINGS, SAMPLE_CHARACTERS, Record, Table, parse_head, records, usable
 from utils import UserError, log
+
+MOST_FIT = 0.9  # of the rows of a table have as many cells as its header
 
 
 class Row(NamedTuple):
@@ -47,12 +40,25 @@ def warn(table: Table, record: Record) -> None:
 
 
 def has_one_column(path: Path, codec: str, errors: str) -> bool:
-    """Whether a table has a single column, by its first line; an empty one has none."""
+    """Whether a table has a single column, by its first lines; an empty one has none."""
     if plain_suffix(path) in JSON_ENDINGS:
         return False
-    with open_source(path, codec, errors=errors) as file:
-        first = file.readline(MAX_TEXT_BYTES)
-    return bool(first.strip()) and not set(first) & set(",;\t|")
+    with open_source(path, codec, errors=errors, newline="") as file:
+        head = file.read(SAMPLE_CHARACTERS)
+        whole = not file.read(1)
+    first, *_ = head.splitlines() or [""]
+    if not first.strip() or set(first) & set(DELIMITERS):
+        return False
+    return not any(is_below_titles(parse_head(head, whole, {"delimiter": sign})) for sign in DELIMITERS)
+
+
+def is_below_titles(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a title is above a row with the names of several columns, which nearly all rows below it have."""
+    place = header_place(rows)
+    width = len(rows[place]) if rows else 0
+    below = [row for row in rows[place + 1 :] if any(row)]
+    fit = sum(len(row) == width for row in below)
+    return width > 1 and place > 0 and knows(rows[place]) and fit >= MOST_FIT * max(len(below), 1)
 
 
 def text_lines(file: IO[bytes], name: str) -> Iterator[str]:

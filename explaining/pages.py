@@ -46,7 +46,13 @@ def render_page(template: str, **values: Any) -> str:
     return environment().get_template(template).render(**values)
 
 
-def explanation_page(explanation: Explanation, heading: str, note: str, most: int | None = MOST_SENTENCES) -> str:
+def explanation_page(
+    explanation: Explanation,
+    heading: str,
+    note: str,
+    most: int | None = MOST_SENTENCES,
+    kept: Sequence[bool] | None = None,
+) -> str:
     """One explained text as a self-contained page.
 
     Args:
@@ -54,6 +60,7 @@ def explanation_page(explanation: Explanation, heading: str, note: str, most: in
         heading: Title and first line.
         note: How it was explained, a sentence.
         most: Number of sentences to show at most; ``None`` shows all.
+        kept: [N] whether each word was read; others are struck through. ``None``: all were.
     """
     return render_page(
         "explanation.html",
@@ -66,6 +73,7 @@ def explanation_page(explanation: Explanation, heading: str, note: str, most: in
         explanation=explanation,
         marks=shade_marks(explanation, explanation.class_names),
         styles=class_styles(explanation.class_names),
+        kept=kept,
         class_names=explanation.class_names,
     )
 

@@ -17,16 +17,16 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import threadpoolctl
-from numba import types
-from numba.extending import overload
 
+from text.compiling import compiled, fast_tanh, part, sigmoid
 from utils import usable_cores
 
 # Sequences walked together. Their states and the recurrent kernel fit the second-level cache at 200 units.
@@ -36,71 +36,7 @@ CHUNK = 256
 # Ranges in which gradients of weights are added up before the ranges are: fixed, whatever the number of threads.
 PARTS = 8
 
-HALF, ONE, ZERO = np.float32(0.5), np.float32(1), np.float32(0)
-
-Function = Callable[..., Any]
-
-
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": {"contract", "reassoc", "nsz"}}
-
-
-def compiled(function: Function) -> Function:
-    """Numba's ``njit`` without the GIL, divisions as in NumPy, and kept on disk where there is a place to write to."""
-    try:
-        return numba.njit(cache=True, **OPTIONS)(function)
-    except RuntimeError:  # no writable folder: compiled again in every process
-        return numba.njit(**OPTIONS)(function)
-
-
-def part(function: Function) -> Function:
-    """:func:`compiled`, for a function with floats that only compiled functions call: it becomes a part of each.
-
-    As functions of their own, kept on disk, a caller would find another copy of them in a process that compiles than in
-    one that loads, and copies may add up in another order: the same training would differ in the last digit.
-    """
-    return numba.njit(forceinline=True, **OPTIONS)(function)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Activations
-
-
-def fast_tanh(x: Any) -> Any:
-    """Hyperbolic tangent; float32 to 3e-7 by a rational approximation that vectorises, float64 exactly."""
-    raise NotImplementedError(x)  # the body is chosen by type when compiled
-
-
-@overload(fast_tanh)
-def _choose_tanh(x):  # type: ignore[no-untyped-def] # Numba compares the names of arguments and their annotations
-    return (lambda x: rational_tanh(x)) if x == types.float32 else (lambda x: math.tanh(x))
-
-
-@part
-def rational_tanh(x: Any) -> Any:
-    """Odd polynomial of degree 13 over an even one of degree 6, the minimax fit on [-7.9, 7.9] that Eigen uses."""
-    limit = np.float32(7.90531110763549805)
-    x = limit if x > limit else x  # comparisons that leave a NaN what it is
-    x = -limit if x < -limit else x
-    square = x * x
-    above = np.float32(-2.76076847742355e-16)
-    above = above * square + np.float32(2.00018790482477e-13)
-    above = above * square + np.float32(-8.60467152213735e-11)
-    above = above * square + np.float32(5.12229709037114e-08)
-    above = above * square + np.float32(1.48572235717979e-05)
-    above = above * square + np.float32(6.37261928875436e-04)
-    above = above * square + np.float32(4.89352455891786e-03)
-    below = np.float32(1.19825839466702e-06)
-    below = below * square + np.float32(1.18534705686654e-04)
-    below = below * square + np.float32(2.26843463243900e-03)
-    below = below * square + np.float32(4.89352518554385e-03)
-    return x * above / below
-
-
-@part
-def sigmoid(x: Any) -> Any:
-    """Logistic function by way of :func:`fast_tanh`."""
-    return HALF + HALF * fast_tanh(HALF * x)
-
+ONE, ZERO = np.float32(1), np.float32(0)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Threads
@@ -115,18 +51,73 @@ def workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(usable_cores(), thread_name_prefix="kernel")
 
 
-def side_by_side(run: Function, tasks: Sequence[tuple[Any, ...]]) -> None:
+def side_by_side(run: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]) -> None:
     """``run(*task)`` for every task, on all cores; the first error is raised here."""
     for done in [workers().submit(run, *task) for task in tasks]:
         done.result()
 
 
-def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+def empty(shape: tuple[int, ...], dtype: Any, reused: Reused | None = None) -> np.ndarray:
     """``np.empty`` on a 64-byte boundary: TensorFlow takes such an array over without copying it."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(size + 64, np.uint8)
+    memory = reused.take(size + 64) if reused and size >= LEAST_REUSED else np.empty(size + 64, np.uint8)
     begin = -memory.ctypes.data % 64
     return memory[begin : begin + size].view(dtype).reshape(shape)
+
+
+class Reused:
+    """Memory that is used again once no array refers to it: the system need not clear new pages in every step.
+
+    Args:
+        most: How many buffers are kept, those that were used last.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.lock = threading.Lock()
+        self.most = most
+        self.buffers: list[np.ndarray] = []  # the one that was used last at the end
+
+    def take(self, size: int) -> np.ndarray:
+        """uint8, at least ``size``: the smallest unused buffer that is large enough, or a new one."""
+        with self.lock:
+            unused = [buffer for buffer in self.buffers if sys.getrefcount(buffer) <= NOT_REFERRED_TO]
+            fitting = [buffer for buffer in unused if size <= len(buffer) <= 4 * size]
+            taken = min(fitting, key=len) if fitting else np.empty(size + size // 8, np.uint8)
+            self.buffers = [buffer for buffer in self.buffers if buffer is not taken][-self.most + 1 :]
+            self.buffers.append(taken)
+            return taken
+
+
+LEAST_REUSED = 1 << 20  # bytes
+NOT_REFERRED_TO = max(sys.getrefcount(buffer) for buffer in [np.empty(1)])  # as Reused.take counts
+
+
+def room(elements: int, columns: int, dtype: Any) -> np.ndarray:
+    """Memory for what a forward pass keeps of each element: float [2, elements + 1, columns]; empty without elements.
+
+    The last row is no element's: its last number is 0 until a gradient has claimed the array.
+    """
+    kept = empty((2, elements + 1 if elements else 0, columns), dtype, KEPT)
+    if elements:
+        kept[-1, -1, -1] = 0
+    return kept
+
+
+CLAIMING = threading.Lock()
+KEPT = Reused(2)  # of the encoders of words and of sentences
+
+
+def claim(kept: np.ndarray) -> bool:
+    """Whether the caller, a gradient, may read and overwrite what a forward pass kept: true for the first one only.
+
+    TensorFlow passes the forward pass's own memory on, so the second gradient of a persistent tape would find what the
+    first one wrote.
+    """
+    with CLAIMING:
+        if not kept.size or not kept.flags.writeable or kept[-1, -1, -1]:
+            return False
+        kept[-1, -1, -1] = 1
+        return True
 
 
 def ranges(weights: np.ndarray, count: int, grid: int = 1) -> list[tuple[int, int]]:
@@ -185,12 +176,12 @@ def gru_forward(
         keep: Whether to keep what :func:`gru_gradient` needs.
 
     Returns:
-        float [N, 2H], states of both directions at each element; float [2, N, 4H], z, r, n and h U_n + bias (empty
-        unless kept).
+        float [N, 2H], states of both directions at each element; float [2, N + 1, 4H], z, r, n and h U_n + bias and a
+        last row for :func:`claim` (empty unless kept).
     """
     elements, units = len(row), bias.shape[1]
     states = empty((elements, 2 * units), table.dtype)
-    kept = empty((2, elements if keep else 0, 4 * units), table.dtype)
+    kept = room(elements if keep else 0, 4 * units, table.dtype)
     sequences = Sequences.of(lengths)
 
     def run(direction: int, begin: int, end: int) -> None:
@@ -301,7 +292,7 @@ def gru_gradient(
     Args:
         upstream: float [N, 2H], gradient with respect to the states.
         states: As :func:`gru_forward` returned it.
-        kept: Likewise; what is empty is computed again.
+        kept: Likewise. It is overwritten; what is empty, or was overwritten before, is computed again.
         table: As it was given, like all that follow.
         row: int32 [N].
         lengths: int32 [R].
@@ -311,23 +302,19 @@ def gru_gradient(
     Returns:
         float [U, 2, 3H], float [2, H, 3H], float [2, H].
     """
-    if not kept.size:
+    if not claim(kept):
         kept = gru_forward(table, row, lengths, kernel, bias, keep=True)[1]
-    elements, units = len(row), kernel.shape[1]
+    units = kernel.shape[1]
     sequences = Sequences.of(lengths)
     transposed = np.ascontiguousarray(kernel.transpose(0, 2, 1))
-    inner = np.empty((2, elements, 3 * units), states.dtype)
-    candidate = np.empty((2, elements, units), states.dtype)
 
     def run(direction: int, begin: int, end: int) -> None:
-        walk_gru_back(
-            direction, begin, end, *sequences, transposed[direction], upstream, states, kept[direction],
-            inner[direction], candidate[direction],
-        )  # fmt: skip
+        walk_gru_back(direction, begin, end, *sequences, transposed[direction], upstream, states, kept[direction])
 
     side_by_side(run, sequences.tasks())
-    kernel_gradient, bias_gradient = weight_gradients(states, inner, sequences)
-    return row_sums(inner, candidate, row, len(table)), kernel_gradient, bias_gradient[:, 2 * units :]
+    kernel_gradient, bias_gradient = weight_gradients(states, kept, 3 * units, sequences)
+    # The table's last columns do not pass the reset gate: their gradient is that of the candidate.
+    return row_sums(kept, 2 * units, 3 * units, row, len(table)), kernel_gradient, bias_gradient[:, 2 * units :]
 
 
 @compiled
@@ -341,15 +328,19 @@ def walk_gru_back(
     upstream: np.ndarray,
     states: np.ndarray,
     kept: np.ndarray,
-    inner: np.ndarray,
-    candidate: np.ndarray,
 ) -> None:
-    """One direction over the sequences ``begin`` to ``end``, from their last element to their first."""
-    units = candidate.shape[1]
+    """One direction over the sequences ``begin`` to ``end``, from their last element to their first.
+
+    An element's row of ``kept`` becomes its gradient with respect to the recurrent product (3H) and to what the
+    candidate is the hyperbolic tangent of (H). New memory for them would be as much again, cleared by the system in
+    every step.
+    """
+    units = transposed.shape[1]
     left, right = direction * units, (direction + 1) * units
     direct = np.empty((BLOCK, units), states.dtype)  # what flows back through z, and through the recurrent product
     through = np.empty((BLOCK, units), states.dtype)
     gathered = np.empty((BLOCK, 3 * units), states.dtype)
+    candidate = np.empty(units, states.dtype)
     nothing = np.zeros(units, states.dtype)
     for block in range(begin, end, BLOCK):
         count, active = min(block + BLOCK, end) - block, 0
@@ -365,9 +356,8 @@ def walk_gru_back(
                 if step > 0:
                     before = states[element + 1 if direction else element - 1, left:right]
                 gru_gates_back(
-                    upstream[element, left:right], direct[i], through[i], kept[element], before,
-                    gathered[i], inner[element], candidate[element],
-                )  # fmt: skip
+                    upstream[element, left:right], direct[i], through[i], kept[element], before, gathered[i], candidate
+                )
             if step > 0:
                 np.dot(gathered[:active], transposed, through[:active])
 
@@ -380,10 +370,9 @@ def gru_gates_back(
     kept: np.ndarray,
     before: np.ndarray,
     gathered: np.ndarray,
-    inner: np.ndarray,
     candidate: np.ndarray,
 ) -> None:
-    """One element, back from its state to its gates; ``gathered`` is a copy of ``inner`` that lies with its block."""
+    """One element, back from its state to its gates: into ``gathered`` and ``candidate``, and both into ``kept``."""
     units = candidate.shape[0]
     kept_z, kept_r = kept[:units], kept[units : 2 * units]
     kept_n, kept_q = kept[2 * units : 3 * units], kept[3 * units :]
@@ -398,8 +387,8 @@ def gru_gates_back(
         r = kept_r[j]
         to_r[j] = candidate[j] * kept_q[j] * r * (ONE - r)
         to_q[j] = candidate[j] * r
-    for j in range(3 * units):
-        inner[j] = gathered[j]
+    copy(gathered, kept[: 3 * units])
+    copy(candidate, kept[3 * units :])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -421,12 +410,12 @@ def lstm_forward(
         keep: Whether to keep what :func:`lstm_gradient` needs.
 
     Returns:
-        float [N, 2H], outputs of both directions at each element; float [2, N, 5H], i, f, tanh(g), o and c' (empty
-        unless kept).
+        float [N, 2H], outputs of both directions at each element; float [2, N + 1, 5H], i, f, tanh(g), o and c' and a
+        last row for :func:`claim` (empty unless kept).
     """
     elements, units = len(row), kernel.shape[1]
     outputs = empty((elements, 2 * units), table.dtype)
-    kept = empty((2, elements if keep else 0, 5 * units), table.dtype)
+    kept = room(elements if keep else 0, 5 * units, table.dtype)
     sequences = Sequences.of(lengths)
 
     def run(direction: int, begin: int, end: int) -> None:
@@ -508,7 +497,7 @@ def lstm_gradient(
     Args:
         upstream: float [N, 2H], gradient with respect to the outputs.
         outputs: As :func:`lstm_forward` returned it.
-        kept: Likewise; what is empty is computed again.
+        kept: Likewise. It is overwritten; what is empty, or was overwritten before, is computed again.
         table: As it was given, like all that follow.
         row: int32 [N].
         lengths: int32 [R].
@@ -517,21 +506,18 @@ def lstm_gradient(
     Returns:
         float [U, 2, 4H], float [2, H, 4H].
     """
-    if not kept.size:
+    if not claim(kept):
         kept = lstm_forward(table, row, lengths, kernel, keep=True)[1]
-    elements, units = len(row), kernel.shape[1]
+    gates = kernel.shape[2]
     sequences = Sequences.of(lengths)
     transposed = np.ascontiguousarray(kernel.transpose(0, 2, 1))
-    inner = np.empty((2, elements, 4 * units), outputs.dtype)
 
     def run(direction: int, begin: int, end: int) -> None:
-        walk_lstm_back(
-            direction, begin, end, *sequences, transposed[direction], upstream, kept[direction], inner[direction]
-        )
+        walk_lstm_back(direction, begin, end, *sequences, transposed[direction], upstream, kept[direction])
 
     side_by_side(run, sequences.tasks())
-    kernel_gradient, _ = weight_gradients(outputs, inner, sequences)
-    return row_sums(inner, inner[:, :, :0], row, len(table)), kernel_gradient
+    kernel_gradient, _ = weight_gradients(outputs, kept, gates, sequences)
+    return row_sums(kept, gates, gates, row, len(table)), kernel_gradient
 
 
 @compiled
@@ -544,9 +530,11 @@ def walk_lstm_back(
     transposed: np.ndarray,
     upstream: np.ndarray,
     kept: np.ndarray,
-    inner: np.ndarray,
 ) -> None:
-    """One direction over the sequences ``begin`` to ``end``, from their last element to their first."""
+    """One direction over the sequences ``begin`` to ``end``, from their last element to their first.
+
+    The gates (4H) of an element's row of ``kept`` become its gradient with respect to the recurrent product.
+    """
     units = transposed.shape[1]
     left, right = direction * units, (direction + 1) * units
     flowing_memory = np.empty((BLOCK, units), kept.dtype)
@@ -569,7 +557,7 @@ def walk_lstm_back(
                 lstm_gates_back(
                     upstream[element, left:right], through[i], flowing_memory[i], kept[element], before, gathered[i]
                 )
-                copy(gathered[i], inner[element])
+                copy(gathered[i], kept[element, : 4 * units])
             if step > 0:
                 np.dot(gathered[:active], transposed, through[:active])
 
@@ -613,19 +601,21 @@ def copy(source: np.ndarray, target: np.ndarray) -> None:
         target[j] = source[j]
 
 
-def weight_gradients(states: np.ndarray, inner: np.ndarray, sequences: Sequences) -> tuple[np.ndarray, np.ndarray]:
+def weight_gradients(
+    states: np.ndarray, slopes: np.ndarray, size: int, sequences: Sequences
+) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of the recurrent kernels, and of biases added to the recurrent product.
 
     Args:
         states: float [N, 2H], of both directions.
-        inner: float [2, N, G], gradient with respect to the recurrent product.
+        slopes: float [2, N + 1, ...], whose first G columns are the gradient with respect to the recurrent product.
+        size: G.
         sequences: Whose first element has no state before it.
 
     Returns:
         float [2, H, G], float [2, G].
     """
-    elements, size = inner.shape[1:]
-    units = states.shape[1] // 2
+    elements, units = len(states), states.shape[1] // 2
     edge = np.zeros((2, elements), np.bool_)
     edge[0, sequences.first] = True
     edge[1, sequences.first + sequences.length - 1] = True
@@ -635,7 +625,7 @@ def weight_gradients(states: np.ndarray, inner: np.ndarray, sequences: Sequences
 
     def run(direction: int, part: int) -> None:
         add_weight_gradients(
-            direction, cuts[part], cuts[part + 1], states, inner[direction], edge[direction],
+            direction, cuts[part], cuts[part + 1], states, slopes[direction], edge[direction],
             kernel_parts[direction, part], bias_parts[direction, part],
         )  # fmt: skip
 
@@ -649,14 +639,15 @@ def add_weight_gradients(
     begin: int,
     end: int,
     states: np.ndarray,
-    inner: np.ndarray,
+    slopes: np.ndarray,
     edge: np.ndarray,
     kernel_gradient: np.ndarray,
     bias_gradient: np.ndarray,
 ) -> None:
     """Adds up the elements ``begin`` to ``end`` of one direction, a chunk after the other."""
-    units = kernel_gradient.shape[0]
+    units, size = kernel_gradient.shape
     before = np.empty((CHUNK, units), states.dtype)
+    inner = np.empty((CHUNK, size), states.dtype)
     product = np.empty_like(kernel_gradient)
     for chunk in range(begin, end, CHUNK):
         count = min(chunk + CHUNK, end) - chunk
@@ -667,8 +658,9 @@ def add_weight_gradients(
             else:
                 neighbour = element + 1 if direction else element - 1
                 copy(states[neighbour, direction * units : (direction + 1) * units], before[i])
-            add(inner[element], bias_gradient)
-        np.dot(before[:count].T, inner[chunk : chunk + count], product)
+            copy(slopes[element, :size], inner[i])
+            add(inner[i], bias_gradient)
+        np.dot(before[:count].T, inner[:count], product)
         for i in range(units):
             add(product[i], kernel_gradient[i])
 
@@ -680,22 +672,24 @@ def add(values: np.ndarray, total: np.ndarray) -> None:
         total[j] += values[j]
 
 
-def row_sums(inner: np.ndarray, last: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:
+def row_sums(slopes: np.ndarray, head: int, size: int, row: np.ndarray, rows: int) -> np.ndarray:
     """Adds up the gradients of all elements that are the same row of the table, in the order of the elements.
 
     Args:
-        inner: float [2, N, G].
-        last: float [2, N, K], takes the place of the last K columns of ``inner``; K may be 0.
+        slopes: float [2, N + 1, ...]; an element's gradient is its first ``head`` columns and those from G on, of
+            which there are G - ``head`` at least.
+        head: Up to G.
+        size: G.
         row: int32 [N].
         rows: U.
 
     Returns:
         float [U, 2, G].
     """
-    sums = empty((rows, 2, inner.shape[2]), inner.dtype)
+    sums = empty((rows, 2, size), slopes.dtype)
     start, elements = users_of_rows(row, rows)
     tasks = ranges(np.diff(start), 2 * usable_cores())
-    side_by_side(lambda begin, end: add_rows(begin, end, start, elements, inner, last, sums), tasks)
+    side_by_side(lambda begin, end: add_rows(begin, end, start, elements, slopes, head, sums), tasks)
     return sums
 
 
@@ -721,20 +715,20 @@ def add_rows(
     end: int,
     start: np.ndarray,
     elements: np.ndarray,
-    inner: np.ndarray,
-    last: np.ndarray,
+    slopes: np.ndarray,
+    head: int,
     sums: np.ndarray,
 ) -> None:
     """:func:`row_sums` for the rows ``begin`` to ``end``."""
-    size, replaced = inner.shape[2], last.shape[2]
+    size = sums.shape[2]
     for number in range(begin, end):
         for direction in range(2):
             total = sums[number, direction]
             total[:] = 0
             for place in range(start[number], start[number + 1]):
                 element = elements[place]
-                add(inner[direction, element, : size - replaced], total[: size - replaced])
-                add(last[direction, element], total[size - replaced :])
+                add(slopes[direction, element, :head], total[:head])
+                add(slopes[direction, element, size : 2 * size - head], total[head:])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ from typing import Protocol, TypedDict
 
 from corpus.corpora import read_csv
 from corpus.frames import is_json_list
+from corpus.headers import LABEL_NAMES, comparable_name
 from corpus.own_data import named_column
 from corpus.sources import DAMAGED, is_compressed, open_source, plain_suffix
-from corpus.tables import JSON_ENDINGS, LABEL_NAMES, Record, Table, bounded_lines, comparable_name, find_encoding
+from corpus.tables import JSON_ENDINGS, Record, Table, bounded_lines, find_encoding
 from corpus.tables import open_table as open_any_table
 from corpus.text_rows import Row, column_rows, find_columns, has_one_column, line_rows, table_rows
 from page import conversion

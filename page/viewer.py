@@ -59,6 +59,10 @@ MOST_BODY_BYTES = 8_000_000  # a form carries a byte as up to three, and an edit
 BODY_SECONDS = 30.0  # in which a request arrives
 LEAST_BYTES_A_SECOND = 20_000  # of a file that is uploaded
 
+UNEXPECTED = (
+    "The server met an error that it did not expect, so there is no answer. Try again; if it happens again, look where "
+    "attention_viewer.py was started: its output says what went wrong."
+)
 SAVED = {"html": "text/html", "json": "application/json"}
 DISAGREE = "disagree"
 HEADERS = {
@@ -158,6 +162,7 @@ def make_app(
     add_metrics(app, runs)  # around the guard, so that what it refuses is counted
     for kind in (Refusal, HTTPException, Abandoned):
         app.add_exception_handler(kind, functools.partial(error_response, runs))
+    app.add_exception_handler(Exception, functools.partial(unexpected_response, runs))
     app.state.desk = desk
     workplace = Workplace()
     add_reading(app, runs, desk, workplace)
@@ -186,10 +191,26 @@ async def error_response(runs: Sequence[ServedRun], request: Request, error: Exc
     if isinstance(error, HTTPException):
         what = "There is nothing at this address" if error.status_code == 404 else error.detail
         status, detail = error.status_code, printable(f"{what}: {request.method} {request.url.path[:100]}")
+    return error_in_form(runs, request, status, detail, later)
+
+
+async def unexpected_response(runs: Sequence[ServedRun], request: Request, error: Exception) -> Response:
+    """The answer where the program has an error: nothing of it but that it happened.
+
+    It is sent from outside of :class:`Guard`, hence the headers. Afterwards the error is raised again, and uvicorn
+    writes its traceback to the server's log.
+    """
+    return error_in_form(runs, request, 500, UNEXPECTED, HEADERS)
+
+
+def error_in_form(
+    runs: Sequence[ServedRun], request: Request, status: int, detail: str, headers: dict[str, str]
+) -> Response:
+    """A sentence in the form that the asker reads: JSON for a program, a part for the script, else a page."""
     if request.url.path.startswith("/v1/"):
-        return JSONResponse({"error": detail}, status, later)
+        return JSONResponse({"error": detail}, status, headers)
     template = "error.html" if request.url.path == "/answer" else "error_page.html"
-    return HTMLResponse(render_page(template, runs=runs, message=detail), status, later)
+    return HTMLResponse(render_page(template, runs=runs, message=detail), status, headers)
 
 
 def retry_header(error: Exception) -> dict[str, str]:
@@ -280,9 +301,13 @@ def saved(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str], form: s
         named = "a text" if document is None else document.title or f"{document.id} of {document.dataset}"
         left_out = int((~found.kept).sum())
         remarks = [f"Shaded by {found.method_title}.", *found.remarks]
-        remarks += [f"{left_out:,} words are left out: they are not shaded."] if left_out else []
+        if document is not None and document.label:
+            remarks.insert(0, f"Labelled {document.label}.")
+        if found.before is not None:
+            remarks.insert(0, f"Before the changes the prediction was {found.verdict_before}.")
+        remarks += [f"{left_out:,} words are left out: they are struck through."] if left_out else []
         heading = printable(f"{wanted.name} (step {wanted.predictor.step}): {named}")
-        content = explanation_page(explanation, heading, printable(" ".join(remarks)), None)
+        content = explanation_page(explanation, heading, printable(" ".join(remarks)), None, found.kept.tolist())
     headers = {"content-disposition": f'attachment; filename="explanation.{form}"'}
     return Response(content.encode("utf-8", "replace"), media_type=f"{SAVED[form]}; charset=utf-8", headers=headers)
 
@@ -300,8 +325,16 @@ def page_of_methods(runs: Sequence[ServedRun], desk: Desk, values: dict[str, str
                 answers.append((method.title, found))
             else:
                 remarks += found.remarks
+    remarks += [remark for served in runs if (remark := methods_lacking(served, runs))]
     shown |= {"answers": answers, "remarks": list(dict.fromkeys(remarks))}
     return HTMLResponse(render_page("methods.html", **shown))
+
+
+def methods_lacking(served: ServedRun, runs: Sequence[ServedRun]) -> str:
+    """A sentence where a run cannot be explained by a method by which another one can; else empty."""
+    own = methods_of(served.predictor)
+    titles = [method.title for name, method in methods_of_any(runs).items() if name not in own]
+    return f"{served.name} cannot be explained by {'; '.join(titles)}: its network has no attention." if titles else ""
 
 
 def answers_of(runs: Sequence[ServedRun], question: Question) -> list[Answer]:

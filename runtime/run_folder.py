@@ -53,6 +53,7 @@ from utils import (
     UserError,
     add_folder_flags,
     dataset_name,
+    did_you_mean,
     is_locked,
     plain_name,
     read_json,
@@ -577,7 +578,7 @@ def find_run(named: str, runs_dir: Path) -> RunFolder:
             return RunFolder(path)
     known = runs_in(runs_dir)
     there = f"{runs_dir} holds: {known}" if known else f"{runs_dir} holds none; train one with han_trainer.py"
-    raise UserError(f"there is no run {named!r}; {there}")
+    raise UserError(f"there is no run {named!r}; {there}{similar_run(Path(named).name, runs_dir)}")
 
 
 def newest_run(runs_dir: Path) -> RunFolder:
@@ -595,26 +596,41 @@ def newest_run(runs_dir: Path) -> RunFolder:
 
 def runs_in(runs_dir: Path) -> str:
     """The names of the runs in a folder, in a row; empty if there are none."""
-    return ", ".join(sorted(file.parent.name for file in runs_dir.glob("*/config.json")))
+    return ", ".join(names_of_runs(runs_dir))
 
 
-def refuse_several_labels(run: RunFolder, what: str) -> None:
+def names_of_runs(runs_dir: Path) -> list[str]:
+    """The names of the runs in a folder."""
+    return sorted(file.parent.name for file in runs_dir.glob("*/config.json"))
+
+
+def similar_run(name: str, runs_dir: Path) -> str:
+    """``; did you mean imdb-han?`` where a run has a similar name; else empty."""
+    return did_you_mean(name, names_of_runs(runs_dir))
+
+
+OF_SEVERAL_LABELS = "use han_tester.py, predict.py, explain.py --text or attention_viewer.py"
+
+
+def refuse_several_labels(run: RunFolder, what: str, way_out: str = OF_SEVERAL_LABELS) -> None:
     """Refuses a run whose texts may have several labels, for what is made for one.
 
+    Args:
+        run: The run; it may not exist.
+        what: A flag or a script.
+        way_out: What to do instead.
+
     Raises:
-        UserError: It is such a run. ``what``: a flag or a script.
+        UserError: It is such a run.
     """
     if run.exists() and run.config().several_labels:
-        raise UserError(
-            f"{what} is for one label a text, and the texts of {run.path} may have several; use han_tester.py, "
-            "predict.py, explain.py --text or attention_viewer.py"
-        )
+        raise UserError(f"{what} is for one label a text, and the texts of {run.path} may have several; {way_out}")
 
 
 def no_such_run(run: RunFolder, train: str) -> UserError:
     """The message about a missing run, with the command that trains it and the names of the other runs."""
     known = runs_in(run.path.parent)
-    others = f"; {run.path.parent} holds: {known}" if known else ""
+    others = f"; {run.path.parent} holds: {known}{similar_run(run.path.name, run.path.parent)}" if known else ""
     return UserError(f"there is no run in {run.path}; train one: {train}{others}")
 
 

@@ -22,6 +22,7 @@ import argparse
 import csv
 import functools
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -73,6 +74,9 @@ LARGEST_REQUEST = 10_000_000  # bytes
 SECONDS_FOR_A_REQUEST = 30
 MOST_REQUESTS = 64  # at work at the same time; more are refused
 RETRY_SECONDS = 5
+DELIMITERS = ",;\t"  # of a table; of those that are equally frequent in its first line the first one
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"PAR1")  # how such files begin
+AS_CSV = "save it as CSV in UTF-8 (in a spreadsheet: Save As, CSV UTF-8)"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # Prometheus' text format
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)  # seconds, upper limits
 
@@ -783,26 +787,52 @@ def evidence(shares: dict[str, float], label: str, several: bool = False) -> flo
 
 
 def predict_rows(classifier: Classifier, path: Path, column: str | None, as_json: bool, output: IO[str]) -> None:
-    """Classifies the rows of a CSV file one after another and writes a line for each."""
+    """Classifies the rows of a CSV file one after another and writes a line for each.
+
+    A file is read to its end before anything is written, so that one that cannot be read costs no half of a table.
+    """
+    if path.is_file():
+        for _ in rows_of(path, column):
+            pass
+    rows = rows_of(path, column)
+    first = next(rows, None)  # a pipe is read once: its columns at least are looked at before the first line
     write = json_writer(output) if as_json else csv_writer(output, classifier.class_names)
-    for name, text in rows_of(path, column):
+    for name, text in itertools.chain([] if first is None else [first], rows):
         write(name, classifier.predict_one(text))
 
 
 def rows_of(path: Path, column: str | None) -> Iterator[tuple[str, str]]:
     """Yields (name, text) of each row; its name is in the column ``id``, or else ``row/2`` and so on."""
     csv.field_size_limit(LARGEST_REQUEST)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
+    with path.open("rb") as file:
+        lines = text_lines(file, path)
+        first = next(lines, "")
+        delimiter = max(DELIMITERS, key=first.count)
+        reader = csv.DictReader(itertools.chain([first], lines), strict=True, delimiter=delimiter)
         try:
             names = reader.fieldnames or []
             chosen = column or (names[0] if len(names) == 1 else "text")
             if chosen not in names:
-                raise BundleError(f"{path} has no column {chosen!r} but {', '.join(names)}; name one by --text_column")
+                has = f"the columns {', '.join(names)[:200]}" if names else "no header"
+                raise BundleError(f"{path} has no column {chosen!r} but {has}; name the text's: --text_column NAME")
             for number, row in enumerate(reader, start=2):
                 yield row.get("id") or f"row/{number}", row[chosen] or ""
-        except (csv.Error, UnicodeDecodeError) as error:
+        except csv.Error as error:
             raise BundleError(f"{path}, near line {reader.line_num + 1}: {error}") from error
+
+
+def text_lines(file: IO[bytes], path: Path) -> Iterator[str]:
+    """The lines of a CSV file; raises :class:`BundleError` for one that is no text in UTF-8."""
+    for number, line in enumerate(iter(lambda: file.readline(2 * LARGEST_REQUEST), b""), start=1):
+        if number == 1 and line.startswith(WORKBOOKS):
+            raise BundleError(f"{path} is a workbook, or packed; {AS_CSV}")
+        if b"\0" in line:
+            raise BundleError(f"{path}, line {number}: this is not text in UTF-8 (it holds a zero byte); {AS_CSV}")
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{path}, line {number}: this is not UTF-8 ({error.reason}); {AS_CSV}") from error
+        yield from io.StringIO(text, newline="")  # lines may also end as on an old Mac
 
 
 def csv_writer(output: IO[str], class_names: Sequence[str]) -> Callable[[str, dict[str, Any]], None]:

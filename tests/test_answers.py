@@ -148,8 +148,12 @@ def test_a_network_without_attention_is_explained_by_another_method(
         assert percentages(page) == [*expected(flat.predictor, TEXT), *expected(served.predictor, TEXT)]
         assert "flat has no attention: shown by integrated gradients." in page.shown
         assert 'value="attention"' in client.get("/").text
+        [line] = [one for one in Page(client.get("/methods", params={"text": TEXT}).text).shown if "cannot be" in one]
+        assert line.startswith("flat cannot be explained by attention; contribution; ")
+        assert line.endswith(": its network has no attention.")
     with TestClient(make_app([flat], ["testserver"])) as client:
         assert 'value="attention"' not in client.get("/").text
+        assert "cannot be explained" not in client.get("/methods", params={"text": TEXT}).text
 
 
 def test_leave_one_out_of_a_long_text_is_shown_by_gradient(client: TestClient) -> None:

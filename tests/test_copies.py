@@ -397,7 +397,7 @@ def test_an_address_with_a_key_is_refused_without_repeating_it(
         parser.parse_args(["--data_dir", text])
     said = capsys.readouterr().err
     assert "keys belong into the environment" in said and "secret@" not in said and "=secret" not in said
-    for refuse in (lambda: data_folder(text), lambda: fetch(text, tmp_path)):
+    for refuse in (lambda: data_folder(text), lambda: fetch(text, DataPaths("films", tmp_path))):
         with pytest.raises(UserError, match="has a key in it"):
             refuse()
 

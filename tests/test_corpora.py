@@ -49,8 +49,20 @@ def write_archive(raw: Path, members: Iterable[Member]) -> Path:
 
 
 def test_an_unknown_data_set_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"'imdv'; the known ones are: imdb, sample, amazon_food, .*my_reviews\.csv"):
+    with pytest.raises(
+        UserError, match=r"'imdv'; the known ones are: imdb, sample, amazon_food, .*my_reviews\.csv.*imdb\?$"
+    ):
         find_corpus("imdv")
+
+
+def test_a_data_set_of_a_similar_name_is_offered(tmp_path: Path) -> None:
+    (tmp_path / "my_reviews").mkdir()
+    (tmp_path / "my_reviews" / "csv_manifest.json").touch()
+    for typed, meant in (("smaple", "sample"), ("my_reveiws", "my_reviews")):
+        with pytest.raises(UserError, match=rf"did you mean {meant}\?$"):
+            find_corpus(typed, tmp_path)
+    with pytest.raises(UserError, match=r"a sub-folder|one sub-folder per class$"):
+        find_corpus("quite another", tmp_path)
 
 
 def test_a_file_without_its_ending_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import csv
 import hashlib
 import http.client
+import io
 import itertools
 import json
 import os
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 from onnx import TensorProto, helper
 
@@ -390,19 +392,46 @@ def test_wrong_commands_end_in_one_line(exported: Path, arguments: list[str], me
     assert done.returncode == 2 and message in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
 
 
-def test_wrong_files_end_in_one_line(exported: Path, tmp_path: Path) -> None:
-    table = tmp_path / "a.csv"
+def test_wrong_files_end_in_one_line_before_anything_is_written(
+    exported: Path, classifier: Classifier, tmp_path: Path
+) -> None:
+    table, first = tmp_path / "a.csv", b"text,b\ngood,1\n"
+    pd.DataFrame({"text": ["good"]}).to_excel(tmp_path / "book.xlsx", index=False)
     for content, message in (
-        (b"a,b\n1,2\n", "has no column 'text' but a, b; name one by --text_column"),
-        (b"text,b\n\xff,2\n", "near line"),
-        (b'text,b\n"a,2\n', "near line"),
-        (b"", "has no column 'text'"),
+        (b"a,b\n1,2\n", "has no column 'text' but the columns a, b; name the text's: --text_column NAME"),
+        (first + b"\xff,2\n", "line 3: this is not UTF-8 (invalid start byte); save it as CSV in UTF-8"),
+        (first + "gr\xf6\xdfe,2\n".encode("cp1252"), "line 3: this is not UTF-8"),
+        (first + b"ba\0d,2\n", "line 3: this is not text in UTF-8 (it holds a zero byte); save it as CSV"),
+        (first + b'"a,2\n', "near line"),
+        ("text,b\ngood,1\n".encode("utf-16"), "line 1: this is not text in UTF-8"),
+        ((tmp_path / "book.xlsx").read_bytes(), "a.csv is a workbook, or packed; save it as CSV"),
+        (b"", "has no column 'text' but no header"),
     ):
         table.write_bytes(content)
-        done = run_program(exported, "--csv", str(table))
-        assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
+        output = io.StringIO()
+        with pytest.raises(BundleError) as caught:
+            classify.predict_rows(classifier, table, None, False, output)
+        assert message in str(caught.value) and "\n" not in str(caught.value) and not output.getvalue()
+    done = run_program(exported, "--csv", str(table))
+    assert done.returncode == 2 and not done.stdout and len(done.stderr.splitlines()) == 1
     done = run_program(exported, text=b"\xff\xfe")
     assert done.returncode == 2 and "not UTF-8" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", ["id;text\na;good, film\nb;bad\n", "id\ttext\ra\tgood, film\rb\tbad\r"])
+def test_tables_of_other_delimiters_and_line_ends(classifier: Classifier, tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.csv").write_text(content, encoding="utf-8", newline="")
+    output = io.StringIO()
+    classify.predict_rows(classifier, tmp_path / "a.csv", None, False, output)
+    rows = list(csv.DictReader(io.StringIO(output.getvalue())))
+    assert [(row["id"], row["words"]) for row in rows] == [("a", "3"), ("b", "1")]
+
+
+def test_a_table_from_a_pipe_is_read_once(exported: Path) -> None:
+    done = run_program(exported, "--csv", "/dev/stdin", text=b"text\ngood\nbad\n")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 3
+    done = run_program(exported, "--csv", "/dev/stdin", text=b"a,b\n1,2\n")
+    assert done.returncode == 2 and not done.stdout
 
 
 def test_a_closed_pipe_is_no_error(exported: Path, tmp_path: Path) -> None:

@@ -146,6 +146,53 @@ def test_rows_are_numbered_as_the_spreadsheet_does_and_other_sheets_are_remarked
     assert [(one.row, one.problem) for one in records(table)] == [(2, ""), (3, "empty row"), (4, "")]
 
 
+def workbook(path: Path, rows: list[list[Any]]) -> Path:
+    pd.DataFrame(rows).to_excel(path, header=False, index=False)
+    return path
+
+
+BELOW: list[list[Any]] = [["review", "stars", "id"], ["a dull film", 1, "x"], ["", "", ""], ["a fine film", 5, "y"]]
+
+
+@pytest.mark.parametrize(
+    ("above", "remarked"),
+    [
+        ([], False),
+        ([["", "", ""]], False),
+        ([["Reviews of May", "", ""]], True),
+        ([["Reviews of May", "", ""], ["", "", ""], ["as of today", "", ""]], True),
+    ],
+)
+@pytest.mark.parametrize("margin", [0, 2])
+def test_titles_above_the_header_of_a_workbook_and_a_margin_are_left_out(
+    tmp_path: Path, above: list[list[Any]], remarked: bool, margin: int
+) -> None:
+    rows = [[None] * margin + [cell or None for cell in row] for row in [*above, *BELOW]]
+    table = open_table(workbook(tmp_path / "a.xlsx", rows), "")
+    assert table.names == ("review", "stars", "id")
+    line = f"the columns are named in row {len(above) + 1}; the rows above it are not read"
+    assert table.remarks == ((line,) if remarked else ())
+    found = [(one.row, one.fields) for one in records(table)]
+    row = len(above) + 2
+    assert found == [(row, ["a dull film", "1", "x"]), (row + 1, []), (row + 2, ["a fine film", "5", "y"])]
+
+
+def test_a_workbook_without_a_header_or_with_a_single_column(tmp_path: Path) -> None:
+    rows = [[f"a film of the year {number}, good or bad, and long", number % 2] for number in range(12)]
+    table = open_table(workbook(tmp_path / "a.xlsx", rows), "")
+    assert table.names == ("column 1", "column 2") and "there is no header" in table.remarks[0]
+    assert next(records(table)).row == 1 and len(list(records(table))) == 12
+    table = open_table(workbook(tmp_path / "b.xlsx", [["Reviews of May"], [None], ["text"], ["one"], ["two"]]), "")
+    assert table.names == ("text",) and [one.fields for one in records(table)] == [["one"], ["two"]]
+    with pytest.raises(UserError, match="holds no rows"):
+        open_table(workbook(tmp_path / "c.xlsx", [["review", "stars"]]), "")
+
+
+def test_a_header_that_comes_again_in_a_workbook_is_no_document(tmp_path: Path) -> None:
+    table = open_table(workbook(tmp_path / "a.xlsx", [*BELOW, BELOW[0], ["a third", 1, "z"]]), "")
+    assert [one.problem for one in records(table)] == ["", "empty row", "", "the header again", ""]
+
+
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "mine.parquet"
     TABLE.to_parquet(path)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from network import kernels
+from text.compiling import rational_tanh
 
 # Every size differs from every other, so a swapped axis cannot pass. More sequences than a block has rows, a segment
 # longer than a chunk, and rows of the table that nothing uses.
@@ -67,7 +68,7 @@ def by_equations(cell: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
     return states
 
 
-TANH = kernels.rational_tanh
+TANH = rational_tanh
 FORWARD: dict[str, Callable[..., Any]] = {"gru": kernels.gru_forward, "lstm": kernels.lstm_forward}
 GRADIENT: dict[str, Callable[..., Any]] = {"gru": kernels.gru_gradient, "lstm": kernels.lstm_gradient}
 
@@ -109,6 +110,35 @@ def test_gradients_of_recurrence_are_the_numerical_ones(cell: str, keep: bool, r
         lambda: float((FORWARD[cell](**inputs, keep=False)[0] * upstream).sum()), arrays, list(gradients), rng
     )
     assert not gradients[0][-2:].any()  # rows that no element is
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_a_second_gradient_is_the_first_one_again_though_that_overwrote_what_was_kept(
+    cell: str, rng: np.random.Generator
+) -> None:
+    inputs = recurrent_inputs(rng, cell, np.float32)
+    states, kept = FORWARD[cell](**inputs, keep=True)
+    before, upstream = kept.copy(), rng.normal(size=states.shape).astype(np.float32)
+    first, second = (GRADIENT[cell](upstream, states, kept, **inputs) for _ in range(2))
+    assert (kept != before).any()
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_memory_is_used_again_once_nothing_refers_to_it() -> None:
+    reused, shape = kernels.Reused(2), (kernels.LEAST_REUSED, 1)
+    first = kernels.empty(shape, np.float32, reused)
+    place, part = first.ctypes.data, first[5:9]
+    del first
+    second = kernels.empty(shape, np.float32, reused)
+    assert second.ctypes.data != place  # a view of the first one is left
+    del part
+    third = kernels.empty(shape, np.float32, reused)
+    assert third.ctypes.data == place
+    kernels.empty((2 * kernels.LEAST_REUSED, 1), np.float32, reused)
+    assert len(reused.buffers) == 2  # and second and third stay what they are
+    second[:], third[:] = 2, 3
+    assert (second == 2).all() and (third == 3).all()
 
 
 def attention_inputs(rng: np.random.Generator, dtype: type) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import tracemalloc
 from collections import Counter
 from operator import itemgetter
@@ -148,6 +149,20 @@ def test_a_folder_per_class(tmp_path: Path, splits: tuple[str, ...]) -> None:
     assert all("é" in row.text and row.rating == {"neg": 1, "pos": 2}[row.label] for row in rows)
 
 
+def test_names_of_files_and_folders_that_are_not_utf8(tmp_path: Path) -> None:
+    for number, (text, label) in enumerate(ROWS):
+        folder = os.fsencode(tmp_path / "mine") + (b"/caf\xe9" if label == "neg" else b"/pos")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            Path(os.fsdecode(folder + b"/\xff%d.txt" % number)).write_text(text)
+        except OSError:
+            pytest.skip("this file system takes names in UTF-8 alone")
+    rows = run(tmp_path / "mine", tmp_path)
+    assert {row.label for row in rows} == {r"caf\xe9", "pos"}
+    expected = {rf"caf\xe9/\xff{number}.txt" for number, (_, label) in enumerate(ROWS) if label == "neg"}
+    assert {row.id for row in rows} >= expected
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Labels, splits, names
 
@@ -262,6 +277,47 @@ def test_the_name_alone_is_enough_the_second_time(tmp_path: Path, monkeypatch: p
     assert run("mine", tmp_path) == first
     manifest = read_json(tmp_path / "data/mine/csv_manifest.json")
     assert manifest["source"] == str(tmp_path / "mine.csv") and manifest["understood"]
+
+
+def test_another_file_of_the_same_name_needs_a_name_of_its_own(tmp_path: Path) -> None:
+    for folder in ("may", "june"):
+        (tmp_path / folder).mkdir()
+    may = write(tmp_path / "may/mine.csv", [("text", "label"), *ROWS])
+    first = run(may, tmp_path)
+    before = read_json(tmp_path / "data/mine/csv_manifest.json")
+    june = write(tmp_path / "june/mine.csv", [("text", "label"), *ROWS, ("another good one", "pos")])
+    with pytest.raises(UserError, match=r"mine was made from .*may/mine.csv, and .*june/mine.csv is another file; add"):
+        run(june, tmp_path)
+    assert read_json(tmp_path / "data/mine/csv_manifest.json") == before
+    run(june, tmp_path, "--name", "mine-june")
+    second = list(read_csv(tmp_path / "data/mine-june/mine-june.csv"))
+    assert len(second) == len(first) + 1 and list(read_csv(tmp_path / "data/mine/mine.csv")) == first
+    run("mine-june", tmp_path)  # knows its file
+    with pytest.raises(UserError, match=r"add --name mine-2 to keep both, or delete .*mine "):
+        run(june, tmp_path)
+
+
+def test_a_file_that_has_grown_or_was_moved_or_copied_goes_on(tmp_path: Path) -> None:
+    for folder in ("may", "june"):
+        (tmp_path / folder).mkdir()
+    may, june = tmp_path / "may/mine.csv", tmp_path / "june/mine.csv"
+    run(write(may, [("text", "label"), *ROWS]), tmp_path)
+    june.write_bytes(may.read_bytes())
+    assert len(run(june, tmp_path)) == len(ROWS)
+    assert len(run(write(june, [("text", "label"), *ROWS, ("another", "pos")]), tmp_path)) == len(ROWS) + 1
+    june.rename(tmp_path / "mine.csv")
+    write(tmp_path / "mine.csv", [("text", "label"), *ROWS, ("another", "pos"), ("a third", "neg")])
+    assert len(run(tmp_path / "mine.csv", tmp_path)) == len(ROWS) + 2
+
+
+def test_a_name_is_for_own_data_and_a_plain_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--name is for your own data"):
+        run("sample", tmp_path, "--name", "other")
+    path = write(tmp_path / "mine.csv", [("text", "label"), *ROWS])
+    with pytest.raises(UserError, match=r"--name 'a/b' is not a valid folder name: .*--data_dir"):
+        run(path, tmp_path, "--name", "a/b")
+    with pytest.raises(UserError, match="would become the data set imdb"):
+        run(path, tmp_path, "--name", "imdb")
 
 
 @pytest.mark.parametrize(

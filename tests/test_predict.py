@@ -286,6 +286,12 @@ def test_texts_that_were_cut_are_reported(runs: Path, tmp_path: Path, caplog: py
         ("one.csv", b'review\n"good, bad"\ngood\n', [("1", "good, bad"), ("2", "good")]),
         ("lines.txt", "caf\xe9\n\nbad, good\n".encode("latin-1"), [("1", "caf\xe9"), ("2", ""), ("3", "bad, good")]),
         ("short.csv", b"id,text\n1,good\n2\n3,bad\n", [("1", "good"), ("row/3", ""), ("3", "bad")]),
+        ("titled.csv", b"Reviews of May\n\nid;text\n7;good\n8;bad\n", [("7", "good"), ("8", "bad")]),
+        (
+            "one_column.csv",
+            b"Reviews of May\ngood, bad\nreview, bad, good\n",
+            [("1", "good, bad"), ("2", "review, bad, good")],
+        ),
         ("unnamed.csv", b"text,label\ngood,1\nbad,0\n", [("row/2", "good"), ("row/3", "bad")]),  # as create_csv.py
     ],
 )
@@ -294,6 +300,16 @@ def test_tables_of_many_kinds(tmp_path: Path, name: str, content: bytes, expecte
     with contextlib.ExitStack() as stack:
         rows = predict.open_rows(predict.build_parser().parse_args(["run", str(tmp_path / name)]), stack)
         assert [(row.id, row.text) for row in rows] == expected
+
+
+def test_the_header_of_a_workbook_may_be_below_a_title(tmp_path: Path) -> None:
+    path = tmp_path / "in.xlsx"
+    pd.DataFrame([["Reviews of May", None], [None, None], ["id", "text"], ["7", "good"], ["8", "bad"]]).to_excel(
+        path, header=False, index=False
+    )
+    with contextlib.ExitStack() as stack:
+        rows = predict.open_rows(predict.build_parser().parse_args(["run", str(path)]), stack)
+        assert [(row.id, row.text) for row in rows] == [("7", "good"), ("8", "bad")]
 
 
 @pytest.mark.parametrize(

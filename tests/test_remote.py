@@ -15,10 +15,10 @@ import pytest
 
 import create_csv
 import serialize_data
-from corpus import parquet
+from corpus import parquet, remote
 from corpus.frames import as_text
-from corpus.remote import fetch, lines_of_parquet, name_of_table
-from utils import UserError
+from corpus.remote import fetch, lines_of_parquet, name_of_table, with_limit
+from utils import DataPaths, UserError
 
 ROWS = [
     {"id": f"r{number}", "text": f'Text {number}, "so"\nto say', "label": ["bad", "good"][number % 2], "stars": number}
@@ -63,7 +63,7 @@ def fetched_parts(tmp_path: Path, contents: list[bytes], ending: str = ".csv") -
     (tmp_path / "films").mkdir()
     for number, content in enumerate(contents):
         (tmp_path / f"films/part-{number}{ending}").write_bytes(content)
-    return fetch(f"file://{tmp_path}/films/", tmp_path / "data").read_bytes()
+    return fetch(f"file://{tmp_path}/films/", DataPaths("films", tmp_path / "data")).read_bytes()
 
 
 def test_byte_order_marks_of_parts_make_no_third_class(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_one_file_on_a_file_system_of_fsspec(tmp_path: Path) -> None:
     fsspec = pytest.importorskip("fsspec")
     with fsspec.open("memory://bucket/films.csv", "w") as file:
         file.write(pd.DataFrame(ROWS).to_csv(index=False))
-    copy = fetch("memory://bucket/films.csv", tmp_path)
+    copy = fetch("memory://bucket/films.csv", DataPaths("films", tmp_path))
     assert copy == tmp_path / "films/raw/films.csv"
     assert pd.read_csv(copy).to_dict("records") == ROWS
 
@@ -253,7 +253,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path, address: str
     (tmp_path / "mixed/b.jsonl").write_text("x", encoding="utf-8")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(UserError, match=message):
-        fetch(address.format(tmp_path), tmp_path / "data")
+        fetch(address.format(tmp_path), DataPaths("films", tmp_path / "data"))
     assert not [path for path in tmp_path.glob("data/*/raw/*") if path.is_file()]
 
 
@@ -261,3 +261,50 @@ def test_other_stages_name_the_command_that_reads_an_address(tmp_path: Path) -> 
     flags = ["s3://bucket/films.csv", "--data_dir", str(tmp_path)]
     with pytest.raises(UserError, match=r"is an address; run first: python create_csv.py .*; then type films"):
         serialize_data.main(serialize_data.build_parser().parse_args(flags))
+
+
+def test_another_address_of_the_same_name_is_refused_before_anything_is_copied(tmp_path: Path) -> None:
+    def run(address: str, *flags: str) -> None:
+        command = [address, "--data_dir", str(tmp_path / "data"), *flags]
+        create_csv.main(create_csv.build_parser().parse_args(command))
+
+    for folder in ("may", "june"):
+        (tmp_path / folder).mkdir()
+        rows = [{"text": f"{folder} {number}", "label": "ab"[number % 2]} for number in range(40)]
+        pd.DataFrame(rows).to_csv(tmp_path / folder / "films.csv", index=False)
+    run(f"file://{tmp_path}/may/films.csv")
+    copy = tmp_path / "data/films/raw/films.csv"
+    before = copy.read_bytes()
+    with pytest.raises(UserError, match=r"films was made from file://.*/may/films.csv, and .*; add --name films-june"):
+        run(f"file://{tmp_path}/june/films.csv")
+    assert copy.read_bytes() == before
+    run(f"file://{tmp_path}/june/films.csv", "--name", "films-june")
+    assert b"june" in (tmp_path / "data/films-june/raw/films-june.csv").read_bytes()
+    run("films")  # the copy, which keeps its address
+    run(f"file://{tmp_path}/may/films.csv")
+    with pytest.raises(UserError, match="add --name"):
+        run(f"file://{tmp_path}/june/films.csv")
+
+
+@pytest.mark.parametrize("error", ["one word " * 300, "x" * 3000, "two\nlines"])
+def test_a_long_error_of_a_store_becomes_one_line_of_sensible_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    def fail(_: str) -> None:
+        raise OSError(error)
+
+    monkeypatch.setattr(remote, "open_file_system", fail)
+    with pytest.raises(UserError) as caught:
+        fetch(f"s3://bucket/{'folder/' * 200}films.csv", DataPaths("films", tmp_path))
+    line = str(caught.value)
+    assert (
+        "\n" not in line and len(line) < 520 and line.startswith("s3://bucket/folder/") and "check the address" in line
+    )
+    assert (" word ...)" in line or "one ...)" in line) if " word" in error else "x ...)" in line or "two lines" in line
+
+
+def test_a_store_of_google_is_not_asked_for_a_quarter_of_an_hour() -> None:
+    assert with_limit("s3://b/a.csv") == "s3://b/a.csv"
+    assert with_limit("gs://b/a.csv") == "gs://b/a.csv?retry_limit_seconds=60"
+    assert with_limit("gs://b/a.csv?scheme=http") == "gs://b/a.csv?scheme=http&retry_limit_seconds=60"
+    assert with_limit("gs://b/a.csv?retry_limit_seconds=9") == "gs://b/a.csv?retry_limit_seconds=9"

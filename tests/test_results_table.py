@@ -29,6 +29,8 @@ from results_table import (  # noqa: E402
     with_tables,
 )
 
+from runtime.run_folder import RunFolder  # noqa: E402
+from tests.test_checkpoints import rewrite  # noqa: E402
 from utils import UserError, read_json, read_jsonl, sha256_of_json, write_json, write_jsonl  # noqa: E402
 
 FIXTURE = ROOT / "tests" / "fixtures" / "format1"
@@ -150,6 +152,21 @@ def test_weights_that_validation_did_not_choose_are_refused(run: Path) -> None:
     assert [kept_one["accuracy"] for kept_one in kept.results] == [row["accuracy"]]
 
 
+def test_weights_that_are_not_the_best_of_the_run_are_refused(run: Path) -> None:
+    """Under the name of the best ones, and of a run whose settings were changed afterwards."""
+    [row] = [row for row in read_jsonl(run / "results.jsonl") if row["split"] == "test"]
+    write_jsonl(run / "results.jsonl", [{**row, "weights_sha256": "of a better day"}])
+    with pytest.raises(UserError, match="chosen on validation; make one"):
+        add(Kept([], []), run, FIXTURE / "data")
+    write_jsonl(run / "results.jsonl", [row])
+    add(Kept([], []), run, FIXTURE / "data")
+    config = read_json(run / "config.json")
+    config["settings"]["training"]["batch_size"] = 64
+    write_json(run / "config.json", config)
+    with pytest.raises(UserError, match="belongs to another run"):
+        add(Kept([], []), run, FIXTURE / "data")
+
+
 @pytest.mark.parametrize(
     ("embeddings", "unlabelled", "read"),
     [("word2vec", 5, "unlabelled"), ("word2vec", 0, "none"), ("random", 5, "none"), ("glove:a.txt", 0, "outside")],
@@ -169,6 +186,7 @@ def test_the_records_say_which_text_the_word_vectors_read(
     config = read_json(run / "config.json")
     config["settings"]["records_sha256"] = sha256_of_json(manifest)
     write_json(run / "config.json", config)
+    rewrite(run / "best.safetensors", run=RunFolder(run).identity())
     with pytest.raises(UserError, match="does not describe the CSV file of the records"):
         add(Kept([], []), run, tmp_path / "data")
     write_json(tmp_path / "data" / "letters" / "csv_manifest.json", described | {"csv_sha256": "0f"})
@@ -255,15 +273,19 @@ def test_figures_of_test_documents_are_kept_with_their_split_and_two_agreements(
     run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     both = {"kendall": 0.5, "kendall_absolute": 0.25}
+    [tested] = [row for row in read_jsonl(run / "results.jsonl") if row["split"] == "test"]
     value = examined(
         ["random", "absolute_gradient", "gradient"],
-        **{"split": "test", "step": 1, "weights_sha256": "a"},
+        **{"split": "test", "step": 1, "weights_sha256": tested["weights_sha256"]},
         agreement_with_leave_one_out={"absolute_gradient": both, "gradient": {**both, "kendall": 0.75}},
     )
     write_json(run / "faithfulness.json", {**value, "split": "valid", "documents": 5})
     kept = Kept([], [])
     add(kept, run, FIXTURE / "data")
     assert not kept.faithfulness and "explain.py letters-han --faithfulness --split test" in caplog.text
+    write_json(run / "faithfulness-test.json", {**value, "weights_sha256": "others"})
+    add(kept, run, FIXTURE / "data")
+    assert not kept.faithfulness and "of other weights" in caplog.text
     write_json(run / "faithfulness-test.json", value)
     add(kept, run, FIXTURE / "data")
     [row] = kept.faithfulness

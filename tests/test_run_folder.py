@@ -54,6 +54,9 @@ def test_what_is_here_goes_before_what_is_in_runs_dir(
     assert find_run("first", tmp_path).path == tmp_path / "first"
     with pytest.raises(UserError, match=rf"there is no run 'second'; {tmp_path} holds: first"):
         find_run("second", tmp_path)
+    for named in ("frist", str(tmp_path / "frist")):
+        with pytest.raises(UserError, match=r"holds: first; did you mean first\?$"):
+            find_run(named, tmp_path)
 
 
 def test_without_run_the_flags_name_it(tmp_path: Path) -> None:

@@ -102,7 +102,12 @@ def test_latex_escapes_what_it_would_read_as_a_command(runs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "problem"), [(["nothing"], "there is no run 'nothing' in .*tiny-a, tiny-b"), ([], "there are no runs in")]
+    ("words", "problem"),
+    [
+        (["nothing"], "there is no run 'nothing' in .*tiny-a, tiny-b, tiny-c$"),
+        (["tniy-b"], "did you mean tiny-b"),
+        ([], "there are no runs in"),
+    ],
 )
 def test_an_unknown_run_and_an_empty_folder_are_one_line(
     runs: Path, tmp_path: Path, words: list[str], problem: str

@@ -289,7 +289,7 @@ def test_a_failure_leaves_the_old_records_as_they_were(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(serialize_data, "train_word2vec", fail)
+    monkeypatch.setattr("text.skip_gram.train_word2vec", fail)
     with pytest.raises(type(error)):
         serialize(paths, replace(SETTINGS, min_count=3), 1)
     assert contents(paths.records) == before

@@ -23,10 +23,12 @@ from scipy.sparse import csr_matrix
 from sklearn import metrics
 from sklearn.utils.class_weight import compute_class_weight
 
+import cnn_regions
 import create_csv
 import document_map
 import explain
 import export
+import han_tester
 import linear_baselines
 import predict
 from corpus.corpora import read_csv
@@ -401,15 +403,66 @@ def test_linear_classifiers_are_tested_alike(folder: Path, capsys: pytest.Captur
     assert "HAN-GRU with n-grams" in (shown := capsys.readouterr().out) and "micro F1" in shown
 
 
-def test_what_is_for_one_label_is_refused_in_one_line(folder: Path) -> None:
-    runs = ["--runs_dir", folder / "runs"]
-    for module, words in (
-        (document_map, ["--dataset", "things", "--data_dir", folder / "data", *runs]),
-        (predict, ["things-han", folder / "things.csv", "--abstain", 0.9, *runs]),
-        (predict, ["things-han", folder / "things.csv", "--median", *runs]),
+def test_what_is_for_one_label_is_refused_in_one_line_that_says_what_to_do(folder: Path) -> None:
+    runs, table = ["--runs_dir", folder / "runs"], folder / "things.csv"
+    data = [*runs, "--data_dir", folder / "data"]
+    several = r" is for one label a text, and the texts of .*things-han may have several; "
+    of_two = (
+        r" is for two classes, and the texts of .*things-han may have several labels; leave it out: each label has a"
+    )
+    for module, words, message in (
+        (
+            predict,
+            ["things-han", table, "--abstain", 0.9, *runs],
+            f"--abstain{several}leave it out: the output has the",
+        ),
+        (
+            predict,
+            ["things-han", table, "--threshold", 0.4, *runs],
+            f"--threshold{several}leave it out: each label has a",
+        ),
+        (predict, ["things-han", table, "--median", *runs], f"--median{several}leave it out: labels are in no order"),
+        (han_tester, ["things-han", "--run_type", "test", "--best_f1", *data], f"--best_f1{of_two}"),
+        (han_tester, ["things-han", "--run_type", "test", "--cost", 3, *data], f"--cost{of_two}"),
+        (
+            create_csv,
+            [table, "--multi_label", "--ordinal", *data[2:]],
+            "--ordinal is for one label a text, a step of a",
+        ),
+        (
+            cnn_regions,
+            ["--dataset", "things", "--run", "things-han", *data],
+            f"cnn_regions.py{several}use han_tester.py",
+        ),
     ):
-        with pytest.raises(UserError, match=r"is for one label a text, and the texts of .* may have several; use"):
+        with pytest.raises(UserError, match=message) as caught:
             main(module, *words)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_document_is_mapped_by_the_most_probable_of_its_labels(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps: list[document_map.MappedDocuments] = []
+    monkeypatch.setattr(document_map, "draw", lambda *arguments: None)
+    monkeypatch.setattr(document_map, "write_for_projector", lambda folder, mapped: maps.append(mapped))
+    main(document_map, "things-han", "--data_dir", folder / "data", "--runs_dir", folder / "runs")
+    [mapped] = maps
+    assert mapped.class_names == (*NAMES, "no label")
+    tested = [row for row in read_csv(folder / "data/things/things.csv") if row.split == "test"]
+    rows, texts = {row.id: decoded(row.label) for row in tested}, {row.id: row.text for row in tested}
+    reader = Predictor.load(RunFolder(folder / "runs/things-han"))
+    for name, shown, said in zip(mapped.ids, mapped.labels, mapped.said, strict=True):
+        [verdict] = reader.score([reader.read(texts[name]).document])
+        chances = dict(zip(NAMES, verdict.probabilities.tolist(), strict=True))
+        assert mapped.class_names[shown] == max(rows[name], key=chances.__getitem__, default="no label")
+        assert said.truth == (" | ".join(rows[name]) or "no label")
+        assert reader.thresholds is not None
+        chosen = chosen_names(verdict.probabilities >= reader.thresholds, NAMES)
+        assert said.predicted == (" | ".join(chosen) or "no label")
+    several = sum(len(rows[name]) > 1 for name in mapped.ids)
+    assert mapped.several == several > 0
+    assert f"{several} documents have several labels: each counts for the one" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

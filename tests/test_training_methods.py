@@ -12,13 +12,14 @@ import pytest
 import han_tester
 import han_trainer
 from network import kernels
+from runtime import predictor
 from runtime.checkpoints import read_checkpoint
 from runtime.input_pipeline import Split, training_batches
 from runtime.networks import build_model
 from runtime.predictor import Predictor
 from runtime.run_folder import RunFolder
-from tests.helpers import write_tiny_records
-from training import trainer
+from tests.helpers import write_tiny_records, write_tiny_run
+from training import lr_range, tester, trainer
 from training.log import TrainingLog
 from utils import UserError, read_json, read_jsonl
 
@@ -29,6 +30,10 @@ EVERYTHING = [
     *("--batch_words", "150", "--bucket_by", "words", "--max_sentences", "4", "--max_words", "5"),
     *("--label_smoothing", "0.1", "--class_weights", "balanced", "--l2", "0.001"),
 ]
+
+
+class Built(Exception):
+    """In place of a network."""
 
 
 class Killed(BaseException):
@@ -117,6 +122,42 @@ def test_the_loss_of_a_step_is_the_one_that_the_settings_ask_for(data: Path, tmp
     split.close()
 
 
+def test_on_a_gpu_whoever_builds_a_network_asks_for_the_padded_path(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trainer, range test, tester and predictor, which end here before their first batch."""
+    run = write_tiny_run(tmp_path / "done", data / "tiny" / "records")
+    opened: list[Split] = []
+
+    class Noted(Split):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            opened.append(self)
+
+    def stop(*_: object, padded: bool = False, **__: object) -> None:
+        raise Built(padded)
+
+    for module, name in ((trainer, "build_model"), (lr_range, "build_model"), (tester, "network_of")):
+        monkeypatch.setattr(module, name, stop)
+    monkeypatch.setattr(predictor, "network_of", stop)
+    for module in (trainer, tester):
+        monkeypatch.setattr(module, "Split", Noted)
+    monkeypatch.setattr(han_trainer, "start_tensorflow", lambda *_, **__: "gpu")
+    monkeypatch.setattr(han_tester, "start_for_runs", lambda *_, **__: "gpu")
+    tested = han_tester.build_parser().parse_args([str(run.path), "--data_dir", str(data)])
+    for begin in (
+        lambda: train(data, tmp_path, "--ngrams", "off"),
+        lambda: train(data, tmp_path, "--run_type", "lr_range"),
+        lambda: han_tester.main(tested),
+        lambda: Predictor.load(run, "gpu"),
+    ):
+        with pytest.raises(Built) as built:
+            begin()
+        assert built.value.args == (True,)
+    for split in opened:
+        split.close()
+
+
 @pytest.mark.slow
 def test_on_a_gpu_no_compiled_loop_runs(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainer, range test, tester and predictor; here with the device of another machine."""
@@ -128,8 +169,8 @@ def test_on_a_gpu_no_compiled_loop_runs(data: Path, tmp_path: Path, monkeypatch:
     train(data, tmp_path, "--batch_size", "4", "--run_type", "lr_range", "--lr_steps", "20")
     where = ["--dataset", "tiny", "--data_dir", str(data), "--runs_dir", str(tmp_path)]
     assert han_tester.main(han_tester.build_parser().parse_args(where)) == 0
-    predictor = Predictor.load(run, "gpu")
-    assert len(predictor.score([predictor.read("good word01").document])) == 1
+    loaded = Predictor.load(run, "gpu")
+    assert len(loaded.score([loaded.read("good word01").document])) == 1
     assert run.trained_on()["device"] == "gpu"  # by which testers and readers choose theirs
 
 

@@ -186,6 +186,8 @@ def test_a_path_that_is_not_utf8_comes_back_from_json(tmp_path: Path) -> None:
     [
         (["--lerning_rate", "3"], "there is no flag --lerning_rate; did you mean --learning_rate?"),
         (["--learning-rate=3"], "there is no flag --learning-rate; did you mean --learning_rate?"),
+        (["--cell", "gruu"], "); did you mean gru?; python"),
+        (["--cell", "zzz"], "); python"),
         (["--zzz"], "there is no flag --zzz; python"),
         (["--learning_rate", "3", "stray"], "'stray' is not expected here"),
     ],
@@ -195,6 +197,7 @@ def test_a_mistyped_flag_names_the_one_that_was_meant(
 ) -> None:
     parser = Parser(prog="some.py")
     parser.add_argument("--learning_rate", type=float)
+    parser.add_argument("--cell", choices=("gru", "lstm"))
     with pytest.raises(SystemExit, match="2"):
         parser.parse_args(typed)
     printed = capsys.readouterr().err

@@ -33,6 +33,7 @@ from tests.served_runs import (
     write_folder,
 )
 
+expect.set_options(timeout=20_000)  # as for everything else here: a busy machine takes its time
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROME_OF_MACOS = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
 EXECUTABLE = next(filter(None, map(shutil.which, (*NAMES, CHROME_OF_MACOS))), None)
@@ -120,6 +121,11 @@ def shown(page: Page) -> list[str]:
 
 def expected(served: ServedRun, text: str) -> list[str]:
     return [f"{100 * value:.1f}%" for value in sorted(probabilities(served.predictor, text), reverse=True)]
+
+
+def wait_until_scored(page: Page) -> None:
+    """Waits for the last exchange of the rows of a table."""
+    expect(page.locator("#scoring")).to_have_count(0)
 
 
 def word(page: Page, text: str) -> Any:
@@ -307,6 +313,34 @@ def test_what_one_sees_is_saved(page: Page, form: str) -> None:
     assert page.locator("#text").input_value() == TEXT
 
 
+def test_a_picture_strikes_out_what_is_left_out_and_has_the_way_on_the_map(page: Page) -> None:
+    explain(page, TEXT, "gradient")
+    answer(page, lambda: page.locator("button.weight").first.click())
+    page.evaluate(
+        """() => {
+          window.strikes = 0;
+          window.ways = [];
+          const [fill, line] = [CanvasRenderingContext2D.prototype.fillRect, CanvasRenderingContext2D.prototype.lineTo];
+          CanvasRenderingContext2D.prototype.fillRect = function (...values) {
+            window.strikes += values[3] === 1;
+            fill.apply(this, values);
+          };
+          CanvasRenderingContext2D.prototype.lineTo = function (...values) {
+            window.ways.push(values);
+            line.apply(this, values);
+          };
+        }"""
+    )
+    with page.expect_download():
+        page.locator(".save").get_by_role("button", name="PNG").click()
+    assert page.evaluate("strikes") == 4  # A good word01 and its mark
+    page.evaluate("document.querySelector('.run').classList.add('picture')")  # where it was when it was drawn
+    box = page.locator(".map .here").bounding_box()
+    assert box is not None
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    assert any(place == pytest.approx(middle, abs=1) for place in page.evaluate("ways"))
+
+
 def test_a_picture_shows_nothing_of_what_is_folded(browser: Browser, address_of_many: str) -> None:
     page = browser.new_page(base_url=address_of_many)
     page.goto("/?text=Good+word01.+Bad+word02.")
@@ -434,6 +468,7 @@ def test_from_the_mistakes_to_a_text_and_a_random_one(page: Page, runs: list[Ser
     first = page.locator(".documents tbody a").first
     expect(first).to_have_text(longest.id)
     expect(page.locator(".documents [aria-sort=descending]")).to_contain_text("words")
+    wait_until_scored(page)
     first.click()
     assert page.locator("#text").input_value() == longest.text and shown(page) == expected(runs[0], longest.text)
     expect(page.locator(".about")).to_contain_text("predicted wrong")
@@ -450,6 +485,7 @@ def test_a_number_of_the_confusion_matrix_opens_its_documents(page: Page, runs: 
     number.click()
     expect(page.locator("#rows")).to_contain_text(f"{count} documents are selected")
     expect(page.get_by_label("labelled")).to_have_value(label)
+    wait_until_scored(page)
     page.locator(".documents tbody a").first.click()
     expect(page.locator(".about")).to_contain_text(f"labelled {label}: predicted right")
 
@@ -489,6 +525,34 @@ def test_a_file_is_uploaded_scored_sorted_searched_opened_and_downloaded(
     page.get_by_role("button", name="Delete this file").click()
     expect(page.get_by_role("link", name="test split")).to_have_attribute("aria-current", "page")
     assert page.get_by_role("link", name="my reviews.csv").count() == 0
+
+
+def test_rows_are_not_exchanged_under_a_pressed_button_and_keep_the_focus(page: Page) -> None:
+    """A click would be lost or meet another row, and who reads with the keyboard would begin again at the top."""
+    page.goto("/documents")
+    wait_until_scored(page)
+    finished = {"state": "finished", "share": 1, "words": "Scored.", "documents": 40}
+    page.route("**/progress?*", lambda route: route.fulfill(json=finished))
+    follow = """() => {
+      document.querySelector("#rows table").dataset.old = "yes";
+      const part = document.querySelector(".scoring");
+      part.dataset.progress = "progress?source=test";
+      part.append(document.createElement("progress"));
+      follow(part);
+    }"""
+    old = page.locator("[data-old]")
+    page.locator(".documents td").first.hover()
+    page.mouse.down()
+    page.evaluate(follow)
+    page.wait_for_timeout(1_500)
+    expect(old).to_have_count(1)
+    page.mouse.up()
+    expect(old).to_have_count(0)
+    link = page.locator(".documents tbody a").nth(3)
+    link.focus()
+    page.evaluate(follow)
+    expect(old).to_have_count(0)
+    expect(link).to_be_focused()
 
 
 def test_a_row_without_a_word_has_no_confidence_on_a_phone(browser: Browser, address: str, tmp_path: Path) -> None:
@@ -754,8 +818,9 @@ def test_an_id_belongs_to_the_data_set_that_it_names(browser: Browser, tmp_path:
     with serving(runs) as address:
         page = browser.new_page()
         page.goto(f"{address}/errors?run=second-han")
+        wait_until_scored(page)
         page.get_by_role("link", name=document.id, exact=True).click()
-        assert page.locator("#text").input_value() == document.text
+        expect(page.locator("#text")).to_have_value(document.text)
         expect(page.locator(".about")).to_contain_text(f"{document.id} of second, labelled {document.label}")
         assert page.locator(".run").nth(0).locator(".label").count() == 0
         assert page.locator(".run").nth(1).locator(".label").count() == 1

@@ -31,7 +31,10 @@ def refuse_threshold(tester: Tester) -> None:
         return
     flag = "--best_f1" if tester.arguments.best_f1 else "--cost"
     if tester.config.several_labels:
-        raise UserError(f"{flag} is for two classes; each label of {tester.run.path} has its threshold; leave it out")
+        raise UserError(
+            f"{flag} is for two classes, and the texts of {tester.run.path} may have several labels; leave it out: "
+            "each label has a threshold of its own, chosen on validation"
+        )
     classes = len(tester.config.class_names)
     if classes != 2:
         raise UserError(f"{flag} is for two classes, and {tester.run.path} has {classes}; leave it out")

@@ -1,6 +1,13 @@
 // The table of documents works without this; with it the progress is shown while it is made.
 "use strict";
 
+// While a mouse button or a finger is down nothing is exchanged: the click would be lost, or meet another row.
+let pressed = false;
+document.addEventListener("pointerdown", () => { pressed = true; }, true);
+for (const kind of ["pointerup", "pointercancel"]) document.addEventListener(kind, () => { pressed = false; }, true);
+
+const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
+
 const scoring = document.getElementById("scoring");
 if (scoring) follow(scoring);
 const upload = document.getElementById("upload");
@@ -11,7 +18,7 @@ async function follow(part) {
   const words = part.querySelector(".words");
   let shown = document.querySelectorAll("#rows tbody tr").length;
   for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, 700));
+    await pause(700);
     let now;
     try {
       const response = await fetch(part.dataset.progress);
@@ -41,11 +48,15 @@ async function show(finished) {
   const response = await fetch(location.href);
   if (!response.ok) return false;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  while (pressed) await pause(50);
+  const focused = document.activeElement?.closest("#rows a")?.getAttribute("href");
   for (const selector of finished ? [".scoring", "#rows"] : ["#rows"]) {
     const from = page.querySelector(selector);
     const to = document.querySelector(selector);
     if (from && to) to.replaceWith(document.importNode(from, true));
   }
+  // Whoever reads the rows with the keyboard stays at the same link, which may be in another place now.
+  if (focused) [...document.querySelectorAll("#rows a")].find((link) => link.getAttribute("href") === focused)?.focus();
   const line = document.querySelector(".scoring .words");
   if (finished && line) line.setAttribute("role", "status");
   return true;

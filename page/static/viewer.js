@@ -279,8 +279,9 @@ function savePicture(run) {
   });
 }
 
-function draw(element, context) {
+function draw(element, context, struckAbove = false) {
   const style = getComputedStyle(element);
+  const struck = struckAbove || style.textDecorationLine.includes("line-through");
   if (element.matches(".save, title") || style.visibility === "hidden" || style.display === "none") return;
   const svg = element instanceof SVGElement;
   for (const part of svg ? [] : element.getClientRects()) {
@@ -312,15 +313,26 @@ function draw(element, context) {
     context.fill();
     context.globalAlpha = 1;
   }
+  if (element.localName === "line") {
+    const places = [[element.x1, element.y1], [element.x2, element.y2]].map((place) =>
+      new DOMPoint(...place.map((value) => value.baseVal.value)).matrixTransform(element.getScreenCTM()));
+    context.strokeStyle = style.stroke;
+    context.setLineDash([4, 3]);
+    context.beginPath();
+    context.moveTo(places[0].x, places[0].y);
+    context.lineTo(places[1].x, places[1].y);
+    context.stroke();
+    context.setLineDash([]);
+  }
   const folded = element.localName === "details" && !element.open; // what is folded has a place, but is not seen
   for (const child of folded ? element.querySelectorAll(":scope > summary") : element.childNodes) {
-    if (child.nodeType === Node.ELEMENT_NODE) draw(child, context);
-    else if (child.nodeType === Node.TEXT_NODE) write(child, style, context);
+    if (child.nodeType === Node.ELEMENT_NODE) draw(child, context, struck);
+    else if (child.nodeType === Node.TEXT_NODE) write(child, style, context, struck);
   }
 }
 
 // Word by word, where the browser has put each; it breaks lines behind hyphens, too.
-function write(node, style, context) {
+function write(node, style, context, struck) {
   context.font = `${style.fontStyle} ${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
   context.fillStyle = style.color;
   context.textBaseline = "alphabetic";
@@ -333,5 +345,6 @@ function write(node, style, context) {
     const metrics = context.measureText(word[0]);
     const above = (part.height - metrics.fontBoundingBoxAscent - metrics.fontBoundingBoxDescent) / 2;
     context.fillText(word[0], part.x, part.y + above + metrics.fontBoundingBoxAscent);
+    if (struck) context.fillRect(part.x, part.y + part.height / 2, part.width, 1);
   }
 }
