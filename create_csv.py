@@ -4,6 +4,7 @@
     python create_csv.py imdb False             every star rating a class
     python create_csv.py my_reviews.csv         your own file, or a folder with one sub-folder per class
     python create_csv.py s3://bucket/reviews    your own file, or a folder of parts, on another file system
+    python create_csv.py my_reviews.csv --engine ray --ray_address auto     read by the machines of a Ray cluster
     python create_csv.py may/reviews.csv --name may    a second file of the same name
 
 Writes, under ``data/<dataset>/``:
@@ -25,17 +26,21 @@ Texts are compared by a keyed hash (the key is the seed), without regard to whit
 of their hashes. So the choice does not depend on the order of the rows, and equal texts are always in one split. A test
 split that the publisher made may repeat texts of the training split: they are counted, and ``--drop_seen`` leaves out
 the documents of the other splits that have them.
+
+With ``--engine ray`` blocks of your own table are read by tasks of a cluster, each with the functions that otherwise
+read the whole of it (:mod:`corpus.runners`); this process chooses the splits and writes: the same bytes.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
+import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +51,23 @@ from numpy.typing import NDArray
 
 from config import CsvSettings, add_flags, settings_from_flags, to_json
 from corpus.corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
-from corpus.corpus_formats import Row
 from corpus.headers import is_number
 from corpus.origins import add_name_flag, origin, paths_of, refuse_other_source
-from corpus.parts import Parts
+from corpus.parts import HASH_SHIFT, Parts
+from corpus.readings import Readings
 from corpus.remote import fetch, is_address
+from corpus.runners import ALONE, Runner
 from corpus.several_labels import membership
 from corpus.splits import (
     LEFT_OUT,
+    NAME,
     TEST,
     TRAIN,
     UNLABELLED,
     VALID,
     Findings,
-    Notes,
     Survey,
+    add_noted,
     examine,
     has_documents,
     leave_seen,
@@ -70,6 +77,7 @@ from corpus.splits import (
     repeated_document,
 )
 from report.evaluation import FEWEST_RATINGS, star_ratings, wilson_interval
+from text.engine_choice import add_engine_flags, check_engine
 from utils import (
     FORMAT_VERSION,
     DataPaths,
@@ -84,11 +92,12 @@ from utils import (
     progress,
     remove_leftovers,
     run_script,
-    sha256_of_file,
+    usable_cores,
     write_json,
     write_jsonl,
 )
 
+HEADER = f"{','.join(CSV_COLUMNS)}\r\n".encode()
 OWN_FLAGS = (
     "text_column",
     "label_column",
@@ -115,6 +124,7 @@ def build_parser() -> Parser:
     )
     add_name_flag(parser)
     add_folder_flags(parser, runs=False, writes=True)
+    add_engine_flags(parser)
     add_flags(parser, CsvSettings)
     return parser
 
@@ -122,6 +132,39 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Chooses the data set and converts it, alone in its folder."""
     started = time.monotonic()
+    check_engine(arguments.engine, arguments.ray_address)
+    if arguments.engine == "ray":
+        refuse_published(arguments)
+    with open_runner(arguments.engine, arguments.ray_address) as runner:
+        corpus, paths = create(arguments, runner)
+    size, seconds = human_size(paths.csv.stat().st_size), time.monotonic() - started
+    log.info("wrote %s (%s) in %.1f s", paths.csv, size, seconds)
+    log.info("next: %s", command_line("serialize_data.py", corpus.name, paths.raw))
+
+
+def refuse_published(arguments: argparse.Namespace) -> None:
+    """Refuses ``--engine ray`` for a published data set: its archive is read from its beginning to its end."""
+    dataset = arguments.dataset
+    if not is_address(dataset) and own_source(dataset, paths_of(dataset, arguments.name, arguments.data_dir)) is None:
+        find_corpus(dataset, arguments.data_dir)
+        raise UserError(f"--engine ray reads tables of your own, and {dataset} is none; leave --engine out")
+
+
+@contextlib.contextmanager
+def open_runner(engine: str, ray_address: str) -> Iterator[Runner]:
+    """Starts what reads the table, and ends it after the block."""
+    if engine != "ray":
+        yield ALONE
+        return
+    from text.ray_cluster import ray_cluster
+    from text.table_tasks import TableTasks
+
+    with ray_cluster(ray_address, usable_cores()) as cluster:
+        yield TableTasks(cluster)
+
+
+def create(arguments: argparse.Namespace, runner: Runner) -> tuple[Corpus, DataPaths]:
+    """Finds out what the data set is and writes its files."""
     settings = settings_from_flags(CsvSettings, arguments)
     if arguments.two_classes is not None:
         settings = replace(settings, binary=arguments.two_classes)
@@ -129,8 +172,8 @@ def main(arguments: argparse.Namespace) -> None:
     paths = paths_of(dataset, arguments.name, arguments.data_dir)
     if is_address(dataset):
         refuse_other_source(dataset, paths)
-        dataset, address = str(fetch(dataset, paths)), dataset
-    corpus, understood = choose_corpus(dataset, paths, settings, arguments.name)
+        dataset, address = str(fetch(dataset, paths, runner)), dataset
+    corpus, understood = choose_corpus(dataset, paths, settings, arguments.name, runner)
     if arguments.two_classes and len(corpus.class_names(True)) > 2:
         raise UserError(
             f"{dataset} has {len(corpus.class_names(True))} classes and no form with two; leave the True out"
@@ -140,10 +183,8 @@ def main(arguments: argparse.Namespace) -> None:
     with exclusive_lock(paths.folder / ".create_csv.lock", refusal):
         for file in (paths.csv, paths.labels, paths.evidence, paths.csv_manifest):
             remove_leftovers(file)
-        convert(paths, corpus, settings, understood, address)
-    size, seconds = human_size(paths.csv.stat().st_size), time.monotonic() - started
-    log.info("wrote %s (%s) in %.1f s", paths.csv, size, seconds)
-    log.info("next: %s", command_line("serialize_data.py", corpus.name, paths.raw))
+        convert(paths, corpus, settings, understood, address, runner)
+    return corpus, paths
 
 
 def check_order(corpus: Corpus, settings: CsvSettings) -> None:
@@ -173,7 +214,12 @@ def check_order(corpus: Corpus, settings: CsvSettings) -> None:
 
 
 def convert(
-    paths: DataPaths, corpus: Corpus, settings: CsvSettings, understood: list[str], address: str | None = None
+    paths: DataPaths,
+    corpus: Corpus,
+    settings: CsvSettings,
+    understood: list[str],
+    address: str | None = None,
+    runner: Runner = ALONE,
 ) -> None:
     """Reads the data set twice and writes its files.
 
@@ -183,13 +229,15 @@ def convert(
         settings: How it becomes splits and labels.
         understood: For a person's own data what was understood of it, a sentence per line.
         address: Where these were copied from just now.
+        runner: Reads it.
     """
     source_sha256 = corpus.source_sha256(paths.raw)
     log.info("%s: %s (%s)", corpus.name, corpus.title, corpus.citation)
     for line in understood:
         log.info("%s", line)
 
-    survey = take_survey(corpus, paths, settings)
+    readings = Readings(corpus, paths.raw, settings, runner)
+    survey = take_survey(readings, corpus, paths, settings)
     choose_splits(survey, corpus, settings)
     found = examine(survey, paths.folder)
     refuse_unusable(survey, found, corpus, settings, corpus.way_out(paths.raw))
@@ -199,11 +247,11 @@ def convert(
     facts = {**statistics, "source_sha256": source_sha256}
     if corpus.own:
         facts |= {**origin(corpus.own, paths, address), "understood": understood}
-    write_stage(paths, corpus, settings, found, survey.labels, facts)
+    write_stage(readings, paths, corpus, settings, found, survey.labels, facts)
 
 
 def choose_corpus(
-    dataset: str, paths: DataPaths, settings: CsvSettings, name: str | None = None
+    dataset: str, paths: DataPaths, settings: CsvSettings, name: str | None = None, runner: Runner = ALONE
 ) -> tuple[Corpus, list[str]]:
     """The data set that is meant, and for a person's own one what was understood of it."""
     source = own_source(dataset, paths)
@@ -218,38 +266,23 @@ def choose_corpus(
     refuse_other_source(str(source), paths)
     from corpus.own_data import understand
 
-    return understand(source, settings, paths.folder, name=paths.dataset)
+    return understand(source, settings, paths.folder, paths.dataset, runner)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # First reading: what is there
 
 
-def take_survey(corpus: Corpus, paths: DataPaths, settings: CsvSettings) -> Survey:
+def take_survey(readings: Readings, corpus: Corpus, paths: DataPaths, settings: CsvSettings) -> Survey:
     """Reads all documents once; validation documents are not chosen yet."""
     labels = corpus.class_names(settings.binary)
     sets = membership(labels, corpus.names) if corpus.names else None
-    ids = {label: number for number, label in enumerate(labels)}
     survey = new_survey(list(corpus.names) or labels, len(labels), paths.folder, sets)
-    notes = Notes(survey, settings.split_seed, paths.folder)
-    for row in progress(corpus.rows(paths.raw), corpus.documents, "reading", "documents"):
-        refuse_nul(row)
-        label = corpus.label(row, settings.binary)
-        empty = not row.text or row.text.isspace()
-        survey.without_text += empty
-        split = LEFT_OUT if empty or label is None else SPLITS.index(row.split)
-        notes.add(row.id, row.text, split, ids.get(label or "", -1))
-    notes.flush()
-    refuse_repeated_ids(notes.names, corpus, paths.raw)
+    names = Parts(paths.folder, NAME, HASH_SHIFT)
+    for more in progress(readings.noted(), corpus.documents, "reading", "documents", lambda more: len(more.splits)):
+        add_noted(survey, names, more)
+    refuse_repeated_ids(names, corpus, paths.raw)
     return survey
-
-
-def refuse_nul(row: Row) -> None:
-    """Refuses a text with NUL characters, which no CSV reader would read again."""
-    if "\0" in row.text:
-        raise UserError(
-            f"document {row.id} holds NUL characters, so it is not text; check that it is the right archive"
-        )
 
 
 def refuse_repeated_ids(names: Parts, corpus: Corpus, raw: Path) -> None:
@@ -442,6 +475,7 @@ def remarks(statistics: dict[str, Any], survey: Survey) -> Iterator[tuple[int, s
 
 
 def write_stage(
+    readings: Readings,
     paths: DataPaths,
     corpus: Corpus,
     settings: CsvSettings,
@@ -451,17 +485,20 @@ def write_stage(
 ) -> None:
     """Writes all files of the stage. The old manifest goes when the new CSV file is on the disk, not before."""
     seen_ids: list[str] = []
-    with atomic_write(paths.csv, newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(CSV_COLUMNS)
-        writer.writerows(csv_rows(paths.raw, corpus, settings, found, seen_ids))
+    digest = hashlib.sha256()
+    codes = progress(found.each(), found.codes.count, "writing", "documents")
+    with atomic_write(paths.csv, "wb") as file:
+        for rows, seen in chain([(HEADER, [])], readings.csv(codes)):
+            file.write(rows)
+            digest.update(rows)
+            seen_ids += seen
         file.flush()
         os.fsync(file.fileno())
         paths.csv_manifest.unlink(missing_ok=True)
     with atomic_write(paths.labels) as file:
         file.writelines(f"{label}\n" for label in labels)
     if corpus.has_evidence:
-        write_jsonl(paths.evidence, ({"id": row.id, "evidence": row.evidence} for row in corpus.rows(paths.raw)))
+        write_jsonl(paths.evidence, readings.evidence())
     else:
         paths.evidence.unlink(missing_ok=True)  # of earlier texts
     manifest = {
@@ -471,28 +508,9 @@ def write_stage(
         "labels": labels,
         **facts,
         "seen_test_documents": seen_ids,
-        "csv_sha256": sha256_of_file(paths.csv),
+        "csv_sha256": digest.hexdigest(),
     }
     write_json(paths.csv_manifest, manifest)
-
-
-def csv_rows(
-    raw: Path, corpus: Corpus, settings: CsvSettings, found: Findings, seen_ids: list[str]
-) -> Iterator[tuple[str | int, ...]]:
-    """The rows of the CSV file, streamed; appends the ids of test documents that were seen to ``seen_ids``."""
-    documents = progress(corpus.rows(raw), found.codes.count, "writing", "documents")
-    try:
-        for row, (split, is_seen) in zip(documents, found.each(), strict=True):
-            if is_seen:
-                seen_ids.append(row.id)
-            if split != LEFT_OUT:
-                yield row.id, SPLITS[split], corpus.label(row, settings.binary) or "", row.rating, row.text
-    except UserError:
-        raise
-    except ValueError as error:
-        raise UserError(
-            f"{corpus.source_file(raw)} was changed while it was read; run the same command again"
-        ) from error
 
 
 if __name__ == "__main__":

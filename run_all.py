@@ -202,7 +202,9 @@ def build_parser() -> Parser:
     )
     add_wandb_flags(parser)
     parser.add_argument("--workers", type=int, help="processes of serialize_data (default: one per core)")
-    parser.add_argument("--engine", choices=ENGINES, help="where serialize_data cuts texts into words (default: local)")
+    parser.add_argument(
+        "--engine", choices=ENGINES, help="where create_csv and serialize_data read texts (default: local)"
+    )
     parser.add_argument("--ray_address", help="with --engine ray: auto, or HOST:PORT of a cluster")
     for settings_class in (CsvSettings, TextSettings, ModelSettings, TrainingSettings, TrainerOperation):
         add_flags(parser, settings_class, unset=True, leave_out=left_out(settings_class))
@@ -357,7 +359,13 @@ def csv_stage(arguments: argparse.Namespace, paths: DataPaths, own_file: Path | 
         ["create_csv.py", dataset, *binary, *named, *given(CsvSettings, arguments), *folder_flags(arguments.data_dir)],
         [source],
         [paths.csv, paths.labels, paths.csv_manifest],
+        engine_flags(arguments) if own_file else [],
     )
+
+
+def engine_flags(arguments: argparse.Namespace) -> list[str]:
+    """The flags of the engine that reads texts; what it writes does not depend on it."""
+    return [*flag(arguments, "engine"), *flag(arguments, "ray_address")]
 
 
 def records_stage(arguments: argparse.Namespace, paths: DataPaths) -> Stage:
@@ -369,7 +377,7 @@ def records_stage(arguments: argparse.Namespace, paths: DataPaths) -> Stage:
         ["serialize_data.py", paths.dataset, *settings, *folder_flags(arguments.data_dir)],
         [paths.csv, paths.labels, *([Path(vectors)] if vectors else []), *first_weights(arguments)],
         [paths.manifest],
-        [*flag(arguments, "workers"), *flag(arguments, "engine"), *flag(arguments, "ray_address")],
+        [*flag(arguments, "workers"), *engine_flags(arguments)],
         outdated=outdated_records(paths),
     )
 

@@ -492,9 +492,31 @@ def set_up_logging() -> None:
     logging.captureWarnings(True)
 
 
-def progress(items: Iterable[Item], total: int | None, description: str, unit: str = "it") -> Iterator[Item]:
-    """A progress bar on a terminal; nothing at all elsewhere, where stages log plain lines of their own."""
-    yield from tqdm(items, total=total, desc=description, unit=unit, disable=not sys.stderr.isatty(), leave=False)
+def progress(
+    items: Iterable[Item],
+    total: int | None,
+    description: str,
+    unit: str = "it",
+    size: Callable[[Item], int] | None = None,
+) -> Iterator[Item]:
+    """A progress bar on a terminal; nothing at all elsewhere, where stages log plain lines of their own.
+
+    ``size``: how many units an item is; one, if it is not given.
+    """
+    shown: dict[str, Any] = {
+        "total": total,
+        "desc": description,
+        "unit": unit,
+        "disable": not sys.stderr.isatty(),
+        "leave": False,
+    }
+    if size is None:
+        yield from tqdm(items, **shown)
+        return
+    with tqdm(**shown) as bar:
+        for item in items:
+            yield item
+            bar.update(size(item))
 
 
 def human_size(count: float) -> str:

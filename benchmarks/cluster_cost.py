@@ -1,10 +1,11 @@
-"""Text to records on a cluster: processor time of each part, and what they add up to for more documents and cores.
+"""Tables to CSV file to records on a cluster: processor time of each part, and the sum for more documents and cores.
 
     python benchmarks/cluster_cost.py --records data/imdb/records --cores 2 16 128
 
 The parts are measured on one core, without Ray: those that tasks do, on all cores of a cluster, and those that the main
 process does alone. The rest is arithmetic: of each step the longer of the two, since they run at the same time. Not in
-it: starting Ray (5 to 10 s), moving data between machines, and the last merge of word counts.
+it: starting Ray (5 to 10 s), moving data between machines, and the last merge of word counts. ``create_csv.py`` reads
+the CSV file of the data set as if it were a table of one's own.
 """
 
 from __future__ import annotations
@@ -34,22 +35,108 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Measures the parts, prints them, and adds them up."""
     records = arguments.records or find_records()
-    parts = measured(records)
-    record("cluster", {"records": records.parent.name, "microseconds_per_document": parts})
-    print_table(
-        "Processor time per document, microseconds",
-        ["part", "where", "us"],
-        [[name, "tasks" if name in TASKS else "main process", f"{value:,.2f}"] for name, value in parts.items()],
-    )
-    rows = [
-        [f"{documents:,}", f"{cores}", f"{seconds(parts, documents, cores):,.0f}"]
-        for documents in arguments.documents
-        for cores in arguments.cores
-    ]
-    print_table("Seconds of all steps but word vectors, computed", ["documents", "cores", "seconds"], rows)
+    for stage, parts, add_up in (
+        ("create_csv.py", measured_csv(paths_of(records).csv), seconds_of_csv),
+        ("serialize_data.py", measured(records), seconds),
+    ):
+        record("cluster", {"stage": stage, "records": records.parent.name, "microseconds_per_document": parts})
+        print_table(
+            f"{stage}: processor time per document, microseconds",
+            ["part", "where", "us"],
+            [[name, "tasks" if name in TASKS else "main process", f"{value:,.2f}"] for name, value in parts.items()],
+        )
+        rows = [
+            [f"{documents:,}", f"{cores}", f"{add_up(parts, documents, cores):,.0f}"]
+            for documents in arguments.documents
+            for cores in arguments.cores
+        ]
+        print_table(
+            f"{stage}: seconds of all steps but word vectors, computed", ["documents", "cores", "seconds"], rows
+        )
 
 
-TASKS = ("read once", "words", "merge counts", "final ids and shards")
+TASKS = (
+    "read once",
+    "words",
+    "merge counts",
+    "final ids and shards",
+    "count rows",
+    "hash texts",
+    "rows of the CSV file",
+)
+
+
+def measured_csv(csv_file: Path) -> dict[str, float]:
+    """Microseconds of processor time per document of ``create_csv.py``, by part."""
+    from config import CsvSettings
+    from corpus.corpora import sha256_of_source
+    from corpus.csv_blocks import table_blocks
+    from corpus.own_data import count_block, understand
+    from corpus.parts import HASH_SHIFT, Parts
+    from corpus.readings import csv_block, survey_block
+    from corpus.splits import NAME, TEST, VALID, add_noted, examine, move_share, new_survey, repeated_document
+    from corpus.tables import open_table
+    from text.block_engine import BLOCK_BYTES
+
+    with tempfile.TemporaryDirectory() as name:
+        folder, settings = Path(name), CsvSettings()
+        path = folder / "reviews.csv"
+        path.symlink_to(csv_file.resolve())
+        opening = timed(lambda: open_table(path, ""))
+        hashing = timed(lambda: sha256_of_source(path))
+        corpus, _ = understand(path, settings, folder)
+        assert corpus.table is not None
+        table, given = corpus.table, (corpus, folder, settings)
+        blocks: list[Any] = []
+        cut = timed(lambda: blocks.extend(table_blocks(table, BLOCK_BYTES)))
+        some = blocks[:: max(1, len(blocks) // 3)][:3]
+        columns = corpus.read.columns  # type: ignore[attr-defined]
+        count = timed(lambda: [list(count_block(block, table, columns)) for block in some])
+        noted: list[Any] = []
+        hashes = timed(lambda: noted.extend(more for block in some for more in survey_block(block, *given)))
+        documents = sum(len(more.splits) for more in noted)
+        survey, names = new_survey(corpus.class_names(True), 2, folder), Parts(folder, NAME, HASH_SHIFT)
+        codes = bytearray()
+
+        def choose() -> None:
+            for more in noted:
+                add_noted(survey, names, more)
+            repeated_document(names)
+            for split, share in ((TEST, settings.test_share), (VALID, settings.valid_share)):
+                move_share(survey, split, share)
+            codes.extend(examine(survey, folder).each())
+
+        chosen = timed(choose)
+        sizes = [sum(len(more.splits) for more in survey_block(block, *given)) for block in some]
+        pieces: list[bytes] = []
+
+        def rows() -> None:
+            at = 0
+            for block, size in zip(some, sizes, strict=True):
+                pieces.extend(piece for piece, _ in csv_block(block, codes[at : at + size], *given))
+                at += size
+
+        written = timed(rows)
+        keep = timed(lambda: stored(b"".join(pieces)))
+    whole = documents * csv_file.stat().st_size / sum(block.size for block in some)
+    return {
+        "find the encoding": 1e6 * opening / whole,
+        "find the blocks": 1e6 * cut / whole,
+        "count rows": 1e6 * count / documents,
+        "hash the table": 1e6 * hashing / whole,
+        "hash texts": 1e6 * hashes / documents,
+        "choose the splits": 1e6 * chosen / documents,
+        "rows of the CSV file": 1e6 * written / documents,
+        "write and hash the CSV file": 1e6 * keep / documents,
+    }
+
+
+def seconds_of_csv(parts: dict[str, float], documents: int, cores: int) -> float:
+    """Of all steps of ``create_csv.py``, as :func:`seconds`."""
+    alone = parts["find the encoding"] + parts["hash the table"] + parts["choose the splits"]
+    count = max(parts["find the blocks"], parts["count rows"] / cores)
+    rows = max(parts["write and hash the CSV file"], parts["rows of the CSV file"] / cores)
+    return documents * (alone + count + parts["hash texts"] / cores + rows) / 1e6
 
 
 def measured(records: Path) -> dict[str, float]:

@@ -1,27 +1,26 @@
 """High-water mark of memory of create_csv.py, and its time, at growing numbers of documents.
 
-    python benchmarks/csv_memory.py --documents 1000000 2000000 4000000
+    python benchmarks/csv_memory.py --documents 1000000 2000000 4000000 --engines local ray
 
 The documents are a table of one's own with ids, labels and short texts of random words (seed 1); one text in twenty is
-that of another document. What is reported is the largest process, as the system counts it.
+that of another document. Memory is what a process has of its own (``RssAnon``): libraries and what it shares with
+others, such as Ray's object store, are not counted. Needs Linux, and for Ray the packages of requirements-ray.txt.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import os
 import random
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from measuring import ROOT, largest_child, print_table, record
+from measuring import ROOT, print_table, record, watch_processes
 
-from utils import Parser, run_script
+from utils import Parser, UserError, run_script, sha256_of_file
 
 WORDS = 20  # of a text
 REPEATED = 0.05
@@ -34,29 +33,33 @@ def build_parser() -> Parser:
         "--documents", type=int, nargs="+", default=[1_000_000, 2_000_000, 4_000_000], help="sizes to measure"
     )
     parser.add_argument("--script", type=Path, default=ROOT / "create_csv.py", help="that of another version")
-    parser.add_argument("--stage", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.add_argument("--engines", nargs="+", choices=("local", "ray"), default=["local"], help="(default: local)")
     return parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Measures every size; the stage is watched by a process of its own, which is this script again."""
-    if arguments.stage:
-        watch(arguments.stage)
-        return
+    """Measures every size with every engine; the files have to be the same."""
     rows = []
     for documents in arguments.documents:
+        hashes = set()
         with tempfile.TemporaryDirectory() as folder:
             table = Path(folder) / "reviews.csv"
             write_table(table, documents)
-            stage = [str(arguments.script), str(table), "--data_dir", folder]
-            command = [sys.executable, __file__, "--stage", *stage]
-            shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        wall, processor, megabytes = map(float, shown)
-        record("csv_memory", {"documents": documents, "seconds": wall, "processor": processor, "mb": megabytes})
-        rows.append([f"{documents:,}", f"{megabytes:,.0f} MB", f"{1e6 * processor / documents:.1f}", f"{wall:,.0f} s"])
+            for engine in arguments.engines:
+                command = [sys.executable, str(arguments.script), str(table), "--data_dir", folder]
+                used = watch_processes([*command, *(["--engine", engine] if engine != "local" else [])])
+                hashes.add(sha256_of_file(Path(folder) / "reviews" / "csv_manifest.json"))
+                record(
+                    "csv_memory", {"documents": documents, "engine": engine, "load": os.getloadavg()[2], "used": used}
+                )
+                each, speed = f"{1e6 * used.processor / documents:.1f}", f"{documents / used.seconds:,.0f}"
+                memory = [f"{used.main:,.0f} MB", f"{used.other:,.0f} MB"]
+                rows.append([f"{documents:,}", engine, *memory, each, f"{used.seconds:,.0f} s", speed])
+        if len(hashes) > 1:
+            raise UserError("the engines wrote different files; run tests/test_ray.py")
     print_table(
         "create_csv.py on a table of one's own",
-        ["documents", "largest process", "microseconds of processor time a document", "seconds"],
+        ["documents", "engine", "main process", "largest other", "us of processor time each", "seconds", "documents/s"],
         rows,
     )
 
@@ -79,14 +82,6 @@ def made_rows(documents: int) -> Iterator[tuple[str, str, str]]:
         if len(kept) < 100_000:
             kept.append(text)
         yield f"r{number}", chance.choice(("bad", "good")), text
-
-
-def watch(command: list[str]) -> None:
-    """Runs a stage; prints its seconds, its processor time and the megabytes of its largest process."""
-    started = time.perf_counter()
-    subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(time.perf_counter() - started, used.ru_utime + used.ru_stime, largest_child())
 
 
 if __name__ == "__main__":

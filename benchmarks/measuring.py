@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import statistics
+import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from utils import DataPaths
 
 RESULTS = ROOT / "benchmarks" / "results.jsonl"
+LOOK_SECONDS = 0.25
+MARK = "RUN_OF_BENCHMARK"
 
 
 def find_records() -> Path:
@@ -88,6 +93,60 @@ def largest_child() -> float:
     """Megabytes of the largest process that this one has started and that has ended."""
     kilobytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
     return kilobytes / 1024
+
+
+class Watched(NamedTuple):
+    """What a command and all processes that it started have used.
+
+    Attributes:
+        seconds: By the clock.
+        processor: Seconds of processor time.
+        main: Megabytes of memory of its own that the first process had at most: no libraries, nothing shared.
+        other: The same of the largest of the other processes.
+    """
+
+    seconds: float
+    processor: float
+    main: float
+    other: float
+
+
+def watch_processes(command: list[str]) -> Watched:
+    """Runs a command and looks at its processes four times a second, also at those that it has left to others (Linux).
+
+    Raises:
+        UserError: It fails.
+    """
+    from utils import UserError
+
+    mark = uuid.uuid4().hex
+    times, memory = dict[int, float](), dict[int, float]()
+    started = time.perf_counter()
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, MARK: mark}) as process:
+        while process.poll() is None:
+            for number, (seconds, megabytes) in marked_processes(mark).items():
+                times[number] = seconds
+                memory[number] = max(megabytes, memory.get(number, 0))
+            time.sleep(LOOK_SECONDS)
+    wall = time.perf_counter() - started
+    if process.returncode:
+        raise UserError(f"{' '.join(command[1:])} ended with {process.returncode}; run it by hand")
+    other = max((megabytes for number, megabytes in memory.items() if number != process.pid), default=0)
+    return Watched(wall, sum(times.values()), memory[process.pid], other)
+
+
+def marked_processes(mark: str) -> dict[int, tuple[float, float]]:
+    """Of each process that has inherited this mark: seconds of processor time, megabytes of memory of its own."""
+    found = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (folder / "environ").read_bytes():
+                seconds = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
+                [own] = re.findall(r"RssAnon:\s+(\d+) kB", (folder / "status").read_text())
+                found[int(folder.name)] = sum(map(int, seconds)) / os.sysconf("SC_CLK_TCK"), int(own) / 1024
+        except (OSError, ValueError):  # it has ended, or is another user's
+            continue
+    return found
 
 
 def processor() -> str:

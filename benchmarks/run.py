@@ -60,7 +60,7 @@ def main(arguments: argparse.Namespace) -> int:
         "text": ["text_speed.py", "--records", str(records)],
         "cluster": ["cluster_cost.py", "--records", str(records)],
         "engines": ["engines.py", "--records", str(records)],
-        "csv": ["csv_memory.py", "--documents", *tables],
+        "csv": ["csv_memory.py", "--documents", *tables, *(["--engines", "local", "ray"] if find_spec("ray") else [])],
         "memory": ["memory.py", "--records", str(records), "--documents", *sizes],
         "predicting": ["predicting.py", *finished_runs()[:1]],
         "explanations": ["explanation_cost.py", *finished_runs()[:1]],

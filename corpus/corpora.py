@@ -21,6 +21,7 @@ from typing import IO, Any, NamedTuple, NotRequired, TypedDict
 import schema
 from corpus.corpus_formats import MAX_TEXT_BYTES, Row, check_imdb, read_food, read_imdb, read_zhang
 from corpus.remote import name_of_table
+from corpus.tables import Table, TableBlock
 from utils import (
     DATA_ENDINGS,
     DataPaths,
@@ -53,7 +54,7 @@ class Corpus:
         documents: Number of documents that the publisher states.
         classes: Class name of each rating, for two classes (True) and for every rating a class (False); the order of
             first appearance is the order of the classes. A labelled document whose rating is missing is left out.
-        read: Streams the documents out of the source file.
+        read: Streams the documents out of the source file; those of a block, if that is a second argument.
         check: Reads a file whose hash is not the published one to its end; raises a :class:`UserError` if it is
             damaged or something else.
         other_files: Names in the raw folder of the other shapes in which the data set is handed around.
@@ -62,6 +63,7 @@ class Corpus:
         has_test: Whether there is a test split; otherwise create_csv.py makes one.
         balanced: Whether two classes get the same number of documents.
         own: The file or folder of a person, read where it is: no raw folder, no download.
+        table: How it is to be read.
         names: The labels, where a text may have several: ``classes`` are their combinations then.
     """
 
@@ -73,7 +75,7 @@ class Corpus:
     sha256: str
     documents: int
     classes: Mapping[bool, Mapping[int, str]]
-    read: Callable[[Path], Iterator[Row]]
+    read: Callable[..., Iterator[Row]]
     check: Callable[[Path], None]
     other_files: tuple[str, ...] = ()
     publisher: str = ""
@@ -81,6 +83,7 @@ class Corpus:
     has_test: bool = True
     balanced: bool = False
     own: Path | None = None
+    table: Table | None = None
     names: tuple[str, ...] = ()
 
     def class_names(self, binary: bool) -> list[str]:
@@ -105,9 +108,9 @@ class Corpus:
             raise UserError(f"{file} is not there; run first: {command_line('download.py', self.name, raw)}")
         return sha256_of_source(file)
 
-    def rows(self, raw: Path) -> Iterator[Row]:
-        """Streams the documents out of :meth:`source_file`."""
-        return self.read(self.source_file(raw))
+    def rows(self, raw: Path, block: TableBlock | None = None) -> Iterator[Row]:
+        """Streams the documents out of :meth:`source_file`, or out of a block of it."""
+        return self.read(self.source_file(raw), *([block] if block else []))
 
     def way_out(self, raw: Path) -> str:
         """What to look at when the documents are not as they must be."""

@@ -11,8 +11,8 @@ reported with its line.
 
 from __future__ import annotations
 
+import heapq
 import itertools
-import random
 import re
 import shlex
 from collections import Counter
@@ -42,8 +42,21 @@ from corpus.headers import (
     words,
 )
 from corpus.parts import HASH_SHIFT, Parts, first_of_equal
+from corpus.runners import ALONE, Runner
 from corpus.several_labels import BETWEEN, NO_LABELS, LabelCells, detected_separator, looks_like_several, named_sets
-from corpus.tables import DELIMITERS, OTHER_CELLS, SHOWN, Record, Table, open_table, records, sub_folders, usable
+from corpus.tables import (
+    DELIMITERS,
+    JSON_LINES,
+    OTHER_CELLS,
+    SHOWN,
+    Record,
+    Table,
+    TableBlock,
+    open_table,
+    records,
+    sub_folders,
+    usable,
+)
 from utils import UserError, dataset_name
 
 MOST_CLASSES = 200
@@ -52,6 +65,7 @@ MOST_LABELS = 5_000  # different values after which a column is surely no label
 NOT_TEXT = set(words("id ids date time title summary length count author user name url lang language"))
 ID = np.dtype([("key", "<u8")])  # hash of an id
 BYTES_OF_IDS = 1 << 19  # of their hashes, which are kept before they are compared
+HIGHEST_HASH = 1 << 64
 WHOLE = re.compile(r"([-+]?[0-9]{1,9})(?:[.,]0*)?")
 
 
@@ -109,9 +123,41 @@ class RowCounts:
     without_evidence: int = 0
     other_evidence: list[int] = field(default_factory=list)
 
+    def add(self, other: RowCounts) -> None:
+        """Adds what was counted of the rows that come after these."""
+        self.rows += other.rows
+        self.without_label += other.without_label
+        self.marked += other.marked
+        self.without_evidence += other.without_evidence
+        for own, more in (
+            (self.labels, other.labels),
+            (self.splits, other.splits),
+            (self.skipped, other.skipped),
+        ):
+            own.update(more)
+        for problem, lines in other.lines.items():
+            self.lines[problem] = [*self.lines.get(problem, []), *lines][:SHOWN]
+        self.other_evidence = [*self.other_evidence, *other.other_evidence][:SHOWN]
+
+
+@dataclass(frozen=True)
+class Documents:
+    """Reads the documents of a table, on any machine."""
+
+    table: Table
+    columns: Columns
+    classes: dict[str, Class]
+
+    def __call__(self, _: Path, block: TableBlock | None = None) -> Iterator[Row]:
+        return read_rows(self.table, self.columns, self.classes, block)
+
 
 def understand(
-    path: Path, settings: CsvSettings, folder: Path = Path("data"), name: str | None = None
+    path: Path,
+    settings: CsvSettings,
+    folder: Path = Path("data"),
+    name: str | None = None,
+    runner: Runner = ALONE,
 ) -> tuple[Corpus, list[str]]:
     """Turns a person's file or folder into a data set.
 
@@ -120,6 +166,7 @@ def understand(
         settings: What the flags say of it.
         folder: On a disk that may be written to, where hashes of millions of ids are compared.
         name: Of the data set; that of the file if it is not given.
+        runner: Reads the whole source.
 
     Returns:
         The row of the table of data sets, and what was understood, a sentence per line.
@@ -131,12 +178,12 @@ def understand(
     if name in {corpus.name for corpus in CORPORA}:
         raise UserError(f"{path} would become the data set {name}, which is a published one; give it another name")
     table = open_table(path, settings.encoding)
-    sample = sample_of(table, settings)
+    sample = sample_of(table, settings, runner)
     if settings.label_columns and settings.multi_label:
         first, *_ = settings.label_columns.split(",")
         settings = replace(settings, label_column=first)
     columns = with_several_labels(table, find_columns(table, sample, settings), sample, settings)
-    found = count_rows(table, columns, folder)
+    found = count_rows(table, columns, folder, runner)
     names, classes = name_sets(found, table) if columns.several else ((), name_classes(found, table, columns))
     identity = columns.id if found.ids_are_unique else None
     places = replace(columns, id=identity)
@@ -150,11 +197,12 @@ def understand(
         sha256="",
         documents=found.labels.total() + found.without_label,
         classes={True: ordered, False: ordered},
-        read=lambda _: read_rows(table, places, classes),
+        read=Documents(table, places, classes),
         check=check_nothing,
         has_evidence=found.marked > 0,
         has_test=bool(found.splits["test"]),
         own=path,
+        table=table,
         names=names,
     )
     return corpus, describe(table, places, found, classes)
@@ -164,7 +212,7 @@ def understand(
 # Which column is which
 
 
-def sample_of(table: Table, settings: CsvSettings) -> list[Record]:
+def sample_of(table: Table, settings: CsvSettings, runner: Runner = ALONE) -> list[Record]:
     """Records by which the columns are detected: the first ones, and as many from the whole source where needed.
 
     They are needed where a column has one value or none in all of the first records: the source may be sorted by it. A
@@ -176,19 +224,26 @@ def sample_of(table: Table, settings: CsvSettings) -> list[Record]:
     columns = zip(*(record.fields for record in first), strict=True)
     if all(len({cell.strip().casefold() for cell in cells} - MISSING) > 1 for cells in columns):
         return first
-    return first + random_records(usable(table), SAMPLE_RECORDS)
+    return first + random_records(table, SAMPLE_RECORDS, runner)
 
 
-def random_records(source: Iterable[Record], count: int) -> list[Record]:
-    """So many records, each with the same chance, the same ones in every call (reservoir sampling)."""
-    chance = random.Random(1)
-    chosen: list[Record] = []
-    for number, record in enumerate(source):
-        if number < count:
-            chosen.append(record)
-        elif (place := chance.randrange(number + 1)) < count:
-            chosen[place] = record
-    return chosen
+def random_records(table: Table, count: int, runner: Runner = ALONE) -> list[Record]:
+    """So many records that can be read, the same ones in every call: those with the lowest hashes of their numbers."""
+    drawn: list[tuple[int, Record]] = []
+    calls = (
+        (block, table, count, drawn[-1][0] if len(drawn) == count else HIGHEST_HASH) for block in runner.blocks(table)
+    )
+    for _, more in runner.each(lowest_records, calls):
+        drawn = sorted([*drawn, *more])[:count]
+    return [record for _, record in drawn]
+
+
+def lowest_records(
+    block: TableBlock | None, table: Table, count: int, below: int
+) -> Iterator[list[tuple[int, Record]]]:
+    """Of a block the records with the lowest hashes of their numbers; not those with ``below`` or a higher one."""
+    hashed = ((int.from_bytes(hash_id(str(record.row))), record) for record in usable(table, block))
+    yield heapq.nsmallest(count, (pair for pair in hashed if pair[0] < below))
 
 
 @dataclass(frozen=True)
@@ -416,11 +471,31 @@ def listing(profiles: Sequence[Profile]) -> str:
 # Reading the whole source once
 
 
-def count_rows(table: Table, columns: Columns, folder: Path) -> RowCounts:
+def count_rows(table: Table, columns: Columns, folder: Path, runner: Runner) -> RowCounts:
     """Reads a source to its end and counts; keeps labels and hashes of ids (in ``folder``), no texts."""
     found = RowCounts()
-    ids, waiting = Parts(folder, ID, HASH_SHIFT), bytearray()
-    for record in records(table):
+    ids = Parts(folder, ID, HASH_SHIFT)
+    calls = ((block, table, columns) for block in runner.blocks(table))
+    for _, (counts, hashes) in runner.each(count_block, calls):
+        found.add(counts)
+        if len(found.labels) > MOST_LABELS:
+            refuse_many(table, columns, found)
+        ids.add(np.frombuffer(hashes, ID))
+    found.labels = +found.labels
+    kept = found.labels.total() + found.without_label
+    refuse_other_cells(table, found.skipped, found.rows)
+    if not kept:
+        reasons = ", ".join(f"{count:,} rows: {problem}" for problem, count in found.skipped.items())
+        raise UserError(f"{table.path}: no row can be used ({reasons}); {ask_columns(table, columns)}")
+    unique = sum(len(first_of_equal(rows["key"])) for rows in ids)
+    found.ids_are_unique = columns.id is not None and unique == kept
+    return found
+
+
+def count_block(block: TableBlock | None, table: Table, columns: Columns) -> Iterator[tuple[RowCounts, bytes]]:
+    """What is counted in a block, and the hashes of its ids; some rows at a time."""
+    found, hashes = RowCounts(), bytearray()
+    for record in records(table, block):
         found.rows += 1
         problem, split, label = judge(record, columns)
         if problem:
@@ -432,23 +507,12 @@ def count_rows(table: Table, columns: Columns, folder: Path) -> RowCounts:
         found.labels[label] += bool(label)
         found.without_label += not label
         count_evidence(found, record, columns)
-        if len(found.labels) > MOST_LABELS:
-            refuse_many(table, columns, found)
         if columns.id is not None:
-            waiting += hash_id(record.fields[columns.id])
-            if len(waiting) >= BYTES_OF_IDS:
-                ids.add(np.frombuffer(bytes(waiting), ID))
-                waiting.clear()
-    found.labels = +found.labels
-    kept = found.labels.total() + found.without_label
-    refuse_other_cells(table, found.skipped, found.rows)
-    if not kept:
-        reasons = ", ".join(f"{count:,} rows: {problem}" for problem, count in found.skipped.items())
-        raise UserError(f"{table.path}: no row can be used ({reasons}); {ask_columns(table, columns)}")
-    ids.add(np.frombuffer(bytes(waiting), ID))
-    unique = sum(len(first_of_equal(rows["key"])) for rows in ids)
-    found.ids_are_unique = columns.id is not None and unique == kept
-    return found
+            hashes += hash_id(record.fields[columns.id])
+        if len(hashes) >= BYTES_OF_IDS or len(found.labels) > MOST_LABELS:
+            yield found, bytes(hashes)
+            found, hashes = RowCounts(), bytearray()
+    yield found, bytes(hashes)
 
 
 def count_evidence(found: RowCounts, record: Record, columns: Columns) -> None:
@@ -657,9 +721,11 @@ def count_classes(found: RowCounts, classes: dict[str, Class]) -> dict[str, int]
 # The documents, and what was understood
 
 
-def read_rows(table: Table, columns: Columns, classes: dict[str, Class]) -> Iterator[Row]:
+def read_rows(
+    table: Table, columns: Columns, classes: dict[str, Class], block: TableBlock | None = None
+) -> Iterator[Row]:
     """Streams the documents; a row is called by its id or by the number that a spreadsheet gives it."""
-    for record in records(table):
+    for record in records(table, block):
         problem, split, label = judge(record, columns)
         if problem:
             continue
@@ -700,7 +766,7 @@ def describe_columns(table: Table, columns: Columns) -> Iterator[str]:
 
 def describe_rows(table: Table, found: RowCounts) -> Iterator[str]:
     """Which rows were skipped and why, and how many have no label."""
-    unit = "file number" if table.path.is_dir() else "line" if table.dialect or table.kind == "JSON lines" else "row"
+    unit = "file number" if table.path.is_dir() else "line" if table.dialect or table.kind == JSON_LINES else "row"
     for problem, count in found.skipped.items():
         where = ", ".join(map(str, found.lines[problem])) + (", ..." if count > SHOWN else "")
         yield f"skipped: {count:,} x {problem}; {unit} {where}"

@@ -24,7 +24,7 @@ SHOWN = 5  # names in a message
 
 
 def parquet_rows(
-    source: Any, name: object, left_out: list[str] | None = None
+    source: Any, name: object, left_out: list[str] | None = None, group: int | None = None
 ) -> tuple[list[str], Iterator[Sequence[Any]]]:
     """The names of the columns, and the rows.
 
@@ -32,6 +32,7 @@ def parquet_rows(
         source: The path of the file, or the file, opened for reading bytes.
         name: What it is called in messages.
         left_out: Gets the names of the columns of lists and the like, which are left out then; without, all are read.
+        group: Number of the group of rows to read; ``None`` for all.
 
     Raises:
         UserError: It has a group of rows that is too large, or two columns of one name; some of it only while the rows
@@ -47,7 +48,14 @@ def parquet_rows(
     names = [column.name for column in schema if left_out is None or column.name not in nested]
     if left_out is not None:
         left_out += nested
-    return names, rows_of_columns(source, name, names)
+    return names, rows_of_columns(source, name, names, group)
+
+
+def groups_in(source: Any) -> int:
+    """The number of groups of rows of a file, as it says itself."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(source).num_row_groups)
 
 
 def refuse_twins(name: object, twins: list[str]) -> None:
@@ -61,17 +69,17 @@ def shown_names(names: list[str]) -> str:
     return ", ".join(map(repr, names[:SHOWN])) + (" ..." if len(names) > SHOWN else "")
 
 
-def rows_of_columns(source: Any, name: object, names: list[str]) -> Iterator[Sequence[Any]]:
-    """The rows, with the columns of these names."""
+def rows_of_columns(source: Any, name: object, names: list[str], group: int | None) -> Iterator[Sequence[Any]]:
+    """The rows of a group, or of all groups, with the columns of these names."""
     import pyarrow.parquet as pq
 
     # As a dictionary a value that is repeated a million times takes its place once.
     with pq.ParquetFile(source) as file:
         metadata = file.metadata
     with pq.ParquetFile(source, read_dictionary=texts_in(metadata), metadata=metadata) as file:
-        groups = range(metadata.num_row_groups)
+        groups = range(metadata.num_row_groups) if group is None else [group]
         sizes = [rows_to_decode(metadata, file.schema_arrow, number, name, names) for number in groups]
-        for number, size in enumerate(sizes):
+        for number, size in zip(groups, sizes, strict=True):
             for batch in file.iter_batches(size, row_groups=[number], columns=names):
                 if batch.schema.names != names:  # "a.b", and the field "b" of "a", have one path in the file
                     raise UserError(f"{name} has columns whose names overlap ({shown_names(names)}); rename one")

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from corpus.frames import as_text
 from corpus.headers import header_place, names_columns
-from corpus.parquet import parquet_rows
+from corpus.parquet import groups_in, parquet_rows
+from corpus.runners import ALONE, Runner
 from corpus.tables import SAMPLE_CHARACTERS, SEPARATOR_LINE, Head, parse_head, read_head
 from utils import DataPaths, UserError, atomic_write, brief, dataset_name, human_size, log, refuse_keys
 
 PIECE = 1 << 22
+LINES_AT_ONCE = 1 << 16  # bytes of lines that are handed on together
 LONGEST_SHOWN = 200  # characters of a header, an address or an error of a library in a message
 RETRY_SECONDS = 60  # of Google's library, which otherwise tries for a quarter of an hour
 ENDINGS = {
@@ -47,15 +50,15 @@ def name_of_table(address: str) -> str:
     return dataset_name(address.partition("?")[0].rstrip("/"))
 
 
-def fetch(address: str, paths: DataPaths) -> Path:
-    """Copies a table into the raw folder of its data set; returns the copy.
+def fetch(address: str, paths: DataPaths, runner: Runner = ALONE) -> Path:
+    """Copies a table into the raw folder of its data set; returns the copy. ``runner`` decodes Parquet.
 
     Raises:
         UserError: There is no such table, its files are of several formats, or the address has a key in it.
     """
     refuse_keys(address)
     with errors_in_one_line(address, paths.data_dir):
-        return copy_of_table(address, paths)
+        return copy_of_table(address, paths, runner)
 
 
 @contextlib.contextmanager
@@ -77,7 +80,7 @@ def is_in(file: Path, folder: Path) -> bool:
     return file.resolve().is_relative_to(folder.resolve())
 
 
-def copy_of_table(address: str, paths: DataPaths) -> Path:
+def copy_of_table(address: str, paths: DataPaths, runner: Runner) -> Path:
     """As :func:`fetch`, with the errors of the file system."""
     files = open_file_system(address)
     parts = [files.path] if files.size(files.path) is not None else parts_of_table(files)
@@ -90,9 +93,8 @@ def copy_of_table(address: str, paths: DataPaths) -> Path:
     copy = paths.raw / f"{paths.dataset}{ENDINGS[kinds[0]]}"
     with atomic_write(copy, "wb") as output:
         if kinds[0] == ".parquet":
-            for part in parts:
-                with files.open(part) as file:
-                    output.writelines(lines_of_parquet(file, part))
+            calls = parquet_calls(files, parts, address, paths.data_dir.resolve(), runner.divides)
+            output.writelines(piece for _, piece in runner.each(parquet_pieces, calls))
         else:
             copy_lines(files, parts, output)
     log.info("%s: %s files, copied to %s (%s)", address, f"{len(parts):,}", copy, human_size(copy.stat().st_size))
@@ -157,6 +159,9 @@ def open_with_fsspec(address: str) -> FileSystem:
         lambda file: system.size(file) if system.isfile(file) else None,
         lambda folder: list(system.find(folder)),
     )
+
+
+same_file_system = functools.lru_cache(maxsize=1)(open_file_system)  # for many parts of one table
 
 
 def parts_of_table(files: FileSystem) -> list[str]:
@@ -227,9 +232,38 @@ def shown(header: list[str]) -> str:
     return " ".join(", ".join(header).split())[:LONGEST_SHOWN]
 
 
-def lines_of_parquet(file: Any, name: str) -> Iterator[bytes]:
-    """The rows of a Parquet file as JSON lines, with the cells that a CSV file would hold."""
-    names, rows = parquet_rows(file, name)
+def parquet_calls(
+    files: FileSystem, parts: list[str], address: str, data_dir: Path, divides: bool
+) -> Iterator[tuple[Any, ...]]:
+    """Arguments of :func:`parquet_pieces` for a whole table: a call for each part, or for each group of its rows."""
+    for part in parts:
+        groups: Iterable[int | None] = [None]
+        if divides:
+            with files.open(part) as file:
+                groups = range(groups_in(file))
+        yield from ((part, group, address, data_dir) for group in groups)
+
+
+def parquet_pieces(part: str, group: int | None, address: str, data_dir: Path) -> Iterator[bytes]:
+    """A part of a table as JSON lines, or a group of its rows; many lines at a time.
+
+    Raises:
+        UserError: As :func:`fetch`; ``address`` and ``data_dir`` are as there.
+    """
+    with errors_in_one_line(address, data_dir), same_file_system(address).open(part) as file:
+        lines, size = list[bytes](), 0
+        for line in lines_of_parquet(file, part, group):
+            lines.append(line)
+            size += len(line)
+            if size > LINES_AT_ONCE:
+                yield b"".join(lines)
+                lines, size = [], 0
+        yield b"".join(lines)
+
+
+def lines_of_parquet(file: Any, name: str, group: int | None = None) -> Iterator[bytes]:
+    """The rows of a Parquet file, or of a group of them, as JSON lines, with the cells that a CSV file would hold."""
+    names, rows = parquet_rows(file, name, group=group)
     for cells in rows:
         row = {name: as_text(cell) for name, cell in zip(names, cells, strict=True)}
         yield (json.dumps(row, ensure_ascii=False) + "\n").encode()

@@ -10,8 +10,8 @@ together would give.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 
@@ -64,46 +64,58 @@ class Survey:
         return self.texts.count
 
 
-class Notes:
-    """Notes documents one by one and adds them to a survey many at a time.
-
-    Args:
-        survey: Gets them.
-        seed: Key of the hashes of the texts.
-        folder: On the disk that may be written to.
+@dataclass
+class Noted:
+    """What is kept of documents that follow each other.
 
     Attributes:
-        names: :data:`NAME`, a row for each document.
+        names: Of each document the hash of its id, 8 bytes.
+        texts: The keyed hash of its text, 8 bytes.
+        splits: The code of its split, a byte.
+        classes: Its class, -1 where there is none.
+        without_text: How many are left out because their text is empty.
     """
 
-    def __init__(self, survey: Survey, seed: int, folder: Path) -> None:
-        self.survey, self._key = survey, str(seed).encode()
-        self.names = Parts(folder, NAME, HASH_SHIFT)
-        self._clear()
+    names: bytearray = field(default_factory=bytearray)
+    texts: bytearray = field(default_factory=bytearray)
+    splits: bytearray = field(default_factory=bytearray)
+    classes: array[int] = field(default_factory=lambda: array("i"))
+    without_text: int = 0
 
-    def _clear(self) -> None:
-        self._names, self._texts, self._splits, self._classes = bytearray(), bytearray(), bytearray(), array("i")
 
-    def add(self, name: str, text: str, split: int, class_id: int) -> None:
-        """Notes a document; runs of white space in its text count as one space."""
-        self._names += blake2b(name.encode(), digest_size=8).digest()
-        self._texts += blake2b(" ".join(text.split()).encode(), digest_size=8, key=self._key).digest()
-        self._splits.append(split)
-        self._classes.append(class_id)
-        if len(self._splits) == AT_ONCE:
-            self.flush()
+def noted(documents: Iterable[tuple[str, str, int, int]], seed: int) -> Iterator[Noted]:
+    """Notes documents, some at a time; those without text are left out.
 
-    def flush(self) -> None:
-        """Adds what was noted to the survey."""
-        first, count = self.survey.documents, len(self._splits)
-        names, texts = np.empty(count, NAME), np.empty(count, TEXT)
-        names["number"] = texts["number"] = np.arange(first, first + count)
-        names["key"], texts["key"] = hashes(self._names), hashes(self._texts)
-        texts["split"], texts["class"] = self._splits, self._classes
-        np.add.at(self.survey.counts, (texts["split"], texts["class"]), 1)
-        self.names.add(names)
-        self.survey.texts.add(texts)
-        self._clear()
+    Args:
+        documents: Id, text, code of the split, class. Runs of white space in a text count as one space.
+        seed: Key of the hashes of the texts.
+    """
+    key = str(seed).encode()
+    more = Noted()
+    for name, text, split, class_id in documents:
+        empty = not text or text.isspace()
+        more.without_text += empty
+        more.names.extend(blake2b(name.encode(), digest_size=8).digest())
+        more.texts.extend(blake2b(" ".join(text.split()).encode(), digest_size=8, key=key).digest())
+        more.splits.append(LEFT_OUT if empty else split)
+        more.classes.append(class_id)
+        if len(more.splits) == AT_ONCE:
+            yield more
+            more = Noted()
+    yield more
+
+
+def add_noted(survey: Survey, names: Parts, more: Noted) -> None:
+    """Adds the next documents to a survey, and their ids to ``names``, rows of :data:`NAME`."""
+    first, count = survey.documents, len(more.splits)
+    own, texts = np.empty(count, NAME), np.empty(count, TEXT)
+    own["number"] = texts["number"] = np.arange(first, first + count)
+    own["key"], texts["key"] = hashes(more.names), hashes(more.texts)
+    texts["split"], texts["class"] = more.splits, more.classes
+    np.add.at(survey.counts, (texts["split"], texts["class"]), 1)
+    survey.without_text += more.without_text
+    names.add(own)
+    survey.texts.add(texts)
 
 
 def hashes(digests: bytearray) -> NDArray[np.uint64]:
@@ -292,11 +304,10 @@ class Findings:
     test_in_unlabelled: int = 0
     unlabelled_in_training: int = 0
 
-    def each(self) -> Iterator[tuple[int, bool]]:
-        """Of each document, in their order: the code of its split, and whether it is a test document that was seen."""
+    def each(self) -> Iterator[int]:
+        """The codes of the documents, in their order."""
         for rows in self.codes:
-            for code in rows["code"].tolist():
-                yield code & ~SEEN, bool(code & SEEN)
+            yield from rows["code"].tolist()
 
 
 def examine(survey: Survey, folder: Path) -> Findings:

@@ -39,6 +39,7 @@ OTHER_CELLS = "another number of cells than the first row (a quotation mark or a
 BROKEN_QUOTES = "a quotation mark too few or too many, over several lines"
 END_OF_FILE = "\ue000end of file\ue000"
 JSON_ENDINGS = {".jsonl", ".ndjson", ".json"}
+JSON_LINES = "JSON lines"
 
 
 SEPARATOR_LINE = re.compile(r"\ufeff?sep=([\t;,|])\r?\n")  # which Excel writes for itself
@@ -72,6 +73,7 @@ class Table:
         errors: ``strict``, or ``replace`` where some bytes are of another encoding.
         dialect: Arguments of :func:`csv.reader`; None where the source is no such table.
         header_row: Record number of the header; 0 where there is none.
+        header: Its cells as they are written.
         remarks: What a person should know about it.
     """
 
@@ -83,6 +85,25 @@ class Table:
     dialect: dict[str, Any] | None = None
     header_row: int = 0
     remarks: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+
+
+class TableBlock(NamedTuple):
+    """Whole rows of a table, which can be read without those before them.
+
+    Attributes:
+        file: The absolute path: where it is read, the working folder is another.
+        start: Of the first row, in bytes.
+        size: In bytes; ``None`` for all that follows.
+        line: Lines before it.
+        row: Records before it.
+    """
+
+    file: str
+    start: int
+    size: int | None
+    line: int
+    row: int
 
 
 def open_table(path: Path, encoding: str) -> Table:
@@ -248,6 +269,7 @@ def open_delimited(path: Path, encoding: str, errors: str, remarks: tuple[str, .
         errors=errors,
         dialect=dialect,
         header_row=first + 1 if with_header else 0,
+        header=tuple(rows[first]) if with_header else (),
         remarks=remarks if with_header else (*remarks, NO_HEADER),
     )
 
@@ -362,15 +384,44 @@ def parse_head(head: str, whole: bool, dialect: dict[str, Any]) -> list[list[str
     return rows if whole or len(rows) >= SAMPLE_RECORDS else rows[:-1]
 
 
-def delimited_records(table: Table) -> Iterator[Record]:
+def open_rows(table: Table, block: TableBlock | None, newline: str | None) -> IO[str]:
+    """Opens the text of a table, or a block of it, for reading; ``newline``: as for :func:`open`.
+
+    Raises:
+        UserError: The machine that runs this does not have the file.
+    """
+    if block is None:
+        return open_source(table.path, table.encoding, errors=table.errors, newline=newline)
+    try:
+        file: IO[bytes] = open(block.file, "rb")  # noqa: SIM115  whoever gets it closes it
+        file.seek(block.start)
+        if block.size is not None:
+            with file:
+                file = io.BytesIO(file.read(block.size))
+    except OSError as error:
+        raise UserError(
+            f"a machine of the Ray cluster cannot read {block.file} ({error.strerror}); put it into a folder that all "
+            "machines share, at the same path; a table that has an address, such as s3://..., is copied to --data_dir"
+        ) from error
+    encoding = "utf-8" if block.start and is_utf8_with_mark(table.encoding) else table.encoding
+    return io.TextIOWrapper(file, encoding=encoding, errors=table.errors, newline=newline)
+
+
+def is_utf8_with_mark(encoding: str) -> bool:
+    """Whether an encoding is UTF-8 behind a byte order mark, which is at the beginning of a file alone."""
+    return codecs.lookup(encoding).name == "utf-8-sig"
+
+
+def delimited_records(table: Table, block: TableBlock | None) -> Iterator[Record]:
     """The records of a table with a delimiter, the header left out."""
     csv.field_size_limit(MAX_TEXT_BYTES)
-    header = None
+    header = list(table.header) if table.header_row else None
     lines: list[str] = []  # of the record that is being read
-    with open_source(table.path, table.encoding, errors=table.errors, newline="") as file:
+    row, before = (block.row, block.line) if block else (0, 0)
+    with open_rows(table, block, "") as file:
         whole = itertools.chain(bounded_lines(file, table.path), [END_OF_FILE])
         reader = csv.reader(noted(whole, lines), **table.dialect or {})
-        row, line = 0, 1
+        line = before + 1
         while True:
             try:
                 fields = next(reader, None)
@@ -383,13 +434,11 @@ def delimited_records(table: Table) -> Iterator[Record]:
             if fields and fields[-1].endswith(END_OF_FILE):
                 raise UserError(f"{table.path}, line {line}: {unclosed(None)}")
             row += 1
-            if row == table.header_row:
-                header = fields
-            elif row > table.header_row:
+            if row > table.header_row:
                 broken = len(lines) > 1 and breaks_quoting(lines, table.dialect or {})
                 record = Record(row, line, [] if broken else fields, BROKEN_QUOTES if broken else "")
                 yield record if broken else checked_record(table, record, header)
-            line = reader.line_num + 1
+            line = before + reader.line_num + 1
             lines.clear()
 
 
@@ -456,7 +505,7 @@ def open_json_lines(path: Path, encoding: str, errors: str, remarks: tuple[str, 
             names.update(dict.fromkeys(value or {}))
     if len(names) < 2:
         raise UserError(f"{path} is not JSON lines: each line must be an object with a text and a label")
-    return Table(path, "JSON lines", tuple(names), encoding, errors, header_row=0, remarks=remarks)
+    return Table(path, JSON_LINES, tuple(names), encoding, errors, header_row=0, remarks=remarks)
 
 
 def open_json_list(path: Path, encoding: str, errors: str, remarks: tuple[str, ...]) -> Table:
@@ -474,10 +523,10 @@ def parse_object(line: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def json_records(table: Table) -> Iterator[Record]:
+def json_records(table: Table, block: TableBlock | None) -> Iterator[Record]:
     """The records of a file with a JSON object per line."""
-    with open_source(table.path, table.encoding, errors=table.errors) as file:
-        for number, line in enumerate(bounded_lines(file, table.path), start=1):
+    with open_rows(table, block, None) as file:
+        for number, line in enumerate(bounded_lines(file, table.path), start=1 + (block.row if block else 0)):
             if not line.strip():
                 yield Record(number, number, [], "empty row")
             elif (value := parse_object(line)) is None:
@@ -574,15 +623,17 @@ def read_text(file: Path) -> tuple[str, str]:
 # Records of any source
 
 
-def records(table: Table) -> Iterator[Record]:
-    """All records of a source, those that cannot be used included."""
+def records(table: Table, block: TableBlock | None = None) -> Iterator[Record]:
+    """All records of a source, or of a block of it (:mod:`corpus.csv_blocks`); also those that cannot be used."""
     if table.dialect:
-        return delimited_records(table)
+        return delimited_records(table, block)
+    if table.kind == JSON_LINES:
+        return json_records(table, block)
     if table.path.suffix.lower() in READERS and not table.path.is_dir():
         return frame_records(table)
-    return {"JSON lines": json_records, JSON_LIST: json_list_records}.get(table.kind, folder_records)(table)
+    return json_list_records(table) if table.kind == JSON_LIST else folder_records(table)
 
 
-def usable(table: Table) -> Iterator[Record]:
+def usable(table: Table, block: TableBlock | None = None) -> Iterator[Record]:
     """The records that can be read."""
-    return (record for record in records(table) if not record.problem)
+    return (record for record in records(table, block) if not record.problem)

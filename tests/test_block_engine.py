@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import itertools
-import pickle
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,48 +17,11 @@ from config import TextSettings
 from corpus.corpora import CSV_COLUMNS, CsvRow, read_csv
 from corpus.csv_blocks import Block, csv_blocks, read_block
 from serialize_data import serialize
+from tests.task_values import Values
 from tests.test_serialize_data import SETTINGS, contents, in_small_pieces, make_rows, write_data  # noqa: F401
 from text import block_engine, spool
 from text.block_engine import BlockEngine
 from utils import DataPaths, UserError
-
-
-class Values:
-    """A cluster of one process; values travel as bytes, as between machines, and some are lost and made again."""
-
-    cores = 2
-
-    def __init__(self, lossy: bool = False) -> None:
-        self.lossy, self.calls, self._makers, self._values = lossy, 0, {}, {}  # type: ignore[var-annotated]
-
-    def put(self, value: Any) -> int:
-        return self._keep(lambda: value)
-
-    def submit(self, function: Callable[..., Any], *arguments: Any, results: int = 1) -> list[int]:
-        frozen = pickle.dumps((function, arguments))
-
-        def run() -> Any:
-            self.calls += 1
-            task, given = pickle.loads(frozen)  # noqa: S301
-            return task(*(self.get(value) if isinstance(value, Name) else value for value in given))
-
-        if results == 1:
-            return [self._keep(run)]
-        return [self._keep(lambda place=place: run()[place]) for place in range(results)]  # type: ignore[misc]
-
-    def get(self, handle: int) -> Any:
-        if handle not in self._values or self.lossy:
-            self._values[handle] = pickle.dumps(self._makers[handle]())
-        return pickle.loads(self._values[handle])  # noqa: S301
-
-    def _keep(self, make: Callable[[], Any]) -> int:
-        name = Name(len(self._makers))
-        self._makers[name] = make
-        return name
-
-
-class Name(int):
-    """A handle."""
 
 
 @pytest.fixture

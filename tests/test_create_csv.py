@@ -362,7 +362,7 @@ def test_documents_outside_all_classes_are_left_out_and_counted(
     """What a data set of five stars needs when only 1 and 5 become classes."""
     extremes = {True: {1: "worst", 10: "best"}, False: {}}
     corpus = dataclasses.replace(corpora.find_corpus("imdb"), classes=extremes)
-    monkeypatch.setattr(create_csv, "find_corpus", lambda _: corpus)
+    monkeypatch.setattr(create_csv, "find_corpus", lambda *_: corpus)
     caplog.set_level("INFO")
     rows = convert(paths, small_imdb())
     assert {row.rating for row in rows} == {0, 1, 10}
@@ -462,7 +462,7 @@ def test_a_disk_that_fills_up_costs_nothing_that_was_good(paths: DataPaths, monk
     assert snapshot(paths) == before
 
 
-@pytest.mark.parametrize("step", ["write_json", "sha256_of_file"])
+@pytest.mark.parametrize("step", ["write_json", "to_json"])
 def test_a_crash_half_way_leaves_no_manifest(paths: DataPaths, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     """The manifest of the old files must not vouch for the new ones."""
     convert(paths, small_imdb())
@@ -516,7 +516,7 @@ def test_an_archive_that_changes_while_it_is_read(paths: DataPaths, monkeypatch:
         return corpora.read_imdb(raw)
 
     corpus = dataclasses.replace(corpora.find_corpus("imdb"), read=changing)
-    monkeypatch.setattr(create_csv, "find_corpus", lambda _: corpus)
+    monkeypatch.setattr(create_csv, "find_corpus", lambda *_: corpus)
     write_archive(paths, [])
     with pytest.raises(UserError, match="was changed while it was read"):
         run(paths)

@@ -16,7 +16,7 @@ from config import CsvSettings
 from corpus import own_data, parts, tables
 from corpus.corpora import CsvRow, read_csv
 from corpus.own_data import understand
-from corpus.tables import open_table, records
+from corpus.tables import open_table
 from utils import DataPaths, UserError, dataset_name, read_json
 
 GOOD = [f"A fine film, number {n}; I liked it." for n in range(10)]
@@ -194,7 +194,7 @@ def test_a_file_is_read_once_more_only_where_its_first_rows_may_hide_the_label(
     assert [record.row for record in own_data.sample_of(mixed, CsvSettings())] == [2, 3, 4, 5]
     assert len(own_data.sample_of(by_class, CsvSettings())) == 8
     assert len(own_data.sample_of(by_class, CsvSettings(label_column="label"))) == 4
-    drawn = {record.row for record in own_data.random_records(records(by_class), 10)}
+    drawn = {record.row for record in own_data.random_records(by_class, 10)}
     assert len(drawn) == 10 and max(drawn) > 11  # not the first ones
 
 

@@ -8,20 +8,24 @@ import numpy as np
 import pytest
 
 from corpus import parts, splits
+from corpus.parts import HASH_SHIFT, Parts
 from corpus.splits import (
     LEFT_OUT,
+    NAME,
+    SEEN,
     TEST,
     TRAIN,
     UNLABELLED,
     VALID,
-    Notes,
     Survey,
+    add_noted,
     choose_groups,
     examine,
     leave_seen,
     leave_surplus,
     move_share,
     new_survey,
+    noted,
     repeated_document,
     room,
 )
@@ -106,7 +110,7 @@ def test_what_is_counted_is_what_sets_of_texts_give(seed: int, tmp_path: Path) -
     for class_id in range(3):
         assert found.texts_of_classes[class_id] == len(set(texts[(own == TRAIN) & (classes == class_id)]))
         assert found.counts[VALID, class_id] == ((own == VALID) & (classes == class_id)).sum()
-    assert list(found.each()) == list(zip(own.tolist(), seen, strict=True))
+    assert list(found.each()) == [split + SEEN * was for split, was in zip(own.tolist(), seen, strict=True)]
 
 
 def test_classes_of_one_size_keep_the_lowest_hashes() -> None:
@@ -140,12 +144,10 @@ def test_no_document_moves_to_test_whose_text_is_in_a_split_that_a_person_has_ma
 
 
 def test_notes_hash_ids_and_texts_as_they_are_the_same_on_every_machine(tmp_path: Path) -> None:
-    survey = new_survey(["a", "b"], 2, tmp_path)
-    notes = Notes(survey, 13, tmp_path)
-    for number in range(100):
-        notes.add(f"d{number % 90}", f"text  {number}\n", TRAIN, number % 2)
-    notes.add("d100", "text\t7", UNLABELLED, -1)
-    notes.flush()
-    assert repeated_document(notes.names) == 90 and survey.documents == 101
-    assert survey.counts[[TRAIN, UNLABELLED]].tolist() == [[50, 50, 0], [0, 0, 1]]
+    survey, names = new_survey(["a", "b"], 2, tmp_path), Parts(tmp_path, NAME, HASH_SHIFT)
+    documents = [(f"d{number % 90}", f"text  {number}\n", TRAIN, number % 2) for number in range(100)]
+    for more in noted([*documents, ("d100", "text\t7", UNLABELLED, -1), ("d101", " \n", TRAIN, 0)], 13):
+        add_noted(survey, names, more)
+    assert repeated_document(names) == 90 and (survey.documents, survey.without_text) == (102, 1)
+    assert survey.counts[[TRAIN, UNLABELLED, LEFT_OUT]].tolist() == [[50, 50, 0], [0, 0, 1], [1, 0, 0]]
     assert examine(survey, tmp_path).unlabelled_in_training == 1

@@ -19,7 +19,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ CHUNKS_AT_ONCE = 24  # of the words that come to this machine: some 6,000 docume
 SPLIT, CHARACTERS, WORDS, SENTENCES, CUT_WORDS, IS_EMPTY = range(6)
 
 Handle = Any  # of a value somewhere in the cluster
+Task = TypeVar("Task")
 
 
 class Cluster(Protocol):
@@ -66,6 +67,9 @@ class Cluster(Protocol):
 
         ``results``: how many values it returns.
         """
+
+    def stream(self, function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Handle]:
+        """Runs a function that yields values one by one; a handle for each of them, as soon as it is there."""
 
     def get(self, handle: Handle) -> Any:
         """Waits for a value; an error of the function that gives it is raised here."""
@@ -265,8 +269,7 @@ class BlockEngine:
     def first_reading(self, csv: Path, settings: TextSettings) -> tuple[FirstReading, str]:
         """See :class:`text.engines.Engine`; this process reads the file to hash it and to find the blocks."""
         csv = Path(os.path.abspath(csv))  # tasks run in other folders
-        cores = self._cluster.cores * BLOCKS_PER_CORE
-        size = min(max(csv.stat().st_size // cores, SMALLEST_BLOCK), BLOCK_BYTES)
+        size = block_size(csv, self._cluster.cores)
         digest = hashlib.sha256()
         found, sample = FirstReading(), Sample(settings.splitter_documents, settings.seed)
 
@@ -373,13 +376,24 @@ class BlockEngine:
         return [cut for cut in cuts if cut[0] < cut[1]], *documents, *(self._words[n] for n in blocks_with_some)
 
     def _in_order(self, tasks: Iterable[list[Handle]]) -> Iterator[list[Handle]]:
-        """The same tasks; only a few are submitted before the first of them is asked for."""
-        waiting: deque[list[Handle]] = deque()
-        for handles in tasks:
-            waiting.append(handles)
-            if len(waiting) > TASKS_PER_CORE * self._cluster.cores:
-                yield waiting.popleft()
-        yield from waiting
+        """The same tasks, as :func:`few_at_a_time`."""
+        return few_at_a_time(self._cluster, tasks)
+
+
+def few_at_a_time(cluster: Cluster, tasks: Iterable[Task]) -> Iterator[Task]:
+    """The same tasks; only a few are submitted before the first of them is asked for."""
+    waiting: deque[Task] = deque()
+    for task in tasks:
+        waiting.append(task)
+        if len(waiting) > TASKS_PER_CORE * cluster.cores:
+            yield waiting.popleft()
+    while waiting:
+        yield waiting.popleft()
+
+
+def block_size(file: Path, cores: int) -> int:
+    """Bytes of a block of a file that so many cores read."""
+    return min(max(file.stat().st_size // (cores * BLOCKS_PER_CORE), SMALLEST_BLOCK), BLOCK_BYTES)
 
 
 def chunks_in_order(parts: Iterable[tuple[Path, list[SpooledChunk]]], split: str) -> list[SpooledChunk]:

@@ -1,4 +1,4 @@
-"""Which engine cuts texts into words: the flags, and what is refused before anything is read."""
+"""Which engine reads texts: the flags, and what is refused before anything is read."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=ENGINES,
         default=ENGINES[0],
-        help="where texts become records: processes of this machine, or tasks of Ray; what is written is the same "
-        "(default: local)",
+        help="where texts are read: this machine, or tasks of Ray; what is written is the same (default: local)",
     )
     parser.add_argument(
         "--ray_address",

@@ -53,6 +53,15 @@ class RayCluster:
         handles = self._remote[function].options(num_returns=results, max_retries=RETRIES).remote(*arguments)
         return [handles] if results == 1 else handles
 
+    def stream(self, function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterator[Any]:
+        """See :class:`text.block_engine.Cluster`."""
+        if function not in self._remote:
+            self._remote[function] = ray.remote(function)
+        handles: Iterator[Any] = (
+            self._remote[function].options(num_returns="streaming", max_retries=RETRIES).remote(*arguments)
+        )
+        return handles
+
     def get(self, handle: Any) -> Any:
         """See :class:`text.block_engine.Cluster`."""
         try:
