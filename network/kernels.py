@@ -29,6 +29,7 @@ import threadpoolctl
 from text.compiling import compiled, fast_tanh, part, sigmoid
 from utils import usable_cores
 
+COMPILED_WITH = "d2d0bc0cb4b6"  # of text/compiling.py, which says why
 # Sequences walked together. Their states and the recurrent kernel fit the second-level cache at 200 units.
 BLOCK = 32
 # Elements whose attention is computed together.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import importlib
 import re
 import subprocess
@@ -124,3 +125,13 @@ def test_a_misspelt_flag_is_refused_with_code_2(script: str) -> None:
         [sys.executable, f"{script}.py", "--no_such_flag", "1"], capture_output=True, text=True, cwd=ROOT, timeout=60
     )
     assert refused.returncode == 2 and "Traceback" not in refused.stderr
+
+
+def test_a_change_of_how_loops_are_compiled_changes_their_files() -> None:
+    """Numba compiles a loop again when the file changes that it stands in, and no other."""
+    compiled_with = hashlib.sha256((ROOT / "text" / "compiling.py").read_bytes()).hexdigest()[:12]
+    users = [path for path in ROOT.glob("*/*.py") if "from text.compiling import" in path.read_text(encoding="utf-8")]
+    users = [path for path in users if path.parent.name != "tests"]
+    assert len(users) == 2
+    for path in users:
+        assert f'COMPILED_WITH = "{compiled_with}"' in path.read_text(encoding="utf-8"), f"write it into {path}"

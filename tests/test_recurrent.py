@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from network import kernels
 from network.recurrent import BidirectionalEncoder
 from utils import UserError
 
@@ -46,6 +47,36 @@ def test_outputs_are_those_of_keras_layers_one_sequence_at_a_time(cell: str, rng
         ahead = encoder.left_to_right(sequence[tf.newaxis])[0]
         reverse = encoder.right_to_left(sequence[tf.newaxis, ::-1])[0][::-1]
         np.testing.assert_allclose(got, tf.concat([ahead, reverse], axis=1), atol=2e-6)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_what_the_forward_pass_kept_is_used_once_and_then_computed_again(
+    cell: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a graph TensorFlow passes the memory of the forward pass on to the gradient, which writes over it."""
+    calls, forward = [], getattr(kernels, f"{cell}_forward")
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(cell)
+        return forward(*arguments, **named)
+
+    monkeypatch.setattr(kernels, f"{cell}_forward", counted)
+    encoder, inputs = randomised(cell), elements(rng)
+
+    @tf.function(autograph=False)
+    def gradients(inputs: Any) -> Any:
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(inputs)
+            loss = tf.reduce_sum(tf.square(encoder(inputs, lengths(), keep=True)))
+        first = tape.gradient(loss, inputs)
+        with tf.control_dependencies([first]):
+            return first, tape.gradient(loss, inputs)
+
+    gradients(inputs)
+    calls.clear()
+    first, second = gradients(inputs)
+    np.testing.assert_array_equal(first, second)
+    assert len(calls) == 2  # the forward pass, and once again for the second gradient
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])

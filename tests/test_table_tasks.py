@@ -221,15 +221,19 @@ def test_errors_are_those_of_one_process(
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("size", [0, 300])
-def test_a_table_that_is_cut_off_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    source, choose = table(more="plain,1,good,z\r\n")(tmp_path), create_csv.choose_splits
+@pytest.mark.parametrize(("size", "more"), [(0, False), (300, False), (300, True)])
+def test_a_table_that_is_cut_off_or_grows_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, more: bool
+) -> None:
+    row = b"plain,1,good,z\r\n"
+    source, choose = table(more=row.decode())(tmp_path), create_csv.choose_splits
 
-    def cut_off(*arguments: object) -> None:
+    def change(*arguments: object) -> None:
         choose(*arguments)  # type: ignore[arg-type]
-        source.write_bytes(source.read_bytes()[: -len("plain,1,good,z\r\n")])
+        before = source.read_bytes()
+        source.write_bytes(before + row if more else before[: -len(row)])
 
-    monkeypatch.setattr(create_csv, "choose_splits", cut_off)
+    monkeypatch.setattr(create_csv, "choose_splits", change)
     with pytest.raises(UserError, match=r"films.csv was changed while it was read; run the same command again"):
         create_in_tasks(monkeypatch, str(source), tmp_path, [], size) if size else create(str(source), tmp_path, [])
 

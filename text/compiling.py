@@ -1,7 +1,8 @@
 """How the hot loops are compiled (Numba), and activations that vectorise in them.
 
-Numba keeps what it has compiled beside the file of the function and looks at that file alone: after a change here the
-folders ``__pycache__`` have to be deleted.
+Numba keeps what it has compiled beside the file of the function and looks at that file alone. So the files of loops
+hold the hash of this one, ``COMPILED_WITH``, which a test compares: after a change here they change as well, and what
+was kept is compiled again.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from text.compiling import part as part_of_a_loop
 from text.word_vectors import Floats, Ints, count_words, random_vectors, read_part
 from utils import UserError, progress
 
+COMPILED_WITH = "d2d0bc0cb4b6"  # of text/compiling.py, which says why
 # The paper's settings for a corpus of this size, but for the subsampling of frequent words, where its stronger setting
 # is the better one here and saves half of the work.
 WINDOW = 5

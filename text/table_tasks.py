@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from corpus.csv_blocks import table_blocks
 from corpus.runners import is_open
 from corpus.tables import Table, TableBlock
 from text.block_engine import Cluster, Handle, block_size, few_at_a_time
-from utils import log
+from utils import UserError, log
 
 VALUES_AT_ONCE = 64  # from a task to the main process
 
@@ -26,6 +27,12 @@ def lists_of(function: Callable[..., Iterator[Any]], *arguments: Any) -> Iterato
         yield some
 
 
+def version_of(path: Path) -> tuple[int, int]:
+    """Size and time of the last change of a file: rows that are added would be in its hash and in no block."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
 class TableTasks:
     """See :class:`corpus.runners.Runner`."""
 
@@ -34,6 +41,7 @@ class TableTasks:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._table: Table | None = None
+        self._version: tuple[int, int] = (0, 0)
         self._known: list[TableBlock | None] = []
         self._more: Iterator[TableBlock | None] = iter(())
 
@@ -42,9 +50,12 @@ class TableTasks:
         if table is None:
             yield None
             return
+        version = version_of(table.path)
         if table != self._table:
             size = block_size(table.path, self._cluster.cores)
-            self._table, self._known, self._more = table, [], table_blocks(table, size)
+            self._table, self._version, self._known, self._more = table, version, [], table_blocks(table, size)
+        elif version != self._version:
+            raise UserError(f"{table.path} was changed while it was read; run the same command again")
         yield from self._known
         for block in self._more:
             self._known.append(block)
