@@ -95,6 +95,7 @@ def report(capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     return code, capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_on_a_cpu_it_compares_what_it_can_and_says_what_it_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     code, text = report(capsys)
     assert code == 0 and "No check failed." in text

@@ -132,7 +132,7 @@ def test_a_missing_run_is_reported_at_once_with_the_names_of_the_others(
     told = f"no run in {tmp_path}/secund; train one: python han_trainer.py .*holds: imdb-han, second"
     with pytest.raises(UserError, match=told):
         han_tester.main(han_tester.build_parser().parse_args(flags))
-    assert re.search(f"{told}; waiting", caplog.text)
+    assert re.search(rf"{told}; did you mean second\?; waiting", caplog.text)
 
 
 def test_a_folder_that_cannot_be_written_is_reported_before_the_work(tmp_path: Path) -> None:
