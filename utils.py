@@ -541,9 +541,15 @@ def explain_os_error(error: OSError) -> str:
 
 
 def brief(text: str, most: int) -> str:
-    """A text on one line, which ends with dots, after a whole word if possible, where it is longer than ``most``."""
+    """A text on one line, which ends with dots where it is longer than ``most`` characters.
+
+    It is cut after a whole word, unless that leaves less than half: one long word, an address, would hide what is said.
+    """
     line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[:most].rpartition(' ')[0].rstrip(',;:') or line[:most]} ..."
+    if len(line) <= most:
+        return line
+    whole = line[:most].rpartition(" ")[0].rstrip(",;:")
+    return f"{whole if 2 * len(whole) >= most else line[:most]} ..."
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -45,14 +45,17 @@ def header_place(rows: Sequence[Sequence[str]]) -> int:
     """The place of the first row that is more than a title; reports come with some above the names of the columns.
 
     A title fills the first cell and no other. One that could itself be the name of a column is passed over only if the
-    row below it has such a name. Of a single column the first row that is such a name is taken, where there is one.
+    row below it has such a name. Of a single column the first row that is such a name is taken, if at most one title is
+    above it or an empty row parts it from the titles; otherwise the rows above are texts, and it is a short one.
     """
     filled = [[bool(cell.strip()) for cell in row] for row in rows]
     first = next((place for place, cells in enumerate(filled) if any(cells)), 0)
     below = range(first, min(first + MOST_TITLES, len(rows)))
     wide = next((place for place in below if sum(filled[place]) > 1), None)
     if wide is None:
-        return next((place for place in below if knows(rows[place])), first)
+        place = next((place for place in below if knows(rows[place])), first)
+        parted = place > first and not any(filled[place - 1])
+        return place if parted or sum(map(any, filled[:place])) <= 1 else first
     titles = [place for place in range(first, wide) if any(filled[place])]
     if not titles or not all(filled[place][0] for place in titles) or not has_header(rows[wide], rows[wide + 1 :]):
         return first

@@ -816,7 +816,12 @@ def predict_rows(classifier: Classifier, path: Path, column: str | None, as_json
 
 
 def rows_of(path: Path, column: str | None) -> Iterator[tuple[str, str]]:
-    """Yields (name, text) of each row; its name is in the column ``id``, or else ``row/2`` and so on."""
+    """Yields (name, text) of each row; its name is in the column ``id``, or else ``row/2`` and so on.
+
+    Raises:
+        BundleError: The file is no such table, has no such column, or a row has more cells than the header or none for
+            the text: a header without a delimiter means one column, so that a text with commas needs quotation marks.
+    """
     csv.field_size_limit(LARGEST_REQUEST)
     with path.open("rb") as file:
         lines = text_lines(file, path)
@@ -830,7 +835,12 @@ def rows_of(path: Path, column: str | None) -> Iterator[tuple[str, str]]:
                 has = f"the columns {', '.join(names)[:200]}" if names else "no header"
                 raise BundleError(f"{path} has no column {chosen!r} but {has}; name the text's: --text_column NAME")
             for number, row in enumerate(reader, start=2):
-                yield row.get("id") or f"row/{number}", row[chosen] or ""
+                place = f"{path}, line {reader.line_num}"
+                if None in row:  # where csv.DictReader puts them
+                    raise BundleError(f"{place}: more cells than the header; put quotation marks around the text")
+                if row[chosen] is None:
+                    raise BundleError(f'{place}: fewer cells than the header, and no text; put "" for an empty one')
+                yield row.get("id") or f"row/{number}", row[chosen]
         except csv.Error as error:
             raise BundleError(f"{path}, near line {reader.line_num + 1}: {error}") from error
 

@@ -418,6 +418,9 @@ def test_wrong_files_end_in_one_line_before_anything_is_written(
         ("text,b\ngood,1\n".encode("utf-16"), "line 1: this is not text in UTF-8"),
         ((tmp_path / "book.xlsx").read_bytes(), "a.csv is a workbook, or packed; save it as CSV"),
         (b"", "has no column 'text' but no header"),
+        (b"text\nfine; good, bad\n", "a.csv, line 2: more cells than the header; put quotation marks around the text"),
+        (first + b"good, bad,2\n", "a.csv, line 3: more cells than the header"),
+        (b"b,text\n1,good\n2\n", 'a.csv, line 3: fewer cells than the header, and no text; put "" for an empty one'),
     ):
         table.write_bytes(content)
         output = io.StringIO()
@@ -437,6 +440,16 @@ def test_tables_of_other_delimiters_and_line_ends(classifier: Classifier, tmp_pa
     classify.predict_rows(classifier, tmp_path / "a.csv", None, False, output)
     rows = list(csv.DictReader(io.StringIO(output.getvalue())))
     assert [(row["id"], row["words"]) for row in rows] == [("a", "3"), ("b", "1")]
+
+
+def test_a_row_may_lack_the_cells_behind_its_text_and_a_text_its_commas(tmp_path: Path) -> None:
+    table = tmp_path / "a.csv"
+    for content, texts in (
+        ('text,stars\n"good, bad",1\ngood\n"",2\n', ["good, bad", "good", ""]),
+        ('text\ngood; bad\n"good, bad"\n', ["good; bad", "good, bad"]),
+    ):
+        table.write_text(content, encoding="utf-8")
+        assert [text for _, text in classify.rows_of(table, None)] == texts
 
 
 def test_a_table_from_a_pipe_is_read_once(exported: Path) -> None:

@@ -188,6 +188,23 @@ def test_a_workbook_without_a_header_or_with_a_single_column(tmp_path: Path) -> 
         open_table(workbook(tmp_path / "c.xlsx", [["review", "stars"]]), "")
 
 
+@pytest.mark.parametrize(
+    ("above", "header"),
+    [
+        (["a dull film of the year, and a long one", "a fine film of the year, and a short one"], False),
+        (["a dull film of the year, and a long one", None, "a fine film of the year, and a short one"], False),
+        (["Reviews of May, from the first to the last"], True),
+        (["Reviews of May, from the first to the last", "written by the guests of a cinema", None], True),
+    ],
+)
+def test_the_texts_of_a_single_column_are_no_titles(tmp_path: Path, above: list[str | None], header: bool) -> None:
+    cells = [*above, "Comment", "one", "two"]
+    table = open_table(workbook(tmp_path / "a.xlsx", [[cell] for cell in cells]), "")
+    texts = [one.fields for one in records(table) if not one.problem]
+    assert table.names == (("Comment",) if header else ("column 1",))
+    assert texts == [[cell] for cell in (["one", "two"] if header else cells) if cell]
+
+
 def test_a_header_that_comes_again_in_a_workbook_is_no_document(tmp_path: Path) -> None:
     table = open_table(workbook(tmp_path / "a.xlsx", [*BELOW, BELOW[0], ["a third", 1, "z"]]), "")
     assert [one.problem for one in records(table)] == ["", "empty row", "", "the header again", ""]

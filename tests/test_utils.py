@@ -19,6 +19,7 @@ from utils import (
     absent,
     append_jsonl,
     atomic_write,
+    brief,
     check_writable,
     dataset_name,
     read_json,
@@ -202,3 +203,18 @@ def test_a_mistyped_flag_names_the_one_that_was_meant(
         parser.parse_args(typed)
     printed = capsys.readouterr().err
     assert said in printed and printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ab\n c", "ab c"),
+        ("a" * 20, "a" * 20),
+        ("one two, three four five", "one two, three four ..."),
+        ("one two thr, fourfivesix", "one two thr ..."),
+        ("ab " + "x" * 40, "ab " + "x" * 17 + " ..."),
+        ("x" * 40, "x" * 20 + " ..."),
+    ],
+)
+def test_a_brief_text_ends_after_a_word_that_leaves_half_of_it(text: str, shown: str) -> None:
+    assert brief(text, 20) == shown

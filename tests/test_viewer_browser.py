@@ -555,6 +555,25 @@ def test_rows_are_not_exchanged_under_a_pressed_button_and_keep_the_focus(page: 
     expect(link).to_be_focused()
 
 
+def test_a_press_is_of_the_main_button_and_always_ends(page: Page) -> None:
+    page.goto("/documents")
+    page.locator(".documents td").first.hover()
+    page.mouse.down(button="middle")
+    assert page.evaluate("pressed") is False
+    page.mouse.up(button="middle")
+    for end in (
+        'document.body.dispatchEvent(new PointerEvent("pointercancel", { bubbles: true }))',
+        'document.body.dispatchEvent(new MouseEvent("contextmenu", { bubbles: true }))',
+        'window.dispatchEvent(new Event("blur"))',
+    ):
+        page.mouse.down()
+        page.evaluate('document.body.dispatchEvent(new Event("blur"))')
+        assert page.evaluate("pressed") is True
+        page.evaluate(end)
+        assert page.evaluate("pressed") is False, end
+        page.mouse.up()
+
+
 def test_a_row_without_a_word_has_no_confidence_on_a_phone(browser: Browser, address: str, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("id,text\nfirst,\nsecond,good word01\n", encoding="utf-8")

@@ -1,10 +1,13 @@
 // The table of documents works without this; with it the progress is shown while it is made.
 "use strict";
 
-// While a mouse button or a finger is down nothing is exchanged: the click would be lost, or meet another row.
+// While the main button or a finger is down nothing is exchanged: the click would be lost, or meet another row. A menu,
+// a drag or another window may take the end of a press, and the other buttons click on nothing.
 let pressed = false;
-document.addEventListener("pointerdown", () => { pressed = true; }, true);
-for (const kind of ["pointerup", "pointercancel"]) document.addEventListener(kind, () => { pressed = false; }, true);
+const release = () => { pressed = false; };
+document.addEventListener("pointerdown", (event) => { if (event.button === 0) pressed = true; }, true);
+for (const kind of ["pointerup", "pointercancel", "contextmenu"]) document.addEventListener(kind, release, true);
+window.addEventListener("blur", release);  // of the window alone: a press takes the focus from an element, too
 
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
