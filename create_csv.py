@@ -50,7 +50,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import CsvSettings, add_flags, settings_from_flags, to_json
-from corpus.corpora import CSV_COLUMNS, FEW_TEST_DOCUMENTS, SPLITS, Corpus, command_line, find_corpus, own_source
+from corpus.corpora import (
+    CSV_COLUMNS,
+    FEW_TEST_DOCUMENTS,
+    SPLITS,
+    Corpus,
+    command_line,
+    find_corpus,
+    own_source,
+    refuse_published_name,
+)
 from corpus.headers import is_number
 from corpus.origins import add_name_flag, origin, paths_of, refuse_other_source
 from corpus.parts import HASH_SHIFT, Parts
@@ -171,6 +180,7 @@ def create(arguments: argparse.Namespace, runner: Runner) -> tuple[Corpus, DataP
     dataset, address = arguments.dataset, None
     paths = paths_of(dataset, arguments.name, arguments.data_dir)
     if is_address(dataset):
+        refuse_published_name(dataset, paths.dataset)  # before anything is copied
         refuse_other_source(dataset, paths)
         dataset, address = str(fetch(dataset, paths, runner)), dataset
     corpus, understood = choose_corpus(dataset, paths, settings, arguments.name, runner)

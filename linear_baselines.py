@@ -36,6 +36,7 @@ from corpus.corpora import (
     read_labels,
     require_csv,
 )
+from corpus.origins import refuse_unread_source
 from corpus.several_labels import membership
 from report.evaluation import Evaluation, evaluate, write_predictions
 from report.linear_models import (
@@ -103,6 +104,7 @@ def main(arguments: argparse.Namespace) -> None:
     typed, arguments.dataset = arguments.dataset, dataset_name(arguments.dataset)
     paths = data_set(arguments.dataset, arguments.data_dir, texts=True)
     require_csv(typed, paths)
+    refuse_unread_source(typed, paths)
     run = run_path(arguments.runs_dir, arguments.run or f"{arguments.dataset}-linear", arguments.dataset)
     names = read_labels(paths)
     check_writable(run)

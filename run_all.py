@@ -54,7 +54,14 @@ from config import (
     has_setting,
     model_settings_from_flags,
 )
-from corpus.corpora import FEW_TEST_DOCUMENTS, find_corpus, has_several_labels, own_source, sha256_of_source
+from corpus.corpora import (
+    FEW_TEST_DOCUMENTS,
+    find_corpus,
+    has_several_labels,
+    own_source,
+    refuse_published_name,
+    sha256_of_source,
+)
 from corpus.evidence import marks_training
 from corpus.origins import add_name_flag, name_flag, paths_of, refuse_other_source
 from data_processing import MadeOfTexts, tokeniser_difference
@@ -286,15 +293,18 @@ def go_on_from(arguments: argparse.Namespace, paths: DataPaths) -> None:
 
 
 def refuse_other_file(arguments: argparse.Namespace, paths: DataPaths) -> None:
-    """Refuses a person's file if its name is that of another file's data set, and ``--name`` for a published one.
+    """Refuses a person's file whose name is that of a published or of another file's data set, and ``--name`` for a
+    published one.
 
     Raises:
         UserError: As said.
     """
     if own_file := own_source(arguments.dataset, paths):
+        refuse_published_name(str(own_file), paths.dataset)
         refuse_other_source(str(own_file), paths)
     elif arguments.name:
-        raise UserError(f"--name is for your own file or folder, and {arguments.dataset} is none; leave it out")
+        name = find_corpus(arguments.dataset, arguments.data_dir).name
+        raise UserError(f"--name is for your own file or folder, and {name} is a published data set; leave it out")
 
 
 def refuse_settings(arguments: argparse.Namespace) -> None:

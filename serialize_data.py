@@ -61,6 +61,7 @@ from corpus.corpora import (
     read_labels,
     require_csv,
 )
+from corpus.origins import refuse_unread_source
 from corpus.several_labels import membership
 from data_processing import (
     UNKNOWN_ID,
@@ -168,6 +169,7 @@ def main(arguments: argparse.Namespace) -> None:
     check_engine(arguments.engine, arguments.ray_address)
     paths = DataPaths(dataset_name(arguments.dataset), arguments.data_dir)
     require_csv(arguments.dataset, paths)
+    refuse_unread_source(arguments.dataset, paths)
     try:
         given = text_of_run(RunFolder(arguments.from_run)) if arguments.from_run else None
         if given is None and (arguments.new_words or arguments.new_classes):

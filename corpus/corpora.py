@@ -385,9 +385,24 @@ def find_corpus(name: str, data_dir: Path = Path("data")) -> Corpus:
             return corpus
     known = [corpus.name for corpus in CORPORA]
     beside = [name + ending for ending in DATA_ENDINGS if Path(name + ending).is_file()]
-    own = [manifest.parent.name for manifest in data_dir.glob("*/csv_manifest.json")]
+    own = {manifest.parent.name for manifest in data_dir.glob("*/csv_manifest.json")} - {name}
     meant = f"; did you mean {shlex.quote(beside[0])}?" if beside else did_you_mean(name, [*known, *own])
     raise UserError(f"unknown data set {name!r}; the known ones are: {', '.join(known)}; {OWN_FORM}{meant}")
+
+
+def is_published(name: str) -> bool:
+    """Whether this is the name of a row of the table."""
+    return name in {corpus.name for corpus in CORPORA}
+
+
+def refuse_published_name(source: str, name: str) -> None:
+    """Refuses a person's file, folder or address that would become a data set with a name of the table.
+
+    Raises:
+        UserError: Names the flag that gives it another name.
+    """
+    if is_published(name):
+        raise UserError(f"{source} would become the data set {name}, which is a published one; add --name {name}-own")
 
 
 class SourceOfCsv(TypedDict):
@@ -401,16 +416,17 @@ def own_source(text: str, paths: DataPaths) -> Path | None:
 
     Args:
         text: What was typed: ``my_reviews.csv``, or ``my_reviews`` when that file was read before.
-        paths: Of the data set that it becomes.
+        paths: Of the data set that it becomes, with ``--name`` one of another name than what was typed.
     """
-    if text in {corpus.name for corpus in CORPORA}:
+    if is_published(text):
         return None
     if "://" in text:
         name = name_of_table(text)
         raise UserError(f"{text} is an address; run first: python create_csv.py {shlex.quote(text)}; then type {name}")
     if "/" in text or dataset_name(text) != text or Path(text).exists():
         return Path(text).expanduser()
-    source = schema.read_json(paths.csv_manifest, SourceOfCsv).get("source") if paths.csv_manifest.is_file() else None
+    manifest = paths.data_dir / text / paths.csv_manifest.name
+    source = schema.read_json(manifest, SourceOfCsv).get("source") if manifest.is_file() else None
     if not source:
         return None
     near = Path(source).is_relative_to(Path.cwd())  # then shown as a person would type it

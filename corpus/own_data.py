@@ -25,7 +25,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from config import CsvSettings
-from corpus.corpora import CORPORA, Corpus, check_nothing
+from corpus.corpora import Corpus, check_nothing, refuse_published_name
 from corpus.corpus_formats import Row
 from corpus.evidence import EVIDENCE_NAMES, spans_in
 from corpus.headers import (
@@ -175,8 +175,7 @@ def understand(
         UserError: The source cannot be read, or it is not clear which column is which; names the flag that decides.
     """
     name = name or dataset_name(str(path))
-    if name in {corpus.name for corpus in CORPORA}:
-        raise UserError(f"{path} would become the data set {name}, which is a published one; give it another name")
+    refuse_published_name(str(path), name)
     table = open_table(path, settings.encoding)
     sample = sample_of(table, settings, runner)
     if settings.label_columns and settings.multi_label:

@@ -411,3 +411,13 @@ def test_a_manifest_of_another_shape_is_one_line(tmp_path: Path, manifest: str) 
     paths.csv_manifest.write_text(manifest)
     with pytest.raises(UserError, match=r"csv_manifest\.json is damaged"):
         corpora.own_source("mine", paths)
+
+
+def test_an_unknown_name_is_not_what_may_be_meant(tmp_path: Path) -> None:
+    """A data set whose manifest names no file."""
+    (tmp_path / "reviews").mkdir()
+    (tmp_path / "reviews" / "csv_manifest.json").write_text("{}")
+    with pytest.raises(UserError, match=r"unknown data set 'reviews'.*per class$"):
+        corpora.find_corpus("reviews", tmp_path)
+    with pytest.raises(UserError, match=r"did you mean reviews\?$"):
+        corpora.find_corpus("review", tmp_path)

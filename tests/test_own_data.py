@@ -8,13 +8,17 @@ import tracemalloc
 from collections import Counter
 from operator import itemgetter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import create_csv
+import linear_baselines
+import serialize_data
 from config import CsvSettings
 from corpus import own_data, parts, tables
 from corpus.corpora import CsvRow, read_csv
+from corpus.origins import refuse_unread_source
 from corpus.own_data import understand
 from corpus.tables import open_table
 from utils import DataPaths, UserError, dataset_name, read_json
@@ -293,8 +297,11 @@ def test_another_file_of_the_same_name_needs_a_name_of_its_own(tmp_path: Path) -
     second = list(read_csv(tmp_path / "data/mine-june/mine-june.csv"))
     assert len(second) == len(first) + 1 and list(read_csv(tmp_path / "data/mine/mine.csv")) == first
     run("mine-june", tmp_path)  # knows its file
-    with pytest.raises(UserError, match=r"add --name mine-2 to keep both, or delete .*mine "):
+    with pytest.raises(UserError, match=rf"add --name mine-june, the data set made from {june}, or delete .*mine "):
         run(june, tmp_path)
+    (tmp_path / "last/june").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"add --name mine-2 to keep both, or delete .*mine "):
+        run(write(tmp_path / "last/june/mine.csv", [("text", "label"), *ROWS[1:]]), tmp_path)
 
 
 def test_a_file_that_has_grown_or_was_moved_or_copied_goes_on(tmp_path: Path) -> None:
@@ -316,8 +323,61 @@ def test_a_name_is_for_own_data_and_a_plain_one(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", [("text", "label"), *ROWS])
     with pytest.raises(UserError, match=r"--name 'a/b' is not a valid folder name: .*--data_dir"):
         run(path, tmp_path, "--name", "a/b")
-    with pytest.raises(UserError, match="would become the data set imdb"):
+    with pytest.raises(UserError, match=r"would become the data set imdb, .*; add --name imdb-own"):
         run(path, tmp_path, "--name", "imdb")
+
+
+def two_files(folder: Path) -> Path:
+    """``mine`` of ``january/mine.csv``, and ``may`` of the ``may/mine.csv`` that is returned."""
+    for month in ("january", "may"):
+        (folder / month).mkdir()
+        write(folder / month / "mine.csv", [("text", "label"), *((f"{month}: {text}", label) for text, label in ROWS)])
+    run(folder / "january/mine.csv", folder)
+    run(folder / "may/mine.csv", folder, "--name", "may")
+    return folder / "may/mine.csv"
+
+
+@pytest.mark.parametrize("script", [linear_baselines, serialize_data])
+def test_the_next_stage_refuses_a_file_that_its_data_set_was_not_made_from(tmp_path: Path, script: ModuleType) -> None:
+    def refused(typed: Path) -> str:
+        with pytest.raises(UserError) as caught:
+            script.main(script.build_parser().parse_args([str(typed), "--data_dir", str(tmp_path / "data")]))
+        return str(caught.value)
+
+    may = two_files(tmp_path)
+    assert f"and {may} is another file; type may, the data set made from {may}" in refused(may)
+    (tmp_path / "june").mkdir()
+    june = write(tmp_path / "june/mine.csv", [("text", "label"), *ROWS])
+    message = refused(june)
+    assert f"run first: python create_csv.py {june} " in message
+    assert message.endswith(" --name mine-june; then type mine-june")
+    paths = DataPaths("imdb", tmp_path / "data")
+    paths.folder.mkdir()
+    paths.csv.touch()
+    imdb = write(tmp_path / "june/imdb.csv", [("text", "label"), *ROWS])
+    assert "--name imdb-june; then type imdb-june" in refused(imdb)
+
+
+def test_the_next_stage_takes_the_name_the_file_and_what_is_in_the_folder_of_the_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may, paths = two_files(tmp_path), DataPaths("may", tmp_path / "data")
+    monkeypatch.chdir(tmp_path)  # in which a folder is called may
+    for typed in ("may", "data/may", "data/may/may.csv", "may/gone.csv"):
+        refuse_unread_source(typed, paths)
+    refuse_unread_source(str(may), paths)
+    refuse_unread_source("january/mine.csv", DataPaths("mine", tmp_path / "data"))
+
+
+def test_with_a_name_the_source_is_looked_up_by_what_is_typed(tmp_path: Path) -> None:
+    two_files(tmp_path)
+    with pytest.raises(UserError, match="unknown data set 'typo'"):
+        run("typo", tmp_path, "--name", "may")
+    with pytest.raises(UserError, match=r"data/may was made from .*/may/mine\.csv, and .*january/mine\.csv is another"):
+        run("mine", tmp_path, "--name", "may")
+    run("mine", tmp_path, "--name", "june")
+    june = DataPaths("june", tmp_path / "data")
+    assert read_json(june.csv_manifest)["source"] == str(tmp_path / "january/mine.csv")
 
 
 @pytest.mark.parametrize(

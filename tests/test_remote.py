@@ -17,6 +17,7 @@ import create_csv
 import serialize_data
 from corpus import parquet, remote
 from corpus.frames import as_text
+from corpus.origins import Origin, same_address
 from corpus.remote import fetch, lines_of_parquet, name_of_table, with_limit
 from utils import DataPaths, UserError
 
@@ -284,6 +285,28 @@ def test_another_address_of_the_same_name_is_refused_before_anything_is_copied(t
     run(f"file://{tmp_path}/may/films.csv")
     with pytest.raises(UserError, match="add --name"):
         run(f"file://{tmp_path}/june/films.csv")
+
+
+def test_an_address_with_the_name_of_a_published_data_set_is_refused_before_anything_is_copied(tmp_path: Path) -> None:
+    (tmp_path / "imdb.csv").write_text("text,label\ngood,a\nbad,b\n")
+    command = [f"file://{tmp_path}/imdb.csv", "--data_dir", str(tmp_path / "data")]
+    with pytest.raises(UserError, match=r"would become the data set imdb, .*; add --name imdb-own"):
+        create_csv.main(create_csv.build_parser().parse_args(command))
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [
+        ("", True),
+        ("?retry_limit_seconds=9", True),
+        ("?endpoint_override=localhost:9000", False),
+        ("?scheme=http", False),
+    ],
+)
+def test_an_address_of_another_store_is_another_one(tmp_path: Path, options: str, same: bool) -> None:
+    known: Origin = {"source": "films.csv", "address": "s3://b/films.csv"}
+    assert same_address(f"s3://b/films.csv{options}", known, DataPaths("films", tmp_path)) is same
 
 
 @pytest.mark.parametrize("error", ["one word " * 300, "x" * 3000, "two\nlines"])

@@ -102,3 +102,26 @@ def test_what_a_killed_run_left_of_the_memory_goes(tmp_path: Path) -> None:
     (tmp_path / ".run_all.json.abcdefgh.tmp").write_text("{")
     run_all.remember(tmp_path / "run_all.json", "train", {"settings": "", "inputs": {}, "finished": True})
     assert {path.name for path in tmp_path.iterdir()} == {"run_all.json", ".run_all.lock"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (
+            ["may/imdb.csv"],
+            r"may/imdb\.csv would become the data set imdb, .*; add --name imdb-own",
+        ),
+        (["imdb", "--name", "may"], "imdb is a published data set; leave it out"),
+        (["typo", "--name", "may"], "unknown data set 'typo'"),
+    ],
+)
+def test_a_name_that_does_not_fit_the_source_is_refused_at_once(
+    typed: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    may = DataPaths("may")
+    may.folder.mkdir(parents=True)
+    Path("reviews.csv").touch()
+    may.csv_manifest.write_text(json.dumps({"source": str(tmp_path / "reviews.csv")}))
+    with pytest.raises(UserError, match=message):
+        run_all.main(run_all.build_parser().parse_args(typed))
