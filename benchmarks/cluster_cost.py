@@ -14,7 +14,7 @@ import argparse
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,7 @@ def measured_csv(csv_file: Path) -> dict[str, float]:
     from corpus.corpora import sha256_of_source
     from corpus.csv_blocks import table_blocks
     from corpus.own_data import count_block, understand
-    from corpus.parts import HASH_SHIFT, Parts
     from corpus.readings import csv_block, survey_block
-    from corpus.splits import NAME, TEST, VALID, add_noted, examine, move_share, new_survey, repeated_document
     from corpus.tables import open_table
     from text.block_engine import BLOCK_BYTES
 
@@ -89,24 +87,14 @@ def measured_csv(csv_file: Path) -> dict[str, float]:
         table, given = corpus.table, (corpus, folder, settings)
         blocks: list[Any] = []
         cut = timed(lambda: blocks.extend(table_blocks(table, BLOCK_BYTES)))
-        some = blocks[:: max(1, len(blocks) // 3)][:3]
+        some = three_of(blocks)
         columns = corpus.read.columns  # type: ignore[attr-defined]
         count = timed(lambda: [list(count_block(block, table, columns)) for block in some])
         noted: list[Any] = []
         hashes = timed(lambda: noted.extend(more for block in some for more in survey_block(block, *given)))
         documents = sum(len(more.splits) for more in noted)
-        survey, names = new_survey(corpus.class_names(True), 2, folder), Parts(folder, NAME, HASH_SHIFT)
         codes = bytearray()
-
-        def choose() -> None:
-            for more in noted:
-                add_noted(survey, names, more)
-            repeated_document(names)
-            for split, share in ((TEST, settings.test_share), (VALID, settings.valid_share)):
-                move_share(survey, split, share)
-            codes.extend(examine(survey, folder).each())
-
-        chosen = timed(choose)
+        chosen = timed(lambda: codes.extend(chosen_splits(noted, corpus.class_names(True), settings, folder)))
         sizes = [sum(len(more.splits) for more in survey_block(block, *given)) for block in some]
         pieces: list[bytes] = []
 
@@ -129,6 +117,20 @@ def measured_csv(csv_file: Path) -> dict[str, float]:
         "rows of the CSV file": 1e6 * written / documents,
         "write and hash the CSV file": 1e6 * keep / documents,
     }
+
+
+def chosen_splits(noted: list[Any], class_names: list[str], settings: Any, folder: Path) -> Iterator[int]:
+    """The code of each document's split and label, from what was noted of the blocks."""
+    from corpus.parts import HASH_SHIFT, Parts
+    from corpus.splits import NAME, TEST, VALID, add_noted, examine, move_share, new_survey, repeated_document
+
+    survey, names = new_survey(class_names, 2, folder), Parts(folder, NAME, HASH_SHIFT)
+    for more in noted:
+        add_noted(survey, names, more)
+    repeated_document(names)
+    for split, share in ((TEST, settings.test_share), (VALID, settings.valid_share)):
+        move_share(survey, split, share)
+    yield from examine(survey, folder).each()
 
 
 def seconds_of_csv(parts: dict[str, float], documents: int, cores: int) -> float:
@@ -154,7 +156,7 @@ def measured(records: Path) -> dict[str, float]:
     blocks: list[Any] = []
     digest = hashlib.sha256()
     cut = timed(lambda: blocks.extend(csv_blocks(paths.csv, BLOCK_BYTES, digest.update)))
-    some = blocks[:: max(1, len(blocks) // 3)][:3]
+    some = three_of(blocks)
     settings = TextSettings()
     read = timed(lambda: [read_first_of_block(paths.csv, block, settings, -(1 << 62)) for block in some])
     found: list[Any] = []
@@ -184,6 +186,11 @@ def measured(records: Path) -> dict[str, float]:
         "final ids and shards": 1e6 * shards / documents,
         "write and hash shards": 1e6 * keep / documents,
     }
+
+
+def three_of(blocks: list[Any]) -> list[Any]:
+    """Blocks from the beginning, the middle and the end, as a sample of all."""
+    return blocks[:: max(1, len(blocks) // 3)][:3]
 
 
 def timed(work: Callable[[], Any]) -> float:

@@ -26,10 +26,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import threadpoolctl
 
-from text.compiling import compiled, fast_tanh, part, sigmoid
+from text.compiling import add_scaled, compiled, copy, fast_tanh, part, sigmoid
 from utils import usable_cores
 
-COMPILED_WITH = "d2d0bc0cb4b6"  # of text/compiling.py, which says why
+COMPILED_WITH = "bb0ec945f2e1"  # of text/compiling.py, which says why
 # Sequences walked together. Their states and the recurrent kernel fit the second-level cache at 200 units.
 BLOCK = 32
 # Elements whose attention is computed together.
@@ -595,13 +595,6 @@ def lstm_gates_back(
 # Gradients of weights, and of rows that several elements share
 
 
-@part
-def copy(source: np.ndarray, target: np.ndarray) -> None:
-    """``target[:] = source`` for vectors, without the checks that Numba's own assignment makes each time."""
-    for j in range(source.shape[0]):
-        target[j] = source[j]
-
-
 def weight_gradients(
     states: np.ndarray, slopes: np.ndarray, size: int, sequences: Sequences
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -851,13 +844,6 @@ def pool(elements: np.ndarray, weights: np.ndarray, pooled: np.ndarray) -> None:
     for i in range(weights.shape[0]):
         weights[i] /= total
         add_scaled(elements[i], weights[i], pooled)
-
-
-@part
-def add_scaled(values: np.ndarray, factor: Any, total: np.ndarray) -> None:
-    """``total += factor * values`` for vectors."""
-    for j in range(values.shape[0]):
-        total[j] += factor * values[j]
 
 
 def attention_gradient(

@@ -19,7 +19,7 @@ from text.skip_gram import (
     Blocks,
     Change,
     SkipGram,
-    add,
+    add_rows,
     ascent,
     kept_share,
     mark_pairs,
@@ -120,7 +120,7 @@ def test_rows_are_added_each_time_they_come_and_frequent_ones_are_scaled_down() 
     factor = np.minimum(1, 10 / np.maximum(total, 1))[change.rows]
     np.add.at(expected, change.rows, change.vectors * factor[..., None])
     for task in range(3):
-        add(table, change, 10.0, 3, task)
+        add_rows(table, *change, 10.0, 3, task)
     np.testing.assert_allclose(table, expected, rtol=1e-5, atol=1e-6)
 
 

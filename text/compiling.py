@@ -1,4 +1,4 @@
-"""How the hot loops are compiled (Numba), and activations that vectorise in them.
+"""How the hot loops are compiled (Numba), and what they share: activations that vectorise, passes over vectors.
 
 Numba keeps what it has compiled beside the file of the function and looks at that file alone. So the files of loops
 hold the hash of this one, ``COMPILED_WITH``, which a test compares: after a change here they change as well, and what
@@ -76,3 +76,17 @@ def rational_tanh(x: Any) -> Any:
 def sigmoid(x: Any) -> Any:
     """Logistic function by way of :func:`fast_tanh`."""
     return HALF + HALF * fast_tanh(HALF * x)
+
+
+@part
+def copy(source: np.ndarray, target: np.ndarray) -> None:
+    """``target[:] = source`` for vectors, without the checks that Numba's own assignment makes each time."""
+    for j in range(source.shape[0]):
+        target[j] = source[j]
+
+
+@part
+def add_scaled(values: np.ndarray, factor: Any, total: np.ndarray) -> None:
+    """``total += factor * values`` for vectors."""
+    for j in range(values.shape[0]):
+        total[j] += factor * values[j]

@@ -33,12 +33,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from text.compiling import compiled, sigmoid
+from text.compiling import add_scaled, compiled, copy, sigmoid
 from text.compiling import part as part_of_a_loop
 from text.word_vectors import Floats, Ints, count_words, random_vectors, read_part
 from utils import UserError, progress
 
-COMPILED_WITH = "d2d0bc0cb4b6"  # of text/compiling.py, which says why
+COMPILED_WITH = "bb0ec945f2e1"  # of text/compiling.py, which says why
 # The paper's settings for a corpus of this size, but for the subsampling of frequent words, where its stronger setting
 # is the better one here and saves half of the work.
 WINDOW = 5
@@ -240,7 +240,7 @@ class SkipGram:
         """Tasks that add to the two tables what the lanes gave."""
         of_words = MOST_PAIRS / (1 + NEGATIVES)  # every pair of a word comes with NEGATIVES negatives
         return [
-            threads.submit(add, table, change, most_pairs, LANES, task)
+            threads.submit(add_rows, table, *change, most_pairs, LANES, task)
             for table, change, most_pairs in (
                 (self.inputs, batch.inputs, of_words),
                 (self.outputs, batch.outputs, MOST_PAIRS),
@@ -301,9 +301,7 @@ def ascent(
 def gather(table: Floats, rows: Ints, found: Floats) -> None:
     """Copies rows of a table."""
     for place in range(rows.shape[0]):
-        source, target = table[rows[place]], found[place]
-        for j in range(target.shape[0]):
-            target[j] = source[j]
+        copy(table[rows[place]], found[place])
 
 
 @part_of_a_loop
@@ -327,26 +325,23 @@ def wait_for(tasks: Sequence[Future[None]]) -> None:
         task.result()
 
 
-def add(table: Floats, change: Change, most_pairs: float, tasks: int, task: int) -> None:
-    """Adds vectors to a table [V, E], scaled down where those of a row stem from more than ``most_pairs`` pairs.
+@compiled
+def add_rows(
+    table: Floats, rows: Ints, vectors: Floats, pairs: Floats, most_pairs: float, tasks: int, task: int
+) -> None:
+    """Adds vectors to a table, scaled down where those of a row stem from more than ``most_pairs`` pairs.
 
     Each task adds to rows of its own, in the order of the vectors: the result is the same for any number of threads.
 
     Args:
         table: float32 [V, E], changed in place.
-        change: The vectors.
+        rows: As of :class:`Change`, like the two that follow.
+        vectors: float32 [M, R, E].
+        pairs: float32 [M, R].
         most_pairs: What a row takes in full.
         tasks: Into how many tasks the work is divided.
         task: Which of them this is: its rows leave this remainder.
     """
-    add_rows(table, change.rows, change.vectors, change.pairs, most_pairs, tasks, task)
-
-
-@compiled
-def add_rows(
-    table: Floats, rows: Ints, vectors: Floats, pairs: Floats, most_pairs: float, tasks: int, task: int
-) -> None:
-    """:func:`add`, with the arrays of the change."""
     total = np.zeros(table.shape[0])
     for block in range(rows.shape[0]):
         for place in range(rows.shape[1]):
@@ -357,9 +352,7 @@ def add_rows(
             row = rows[block, place]
             if row % tasks == task:
                 factor = np.float32(min(1.0, most_pairs / max(total[row], 1.0)))
-                changed, vector = table[row], vectors[block, place]
-                for j in range(changed.shape[0]):
-                    changed[j] += factor * vector[j]
+                add_scaled(vectors[block, place], factor, table[row])
 
 
 @dataclass(frozen=True)
