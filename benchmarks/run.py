@@ -24,6 +24,7 @@ from utils import Parser, run_script
 NAMES = (
     "startup",
     "network",
+    "padding",
     "reading",
     "text",
     "cluster",
@@ -56,6 +57,7 @@ def main(arguments: argparse.Namespace) -> int:
     commands = {
         "startup": ["startup.py"],
         "network": ["training_speed.py", "--records", str(records), *network],
+        "padding": ["padding.py", "--records", str(records), *(["--timed"] if arguments.quick else [])],
         "reading": ["reading.py", "--records", str(records)],
         "text": ["text_speed.py", "--records", str(records)],
         "cluster": ["cluster_cost.py", "--records", str(records)],
