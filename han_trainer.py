@@ -30,6 +30,7 @@ from config import (
     model_settings_from_flags,
     settings_from_flags,
 )
+from corpus.origins import named_data_set
 from runtime.devices import add_device_flag, explain_memory, start_tensorflow, trained_on
 from runtime.launcher import is_launched, launch
 from runtime.run_folder import RunConfig, RunFolder, find_run
@@ -55,7 +56,6 @@ from utils import (
     UserError,
     add_folder_flags,
     check_writable,
-    dataset_name,
     exclusive_lock,
     run_path,
     run_script,
@@ -71,7 +71,7 @@ LESS_MEMORY = (
 def build_parser() -> Parser:
     """The command line; every setting of the model and of training is a flag."""
     parser = Parser(prog="han_trainer.py", description=__doc__)
-    parser.add_argument("--dataset", default="imdb", type=dataset_name, help="name of the data set (default: imdb)")
+    parser.add_argument("--dataset", default="imdb", help="name of the data set (default: imdb)")
     parser.add_argument("--run_type", default="train", choices=RUN_TYPES, help="what to do (default: train)")
     add_model_flag(parser, "network to train: han, or bilstm or cnn to compare it with")
     parser.add_argument("--run", help="name of the run folder (default: <dataset>-<model>)")
@@ -109,6 +109,7 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> int:
     """Trains until the last epoch or early stopping; returns the exit code."""
     settings_from_flags(TrainerOperation, arguments)
+    arguments.dataset = named_data_set(arguments.dataset, arguments.data_dir)
     if arguments.from_run and arguments.run_type != "train":
         raise UserError(f"--from_run goes with --run_type train, not with {arguments.run_type}; leave one out")
     check_installed(arguments)

@@ -10,6 +10,7 @@ Each prints a table and appends lines to ``benchmarks/results.jsonl``. Timings m
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -25,6 +26,7 @@ NAMES = (
     "startup",
     "network",
     "padding",
+    "workers",
     "reading",
     "text",
     "cluster",
@@ -32,7 +34,7 @@ NAMES = (
     "csv",
     "memory",
     "predicting",
-    "explaining",
+    "explanations",
     "accuracy",
 )
 
@@ -50,14 +52,36 @@ def build_parser() -> Parser:
 
 def main(arguments: argparse.Namespace) -> int:
     """Runs what was asked for; returns the first exit code that is not 0."""
+    possible = {
+        "accuracy": arguments.source,
+        "predicting": finished_runs(),
+        "explanations": finished_runs(),
+        "engines": find_spec("ray"),
+        "workers": (os.cpu_count() or 1) > 1 and sys.platform == "linux",
+    }
+    commands = commands_of(arguments)
+    for name in arguments.only:
+        if not possible.get(name, True):
+            continue
+        command = [sys.executable, str(ROOT / "benchmarks" / commands[name][0]), *commands[name][1:]]
+        print(f"\n$ {shlex.join(['python', *(str(Path(c)) for c in command[1:])])}", flush=True)
+        if code := subprocess.run(command, check=False).returncode:
+            return code
+    return 0
+
+
+def commands_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """Of each benchmark its script and the script's arguments."""
     records = arguments.records or find_records()
     network = ["--quick", "--rounds", "3", "--batches", "4"] if arguments.quick else []
+    workers = ["--rounds", "1", "--steps", "30"] if arguments.quick else []
     sizes = ["2000"] if arguments.quick else ["25000", "100000", *(["1000000"] if arguments.full else [])]
     tables = ["20000", "40000"] if arguments.quick else ["1000000", *(["2000000", "4000000"] if arguments.full else [])]
-    commands = {
+    return {
         "startup": ["startup.py"],
         "network": ["training_speed.py", "--records", str(records), *network],
         "padding": ["padding.py", "--records", str(records), *(["--timed"] if arguments.quick else [])],
+        "workers": ["workers.py", "--records", str(records), *workers],
         "reading": ["reading.py", "--records", str(records)],
         "text": ["text_speed.py", "--records", str(records)],
         "cluster": ["cluster_cost.py", "--records", str(records)],
@@ -68,20 +92,6 @@ def main(arguments: argparse.Namespace) -> int:
         "explanations": ["explanation_cost.py", *finished_runs()[:1]],
         "accuracy": ["accuracy.py", "--source", arguments.source or ""],
     }
-    possible = {
-        "accuracy": arguments.source,
-        "predicting": finished_runs(),
-        "explanations": finished_runs(),
-        "engines": find_spec("ray"),
-    }
-    for name in arguments.only:
-        if not possible.get(name, True):
-            continue
-        command = [sys.executable, str(ROOT / "benchmarks" / commands[name][0]), *commands[name][1:]]
-        print(f"\n$ {shlex.join(['python', *(str(Path(c)) for c in command[1:])])}", flush=True)
-        if code := subprocess.run(command, check=False).returncode:
-            return code
-    return 0
 
 
 def finished_runs() -> list[str]:

@@ -1,4 +1,4 @@
-"""Text to records on one core, by step, and in all by ``serialize_data.py`` on every core.
+"""Text to records on one core, by step, and in all by ``serialize_data.py`` on every core; word2vec.
 
 python benchmarks/text_speed.py --records data/imdb/records
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,13 +40,16 @@ def main(arguments: argparse.Namespace) -> None:
     seconds["words"] -= seconds["sentences"]  # finding words begins with finding sentences
     total = sum(seconds.values())
     rows = [[name, f"{documents / value:,.0f}", f"{value / total:.0%}"] for name, value in seconds.items()]
-    whole_documents, whole = serialise(csv_file)
+    whole_documents, whole, _ = serialise(csv_file, "random")
+    _, _, vectors = serialise(csv_file, "word2vec")
     rate = whole_documents / whole
     rows += [["all steps, one core", f"{documents / total:,.0f}", "100%"]]
     rows += [[f"serialize_data.py, {os.cpu_count()} cores, no word vectors", f"{rate:,.0f}", f"{whole:.1f} s"]]
+    rows += [["its last step, word2vec", f"{whole_documents / vectors:,.0f}", f"{vectors:.1f} s"]]
     by_step = {name: documents / value for name, value in seconds.items()}
     measured = {"records": records.parent.name, "documents_per_second": by_step, "documents": whole_documents}
-    record("text", {**measured, "whole_seconds": whole, "whole_documents_per_second": rate})
+    of_whole = {"whole_seconds": whole, "whole_documents_per_second": rate, "word2vec_seconds": vectors}
+    record("text", {**measured, **of_whole})
     print_table(f"Text to records, documents/s ({csv_file.name})", ["", "documents/s", "share"], rows)
 
 
@@ -88,8 +92,8 @@ def contenders(records: Path, csv_file: Path, count: int) -> tuple[dict[str, Any
     }, len(rows)
 
 
-def serialise(csv_file: Path) -> tuple[int, float]:
-    """Documents, and seconds of ``serialize_data.py`` on a copy of the data set without word vectors."""
+def serialise(csv_file: Path, embeddings: str) -> tuple[int, float, float]:
+    """Documents, seconds of ``serialize_data.py`` on a copy of the data set, and of its step for the word vectors."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / csv_file.stem
         place.mkdir()
@@ -97,11 +101,13 @@ def serialise(csv_file: Path) -> tuple[int, float]:
             (place / file.name).symlink_to(file.resolve())
         command = [sys.executable, str(ROOT / "serialize_data.py"), csv_file.stem, "--data_dir", folder]
         started = time.perf_counter()
-        subprocess.run([*command, "--embeddings", "random"], check=True, stderr=subprocess.DEVNULL)
+        command += ["--embeddings", embeddings]
+        said = subprocess.run(command, check=True, stderr=subprocess.PIPE, encoding="utf-8").stderr
         seconds = time.perf_counter() - started
+    [of_vectors] = re.findall(r"word vectors +([0-9.]+) s", said)
     from corpus.corpora import read_csv
 
-    return sum(1 for _ in read_csv(csv_file)), seconds
+    return sum(1 for _ in read_csv(csv_file)), seconds, float(of_vectors)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,17 @@ def refuse_unread_source(typed: str, paths: DataPaths) -> None:
     raise UserError(f"{paths.folder} was made from {before}, and {typed} is another file; {what_next}")
 
 
+def named_data_set(typed: str, data_dir: Path) -> str:
+    """The name of the data set that a person means by its name or by the file that it was made from.
+
+    Raises:
+        UserError: It was made from another file of that name, see :func:`refuse_unread_source`.
+    """
+    name = dataset_name(typed)
+    refuse_unread_source(typed, DataPaths(name, data_dir))
+    return name
+
+
 def other_source(typed: str, paths: DataPaths) -> str:
     """What a data set was made from, where that is still there and something else than what is typed; else empty."""
     known = origin_of(paths)

@@ -26,10 +26,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import threadpoolctl
 
-from text.compiling import add_scaled, compiled, copy, fast_tanh, part, sigmoid
+from text.compiling import add_scaled, compiled, copy, fast_tanh, inner_product, part, sigmoid
 from utils import usable_cores
 
-COMPILED_WITH = "bb0ec945f2e1"  # of text/compiling.py, which says why
+COMPILED_WITH = "0ee41c1e36c9"  # of text/compiling.py, which says why
 # Sequences walked together. Their states and the recurrent kernel fit the second-level cache at 200 units.
 BLOCK = 32
 # Elements whose attention is computed together.
@@ -952,15 +952,6 @@ def scores_back(
         to_score = weights[i] * (slope[i] - mean)
         tanh_back(to_score, hidden[i], context, inner[i], to_context)
         add(inner[i], to_bias)
-
-
-@part
-def inner_product(left: np.ndarray, right: np.ndarray) -> Any:
-    """Sum of products of two vectors."""
-    total = ZERO * left[0]
-    for j in range(left.shape[0]):
-        total += left[j] * right[j]
-    return total
 
 
 @part

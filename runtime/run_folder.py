@@ -43,6 +43,7 @@ from config import (
     model_title,
     to_json,
 )
+from corpus.origins import named_data_set
 from data_processing import Tokeniser, tokeniser, tokeniser_difference
 from text.records import read_index
 from utils import (
@@ -52,7 +53,6 @@ from utils import (
     VOCABULARY_FILE,
     UserError,
     add_folder_flags,
-    dataset_name,
     did_you_mean,
     is_locked,
     plain_name,
@@ -649,7 +649,7 @@ def add_run_flags(parser: argparse.ArgumentParser, model: bool = True, several: 
     """
     name, number = ("named_runs", "*") if several else ("named_run", "?")
     parser.add_argument(name, metavar="RUN", nargs=number, help="run folder, or its name in --runs_dir")
-    parser.add_argument("--dataset", type=dataset_name, help="in place of RUN: name of the data set (default: imdb)")
+    parser.add_argument("--dataset", help="in place of RUN: name of the data set (default: imdb)")
     if model:
         parser.add_argument(
             "--model", choices=MODELS, help=f"in place of RUN: network of the run (default: {MODELS[0]})"
@@ -668,7 +668,8 @@ def chosen_run(arguments: argparse.Namespace, model: str = MODELS[0]) -> RunFold
         model: Its default.
 
     Raises:
-        UserError: RUN and a flag that it replaces are both given.
+        UserError: RUN and a flag that it replaces are both given, or ``--dataset`` is a file from which no data set was
+            made.
     """
     given = [name for name in ("dataset", "model", "run") if getattr(arguments, name, None) is not None]
     if arguments.named_run is not None:
@@ -681,6 +682,6 @@ def chosen_run(arguments: argparse.Namespace, model: str = MODELS[0]) -> RunFold
         if RunFolder(path).exists():
             config = RunFolder(path).config()
             arguments.dataset, arguments.model = config.dataset, config.architecture
-    arguments.dataset = arguments.dataset or "imdb"
+    arguments.dataset = named_data_set(arguments.dataset or "imdb", arguments.data_dir)
     arguments.model = getattr(arguments, "model", None) or model
     return RunFolder(run_path(arguments.runs_dir, arguments.run, arguments.dataset, arguments.model))

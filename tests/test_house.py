@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib
 import re
 import subprocess
 import sys
@@ -12,8 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-
-from utils import dataset_name
 
 ROOT = Path(__file__).parent.parent
 # A family imports from itself and from those before it; `training` and `explaining` do not know each other. Some
@@ -38,8 +35,6 @@ STRANGERS = {("training", "explaining"), ("explaining", "training")}
 FOLDERS = FAMILIES[1:-2]
 SCRIPTS = sorted({path.stem for path in ROOT.glob("*.py")} - AT_THE_ROOT.keys())
 MODULES = [path.relative_to(ROOT) for folder in ("", *FOLDERS) for path in sorted((ROOT / folder).glob("*.py"))]
-# These need the path of a person's own file, not its name: to read it, or to name it in the command that does.
-READ_THE_SOURCE = {"create_csv", "download", "linear_baselines", "run_all", "serialize_data"}
 # Families that work on text alone: they start fast and run where TensorFlow is not installed.
 WITHOUT_TENSORFLOW = ("base", "corpus", "text", "report")
 
@@ -109,14 +104,6 @@ def test_help_answers_without_tensorflow(script: str) -> None:
     assert shown.returncode == 0 and shown.stdout.startswith("usage:")
     assert "tensorflow" not in shown.stderr and "numba" not in shown.stderr and "nltk" not in shown.stderr
     assert time.perf_counter() - started < 5  # a bound for a crowded machine; alone it takes a fraction of a second
-
-
-@pytest.mark.parametrize("script", sorted(set(SCRIPTS) - READ_THE_SOURCE))
-def test_the_file_of_a_data_set_stands_for_its_name(script: str) -> None:
-    """``--dataset my_reviews.csv`` and ``--dataset my_reviews`` are the same to every script."""
-    for action in importlib.import_module(script).build_parser()._actions:
-        if action.dest == "dataset":
-            assert action.type is dataset_name, f"give the dataset of {script}.py type=dataset_name (utils.py)"
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -13,6 +13,9 @@ from types import ModuleType
 import pytest
 
 import create_csv
+import document_map
+import han_tester
+import han_trainer
 import linear_baselines
 import serialize_data
 from config import CsvSettings
@@ -337,11 +340,23 @@ def two_files(folder: Path) -> Path:
     return folder / "may/mine.csv"
 
 
-@pytest.mark.parametrize("script", [linear_baselines, serialize_data])
-def test_the_next_stage_refuses_a_file_that_its_data_set_was_not_made_from(tmp_path: Path, script: ModuleType) -> None:
+# How each stage that comes after create_csv.py is told its data set.
+STAGES: dict[str, tuple[ModuleType, list[str]]] = {
+    "linear_baselines": (linear_baselines, []),
+    "serialize_data": (serialize_data, []),
+    "han_trainer": (han_trainer, ["--dataset"]),
+    "han_tester": (han_tester, ["--dataset"]),
+    "document_map": (document_map, ["--dataset"]),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_next_stage_refuses_a_file_that_its_data_set_was_not_made_from(tmp_path: Path, stage: str) -> None:
+    script, flag = STAGES[stage]
+
     def refused(typed: Path) -> str:
         with pytest.raises(UserError) as caught:
-            script.main(script.build_parser().parse_args([str(typed), "--data_dir", str(tmp_path / "data")]))
+            script.main(script.build_parser().parse_args([*flag, str(typed), "--data_dir", str(tmp_path / "data")]))
         return str(caught.value)
 
     may = two_files(tmp_path)

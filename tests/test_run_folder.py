@@ -65,6 +65,7 @@ def test_without_run_the_flags_name_it(tmp_path: Path) -> None:
     assert chosen_run(parsed()).path == Path("runs/imdb-han")
     assert chosen_run(parsed(), model="cnn").path == Path("runs/imdb-cnn")
     assert chosen_run(parsed("--run", "mine")).path == Path("runs/mine")
+    assert chosen_run(parsed("--dataset", "stuff/films.csv")).path == Path("runs/films-han")  # the file or its name
 
 
 def test_a_run_that_does_not_exist_yet_may_be_named(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.test_word_vectors import make_part
 from text.skip_gram import (
+    AROUND,
     BLOCK_NEGATIVES,
     BLOCK_WORDS,
     NEGATIVE_WEIGHT,
@@ -21,8 +22,12 @@ from text.skip_gram import (
     SkipGram,
     add_rows,
     ascent,
+    count_pairs,
+    draw_negatives,
+    guide_to,
     kept_share,
-    mark_pairs,
+    lay_out,
+    share_out,
     train_word2vec,
 )
 from text.word_vectors import random_vectors
@@ -37,36 +42,51 @@ def test_neighbours_are_near_in_the_same_document_and_another_word() -> None:
     assert len(blocks) == -(-len(words) // BLOCK_WORDS)
     chosen = generator.permutation(len(blocks))
     windows = generator.integers(1, WINDOW + 1, (len(chosen), BLOCK_WORDS), np.int8)
-    around = chosen[:, None] * BLOCK_WORDS + np.arange(BLOCK_WORDS + 2 * WINDOW)
-    is_pair = np.empty((*around.shape, BLOCK_WORDS), np.bool_)
-    of_rows = np.full((len(chosen), BLOCK_WORDS), 9, np.float32)
-    of_columns = np.full(around.shape, 9, np.float32)
-    mark_pairs(blocks.document[around], windows, is_pair, of_rows, of_columns)
-    columns = blocks.words[around]
-    rows = columns[:, WINDOW:-WINDOW]
-    np.testing.assert_array_equal(of_rows, is_pair.sum(1))
-    np.testing.assert_array_equal(of_columns, is_pair.sum(2))
+    reach = np.full((len(chosen), BLOCK_WORDS, 2), 9, np.int8)
+    rows = np.full((len(chosen), BLOCK_WORDS), 99, np.int32)
+    columns = np.full((len(chosen), AROUND + 3), 99, np.int32)
+    lay_out(blocks.words, blocks.document, chosen, windows, reach, rows, columns)
+    assert (columns[:, AROUND:] == 99).all()  # of the negatives
     for m, block in enumerate(chosen.tolist()):
         for row in range(BLOCK_WORDS):
-            place = block * BLOCK_WORDS + row
+            place, column = block * BLOCK_WORDS + row, WINDOW + row
+            before, behind = reach[m, row].tolist()
             if place >= len(words):
-                assert not is_pair[m, :, row].any()
+                assert before == behind == 0
                 continue
             assert rows[m, row] == words[place]
-            reach = int(windows[m, row])
-            near = range(max(place - reach, 0), min(place + reach + 1, len(words)))
-            expected = [other for other in near if other != place and document[other] == document[place]]
-            found = np.flatnonzero(is_pair[m, :, row])
-            assert (found + block * BLOCK_WORDS - WINDOW).tolist() == expected
-            assert columns[m, found].tolist() == words[expected].tolist()
+            window = int(windows[m, row])
+            near = range(max(place - window, 0), min(place + window + 1, len(words)))
+            expected = [other for other in near if document[other] == document[place]]
+            assert list(range(place - before, place + behind + 1)) == expected
+            assert columns[m, column - before : column + behind + 1].tolist() == words[expected].tolist()
+
+
+def marked(reach: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """bool [M, W + B + W, B], which neighbours each word of a block has."""
+    distance = np.arange(reach.shape[1] + 2 * WINDOW)[:, None] - WINDOW - np.arange(reach.shape[1])
+    before, behind = reach[:, None, :, 0], reach[:, None, :, 1]
+    return (distance != 0) & (-before <= distance) & (distance <= behind)
+
+
+def test_pairs_are_counted_for_words_neighbours_and_negatives() -> None:
+    reach = np.random.default_rng(3).integers(0, WINDOW + 1, (3, 7, 2), np.int8)
+    of_rows, of_columns = np.full((3, 7), 9, np.float32), np.full((3, 7 + 2 * WINDOW + 4), 9, np.float32)
+    count_pairs(reach, np.float32(0.25), of_rows, of_columns)
+    pairs = marked(reach)
+    np.testing.assert_array_equal(of_rows, pairs.sum(1))
+    np.testing.assert_array_equal(of_columns[:, :-4], pairs.sum(2))
+    np.testing.assert_array_equal(of_columns[:, -4:], np.repeat(0.25 * pairs.sum((1, 2))[:, None], 4, 1))
 
 
 def test_ascent_is_the_gradient_of_the_log_likelihood() -> None:
     generator = np.random.default_rng(1)
-    blocks, rows, columns, dim = 2, 5, 4 + BLOCK_NEGATIVES, 3
+    blocks, rows, dim = 2, 5, 3
+    columns = rows + 2 * WINDOW + BLOCK_NEGATIVES
     inputs, outputs = generator.normal(size=(blocks, rows, dim)), generator.normal(size=(blocks, columns, dim))
-    is_pair = generator.random((blocks, columns - BLOCK_NEGATIVES, rows)) < 0.4
-    pairs = is_pair.sum(1).astype(float)
+    reach = generator.integers(0, WINDOW + 1, (blocks, rows, 2), np.int8)
+    is_pair = marked(reach)
+    pairs = is_pair.sum(1)
 
     def log_likelihood() -> float:
         scores = np.einsum("mbe,mce->mcb", inputs, outputs)
@@ -74,7 +94,7 @@ def test_ascent_is_the_gradient_of_the_log_likelihood() -> None:
         negative = -np.logaddexp(0, drawn) * pairs[:, None, :] * float(NEGATIVE_WEIGHT)
         return float((-np.logaddexp(0, -near) * is_pair).sum() + negative.sum())
 
-    changes = ascend(inputs, outputs, is_pair, pairs, 0.5)
+    changes = ascend(inputs, outputs, reach, 0.5)
     for table, change in zip((inputs, outputs), changes, strict=True):
         assert change.shape == table.shape
         for place in np.ndindex(table.shape):
@@ -88,11 +108,7 @@ def test_ascent_is_the_gradient_of_the_log_likelihood() -> None:
 
 
 def ascend(
-    inputs: NDArray[np.float64],
-    outputs: NDArray[np.float64],
-    is_pair: NDArray[np.bool_],
-    pairs: NDArray[np.float64],
-    rate: float,
+    inputs: NDArray[np.float64], outputs: NDArray[np.float64], reach: NDArray[np.int8], rate: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """:func:`ascent` where each block has rows of its own in the two tables, which stand in reverse order there."""
     tables = [vectors.reshape(-1, vectors.shape[-1])[::-1].astype(np.float32) for vectors in (inputs, outputs)]
@@ -100,28 +116,44 @@ def ascend(
         np.arange(len(table) - 1, -1, -1, dtype=np.int32).reshape(vectors.shape[:2])
         for table, vectors in zip(tables, (inputs, outputs), strict=True)
     ]
-    changes = np.empty(inputs.shape, np.float32), np.empty(outputs.shape, np.float32)
-    factors = np.float32(rate), NEGATIVE_WEIGHT
-    ascent(*map(np.ascontiguousarray, tables), *numbers, is_pair, pairs.astype(np.float32), *factors, *changes)
+    changes = np.full(inputs.shape, 9, np.float32), np.full(outputs.shape, 9, np.float32)
+    ascent(*map(np.ascontiguousarray, tables), *numbers, reach, np.float32(rate), NEGATIVE_WEIGHT, *changes)
     return changes
 
 
 def test_rows_are_added_each_time_they_come_and_frequent_ones_are_scaled_down() -> None:
     generator = np.random.default_rng(2)
     table = generator.normal(size=(11, 4)).astype(np.float32)
-    change = Change(
-        generator.integers(0, 11, (5, 6)).astype(np.int32),
-        generator.normal(size=(5, 6, 4)).astype(np.float32),
-        generator.integers(0, 8, (5, 6)).astype(np.float32),
-    )
-    total = np.bincount(change.rows.ravel(), change.pairs.ravel(), 11)
+    rows, vectors = generator.integers(0, 11, (5, 6)).astype(np.int32), generator.normal(size=(5, 6, 4))
+    pairs = generator.integers(0, 8, (5, 6)).astype(np.float32)
+    total = np.bincount(rows.ravel(), pairs.ravel(), 11)
     assert (total > 10).any() and (total < 10).any()
     expected = table.astype(float)
-    factor = np.minimum(1, 10 / np.maximum(total, 1))[change.rows]
-    np.add.at(expected, change.rows, change.vectors * factor[..., None])
-    for task in range(3):
-        add_rows(table, *change, 10.0, 3, task)
+    factor = np.minimum(1, 10 / np.maximum(total, 1))[rows]
+    np.add.at(expected, rows, vectors * factor[..., None])
+    scratch = np.zeros(11)
+    share_out(rows, pairs, 10.0, scratch)
+    assert not scratch.any()  # the next batch begins with it
+    change = Change(rows, pairs, vectors.astype(np.float32))
+    for task in range(4):
+        add_rows(table, *change, 4, task)
     np.testing.assert_allclose(table, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("words", [1, 5, 64, 1000])
+def test_negatives_are_those_that_a_search_finds(words: int) -> None:
+    generator = np.random.default_rng(words)
+    counts = generator.zipf(1.3, words) * (generator.random(words) < 0.7)
+    counts[words // 2] = 1
+    draw = np.cumsum(counts / counts.sum())
+    uniform = generator.random((40, 50))
+    uniform[0] = np.minimum(generator.choice(draw, 50), np.nextafter(1, 0))  # the edges belong to the next word
+    uniform[1, :2] = 0, np.nextafter(1, 0)
+    columns = np.full((40, 53), -1, np.int32)
+    draw_negatives(uniform, draw, guide_to(draw), columns)
+    expected = np.minimum(np.searchsorted(draw, uniform, side="right"), words - 1)
+    np.testing.assert_array_equal(columns[:, 3:], expected)
+    assert (columns[:, :3] == -1).all()
 
 
 def test_frequent_words_are_kept_more_rarely() -> None:
@@ -214,15 +246,14 @@ def draws(tmp_path_factory: pytest.TempPathFactory) -> Draws:
     ascend = SkipGram.ascend
 
     def record(model: SkipGram, lane: Batch, rate: float) -> None:
-        of_words, of_negatives = lane.inputs, lane.outputs.rows[:, -BLOCK_NEGATIVES:]
-        recorded.append(tuple(part.reshape(-1).copy() for part in (of_words.rows, of_words.pairs, of_negatives)))
+        of_words, of_negatives = lane.inputs.rows, lane.outputs.rows[:, -BLOCK_NEGATIVES:]
+        recorded.append(tuple(part.flatten() for part in (of_words, lane.reach.sum(2), of_negatives)))
         ascend(model, lane, rate)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SkipGram, "ascend", record)
         train_word2vec([part], 11, 4, EPOCHS, seed=3)
-    words, pairs, negatives = map(np.concatenate, zip(*recorded, strict=True))
-    return Draws(corpus, words, pairs.round().astype(np.int64), negatives)
+    return Draws(corpus, *map(np.concatenate, zip(*recorded, strict=True)))
 
 
 def shares_of(words: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-HALF = np.float32(0.5)
+HALF, ZERO = np.float32(0.5), np.float32(0)
 
 Function = Callable[..., Any]
 
@@ -90,3 +90,12 @@ def add_scaled(values: np.ndarray, factor: Any, total: np.ndarray) -> None:
     """``total += factor * values`` for vectors."""
     for j in range(values.shape[0]):
         total[j] += factor * values[j]
+
+
+@part
+def inner_product(left: np.ndarray, right: np.ndarray) -> Any:
+    """Sum of products of two vectors."""
+    total = ZERO * left[0]
+    for j in range(left.shape[0]):
+        total += left[j] * right[j]
+    return total

@@ -160,6 +160,7 @@ class Trainer:
         """The table that the training documents give."""
         started = time.perf_counter()
         balanced = self.config.training.class_weights == "balanced"
+        log.info("n-grams: counting those of %s training documents, and fitting", f"{len(self.train_split):,}")
         table = fit_table(self.train_split, len(self.config.class_names), balanced)
         log.info(
             "n-grams: %s of one to three words, fitted in %.0f s", f"{len(table.keys):,}", time.perf_counter() - started
