@@ -419,7 +419,7 @@ def test_a_closed_pipe_ends_the_scoring_of_standard_input(runs: Path, monkeypatc
         patch.setattr(sys, "stdin", lines)
         patch.setattr(sys, "stdout", output)
         run_predict(runs, "-")
-    assert lines.buffer.tell() < len(lines.buffer.getvalue()) and not multiprocessing.active_children()  # type: ignore[attr-defined]
+    assert lines.buffer.tell() < len(lines.buffer.getvalue()) and not multiprocessing.active_children()
 
 
 @pytest.mark.slow
