@@ -38,6 +38,10 @@ UV_INSTALL = $(PY) -m uv pip install $$([ -t 1 ] || echo --quiet) --python $(PY)
 install = if $(PY) -m pip config list | grep -Eq '\.(index-url|no-index|proxy)=' \
   || ! { $(PIP_INSTALL) -r requirements-install.txt && $(UV_INSTALL) -r $(1); }; then $(PIP_INSTALL) -r $(1); fi
 
+# uv installs modules that are not compiled. Where this is set, as in many containers, each process would compile TensorFlow
+# and Keras again: 9.7 s of processor time for their import, 3.7 s once they are compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo imdb view bundle gpu-check test test-slow test-faults mutants lint format bench accuracy lock clean

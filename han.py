@@ -20,7 +20,7 @@ from config import ModelSettings, entry
 from network import kernels
 from network.contract import Attended, Documents, NetworkArguments
 from network.layers import Dropout, add_embeddings, classifier
-from network.recurrent import BidirectionalEncoder, compiled_operation, shaped
+from network.recurrent import GROUPS, BidirectionalEncoder, compiled_operation, shaped
 
 Tensor: TypeAlias = Any
 
@@ -209,6 +209,7 @@ class HAN(keras.Model):
             arguments.embedding_dim,
             seed + 10,
             padded,
+            GROUPS,
             name="word_encoder",
             dtype=dtype,
         )

@@ -21,9 +21,10 @@ from runtime.devices import add_device_flag, explain_memory, start_for_runs
 from runtime.run_folder import add_run_flags, chosen_run
 from training.waiting import (
     SPLIT_OF_RUN_TYPE,
-    WAIT_FOR_RUN_SECONDS,
     chosen_checkpoint,
     follow_checkpoints,
+    refuse_missing_checkpoint,
+    seconds_to_wait,
     wait_for_run,
 )
 from utils import Parser, UserError, check_writable, log, run_script, trainer_command
@@ -68,7 +69,8 @@ def build_parser() -> Parser:
         type=float,
         metavar="SECONDS",
         help="how long to wait while no trainer is working on the run, then end with exit code 2 (default: 30 s for a "
-        "run to begin, 10 s with --run_type test; without limit for the next checkpoint)",
+        "run to begin; with --run_type test 10 s, and not at all for RUN or without records; without limit for the "
+        "next checkpoint)",
     )
     add_device_flag(parser)
     add_flags(parser, TesterOperation)
@@ -85,8 +87,8 @@ def main(arguments: argparse.Namespace) -> int:
         return test_several(arguments)
     arguments.named_run = next(iter(arguments.named_runs), None)
     run = chosen_run(arguments)
-    seconds = WAIT_FOR_RUN_SECONDS[arguments.run_type] if arguments.wait is None else arguments.wait
-    wait_for_run(run, trainer_command(arguments), seconds)
+    wait_for_run(run, trainer_command(arguments), seconds_to_wait(arguments))
+    refuse_missing_checkpoint(run, arguments.checkpoint)
     check_writable(run.plots)
     device = start_for_runs([run], arguments.device, arguments.tf32)
     from training.tester import Tester

@@ -74,6 +74,10 @@ PRECISIONS = (
     Precision("TF32", "float32", True, (2e-3, 5e-3), False),
     Precision("bfloat16", "mixed_bfloat16", False, (5e-2, 2e-1), True),
 )
+DIVIDED_IN = PRECISIONS[1]  # what a trainer computes in by default
+# Numbers of groups, and of rows that a step costs: the defaults of the network, and others beside them.
+DIVISIONS = ((1, 512), (2, 512), (4, 512), (8, 512), (4, 128), (4, 2048))
+DIVISION = "'4 / 512' is 4 groups of sentences at most, chosen as if a step cost as much as 512 rows"
 
 
 @dataclass
@@ -127,8 +131,10 @@ def main(arguments: argparse.Namespace) -> int:
     print(f"\n{markdown(['check', 'result', 'measured', 'limit'], rows)}\n\n{' '.join(MEANING.split())}", flush=True)
     sizes = arguments.batch_sizes or BATCH_SIZES[device]
     print(f"\n{markdown(*speed_table(device, settings, sizes, arguments.seconds))}")
+    print(f"\n{markdown(*division_table(device, settings, sizes, arguments.seconds))}")
     print(
         f"\nHAN-GRU, {arguments.units} units per direction, training with dropout and Adam, documents drawn by a seed."
+        f" The second table is in {DIVIDED_IN.name}; {DIVISION}."
     )
     failed = [check.name for check in checks if check.passed is False]
     print(f"\n{'Failed: ' + ', '.join(failed) if failed else 'No check failed.'}", flush=True)
@@ -250,9 +256,10 @@ def graph_checks(device: str, settings: ModelSettings) -> Iterator[Check]:
         if not cuda:
             yield Check(known, None, "this TensorFlow is built for the CPU")
             continue
-        graph = graph_of(training_step(network("han", cell, settings, padded=True)))
+        model = network("han", cell, settings, padded=True)
+        graph = graph_of(training_step(model))
         if device == "gpu":
-            yield cudnn_check(called, graph)
+            yield cudnn_check(called, graph, encoders_of(model))
         without = without_gpu_kernel(graph)
         yield Check(known, not without, f"without one: {', '.join(sorted(without)) or 'none'}", "none")
 
@@ -269,17 +276,31 @@ def nodes_of(graph: Any) -> Iterator[Any]:
         yield from function.node_def
 
 
-def cudnn_check(name: str, graph: Any) -> Check:
-    """Whether both encoders call cuDNN in both directions, forward and backward, and nothing loops or runs Python."""
+def cudnn_check(name: str, graph: Any, encoders: Sequence[Any]) -> Check:
+    """Whether every encoder calls cuDNN for each group in both directions, forward and backward.
+
+    And whether nothing loops or runs Python.
+    """
     found = Counter(node.op for node in nodes_of(graph))
     calls = found["CudnnRNNV3"], found["CudnnRNNBackpropV3"]
     slow = sum(count for op, count in found.items() if "While" in op or "PyFunc" in op)
+    expected = 2 * sum(encoder.groups for encoder in encoders)
     measured = f"{calls[0]} calls forward, {calls[1]} backward, {slow} loops or calls of Python"
-    return Check(name, calls == (4, 4) and not slow, measured, "4, 4, 0")
+    return Check(name, calls == (expected, expected) and not slow, measured, f"{expected}, {expected}, 0")
+
+
+def encoders_of(model: Any) -> list[Any]:
+    """The recurrent layers of a network."""
+    from network.recurrent import BidirectionalEncoder
+
+    return [layer for layer in model.layers if isinstance(layer, BidirectionalEncoder)]
 
 
 def without_gpu_kernel(graph: Any) -> set[str]:
-    """Operations of a graph for which this TensorFlow has no kernel on a GPU; constants of text aside."""
+    """Operations of a graph for which this TensorFlow has no kernel on a GPU.
+
+    Constants of text aside, and what the network itself places on the CPU.
+    """
     from tensorflow.python.framework import kernels
 
     missing = set()
@@ -290,12 +311,13 @@ def without_gpu_kernel(graph: Any) -> set[str]:
         fits = any(
             all(
                 node.attr[one.name].type in one.allowed_values.list.type
+                or node.attr[one.name].s in one.allowed_values.list.s  # of gather_nd: what to do with a wrong index
                 for one in kernel.constraint
                 if one.name in node.attr
             )
             for kernel in known
         )
-        if not fits and node.op != "Const":
+        if not fits and node.op != "Const" and "CPU" not in node.device:
             missing.add(node.op)
     return missing
 
@@ -531,6 +553,12 @@ def measure(
     if device == "gpu":
         tf.config.experimental.reset_memory_stats("GPU:0")
     step = training_step(network("han", "gru", settings, device == "gpu", precision.dtype, drop=0.5))
+    speed = documents_per_second(step, size, seconds)
+    return speed, tf.config.experimental.get_memory_info("GPU:0")["peak"] if device == "gpu" else None
+
+
+def documents_per_second(step: Any, size: int, seconds: float) -> float:
+    """Of training steps on batches of one size, for so many seconds and on four batches at least."""
     batches = [drawn_documents(size, seed) for seed in range(4)]
     for documents in batches:
         take_steps(step, documents, 1)
@@ -538,8 +566,42 @@ def measure(
     while taken < len(batches) or time.perf_counter() - started < seconds:
         take_steps(step, batches[taken % len(batches)], 1)
         taken += 1
-    speed = taken * size / (time.perf_counter() - started)
-    return speed, tf.config.experimental.get_memory_info("GPU:0")["peak"] if device == "gpu" else None
+    return taken * size / (time.perf_counter() - started)
+
+
+def division_table(
+    device: str, settings: ModelSettings, sizes: Sequence[int], seconds: float
+) -> tuple[list[str], list[list[str]]]:
+    """Documents per second of a training, by size of the batch and by how sentences are divided into groups."""
+    columns = []
+    for groups, step_rows in DIVISIONS:
+        if device != "gpu":
+            columns.append(["skipped: no GPU"] * len(sizes))
+            continue
+        log.info("timing %d groups, chosen as if a step cost %d rows", groups, step_rows)
+        columns.append(timed_division(settings, groups, step_rows, sizes, seconds))
+    header = ["documents in a batch", *(f"{groups} / {step_rows}, documents/s" for groups, step_rows in DIVISIONS)]
+    return header, [[f"{size:,}", *cells] for size, cells in zip(sizes, zip(*columns, strict=True), strict=True)]
+
+
+def timed_division(
+    settings: ModelSettings, groups: int, step_rows: float, sizes: Sequence[int], seconds: float
+) -> list[str]:
+    """Documents per second of the padded path by size of the batch, as cells of the table."""
+    import tensorflow as tf
+
+    model = network("han", "gru", settings, padded=True, drop=0.5)
+    model.word_encoder.groups, model.word_encoder.step_rows = groups, step_rows
+    step, cells = training_step(model), []
+    for size in sizes:
+        try:
+            with computing_in(DIVIDED_IN):
+                cells.append(f"{documents_per_second(step, size, seconds):,.0f}")
+        except tf.errors.ResourceExhaustedError:
+            cells.append("out of memory")
+        except (tf.errors.OpError, ValueError) as error:
+            cells.append(first_line(error))
+    return cells
 
 
 if __name__ == "__main__":

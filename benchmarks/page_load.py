@@ -1,6 +1,8 @@
 """Loads the viewer of a run for a minute: many clients, half-open connections, one with leave-one-out of long texts.
 
-python benchmarks/page_load.py imdb-han
+    python benchmarks/page_load.py imdb-han --record
+
+With ``--record`` the figures are appended to ``benchmarks/results.jsonl``.
 """
 
 from __future__ import annotations
@@ -9,16 +11,20 @@ import argparse
 import asyncio
 import collections
 import json
+import os
 import random
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+from measuring import record  # noqa: E402
 
 from utils import Parser, UserError, run_script  # noqa: E402
 
@@ -35,6 +41,7 @@ def build_parser() -> Parser:
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the load (default: 60)")
     parser.add_argument("--clients", type=int, default=200, help="clients that ask at once (default: 200)")
     parser.add_argument("--half_open", type=int, default=100, help="connections that send half a header (default: 100)")
+    parser.add_argument("--record", action="store_true", help="append the figures to benchmarks/results.jsonl")
     parser.add_argument("--data_dir", type=Path, default=Path("data"))
     parser.add_argument("--runs_dir", type=Path, default=Path("runs"))
     return parser
@@ -72,22 +79,38 @@ def main(arguments: argparse.Namespace) -> None:
             load = asyncio.run(run_load(port, server.pid, arguments))
         finally:
             server.terminate()
-    print_load(load)
+    figures = figures_of(load)
+    print_figures(figures)
+    if arguments.record:
+        record("page_load", {"run": arguments.run, "clients": arguments.clients, "load": os.getloadavg()[0], **figures})
 
 
-def print_load(load: Load) -> None:
-    """The figures as lines of text."""
+def figures_of(load: Load) -> dict[str, Any]:
+    """By kind of question how often each status came and the seconds of its answers; connections; megabytes."""
+    questions = {}
     for kind, codes in sorted(load.codes.items()):
         seconds = sorted(load.seconds[kind]) or [float("nan")]
-        middle, late = seconds[len(seconds) // 2], seconds[int(0.99 * (len(seconds) - 1))]
-        counts = ", ".join(f"{count:,} x {code}" for code, count in sorted(codes.items()))
-        print(f"{kind:24} {counts:32} median {middle:.2f} s, 99% {late:.2f} s, longest {seconds[-1]:.2f} s")
+        late = seconds[int(0.99 * (len(seconds) - 1))]
+        times = {"median": seconds[len(seconds) // 2], "99%": late, "longest": seconds[-1]}
+        questions[kind] = {"codes": {str(code): count for code, count in sorted(codes.items())}, **times}
     fifth = max(len(load.megabytes) // 5, 1)
-    first, last = max(load.megabytes[:fifth]), max(load.megabytes[-fifth:])
-    print(f"half-open connections that were closed: {load.closed}")
-    print(
-        f"memory: {first:.0f} MB at most in the first fifth, {last:.0f} MB in the last, {max(load.megabytes):.0f} ever"
-    )
+    megabytes = {
+        "first fifth": max(load.megabytes[:fifth]),
+        "last fifth": max(load.megabytes[-fifth:]),
+        "ever": max(load.megabytes),
+    }
+    return {"questions": questions, "half-open connections closed": load.closed, "megabytes": megabytes}
+
+
+def print_figures(figures: dict[str, Any]) -> None:
+    """The figures as lines of text."""
+    for kind, one in figures["questions"].items():
+        counts = ", ".join(f"{count:,} x {code}" for code, count in one["codes"].items())
+        times = f"median {one['median']:.2f} s, 99% {one['99%']:.2f} s, longest {one['longest']:.2f} s"
+        print(f"{kind:24} {counts:32} {times}")
+    print(f"half-open connections that were closed: {figures['half-open connections closed']}")
+    first, last, ever = figures["megabytes"].values()
+    print(f"memory: {first:.0f} MB at most in the first fifth, {last:.0f} MB in the last, {ever:.0f} ever")
 
 
 async def run_load(port: int, server: int, arguments: argparse.Namespace) -> Load:

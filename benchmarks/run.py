@@ -25,6 +25,7 @@ from utils import Parser, run_script
 NAMES = (
     "startup",
     "network",
+    "padding",
     "workers",
     "reading",
     "text",
@@ -79,6 +80,7 @@ def commands_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
     return {
         "startup": ["startup.py"],
         "network": ["training_speed.py", "--records", str(records), *network],
+        "padding": ["padding.py", "--records", str(records), *(["--timed"] if arguments.quick else [])],
         "workers": ["workers.py", "--records", str(records), *workers],
         "reading": ["reading.py", "--records", str(records)],
         "text": ["text_speed.py", "--records", str(records)],

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.quick_pictures import quick
+
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
-    from matplotlib.figure import Figure
 
     from page.answers import ServedRun
 
@@ -33,10 +34,6 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 LOOKED_AT = pytest.StashKey[bool]()
-SMALLEST_PNG = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b550000000a49444154789c63600000000200"
-    "0148afa4710000000049454e44ae426082"
-)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,16 +55,8 @@ def pictures(pytestconfig: pytest.Config) -> Iterator[None]:
     """Lays pictures out, but draws them only for tests marked ``drawn``: a training in a test is half drawing else."""
     from report import plots
 
-    new_figure = plots.new_figure
-
-    def quick_figure(*size: float, **more: float) -> Figure:
-        figure = new_figure(*size, **more)
-        if not pytestconfig.stash.get(LOOKED_AT, True):
-            figure.savefig = lambda file, **_: file.write(SMALLEST_PNG)  # type: ignore[method-assign]
-        return figure
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "new_figure", quick_figure)
+        patch.setattr(plots, "new_figure", quick(plots.new_figure, lambda: pytestconfig.stash.get(LOOKED_AT, True)))
         yield
 
 

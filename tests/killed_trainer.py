@@ -5,8 +5,9 @@
 Several trainings run one after the other, each in a process of its own that is forked before TensorFlow has started:
 only its import is shared, which takes most of the time of a short training. Their exit codes are printed as a list.
 
-POINT is ``step`` (after COUNT optimiser steps of this process), ``never``, or the beginning of a file name (``step-``,
-``best``, ``config``, ``finished``): when the COUNT-th such file is written but not yet renamed into place.
+POINT is ``step`` (after COUNT optimiser steps of this process), ``sigterm`` (the same, but with SIGTERM, at which the
+trainer saves), ``never``, or the beginning of a file name (``step-``, ``best``, ``config``, ``finished``): when the
+COUNT-th such file is written but not yet renamed into place.
 A process that finishes prints the hash of the weights in its memory.
 """
 
@@ -21,7 +22,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import han_trainer
 import utils
+from report import plots
 from runtime.devices import import_tensorflow
+from tests.quick_pictures import quick
+
+SIGNALS = {"step": signal.SIGKILL, "sigterm": signal.SIGTERM}
 
 
 def die() -> None:
@@ -33,6 +38,7 @@ def main() -> None:
     sys.argv = ["han_trainer.py", *sys.argv[2:]]
     import_tensorflow(lean=True)  # as a trainer does
     importlib.import_module("training.trainer")
+    plots.new_figure = quick(plots.new_figure)
     if len(points) == 1:
         train(*points[0])
     else:
@@ -57,14 +63,14 @@ def train(point: str, left: int) -> None:
     def counted_step(self: Any, batch: Any) -> None:
         nonlocal left
         take_step(self, batch)
-        left -= point == "step"
-        if point == "step" and left == 0:
-            die()
+        left -= point in SIGNALS
+        if point in SIGNALS and left == 0:
+            os.kill(os.getpid(), SIGNALS[point])
 
     def counted_replace(source: Any, target: Any) -> None:
         nonlocal left
         name = Path(target).name
-        if point not in {"step", "never"} and name.startswith(point):
+        if point not in {*SIGNALS, "never"} and name.startswith(point):
             left -= 1
             if left == 0:
                 die()

@@ -25,6 +25,7 @@ TEXT = ["--embedding_dim", "8", "--min_count", "2", "--word2vec_epochs", "2"]
 OFTEN = ["--checkpoint_every", "5"]
 # Seconds. Any stage takes a fraction of it on this data set, also on a busy machine; one that takes longer hangs.
 PATIENCE = 600
+CORES = os.cpu_count() or 1
 
 
 def write_source(folder: Path) -> Path:
@@ -111,11 +112,11 @@ def run_and_kill(command: list[str], folder: Path, seconds: float, group: bool) 
     """
     began = time.perf_counter()
     process = start(command, folder)
-    while (code := process.poll()) is None and seconds_of(process.pid) < seconds:
+    while (code := process.poll()) is None and (left := seconds - seconds_of(process.pid)) > 0:
         if time.perf_counter() - began > PATIENCE:
             kill_group(process)
             raise AssertionError(f"{command} does nothing more")
-        time.sleep(0.01)
+        time.sleep(max(0.01, left / CORES))  # it cannot be there earlier, and a look takes 3 ms
     if code is None:
         if group:
             kill_group(process)

@@ -20,6 +20,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import gpu_check  # noqa: E402
 
+import han  # noqa: E402
+
 SETTINGS = ModelSettings(word_units=3, sentence_units=4, attention_dim=5)
 
 
@@ -28,10 +30,8 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_check, "VOCABULARY", 200)
     monkeypatch.setattr(gpu_check, "EMBEDDING_DIM", 6)
     monkeypatch.setattr(gpu_check, "NETWORKS", (("han", "gru"),))
-
-
-def step_graph(cell: str, dtype: str = "float32") -> Any:
-    return gpu_check.graph_of(gpu_check.training_step(gpu_check.network("han", cell, SETTINGS, True, dtype)))
+    monkeypatch.setattr(gpu_check, "DIVISIONS", ((1, 5), (2, 5)))
+    monkeypatch.setattr(han, "GROUPS", 2)  # each takes a second to trace
 
 
 @pytest.mark.parametrize(("cell", "dtype"), [("gru", "float32"), ("lstm", "mixed_bfloat16")])
@@ -41,9 +41,11 @@ def test_with_a_gpu_the_whole_training_step_is_traced_with_cudnn(
     """Tracing needs no kernel: with a GPU in the list Keras builds the graph that a GPU runs."""
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["GPU:0"])
     monkeypatch.setattr(recurrent, "refuse_without_cudnn", lambda dtype: None)
-    graph = step_graph(cell, dtype)
-    found = gpu_check.cudnn_check("", graph)
-    assert found.passed and found.measured.startswith("4 calls forward, 4 backward, 0 loops")
+    model = gpu_check.network("han", cell, SETTINGS, True, dtype)
+    graph = gpu_check.graph_of(gpu_check.training_step(model))
+    found = gpu_check.cudnn_check("", graph, gpu_check.encoders_of(model))
+    # In two directions each: two groups of sentences, and the documents.
+    assert found.passed and found.measured.startswith("6 calls forward, 6 backward, 0 loops")
     if not tf.sysconfig.get_build_info()["is_cuda_build"]:
         assert {"CudnnRNNV3", "CudnnRNNBackpropV3"} <= gpu_check.without_gpu_kernel(graph)
 
@@ -56,7 +58,7 @@ def test_a_loop_in_the_graph_fails_the_check() -> None:
     def loop(elements: tf.Tensor) -> tf.Tensor:
         return encoder(elements, tf.shape(elements)[:1])
 
-    check = gpu_check.cudnn_check("", gpu_check.graph_of(loop))
+    check = gpu_check.cudnn_check("", gpu_check.graph_of(loop), [encoder])
     assert check.passed is False and check.measured.startswith("0 calls forward, 0 backward, ")
     assert not check.measured.endswith(" 0 loops or calls of Python") and check.cells()[1] == "**FAIL**"
 
@@ -102,9 +104,26 @@ def test_on_a_cpu_it_compares_what_it_can_and_says_what_it_skipped(capsys: pytes
     assert "| cuDNN in the profile | skipped | there is no GPU |  |" in text
     assert "| HAN-GRU in float32 | pass |" in text and "| HAN-GRU in bfloat16 | pass |" in text
     assert "| HAN-GRU in TF32 | skipped | only a GPU has it |" in text
-    [speeds] = [line for line in text.splitlines() if line.startswith("| 3 | ")]
+    speeds, divided = [line for line in text.splitlines() if line.startswith("| 3 | ")]
     assert float(speeds.split(" | ")[1].replace(",", "")) > 0
     assert speeds.count("skipped") == 5
+    assert "| 1 / 5, documents/s | 2 / 5, documents/s |" in text and divided.count("skipped: no GPU") == 2
+
+
+@pytest.mark.slow
+def test_groups_are_timed_as_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path that a GPU takes, here on a CPU."""
+    seen: list[tuple[int, float]] = []
+    chosen = recurrent.rectangles
+
+    def observed(lengths: Any, groups: int, step_rows: float) -> Any:
+        seen.append((groups, step_rows))
+        return chosen(lengths, groups, step_rows)
+
+    monkeypatch.setattr(recurrent, "rectangles", observed)
+    cells = gpu_check.timed_division(SETTINGS, 3, 7.0, [2, 4], seconds=0)
+    assert len(cells) == 2 and all(float(cell.replace(",", "")) > 0 for cell in cells)
+    assert (3, 7.0) in seen
 
 
 def test_a_path_that_computes_something_else_ends_with_exit_code_1(

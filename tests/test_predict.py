@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import lzma
+import multiprocessing
 import os
 import re
 import shutil
@@ -408,6 +409,20 @@ def test_a_run_that_still_trains_says_so(runs: Path, tmp_path: Path) -> None:
     assert unfinished(RunFolder(runs / "tiny-han")) is None
 
 
+def test_a_closed_pipe_ends_the_scoring_of_standard_input(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it is exit code 0 without a word: tests/test_utils.py."""
+    end, beginning = os.pipe()
+    os.close(end)
+    lines = io.TextIOWrapper(io.BytesIO(b"good word01\n" * 20_000))
+    monkeypatch.setattr(streaming, "worker_pool", ready_pool)
+    with os.fdopen(beginning, "w") as output, monkeypatch.context() as patch, pytest.raises(BrokenPipeError):
+        patch.setattr(sys, "stdin", lines)
+        patch.setattr(sys, "stdout", output)
+        run_predict(runs, "-")
+    assert lines.buffer.tell() < len(lines.buffer.getvalue()) and not multiprocessing.active_children()
+
+
+@pytest.mark.slow
 def test_a_closed_pipe_and_standard_input(runs: Path) -> None:
     """The one process of its own: lines through a pipe, whose reader goes away."""
     command = [sys.executable, str(ROOT / "predict.py"), "tiny-han", "-", "--runs_dir", str(runs)]

@@ -39,9 +39,13 @@ def randomised(cell: str, seed: int = 3, **arguments: object) -> BidirectionalEn
     return encoder
 
 
+@pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
-def test_outputs_are_those_of_keras_layers_one_sequence_at_a_time(cell: str, rng: np.random.Generator) -> None:
-    encoder, inputs = randomised(cell), elements(rng)
+def test_outputs_are_those_of_keras_layers_one_sequence_at_a_time(
+    cell: str, padded: bool, rng: np.random.Generator
+) -> None:
+    encoder, inputs = randomised(cell, padded=padded, groups=3), elements(rng)
+    encoder.step_rows = 0.0  # as many groups as there can be
     outputs = encoder(inputs, lengths())
     for sequence, got in zip(tf.split(inputs, LENGTHS), tf.split(outputs, LENGTHS), strict=True):
         ahead = encoder.left_to_right(sequence[tf.newaxis])[0]
@@ -84,7 +88,7 @@ def test_gradients_are_those_of_keras_layers(cell: str, rng: np.random.Generator
     inputs, upstream = elements(rng), tf.constant(rng.normal(size=(sum(LENGTHS), 2 * UNITS)), tf.float32)
     gradients = []
     for padded in (False, True):
-        encoder = randomised(cell, padded=padded)
+        encoder = randomised(cell, padded=padded, groups=2)
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             loss = tf.reduce_sum(encoder(inputs, lengths()) * upstream)
@@ -126,6 +130,66 @@ def test_a_gradient_that_comes_as_slices_is_taken(compiled_graph: bool, rng: np.
 
     run = tf.function(gradient, autograph=False) if compiled_graph else gradient
     np.testing.assert_allclose(run(True), run(False), atol=1e-6)
+
+
+GROUPED = {
+    "of all lengths": LENGTHS,
+    "one row": [6],
+    "all of one length": [3, 3, 3, 3],
+    "all of one element": [1, 1, 1, 1, 1],
+}
+
+
+def padded_run(
+    cell: str, groups: int, lengths: list[int], inputs: tf.Tensor, dtype: str = "float32"
+) -> tuple[tf.Tensor, list[tf.Tensor], list[int]]:
+    """Outputs, gradients of inputs and weights, and the rows of every rectangle that a layer read."""
+    encoder, rows = randomised(cell, padded=True, groups=groups, dtype=dtype), []
+    encoder.step_rows = 0.0
+    original = encoder.left_to_right.call
+
+    def observed(sequences: tf.Tensor, *, mask: tf.Tensor, **more: Any) -> Any:
+        rows.append(int(mask.shape[0]))
+        return original(sequences, mask=mask, **more)
+
+    encoder.left_to_right.call = observed
+    upstream = tf.constant(np.random.default_rng(8).normal(size=(sum(lengths), 2 * UNITS)), encoder.compute_dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = encoder(inputs, tf.constant(lengths, tf.int32))
+        loss = tf.reduce_sum(outputs * upstream)
+    gradients = tape.gradient(loss, [inputs, *(w.value for w in encoder.trainable_weights)])
+    return outputs, [tf.cast(tf.convert_to_tensor(one), tf.float32) for one in gradients], rows
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+@pytest.mark.parametrize("kind", GROUPED)
+def test_groups_of_similar_length_change_nothing_but_the_padding(
+    kind: str, cell: str, rng: np.random.Generator
+) -> None:
+    """Against one group, and against the compiled loops, which know no padding; in the order of the rows."""
+    sizes = GROUPED[kind]
+    inputs = tf.constant(rng.normal(size=(sum(sizes), INPUTS)), tf.float32)
+    outputs, gradients, rows = padded_run(cell, 3, sizes, inputs)
+    alone, gradients_alone, row = padded_run(cell, 1, sizes, inputs)
+    assert row == [len(sizes)]
+    assert rows == ([1, 2, 3] if kind == "of all lengths" else [1, 1, len(sizes)])
+    compiled = randomised(cell)(inputs, tf.constant(sizes, tf.int32))
+    for other in (alone, compiled):
+        np.testing.assert_allclose(outputs, other, atol=1e-6)
+    for one, other in zip(gradients, gradients_alone, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_groups_change_bfloat16_by_its_rounding_alone(cell: str, rng: np.random.Generator) -> None:
+    inputs = elements(rng)
+    outputs, gradients, rows = padded_run(cell, 3, LENGTHS, inputs, "mixed_bfloat16")
+    alone, gradients_alone, _ = padded_run(cell, 1, LENGTHS, inputs, "mixed_bfloat16")
+    assert outputs.dtype == tf.bfloat16 and len(rows) == 3
+    for one, other in zip([outputs, *gradients], [alone, *gradients_alone], strict=True):
+        one, other = (np.asarray(tf.cast(value, tf.float32)) for value in (one, other))
+        assert np.linalg.norm(one - other) < 0.01 * np.linalg.norm(other)
 
 
 def test_padded_path_masks_on_the_right_and_never_a_whole_row(
@@ -223,7 +287,7 @@ def test_the_padded_graph_leaves_no_work_to_python(cell: str, rng: np.random.Gen
     spec = [tf.TensorSpec([None, INPUTS], tf.float32), tf.TensorSpec([None], tf.int32)]
 
     def operations(padded: bool) -> set[str]:
-        encoder = randomised(cell, padded=padded)
+        encoder = randomised(cell, padded=padded, groups=1 + (cell == "gru"))
 
         def gradient(inputs: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
             with tf.GradientTape() as tape:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,11 +12,12 @@ import pytest
 
 import han_tester
 from report.attention_check import evidence_score, overlaps
+from runtime.run_folder import chosen_run
+from tests.helpers import write_tiny_records
 from training import tester as module
+from training import waiting
 from training.tester import clear_examples, strongest_sentence, unseen_line
-from utils import DataPaths, UserError, write_json, write_jsonl
-
-ROOT = Path(__file__).parent.parent
+from utils import DataPaths, UserError, data_folder, write_json, write_jsonl
 
 
 def test_strongest_sentence_of_each_document() -> None:
@@ -123,16 +123,17 @@ def test_no_accuracy_without_seen_texts_where_they_are_not_known(
 def test_a_missing_run_is_reported_at_once_with_the_names_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, run_type: str
 ) -> None:
-    monkeypatch.setattr(han_tester, "WAIT_FOR_RUN_SECONDS", {"val": 0.1, "test": 0.1})
+    monkeypatch.setattr(waiting, "WAIT_FOR_RUN_SECONDS", {"val": 0.1, "test": 0.1})
     caplog.set_level("INFO")
     for name in ("imdb-han", "second"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").touch()
-    flags = ["--run", "secund", "--run_type", run_type, "--runs_dir", str(tmp_path)]
+    flags = ["--run", "secund", "--run_type", run_type, "--runs_dir", str(tmp_path), "--data_dir", str(tmp_path)]
     told = f"no run in {tmp_path}/secund; train one: python han_trainer.py .*holds: imdb-han, second"
     with pytest.raises(UserError, match=told):
         han_tester.main(han_tester.build_parser().parse_args(flags))
-    assert re.search(rf"{told}; did you mean second\?; waiting", caplog.text)
+    waits = re.search(rf"{told}; did you mean second\?; waiting", caplog.text)
+    assert bool(waits) == (run_type == "val")  # no trainer can begin without records
 
 
 def test_a_folder_that_cannot_be_written_is_reported_before_the_work(tmp_path: Path) -> None:
@@ -144,13 +145,42 @@ def test_a_folder_that_cannot_be_written_is_reported_before_the_work(tmp_path: P
     assert str(caught.value.filename) == str(tmp_path / "imdb-han" / "plots")
 
 
-@pytest.mark.parametrize("flags", [["--checkpoint", "nowhere.safetensors"], ["--show_documents", "-1"]])
-def test_mistakes_are_one_line(tmp_path: Path, flags: list[str]) -> None:
-    runs = tmp_path / "runs" / "imdb-han"
-    runs.mkdir(parents=True)
-    (runs / "config.json").write_text("{}")
-    refused = subprocess.run(
-        [sys.executable, str(ROOT / "han_tester.py"), *flags], capture_output=True, text=True, cwd=tmp_path, timeout=60
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--checkpoint", "nowhere.safetensors"],
+            "--checkpoint nowhere.safetensors: no such file; the checkpoints are: none",
+        ),
+        (["--show_documents", "-1"], "--show_documents -1 is out of range"),
+    ],
+)
+def test_mistakes_are_one_line_before_tensorflow_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], message: str
+) -> None:
+    (tmp_path / "imdb-han").mkdir()
+    (tmp_path / "imdb-han" / "config.json").write_text("{}")
+    monkeypatch.setattr(han_tester, "start_for_runs", lambda *_: pytest.fail("TensorFlow was started"))
+    with pytest.raises(UserError, match=message) as refused:
+        han_tester.main(han_tester.build_parser().parse_args(["--runs_dir", str(tmp_path), *flags]))
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 300
+
+
+def test_it_waits_for_a_run_that_may_begin_and_for_no_other(tmp_path: Path) -> None:
+    """README starts trainer and testers together: the run does not exist yet when the testers begin."""
+    write_tiny_records(tmp_path / "data" / "tiny" / "records", 6)
+
+    def seconds(*flags: str) -> float:
+        words = [*flags, "--runs_dir", str(tmp_path), "--data_dir", str(tmp_path / "data")]
+        arguments = han_tester.build_parser().parse_args(words)
+        arguments.named_run = next(iter(arguments.named_runs), None)
+        chosen_run(arguments)
+        return waiting.seconds_to_wait(arguments)
+
+    assert seconds("--dataset", "tiny", "--run_type", "test") == 10 and seconds("--dataset", "tny") == 0
+    assert seconds("tiny-hna") == 0 and seconds("tiny-hna", "--wait", "4") == 4
+    assert seconds("--dataset", "tny", "--run_type", "val") == 30
+    at_address = argparse.Namespace(
+        wait=None, named_run=None, run_type="test", dataset="tiny", data_dir=data_folder("s3://bucket/data")
     )
-    assert refused.returncode == 2 and "Traceback" not in refused.stderr
-    assert len(refused.stderr.splitlines()[-1]) < 300
+    assert waiting.seconds_to_wait(at_address) == 10

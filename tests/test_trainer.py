@@ -70,7 +70,7 @@ SETTINGS = [
 ]
 LAST = "step-00000036.safetensors"
 KILLS = (("config", 1), ("step", 6), ("step-", 2), ("step", 5), ("best", 1), ("step", 4), ("step-", 3), ("finished", 1))
-SOME_KILLS = (("step-", 2), ("best", 1))
+SOME_KILLS = (("step-", 2), ("sigterm", 3))
 
 
 @pytest.fixture(scope="module")
@@ -187,10 +187,13 @@ def test_killed_anywhere_and_resumed_it_ends_with_the_same_weights(
     data: Path, uninterrupted: RunFolder, tmp_path: Path, kills: tuple[tuple[str, int], ...]
 ) -> None:
     """Before the run has begun, mid-epoch, during a checkpoint's write, on an epoch's last batch (resuming from a
-    checkpoint on its border), during the best weights' write, before the end is noted."""
+    checkpoint on its border), during the best weights' write, before the end is noted. SIGTERM is noticed: it saves."""
     killed = train(data, tmp_path, kills=(*kills, ("never", 0)))
     assert killed.returncode == 0, killed.stderr
-    assert json.loads(killed.stdout.splitlines()[-1]) == [-signal.SIGKILL] * len(kills) + [0], killed.stderr
+    codes = [128 + signal.SIGTERM if point == "sigterm" else -signal.SIGKILL for point, _ in kills]
+    assert json.loads(killed.stdout.splitlines()[-1]) == [*codes, 0], killed.stderr
+    if kills == SOME_KILLS:  # from the checkpoint of step 4, three steps on
+        assert "to resume" in killed.stderr and "resuming from step 7" in killed.stderr
     resumed = RunFolder(tmp_path / "tiny-han")
     for name in (f"checkpoints/{LAST}", "best.safetensors"):
         assert (resumed.path / name).read_bytes() == (uninterrupted.path / name).read_bytes(), name
@@ -242,7 +245,8 @@ def stop_after(steps: int, take_step: Any) -> Any:
     return limited
 
 
-def test_sigterm_saves_and_the_same_command_resumes(
+@pytest.mark.slow
+def test_sigterm_from_outside_saves_and_the_same_command_resumes(
     data: Path, uninterrupted: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = RunFolder(tmp_path / "tiny-han")

@@ -41,11 +41,13 @@ def main(arguments):
     if arguments.end == "say":
         write_json(Path("said.json"), sys.argv[0])
         print("\u00e9")
+    if arguments.end == "talk":
+        print("line\\n" * 100_000)
     if arguments.end == "wait":
         print("ready", flush=True)
         time.sleep(60)
 parser = Parser(prog="ends.py")
-parser.add_argument("end", choices=("memory", "say", "wait"))
+parser.add_argument("end", choices=("memory", "say", "talk", "wait"))
 run_script(main, parser)
 """
 
@@ -54,6 +56,15 @@ def start(end: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, end], cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
+
+
+def test_output_that_nobody_reads_any_more_is_no_error() -> None:
+    process = start("talk")
+    assert process.stdout and process.stderr
+    assert process.stdout.readline() == "line\n"
+    process.stdout.close()
+    assert (process.wait(60), process.stderr.read()) == (0, "")
+    process.stderr.close()
 
 
 @pytest.mark.parametrize(

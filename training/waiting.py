@@ -5,17 +5,18 @@ The tester and the trainer are separate processes: the tester sees the run folde
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runtime.checkpoints import Checkpoint, run_checkpoint, step_of
 from runtime.run_folder import RunFolder, no_such_run
-from utils import UserError, log
+from utils import DataPaths, UserError, address_of, log
 
 SPLIT_OF_RUN_TYPE = {"val": "valid", "test": "test"}
 # Seconds that a trainer may take to begin its run. A tester that follows a trainer waits longer; for the other one the
-# name of the run is more likely misspelt.
+# name of the run is more likely misspelt, see :func:`seconds_to_wait`.
 WAIT_FOR_RUN_SECONDS = {"val": 30.0, "test": 10.0}
 STOPPED_SECONDS = 60.0  # without a trainer: it is reported as stopped
 
@@ -28,6 +29,23 @@ def wait_for(condition: Callable[[], bool], message: str, seconds: float = float
             log.info("%s", message)
             logged = True
         time.sleep(pause)
+
+
+def seconds_to_wait(arguments: argparse.Namespace) -> float:
+    """How long the tester waits for a trainer to begin the run.
+
+    Args:
+        arguments: Its parsed flags, completed by :func:`runtime.run_folder.chosen_run`.
+
+    Returns:
+        What ``--wait`` says. Without it, a test of the best checkpoint does not wait where nobody is about to train:
+        RUN names what exists, and a trainer needs records.
+    """
+    if arguments.wait is not None:
+        return float(arguments.wait)
+    records = DataPaths(arguments.dataset, arguments.data_dir).manifest
+    likely = arguments.named_run is None and (records.exists() or address_of(arguments.data_dir) is not None)
+    return WAIT_FOR_RUN_SECONDS[arguments.run_type] if likely or arguments.run_type == "val" else 0.0
 
 
 def wait_for_run(run: RunFolder, train: str, seconds: float) -> None:
@@ -49,6 +67,17 @@ def wait_for_run(run: RunFolder, train: str, seconds: float) -> None:
         raise missing
 
 
+def refuse_missing_checkpoint(run: RunFolder, named: Path | None) -> None:
+    """Refuses a ``--checkpoint`` that does not exist; before TensorFlow is imported, which takes seconds.
+
+    Raises:
+        UserError: As said, with the checkpoints of the run.
+    """
+    if named and not named.is_file():
+        existing = ", ".join(str(path) for path in [*run.checkpoint_files(), run.best] if path.exists())
+        raise UserError(f"--checkpoint {named}: no such file; the checkpoints are: {existing or 'none'}")
+
+
 def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
     """The checkpoint of ``--checkpoint``, or the best one when training has finished.
 
@@ -56,9 +85,7 @@ def chosen_checkpoint(run: RunFolder, named: Path | None) -> Checkpoint:
         UserError: The named file does not exist, or training did not finish and no trainer is running.
     """
     if named:
-        if not named.is_file():
-            existing = ", ".join(str(path) for path in [*run.checkpoint_files(), run.best] if path.exists())
-            raise UserError(f"--checkpoint {named}: no such file; the checkpoints are: {existing or 'none'}")
+        refuse_missing_checkpoint(run, named)
         return run_checkpoint(run, named)
     wait_for(
         lambda: run.finished.exists() or not run.is_training(),
