@@ -31,7 +31,7 @@ NAMES = (
     "csv",
     "memory",
     "predicting",
-    "explaining",
+    "explanations",
     "accuracy",
 )
 
