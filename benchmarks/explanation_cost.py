@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
     with contextlib.closing(Split(DataPaths(config.dataset, arguments.data_dir).records, "test")) as split:
         words = np.asarray(split.index["words"])
         for wanted, count in LENGTHS.items():
-            nearest = np.sort(np.argsort(np.abs(words - wanted), kind="stable")[:count])
+            nearest = nearest_lengths(words, wanted, count)
             documents, mean = list(parted(split.read(nearest).documents)), round(float(words[nearest].mean()))
             offered = [name for name in methods if mean <= (METHODS[name].most_words or mean)]
             explain = {
@@ -70,6 +70,12 @@ def main(arguments: argparse.Namespace) -> None:
                 value = milliseconds.get(name)
                 row += ["", ""] if value is None else [f"{value:,.1f}", f"{value / milliseconds[ALONE]:,.1f}"]
     print_table("Milliseconds for one text: prediction and explanation", header, list(rows.values()))
+
+
+def nearest_lengths(words: np.ndarray, wanted: int, count: int) -> np.ndarray:
+    """int64 [count], ascending: the places of the documents whose number of words is nearest to ``wanted``."""
+    distances = np.abs(words.astype(np.int64) - wanted)  # as they are stored, without a sign, differences would wrap
+    return np.sort(np.argsort(distances, kind="stable")[:count])
 
 
 def each_alone(function: Callable[[list[Any]], Any], documents: Sequence[Any]) -> None:

@@ -32,7 +32,8 @@ WIDTH = 120  # of a sentence's lines, as those around it
 COSTS = "explanations"  # the benchmark of explanation_cost.py
 ALONE = "prediction alone"  # its name of what everything is compared with
 AVERAGED = ("words", "sentences", "agreement_with_leave_one_out", "completeness", "evidence", "replaced", "seeds")
-EVIDENCE_METHODS = ("attention", "contribution", "neighbours")  # of the table of attention that learned
+# Of the table of attention that learned; the last has the sentences of the one before it.
+EVIDENCE_METHODS = ("attention", "contribution", "neighbours")
 
 Row = dict[str, Any]
 Costs = dict[str, dict[str, float]]  # header of a column -> milliseconds by method
@@ -191,7 +192,8 @@ def set_cells(rows: Sequence[Row], method: str, level: str) -> list[str]:
 def plausibility(compared: Sequence[Row], measured: Sequence[Row], task: str) -> str:
     """How well each method agrees with what people marked; a table for each network and weight of evidence."""
     parts = []
-    for rows in alike(own_of(compared, task), lambda row: (row["title"], row["split"], row["evidence_weight"])):
+    own = sorted(own_of(compared, task), key=lambda row: row["evidence_weight"])
+    for rows in alike(own, lambda row: (row["title"], row["split"], row["evidence_weight"])):
         first, milliseconds = rows[0], costs_of(measured, rows[0])
         weight = first["evidence_weight"]
         how = f"attention learned from evidence with weight {weight:g}" if weight else "attention saw no evidence"
@@ -218,14 +220,17 @@ def evidence(compared: Sequence[Row], tested: Sequence[Row], task: str) -> str:
     results = {row["weights_sha256"]: row for row in tested if row.get("weights_sha256")}
     header = ["weight", "seed", "validation: right", "test: right, loss"]
     header += [f"AUPRC: {TITLES[name]}" for name in EVIDENCE_METHODS]
-    header += [f"top sentence: {TITLES[name]}" for name in EVIDENCE_METHODS]
+    header += [f"top sentence: {TITLES[name]}" for name in EVIDENCE_METHODS[:-1]]
     lines = []
     for row in rows:
         result, methods = results[row["weights_sha256"]], row["methods"]
         line = [f"{row['evidence_weight']:g}", str(row["training_seed"]), f"{result['valid_accuracy']:.1%}"]
         line.append(f"{result['accuracy']:.1%}, {result['loss']:.3f}")
-        for form, measure in (("{:.3f}", "auprc"), ("{:.1%}", "top_sentence")):
-            line += [form.format(methods[name][measure]) if name in methods else "" for name in EVIDENCE_METHODS]
+        for form, measure, names in (
+            ("{:.3f}", "auprc", EVIDENCE_METHODS),
+            ("{:.1%}", "top_sentence", EVIDENCE_METHODS[:-1]),
+        ):
+            line += [form.format(methods[name][measure]) if name in methods else "" for name in names]
         lines.append(line)
     return markdown(header, lines)
 

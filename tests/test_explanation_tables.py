@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from explanation_cost import nearest_lengths  # noqa: E402
 from explanation_tables import costs_of, markdown  # noqa: E402
 from results_table import Kept, add, kept_faithfulness, kept_plausibility, put, with_tables  # noqa: E402
 
@@ -76,7 +78,7 @@ def test_attention_that_learned_has_a_line_for_each_run_with_its_test_result() -
     for row in kept.results:
         put(kept.plausibility, kept_plausibility(compared(row, attention=0.25, contribution=0.5), row))
     lines = [cells(line) for line in between("evidence", kept)[2:]]
-    figures = ["0.250", "0.500", "", "25.0%", "50.0%", ""]
+    figures = ["0.250", "0.500", "", "25.0%", "50.0%"]
     assert lines == [[weight, seed, "87.5%", "75.0%, 0.500", *figures] for weight, seed in (("0", "1"), ("0.5", "2"))]
 
 
@@ -118,6 +120,11 @@ def test_the_newest_costs_of_the_network_are_columns_of_its_methods() -> None:
     row = next(cells(line) for line in costs if line.startswith("| gradient"))
     assert row == ["gradient x input", "6.0", "3.0", "2,000.0", "4.0"]
     assert next(cells(line) for line in costs if line.startswith("| leave"))[1:] == ["not offered", ""] * 2
+
+
+def test_costs_are_of_the_documents_that_are_nearest_in_length() -> None:
+    """As records store it: unsigned."""
+    assert nearest_lengths(np.array([900, 18, 150, 2400, 700], np.uint32), 1000, 2).tolist() == [0, 4]
 
 
 def test_a_kind_of_table_that_there_is_not_is_refused() -> None:
