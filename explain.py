@@ -46,6 +46,7 @@ from explaining.faithfulness import (
     format_findings,
     read_findings,
     to_json,
+    trust_in_words,
 )
 from explaining.pages import explanation_page, likeliest
 from report.plots import png, whole_model_figure
@@ -207,22 +208,23 @@ def text_of_document(data: DataPaths, split: str, name: str) -> tuple[str, str]:
 
 
 def chosen_method(predictor: Predictor, run: RunFolder, asked: str | None) -> tuple[str, str]:
-    """The method to explain with, and why it was chosen.
+    """The method to explain with, why it was chosen and how far it can be trusted.
 
     Raises:
-        UserError: Attention was asked for, and the network has none.
+        UserError: Attention was asked for, and the network has none; or ``faithfulness.json`` is damaged.
     """
     known = methods_of(predictor)
-    if asked is not None:
-        if asked not in known:
-            raise UserError(f"--method {asked}: this network has no attention; choose from {', '.join(known)}")
-        return asked, ""
+    if asked is not None and asked not in known:
+        raise UserError(f"--method {asked}: this network has no attention; choose from {', '.join(known)}")
     method, findings = default_method(predictor, run.path)
+    trust = f" {trust_in_words(asked or method, findings)}".rstrip()
+    if asked is not None:
+        return asked, trust
     if not findings:
         return method, " Not measured yet: --faithfulness shows how far to trust it."
     if findings["split"] != CHOOSING_SPLIT:
         return method, " Not chosen by figures yet: --faithfulness measures on validation documents."
-    return method, f" Chosen by {faithfulness_file(run.path).name}."
+    return method, f" Chosen by {faithfulness_file(run.path).name}.{trust}"
 
 
 def show_text(

@@ -38,7 +38,7 @@ from corpus.several_labels import BETWEEN, NO_LABELS
 from explaining.explained_text import Explanation, explain_text
 from explaining.explanations import METHODS
 from explaining.exploration import Page, page_height
-from explaining.faithfulness import default_method
+from explaining.faithfulness import default_method, trust_in_words
 from explaining.pages import explanation_page
 from report.run_table import as_frame, run_rows
 from runtime.decisions import chosen_names
@@ -174,7 +174,8 @@ class Model:
         Raises:
             UserError: The text has no word, or there is no such method or class.
         """
-        chosen = method or default_method(self.predictor, self.run.path)[0]
+        best, findings = default_method(self.predictor, self.run.path)
+        chosen = method or best
         if label and label not in self.classes:
             raise UserError(f"there is no class {label!r}; choose from: {', '.join(self.classes)}")
         [only] = given_texts([text]).texts
@@ -184,7 +185,7 @@ class Model:
             raise
         except ValueError as error:
             raise UserError(str(error)) from error
-        return Explained(explanation, self.run.path.name)
+        return Explained(explanation, self.run.path.name, trust_in_words(chosen, findings))
 
 
 @dataclass(frozen=True)
@@ -194,10 +195,12 @@ class Explained:
     Attributes:
         explanation: Text, verdict and scores.
         run: Name of the run.
+        trust: How far the method can be trusted, a sentence; empty where that was not measured.
     """
 
     explanation: Explanation
     run: str
+    trust: str = ""
 
     def __repr__(self) -> str:
         return f"{self.heading()}, explained by {METHODS[self.explanation.method].title}"
@@ -213,10 +216,12 @@ class Explained:
         """A self-contained page, as ``explain.py --html`` writes it."""
         explanation = self.explanation
         named = f" {explanation.class_names[explanation.target]}." if explanation.scores.signed else ""
-        return explanation_page(explanation, self.heading(), METHODS[explanation.method].note + named)
+        return explanation_page(
+            explanation, self.heading(), f"{METHODS[explanation.method].note}{named} {self.trust}".rstrip()
+        )
 
     def _repr_html_(self) -> str:
-        return Page(self.to_html(), page_height(self.explanation, self.heading()))._repr_html_()
+        return Page(self.to_html(), page_height(self.explanation, self.heading(), self.trust))._repr_html_()
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain JSON, as ``explain.py --json`` prints it."""

@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from explanation_tables import ALONE, COSTS
 from measuring import interleaved, print_table, record
 
 from runtime.devices import start_tensorflow
 from runtime.run_folder import find_run
 from utils import DataPaths, Parser, add_folder_flags, run_script
 
-ALONE = "prediction alone"
 LENGTHS = {230: 12, 2_000: 4}  # words -> documents of about so many
 
 
@@ -38,6 +38,8 @@ def build_parser() -> Parser:
 def main(arguments: argparse.Namespace) -> None:
     """Times every method on documents of each length."""
     run = find_run(arguments.run, arguments.runs_dir)
+    config = run.config()
+    task = f"{config.dataset}-{len(config.class_names)}"
     start_tensorflow("cpu")
     from explaining.explanations import METHODS, methods_of, score_and_explain
     from runtime.documents import parted
@@ -48,10 +50,10 @@ def main(arguments: argparse.Namespace) -> None:
     methods = methods_of(predictor)
     rows = {name: [title] for name, title in [(ALONE, ALONE), *((name, METHODS[name].title) for name in methods)]}
     header = [""]
-    with contextlib.closing(Split(DataPaths(run.config().dataset, arguments.data_dir).records, "test")) as split:
+    with contextlib.closing(Split(DataPaths(config.dataset, arguments.data_dir).records, "test")) as split:
         words = np.asarray(split.index["words"])
         for wanted, count in LENGTHS.items():
-            nearest = np.sort(np.argsort(np.abs(words - wanted), kind="stable")[:count])
+            nearest = nearest_lengths(words, wanted, count)
             documents, mean = list(parted(split.read(nearest).documents)), round(float(words[nearest].mean()))
             offered = [name for name in methods if mean <= (METHODS[name].most_words or mean)]
             explain = {
@@ -61,14 +63,19 @@ def main(arguments: argparse.Namespace) -> None:
             contenders = {name: functools.partial(each_alone, one, documents) for name, one in functions.items()}
             seconds = interleaved(contenders, arguments.rounds)
             milliseconds = {name: 1_000 * value / count for name, value in seconds.items()}
-            record(
-                "explanations", {"run": run.path.name, "words": mean, "documents": count, "milliseconds": milliseconds}
-            )
+            found = {"words": mean, "documents": count, "milliseconds": milliseconds}
+            record(COSTS, {"task": task, "title": config.title(), "run": run.path.name, "wanted": wanted, **found})
             header += [f"{mean:,} words", "/ prediction"]
             for name, row in rows.items():
                 value = milliseconds.get(name)
                 row += ["", ""] if value is None else [f"{value:,.1f}", f"{value / milliseconds[ALONE]:,.1f}"]
     print_table("Milliseconds for one text: prediction and explanation", header, list(rows.values()))
+
+
+def nearest_lengths(words: np.ndarray, wanted: int, count: int) -> np.ndarray:
+    """int64 [count], ascending: the places of the documents whose number of words is nearest to ``wanted``."""
+    distances = np.abs(words.astype(np.int64) - wanted)  # as they are stored, without a sign, differences would wrap
+    return np.sort(np.argsort(distances, kind="stable")[:count])
 
 
 def each_alone(function: Callable[[list[Any]], Any], documents: Sequence[Any]) -> None:

@@ -4,12 +4,13 @@
     python benchmarks/results_table.py write                                     docs/*.jsonl -> README.md, docs/
 
 Nobody types a figure: it is between two markers (``<!-- results:imdb-2 -->`` and ``<!-- /results -->``), and a test
-fails when it is not what the lines of ``docs/`` give. There are four kinds of markers:
+fails when it is not what the lines of ``docs/`` give. Two kinds of markers are written here:
 
 * ``results``: every system with its test results, and where each figure comes from;
 * ``scores``: the same without where they come from;
-* ``faithfulness``: what deleting the words and sentences that each method names does to the prediction;
-* ``verdict``: that in one sentence.
+
+the others, about explanations, by ``explanation_tables.py``. What explanations cost is in ``benchmarks/results.jsonl``
+(``explanation_cost.py``).
 
 What the tables must not hide:
 
@@ -27,23 +28,19 @@ import argparse
 import re
 import statistics
 import sys
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import explanation_tables
+from explanation_tables import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from config import ModelSettings, TrainingSettings, from_json, model_settings_to_json, to_json  # noqa: E402
-from explaining.deletions import REACH_SHARE  # noqa: E402
-from explaining.faithfulness import (  # noqa: E402
-    TITLES,
-    faithfulness_file,
-    kendall_columns,
-    read_findings,
-    verdict_in_words,
-)
+from explaining.faithfulness import faithfulness_file, read_findings  # noqa: E402
 from runtime.checkpoints import best_checkpoint  # noqa: E402
 from runtime.run_folder import RunConfig, RunFolder  # noqa: E402
 from utils import (  # noqa: E402
@@ -61,13 +58,14 @@ from utils import (  # noqa: E402
 
 RESULTS = ROOT / "docs" / "results.jsonl"
 FAITHFULNESS = ROOT / "docs" / "faithfulness.jsonl"
+PLAUSIBILITY = ROOT / "docs" / "plausibility.jsonl"
+MEASURED = ROOT / "benchmarks" / "results.jsonl"
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "docs" / "explanations.md")
 MARKED = re.compile(
-    r"(?P<begin><!-- (?P<kind>results|scores|faithfulness|verdict):(?P<task>[\w-]+) -->\n)"
+    r"(?P<begin><!-- (?P<kind>[a-z]+):(?P<task>[\w-]+) -->\n)"
     r".*?(?P<end><!-- /(?P=kind) -->)",
     re.DOTALL,
 )
-WIDTH = 120  # of a sentence's lines, as those around it
 BEST = RunFolder(Path()).best.name
 LINEAR = "linear"
 # Whose settings were chosen for it on this task, and how. A network that is not here has the settings of one that is.
@@ -106,25 +104,32 @@ KEPT_OF_FAITHFULNESS = (
     "sentences",
     "agreement_with_leave_one_out",
     "completeness",
+    "counterfactuals",
     "best_method",
     "evidence",
     "weights_sha256",
     "replaced",
     "seeds",
 )
-AVERAGED = ("words", "sentences", "agreement_with_leave_one_out", "completeness", "evidence", "replaced", "seeds")
+KEPT_OF_PLAUSIBILITY = ("split", "seed", "documents", "words", "marked_share", "methods", "weights_sha256")
+COMPARED_SPLITS = ("valid", "test")  # of which plausibility is kept, where it was examined
 
 
-class Kept(NamedTuple):
-    """What ``docs/`` keeps.
+@dataclass
+class Kept:
+    """What ``docs/`` keeps, and what the benchmarks measured.
 
     Attributes:
         results: Test results, one row per system and seed.
-        faithfulness: Examinations of explanations, one row per system.
+        faithfulness: Examinations of explanations, one row per run.
+        plausibility: Comparisons of explanations with what people marked, one row per run and split.
+        measured: Lines of the benchmarks.
     """
 
-    results: list[dict[str, Any]]
-    faithfulness: list[dict[str, Any]]
+    results: list[dict[str, Any]] = field(default_factory=list)
+    faithfulness: list[dict[str, Any]] = field(default_factory=list)
+    plausibility: list[dict[str, Any]] = field(default_factory=list)
+    measured: list[dict[str, Any]] = field(default_factory=list)
 
 
 def build_parser() -> Parser:
@@ -144,6 +149,7 @@ def main(arguments: argparse.Namespace) -> None:
             add(kept, run, arguments.data_dir)
         write_jsonl(RESULTS, kept.results)
         write_jsonl(FAITHFULNESS, kept.faithfulness)
+        write_jsonl(PLAUSIBILITY, kept.plausibility)
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
         with atomic_write(page) as file:
@@ -151,12 +157,14 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def read_kept() -> Kept:
-    """What ``docs/`` holds."""
-    return Kept(read_jsonl(RESULTS), read_jsonl(FAITHFULNESS))
+    """What ``docs/`` and ``benchmarks/`` hold."""
+    return Kept(*(read_jsonl(file) for file in (RESULTS, FAITHFULNESS, PLAUSIBILITY, MEASURED)))
 
 
 def add(kept: Kept, run: Path, data_dir: Path) -> None:
-    """Takes a run's test results, and what ``explain.py --faithfulness --split test`` measured, if it did.
+    """Takes a run's test results, and what ``explain.py`` measured of it, if it did.
+
+    That is ``--faithfulness --split test``, and ``--plausibility`` on any split.
 
     Raises:
         UserError: The run has no test result of weights that were chosen on validation, its weights are of other
@@ -175,11 +183,17 @@ def add(kept: Kept, run: Path, data_dir: Path) -> None:
     rows = [kept_row(row, setting_of(row, run, data_dir)) for row in chosen]
     for row in rows if rows[-1]["architecture"] == LINEAR else rows[-1:]:  # of a network the last test counts
         put(kept.results, row)
+    add_faithfulness(kept, run, rows[-1])
+    add_plausibility(kept, run, rows[-1])
+
+
+def add_faithfulness(kept: Kept, run: Path, tested: dict[str, Any]) -> None:
+    """Takes what ``explain.py --faithfulness --split test`` measured; ``tested`` is the run's row of test results."""
     examined = read_findings(faithfulness_file(run, "test"))
-    if examined and examined["weights_sha256"] != rows[-1]["weights_sha256"]:
+    if examined and examined["weights_sha256"] != tested["weights_sha256"]:
         log.warning("%s: the explanations that were examined are of other weights; they are left out", run)
     elif examined:
-        put(kept.faithfulness, kept_faithfulness(examined, rows[-1]))
+        put(kept.faithfulness, kept_faithfulness(examined, tested))
     elif faithfulness_file(run).exists():
         log.warning(
             "%s has no explanations examined on test documents, only on others, which are left out; to examine them: "
@@ -187,6 +201,16 @@ def add(kept: Kept, run: Path, data_dir: Path) -> None:
             run,
             run.name,
         )
+
+
+def add_plausibility(kept: Kept, run: Path, tested: dict[str, Any]) -> None:
+    """Takes what ``explain.py --plausibility`` measured; ``tested`` is the run's row of test results."""
+    for file in (run / f"plausibility-{split}.json" for split in COMPARED_SPLITS):
+        compared = read_json(file) if file.exists() else {}
+        if compared and compared["weights_sha256"] != tested["weights_sha256"]:
+            log.warning("%s is of other weights; it is left out", file)
+        elif compared:
+            put(kept.plausibility, kept_plausibility(compared, tested))
 
 
 def chosen_on_validation(row: dict[str, Any], run: RunFolder) -> bool:
@@ -250,8 +274,7 @@ def same_experiment(one: dict[str, Any], other: dict[str, Any]) -> bool:
     Linear rows of before the data were recorded are taken to be of the same data.
     """
     if one.get("weights_sha256") or other.get("weights_sha256"):
-        same = one.get("weights_sha256") == other.get("weights_sha256")
-        return bool(same and one["task"] == other["task"])
+        return all(one.get(name) == other.get(name) for name in ("weights_sha256", "task", "split"))
     data = {row.get("records") for row in (one, other)} - {None}
     return len(data) <= 1 and key_of({**one, "records": None}) == key_of({**other, "records": None})
 
@@ -273,12 +296,29 @@ def kept_row(row: dict[str, Any], setting: dict[str, Any]) -> dict[str, Any]:
 
 def kept_faithfulness(value: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
     """What the documentation keeps of a run's ``faithfulness-test.json``; ``tested`` is its row of test results."""
+    return network_of(tested) | {name: value.get(name) for name in KEPT_OF_FAITHFULNESS} | origin_of(value)
+
+
+def kept_plausibility(value: dict[str, Any], tested: dict[str, Any]) -> dict[str, Any]:
+    """What the documentation keeps of a run's ``plausibility-valid.json``; ``tested`` is its row of test results."""
+    own = {name: value[name] for name in KEPT_OF_PLAUSIBILITY}
     return {
-        **{name: tested.get(name) for name in ("task", "dataset", "architecture", "title", "cell")},
-        "training_seed": tested.get("seed"),
-        **{name: value.get(name) for name in KEPT_OF_FAITHFULNESS},
-        **{name: value["examined"][name] for name in ("command", "commit", "time", "versions")},
+        **network_of(tested),
+        "evidence_weight": tested["settings"].get("evidence_weight", 0.0),
+        **own,
+        **origin_of(value),
     }
+
+
+def network_of(tested: dict[str, Any]) -> dict[str, Any]:
+    """The task, the network and the seed of a row of test results."""
+    known = {name: tested.get(name) for name in ("task", "dataset", "architecture", "title", "cell")}
+    return {**known, "training_seed": tested.get("seed")}
+
+
+def origin_of(value: dict[str, Any]) -> dict[str, Any]:
+    """How an examination of explanations was made."""
+    return {name: value["examined"][name] for name in ("command", "commit", "time", "versions")}
 
 
 def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -314,18 +354,28 @@ def full_settings(row: dict[str, Any]) -> dict[str, Any]:
 
 def with_tables(text: str, kept: Kept) -> str:
     """A page in which everything between markers is written again."""
-    write = {"results": results, "scores": scores, "faithfulness": faithfulness, "verdict": verdict}
-    return MARKED.sub(lambda place: place["begin"] + write[place["kind"]](kept, place["task"]) + place["end"], text)
+    return MARKED.sub(lambda place: place["begin"] + written(kept, place["kind"], place["task"]) + place["end"], text)
 
 
-def results(kept: Kept, task: str) -> str:
-    """Every system with its test results and where they come from, best last."""
-    return table(task, kept.results, with_origin=True)
+def written(kept: Kept, kind: str, task: str) -> str:
+    """What is between the markers of a kind and a task.
 
-
-def scores(kept: Kept, task: str) -> str:
-    """The same without where they come from."""
-    return table(task, kept.results, with_origin=False)
+    Raises:
+        UserError: There is no such kind.
+    """
+    kinds: dict[str, Callable[[], str]] = {
+        "results": lambda: table(task, kept.results, with_origin=True),
+        "scores": lambda: table(task, kept.results, with_origin=False),
+        "faithfulness": lambda: explanation_tables.faithfulness(kept.faithfulness, kept.measured, task),
+        "verdict": lambda: explanation_tables.verdict(kept.faithfulness, task),
+        "counterfactuals": lambda: explanation_tables.counterfactuals(kept.faithfulness, task),
+        "plausibility": lambda: explanation_tables.plausibility(kept.plausibility, kept.measured, task),
+        "evidence": lambda: explanation_tables.evidence(kept.plausibility, kept.results, task),
+        "costs": lambda: explanation_tables.costs(kept.measured, task),
+    }
+    if kind not in kinds:
+        raise UserError(f"<!-- {kind}:{task} --> is no table; choose from {', '.join(kinds)}")
+    return kinds[kind]()
 
 
 def table(task: str, rows: list[dict[str, Any]], with_origin: bool = True) -> str:
@@ -347,12 +397,6 @@ def table(task: str, rows: list[dict[str, Any]], with_origin: bool = True) -> st
         line = [names[key], accuracy(group), *auc, *stars, seeds(group), tuned(group[0]), text_note(group[0])]
         lines.append([*line, *([origin(group)] if with_origin else [])])
     return markdown(header, lines)
-
-
-def markdown(header: list[str], lines: list[list[str]]) -> str:
-    """A table in Markdown; a bar in a cell, as in ``|gradient|``, is escaped."""
-    rows = [[cell.replace("|", r"\|") for cell in line] for line in [header, ["---"] * len(header), *lines]]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def name_of(row: dict[str, Any]) -> str:
@@ -436,132 +480,6 @@ def origin(group: list[dict[str, Any]]) -> str:
     if "source" in first:
         return str(first["source"])
     return f"`{first['command']}`, commit {', '.join(dict.fromkeys(str(row['commit']) for row in group))}"
-
-
-# -- explanations -----------------------------------------------------------------------------------------------------
-
-
-def faithfulness(kept: Kept, task: str) -> str:
-    """What was examined, a table for words and one for sentences; of runs that differ in their seeds the mean."""
-    return "\n".join(part for row in examined_together(kept, task) for part in examination(row))
-
-
-def examined_together(kept: Kept, task: str) -> Iterator[dict[str, Any]]:
-    """Yields a row for each network examined on a task, the mean over its runs; ``runs`` are their training seeds."""
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in kept.faithfulness:
-        if row["task"] == task:
-            groups.setdefault((row["title"], row.get("split", "test"), row["documents"]), []).append(row)
-    for rows in groups.values():
-        figures = {name: mean_of([row.get(name) for row in rows]) for name in AVERAGED}
-        replaced = [row.get("training_seed") for row in rows if row.get("replaced")]
-        yield {**rows[0], **figures, "runs": [row.get("training_seed") for row in rows], "replaced_in": replaced}
-
-
-def mean_of(values: Sequence[Any]) -> Any:
-    """The mean of numbers, or of what is in dictionaries and lists of numbers, place by place.
-
-    Where runs lack a value, the mean is that of the others; of names it is the first.
-    """
-    known = [value for value in values if value is not None]
-    if not known or isinstance(known[0], str):
-        return known[0] if known else None
-    if isinstance(known[0], dict):
-        return {name: mean_of([value.get(name) for value in known]) for name in known[0]}
-    if isinstance(known[0], list):
-        return [mean_of(places) for places in zip(*known, strict=True)]
-    return sum(known) / len(known)
-
-
-def examination(row: dict[str, Any]) -> Iterator[str]:
-    """Yields the examination of one network, or the mean of several: a line of :func:`examined_together`."""
-    split = row.get("split", "test")  # rows of before validation was examined have none
-    several = f", mean of {len(row['runs'])} runs (seeds {', '.join(map(str, row['runs']))})" if row["runs"][1:] else ""
-    yield (
-        f"{row['title']}, {row['documents']:,} {split} documents{several}: `{row['command']}`, "
-        f"commit {row['commit']}.\n"
-    )
-    yield deletions(row, "words")
-    yield deletions(row, "sentences")
-    if row.get("replaced"):
-        some = "" if row["replaced_in"] == row["runs"] else f" (seed {', '.join(map(str, row['replaced_in']))} alone)"
-        yield replacements(row["replaced"], some)
-    if row.get("seeds"):
-        yield agreement_of_seeds(row["seeds"])
-
-
-def deletions(row: dict[str, Any], level: str) -> str:
-    """What deleting words, or sentences, does, a line per method."""
-    evidence = row["evidence"] or {}
-    header = [f"{level} chosen by", *measures(row[level])]
-    if level == "words":
-        header += agreement_header(row)
-    elif evidence:
-        header.append("top sentence is one that decided")
-    lines = []
-    for method, figures in row[level].items():
-        line = [TITLES[method], *measured_cells(figures)]
-        if level == "words":
-            line += agreement_cells(row, method)
-        elif evidence:
-            line.append(f"{evidence['chance' if method == 'random' else method]:.1%}")
-        lines.append(line)
-    return markdown(header, lines)
-
-
-def measures(rows: dict[str, Any]) -> list[str]:
-    """Headers of what is measured with every ranking; ``reached`` is not in older rows."""
-    reached = (
-        [f"reached by the top {REACH_SHARE:.0%}"] if all("reached" in figures for figures in rows.values()) else []
-    )
-    return ["changed", "comprehensiveness", "sufficiency", *reached]
-
-
-def measured_cells(figures: dict[str, Any]) -> list[str]:
-    """The cells of a ranking, in the columns of :func:`measures`."""
-    reached = [f"{figures['reached']['mean']:.1%}"] if "reached" in figures else []
-    intervals = (with_interval(figures[name]) for name in ("comprehensiveness", "sufficiency"))
-    return [f"{figures['flips']['mean']:.1%}", *intervals, *reached]
-
-
-def replacements(rows: dict[str, Any], some: str) -> str:
-    """What replacing words by ``<unk>`` does, a line per method; ``some``: of which runs, if not of all."""
-    lines = [[TITLES[method], *measured_cells(figures)] for method, figures in rows.items()]
-    return markdown([f"words replaced by `<unk>`{some}, chosen by", *measures(rows)], lines)
-
-
-def agreement_of_seeds(seeds: dict[str, Any]) -> str:
-    """Rank correlations between the explanations of several runs, a line per method."""
-    known = {name: (seeds["words"][name], seeds["sentences"][name]) for name in seeds["words"]}
-    lines = [
-        [TITLES[name], *("" if one is None else with_interval(one) for one in pair)] for name, pair in known.items()
-    ]
-    return markdown([f"Spearman's ρ of {len(seeds['runs'])} runs by", "words", "sentences"], lines)
-
-
-def agreement_header(row: dict[str, Any]) -> list[str]:
-    """Headers of the columns of Kendall's tau: one in rows without ``split``, which are older."""
-    with_signs = "Kendall's τ with leave-one-out"
-    return ["Kendall's τ with |leave-one-out|", with_signs] if "split" in row else [with_signs]
-
-
-def agreement_cells(row: dict[str, Any], method: str) -> list[str]:
-    """Kendall's tau of a method or control with leave-one-out, in the columns of :func:`agreement_header`."""
-    measured: tuple[float | None, ...] = kendall_columns(row, method)
-    if "split" not in row:
-        measured = (row["agreement_with_leave_one_out"].get(method, {}).get("kendall"),)
-    return ["" if tau is None else f"{tau:.2f}" for tau in measured]
-
-
-def with_interval(value: dict[str, float]) -> str:
-    """Mean and half of its 95% interval."""
-    return f"{value['mean']:.3f} ± {value['half_width']:.3f}"
-
-
-def verdict(kept: Kept, task: str) -> str:
-    """The same in words, as ``explain.py --faithfulness`` says them."""
-    said = (" ".join(verdict_in_words(row)) for row in examined_together(kept, task))
-    return "".join(f"{textwrap.fill(sentence, WIDTH, break_on_hyphens=False)}\n" for sentence in said)
 
 
 if __name__ == "__main__":

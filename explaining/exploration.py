@@ -185,7 +185,7 @@ def heading(opened: OpenRun, text: str | DrawnDocument, explanation: Explanation
     return f"{opened.run.path.name}: {verdict}{truth}"
 
 
-def page_height(explanation: Explanation, title: str) -> int:
+def page_height(explanation: Explanation, title: str, note: str = "") -> int:
     """About how many pixels a page needs: a frame without scripts cannot ask. A longer one is scrolled."""
     shown = explanation.shaded()
     sentences = ["" if isinstance(part, LeftOut) else "".join(piece.text for piece in part.pieces) for part in shown]
@@ -193,7 +193,7 @@ def page_height(explanation: Explanation, title: str) -> int:
     kinds = (
         (TITLE, [title]),
         (CLASS, [name for name, _ in likeliest(explanation)]),
-        (QUIET, explanation.parts_in_words()),
+        (QUIET, [*explanation.parts_in_words(), *([note] if note else [])]),
         (SENTENCE, sentences),
         (BELOW, below),
     )

@@ -425,6 +425,29 @@ def default_method(predictor: Predictor, run: Path) -> tuple[str, dict[str, Any]
     return next(name for name in UNEXAMINED if name in known), findings
 
 
+def trust_in_words(method: str, findings: Mapping[str, Any]) -> str:
+    """How far a method can be trusted, a sentence with its figure beside the best and a random choice.
+
+    Args:
+        method: One of :data:`explaining.explanations.METHODS`.
+        findings: What :func:`default_method` returned.
+
+    Returns:
+        Empty where the method was not measured.
+    """
+    changed = {name: row["flips"]["mean"] for name, row in findings.get("words", {}).items()}
+    if method not in changed:
+        return ""
+    best = findings["best_method"]
+    others = [f"by {TITLES[best]} {changed[best]:.1%}"] if best != method else []
+    others.append(f"random words {changed[RANDOM]:.1%}")
+    split = {"valid": "validation"}.get(findings["split"], findings["split"])
+    return (
+        f"Deleting the {findings['flip_share']:.0%} of words that {TITLES[method]} ranks first changes the verdict in "
+        f"{changed[method]:.1%} of {findings['documents']:,} {split} documents; {', '.join(others)}."
+    )
+
+
 def kendall_columns(value: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
     """Kendall's tau of a method or control with leave-one-out: without its signs, and with them.
 

@@ -21,7 +21,7 @@ from data_processing import UNKNOWN_ID, Span
 from explaining.counterfactuals import Counterfactual, counterfactuals
 from explaining.explained_text import Explanation, WrittenText, read_text, words_of
 from explaining.explanations import METHODS, UNEXAMINED, Scores, explain, methods_of
-from explaining.faithfulness import default_method, verdict_in_words
+from explaining.faithfulness import default_method, trust_in_words, verdict_in_words
 from explaining.leaving_out import first_words, keep_words
 from explaining.log_odds import log_odds_parts
 from explaining.pages import likeliest
@@ -111,8 +111,6 @@ class ServedRun:
 
     def trust(self) -> list[str]:
         """How far the explanations of this run can be trusted, in sentences."""
-        if self.predictor.thresholds is not None:
-            return ["How far to trust this is measured only for runs with one label a text."]
         if not self.findings:
             flags = folder_flags(self.documents.data.data_dir, self.documents.run.path.parent)
             command = shlex.join(["python", "explain.py", self.documents.run.path.name, "--faithfulness", *flags])
@@ -157,6 +155,12 @@ class Answer:
     def method_title(self) -> str:
         """The name of the method."""
         return METHODS[self.explanation.method].title
+
+    @property
+    def trust(self) -> list[str]:
+        """How far this explanation can be trusted, in sentences: first the figure of its method, where there is one."""
+        own = trust_in_words(self.explanation.method, self.served.findings)
+        return [*([own] if own else []), *self.served.trust()]
 
     @property
     def verdict_before(self) -> str:

@@ -248,7 +248,10 @@ def test_the_method_that_did_best_is_the_first_choice_with_its_figures(page_fold
     examined = ServedRun.load(run, DataPaths("tiny", page_folder / "data"))
     with TestClient(make_app([examined], ["testserver"])) as client:
         shown = client.get("/", params={"text": TEXT}).text
+        attended = client.get("/", params={"text": TEXT, "method": "attention"}).text
     assert re.search(r'value="gradient" checked', shown) and "changes the verdict in 25.0% of documents" in shown
+    assert "of words that gradient x input ranks first changes the verdict in 75.0% of 9 validation documents" in shown
+    assert "of words that attention ranks first changes the verdict in 25.0% of 9 validation documents" in attended
 
 
 def test_a_first_text_is_explained_by_the_default_method_and_a_busy_server_does_not_mind(

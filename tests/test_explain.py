@@ -112,7 +112,11 @@ def test_the_default_method_is_the_one_that_did_best_with_these_weights(
     assert stored == printed and stored["documents"] == 4 and stored["evidence"] is None and stored["split"] == "valid"
     write_json(file, stored | {"best_method": "gradient"})
     run_explain(runs, "--text", "good")
-    assert "gradient x input" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Chosen by faithfulness.json. Deleting the 20% of words that gradient x input ranks first changes" in shown
+    run_explain(runs, "--text", "good", "--method", "attention")
+    shown = capsys.readouterr().out
+    assert "of words that attention ranks first changes the verdict in" in shown and "; by gradient x input " in shown
     run_explain(runs, "--faithfulness", "--documents", "2", "--json")
     assert json.loads(capsys.readouterr().out)["documents"] == 2
     assert json.loads(file.read_text())["documents"] == 4  # a smaller examination does not take a larger one's place

@@ -32,6 +32,7 @@ from explaining.faithfulness import (
     rankings,
     read_findings,
     to_json,
+    trust_in_words,
     verdict_in_words,
     with_sign_of,
     without_sign,
@@ -261,3 +262,17 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, content: str) -> None:
     with pytest.raises(UserError, match=r"faithfulness\.json is damaged.*delete it") as caught:
         default_method(cast(Any, Weights()), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_the_figure_of_a_method_stands_beside_the_best_and_chance() -> None:
+    words = {name: {"flips": {"mean": share}} for name, share in (("random", 0.0625), ("attention", 0.25))}
+    words["gradient"] = {"flips": {"mean": 0.875}}
+    found = {"words": words, "best_method": "gradient", "flip_share": 0.2, "documents": 1_200, "split": "valid"}
+    assert trust_in_words("attention", found) == (
+        "Deleting the 20% of words that attention ranks first changes the verdict in 25.0% of 1,200 validation "
+        "documents; by gradient x input 87.5%, random words 6.2%."
+    )
+    assert trust_in_words("gradient", found).endswith(
+        "changes the verdict in 87.5% of 1,200 validation documents; random words 6.2%."
+    )
+    assert trust_in_words("leave_one_out", found) == "" == trust_in_words("attention", {})

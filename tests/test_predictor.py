@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,7 @@ def test_an_explanation_is_a_page_a_table_and_json(model: Model) -> None:
     text = TEXTS[2]
     explained = model.explain(text, "contribution", "positive")
     assert explained._repr_html_().startswith("<iframe sandbox srcdoc=") and "Quite" in explained.to_html()
+    assert "True in 9 of 10." in replace(explained, trust="True in 9 of 10.").to_html()
     words = explained.words()
     assert list(words["word"]) == [text[start:end] for start, end in zip(words["start"], words["end"], strict=True)]
     assert len(words) == model.predictor.read(text).words
