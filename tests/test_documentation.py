@@ -165,6 +165,11 @@ def test_commands_are_accepted(page: Path) -> None:
 # The checker itself
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_conflict_of_a_merge_is_left(page: Path) -> None:
+    assert not re.search(r"^(<{7} |={7}$|>{7} )", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_a_broken_link_is_found(tmp_path: Path) -> None:
     (tmp_path / "there.md").write_text("# A `b`, c\n## Twice\n## Twice\n```\n# no heading\n```\n", encoding="utf-8")
     good = "[a](there.md) [b](there.md#a-b-c) [c](there.md#twice-1) [d](https://x.org/no) [e](#own)\n"
