@@ -170,6 +170,14 @@ def test_no_conflict_of_a_merge_is_left(page: Path) -> None:
     assert not re.search(r"^(<{7} |={7}$|>{7} )", page.read_text(encoding="utf-8"), re.MULTILINE)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_lines_have_up_to_120_characters(page: Path) -> None:
+    """But those of code and of tables, of pictures, and what a script writes between two markers."""
+    text = re.sub(r"^<!-- (\w+):.*?^<!-- /\1 -->", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    prose = [line for line in FENCE.sub("", text).splitlines() if not line.startswith(("|", "![", "    "))]
+    assert [line for line in prose if len(line) > 120] == []
+
+
 def test_a_broken_link_is_found(tmp_path: Path) -> None:
     (tmp_path / "there.md").write_text("# A `b`, c\n## Twice\n## Twice\n```\n# no heading\n```\n", encoding="utf-8")
     good = "[a](there.md) [b](there.md#a-b-c) [c](there.md#twice-1) [d](https://x.org/no) [e](#own)\n"
