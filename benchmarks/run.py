@@ -10,7 +10,6 @@ Each prints a table and appends lines to ``benchmarks/results.jsonl``. Timings m
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from pathlib import Path
 from measuring import ROOT, find_records
 
 from runtime.run_folder import RunFolder
-from utils import Parser, run_script
+from utils import Parser, run_script, usable_cores
 
 NAMES = (
     "startup",
@@ -57,7 +56,7 @@ def main(arguments: argparse.Namespace) -> int:
         "predicting": finished_runs(),
         "explanations": finished_runs(),
         "engines": find_spec("ray"),
-        "workers": (os.cpu_count() or 1) > 1 and sys.platform == "linux",
+        "workers": usable_cores() > 1 and sys.platform == "linux",
     }
     commands = commands_of(arguments)
     for name in arguments.only:

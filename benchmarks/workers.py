@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from measuring import MARK, ROOT, find_records, marked_processes, paths_of, print_table, record
 
+from config import check_range
 from runtime.run_folder import RunFolder
 from utils import Parser, UserError, run_script
 
@@ -59,6 +60,7 @@ class Speed(NamedTuple):
 
 def main(arguments: argparse.Namespace) -> None:
     """Measures both in turns and prints the medians."""
+    check_range("steps", arguments.steps, LINE_STEPS)
     cores = sorted(os.sched_getaffinity(0))
     if not 2 <= arguments.workers <= len(cores):
         raise UserError(f"--workers {arguments.workers} is not between 2 and the number of cores, {len(cores)}")

@@ -119,14 +119,14 @@ def refuse_unread_source(typed: str, paths: DataPaths) -> None:
 
 
 def named_data_set(typed: str, data_dir: Path) -> str:
-    """The name of the data set that a person means by its name or by the file that it was made from.
+    """The name of the data set that a person means by its name, or by the file or address that it was made from.
 
     Raises:
         UserError: It was made from another file of that name, see :func:`refuse_unread_source`.
     """
-    name = dataset_name(typed)
-    refuse_unread_source(typed, DataPaths(name, data_dir))
-    return name
+    paths = paths_of(typed, None, data_dir)
+    refuse_unread_source(typed, paths)
+    return paths.dataset
 
 
 def other_source(typed: str, paths: DataPaths) -> str:

@@ -34,7 +34,7 @@ def test_what_cannot_be_run_here_is_left_out(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(bench.subprocess, "run", run)
     monkeypatch.setattr(bench, "finished_runs", list)
     monkeypatch.setattr(bench, "find_spec", lambda name: None)
-    monkeypatch.setattr(bench.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(bench, "usable_cores", lambda: 1)
     assert bench.main(bench.build_parser().parse_args(["--records", "records"])) == 0
     assert "text_speed.py" in ran and "csv_memory.py" in ran
     assert not {"workers.py", "engines.py", "predicting.py", "explanation_cost.py", "accuracy.py"} & set(ran)

@@ -21,7 +21,7 @@ import serialize_data
 from config import CsvSettings
 from corpus import own_data, parts, tables
 from corpus.corpora import CsvRow, read_csv
-from corpus.origins import refuse_unread_source
+from corpus.origins import named_data_set, refuse_unread_source
 from corpus.own_data import understand
 from corpus.tables import open_table
 from utils import DataPaths, UserError, dataset_name, read_json
@@ -382,6 +382,10 @@ def test_the_next_stage_takes_the_name_the_file_and_what_is_in_the_folder_of_the
         refuse_unread_source(typed, paths)
     refuse_unread_source(str(may), paths)
     refuse_unread_source("january/mine.csv", DataPaths("mine", tmp_path / "data"))
+
+
+def test_the_address_of_a_table_stands_for_its_data_set_whatever_its_options(tmp_path: Path) -> None:
+    assert named_data_set("s3://bucket/mine.csv?endpoint_override=localhost:9000&scheme=http", tmp_path) == "mine"
 
 
 def test_with_a_name_the_source_is_looked_up_by_what_is_typed(tmp_path: Path) -> None:

@@ -143,7 +143,10 @@ class Change(NamedTuple):
         return Change(self.rows[blocks], self.shares[blocks], self.vectors[blocks])
 
     def drawn_beside(self) -> Change:
-        """Memory for another batch, which is drawn while this one is computed; they write to the same vectors."""
+        """Memory for another batch, which is drawn while this one is computed.
+
+        They share the vectors: drawing does not touch them, and a batch is added before the next one is computed.
+        """
         return Change(np.empty_like(self.rows), np.empty_like(self.shares), self.vectors)
 
 
@@ -197,7 +200,7 @@ class SkipGram:
         self.guide = guide_to(draw)
         room = Batch.room(inputs.shape[1])
         self.rooms = [room, room.drawn_beside()]
-        self.total = np.zeros(len(draw))  # for share_out
+        self.total = np.zeros(len(draw))  # for share_out; one batch is drawn at a time, so that nobody else uses it
 
     def train_part(
         self, part: Path, keep: Floats, rate: float, seed: tuple[int, ...], threads: ThreadPoolExecutor
@@ -301,6 +304,7 @@ def ascent(
             slopes_of_negative(slopes[column], reach[block], rate * negative_weight)
         np.dot(slopes.T, negatives, to_rows[block])
         np.dot(slopes, left, to_columns[block, around:])
+        # Where there is no pair, `near` keeps what earlier blocks left. Nothing reads it.
         products_of_pairs(left, right, reach[block], near)
         slopes_of_pairs(near.reshape(-1), rate)
         add_pairs(left, right, reach[block], near, to_rows[block], to_columns[block, :around])
