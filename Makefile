@@ -38,8 +38,8 @@ UV_INSTALL = $(PY) -m uv pip install $$([ -t 1 ] || echo --quiet) --python $(PY)
 install = if $(PY) -m pip config list | grep -Eq '\.(index-url|no-index|proxy)=' \
   || ! { $(PIP_INSTALL) -r requirements-install.txt && $(UV_INSTALL) -r $(1); }; then $(PIP_INSTALL) -r $(1); fi
 
-# uv installs modules that are not compiled. Where this is set, as in many containers, each process would compile TensorFlow
-# and Keras again: 9.7 s of processor time for their import, 3.7 s once they are compiled.
+# uv installs modules that are not compiled. Where this is set, as in many containers, each process would compile
+# TensorFlow and Keras again: 9.7 s of processor time for their import, 3.7 s once they are compiled.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help

@@ -89,7 +89,7 @@ def figures_of(load: Load) -> dict[str, Any]:
     """By kind of question how often each status came and the seconds of its answers; connections; megabytes."""
     questions = {}
     for kind, codes in sorted(load.codes.items()):
-        seconds = sorted(load.seconds[kind]) or [float("nan")]
+        seconds: list[float | None] = [*sorted(load.seconds[kind])] or [None]
         late = seconds[int(0.99 * (len(seconds) - 1))]
         times = {"median": seconds[len(seconds) // 2], "99%": late, "longest": seconds[-1]}
         questions[kind] = {"codes": {str(code): count for code, count in sorted(codes.items())}, **times}

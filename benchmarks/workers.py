@@ -11,6 +11,7 @@ It needs Linux.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import signal
@@ -114,6 +115,9 @@ def train(records: Path, workers: int, cores: list[int], steps: int) -> Speed:
                 busiest = max(seconds - used.get(number, 0) for number, seconds in processor_seconds(mark).items())
             finally:
                 training.send_signal(signal.SIGTERM)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    training.wait(60)
+                training.kill()  # one that does not end would hold up all benchmarks
     documents = steps // LINE_STEPS * LINE_STEPS * BATCH
     return Speed(workers * documents / (ended - began), documents / busiest)
 

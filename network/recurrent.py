@@ -24,8 +24,9 @@ from utils import UserError
 
 Tensor: TypeAlias = Any  # tf.Tensor; TensorFlow ships no types that a checker could use
 LEAST_CAPABILITY = (8, 0)  # of a GPU whose cuDNN computes in bfloat16: Ampere
-# Groups of sentences of similar length in the graph of the padded path. More leave little less padding (1.17 with six,
-# 1.12 with eight, 1.28 with four), and each is in the graph of every batch, needed or not: see docs/performance.md.
+# Groups of sentences of similar length in the graph of the padded path. More leave little less padding (1.28 with four,
+# 1.17 with six, 1.12 with eight, if steps were free), and each is in the graph of every batch, needed or not: see
+# docs/performance.md.
 GROUPS = 4
 # The number of rows whose work takes as long as a step takes by itself. Of a CPU it was measured, with 100 units. Of a
 # GPU it is a guess, which benchmarks/gpu_check.py tests: 10 microseconds to start a step, 20 nanoseconds for a row.

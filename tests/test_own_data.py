@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+import cnn_regions
 import create_csv
 import document_map
 import han_tester
@@ -347,6 +348,7 @@ STAGES: dict[str, tuple[ModuleType, list[str]]] = {
     "han_trainer": (han_trainer, ["--dataset"]),
     "han_tester": (han_tester, ["--dataset"]),
     "document_map": (document_map, ["--dataset"]),
+    "cnn_regions": (cnn_regions, ["--dataset"]),
 }
 
 
