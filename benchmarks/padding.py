@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from measuring import find_records, interleaved, print_table, record, vocabulary_size
+from training_speed import documents_of_any_size, own_network
 
 from config import ModelSettings, TrainingSettings
 from runtime.devices import start_tensorflow
@@ -100,19 +101,16 @@ def own_contenders(vocabulary: int, groups: int, batches: list[Any]) -> dict[str
     """The training step and inference of the padded HAN with so many groups of sentences."""
     import tensorflow as tf
 
-    from han import HAN
-    from network.contract import Documents, NetworkArguments
     from training.optimizers import RowwiseAdam
     from training.step import compile_step
 
     settings = ModelSettings(word_units=100, sentence_units=100, attention_dim=200)
-    model = HAN(NetworkArguments(vocabulary, 200, 2, settings, dropout=0.5, padded=True))
+    model = own_network(vocabulary, settings, padded=True)
     model.word_encoder.groups = groups
     optimizer = RowwiseAdam(1e-3)
     optimizer.build(model.trainable_variables)
     step = compile_step(model, optimizer, TrainingSettings())
-    vector = tf.TensorSpec([None], tf.int32)
-    infer = tf.function(lambda d: model(d), input_signature=[Documents(vector, vector, vector)], autograph=False)
+    infer = tf.function(lambda d: model(d), input_signature=[documents_of_any_size()], autograph=False)
     marked = np.zeros(0, np.int32)
     return {
         f"forward, {groups} groups": lambda: [infer(b.documents).numpy() for b in batches],
